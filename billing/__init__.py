@@ -1,0 +1,1 @@
+"""The rules of billing, pure: periods, tariffs, calculation, invoice, states."""

@@ -1,0 +1,1 @@
+"""Failures made for real, and the table of what holds in each."""

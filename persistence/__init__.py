@@ -1,0 +1,1 @@
+"""What PostgreSQL keeps: schema, one module a subject, and the embedded server."""

@@ -1,0 +1,1 @@
+"""Supervision trees with the semantics of OTP, for thread actors."""
