@@ -135,8 +135,16 @@ CREATE TABLE invoices (
 ) WITH (fillfactor = 70);
 CREATE UNIQUE INDEX invoices_one_open_revision ON invoices (network_user_id, period)
     WHERE state NOT IN ('registered', 'aborted');
-CREATE INDEX invoices_open ON invoices (state, next_attempt_at) WHERE state NOT IN ('registered', 'aborted');
+-- The four ways work is looked for; what a crash has made suspect is few and comes last.
+CREATE INDEX invoices_to_calculate ON invoices (next_attempt_at NULLS FIRST, period, id)
+    WHERE state = 'due' AND batch_limit IS NULL;
+CREATE INDEX invoices_to_offer ON invoices (next_attempt_at NULLS FIRST, period, id)
+    WHERE state IN ('calculated', 'sent') AND batch_limit IS NULL;
+CREATE INDEX invoices_to_ask ON invoices (next_attempt_at NULLS FIRST)
+    WHERE state = 'initiated' AND batch_limit IS NULL;
+CREATE INDEX invoices_suspect ON invoices (batch_limit) WHERE batch_limit IS NOT NULL;
 CREATE INDEX invoices_claimed ON invoices (claimed_by) WHERE claimed_by IS NOT NULL;
+CREATE INDEX invoices_open ON invoices (state, updated_at) WHERE state NOT IN ('registered', 'aborted');
 CREATE INDEX invoices_period_state ON invoices (period, state);
 
 CREATE TABLE invoice_documents ( -- what an invoice says and what it was computed from; written once
@@ -171,6 +179,7 @@ CREATE TABLE erp_exchanges (     -- the same outcome again counts up the last ro
     times integer NOT NULL DEFAULT 1,
     PRIMARY KEY (invoice_id, seq)
 );
+CREATE INDEX erp_exchanges_witness ON erp_exchanges (method, last_at) WHERE outcome = 'booked';
 
 -- The arrows of billing.md, "Where an invoice can stand", whatever the code does.
 CREATE FUNCTION invoices_guard() RETURNS trigger LANGUAGE plpgsql AS $$
