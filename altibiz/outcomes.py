@@ -1,0 +1,300 @@
+"""Owns what an answer of the ERP means: any status, headers and bytes become one of a few outcomes."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Final, Literal
+
+RETRY_AFTER_LIMIT_SECONDS: Final = 3600.0
+"""Longest Retry-After that is obeyed (failures.md, "What each class of ERP answer means")."""
+
+DETAIL_LIMIT_CHARACTERS: Final = 500
+
+DECIMAL_PATTERN: Final = r"^-?[0-9]{1,14}(\.[0-9]{1,6})?$"
+INVOICE_ID_PATTERN: Final = r"^[A-Za-z0-9-]{1,64}\.[0-9]{4}-(0[1-9]|1[0-2])\.[1-9][0-9]*$"
+BILL_ID_LIMIT_CHARACTERS: Final = 64
+ABORT_REASON_LIMIT_CHARACTERS: Final = 500
+
+Method = Literal["GET", "PUT"]
+Now = Callable[[], datetime]
+
+_DECIMAL: Final = re.compile(DECIMAL_PATTERN.replace("$", r"\Z"))
+_SECONDS: Final = re.compile(r"[0-9]{1,18}\Z")
+_CHARSETS_OF_JSON: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
+_LAST_ERROR_STATUS: Final = 599
+
+
+class Kind(StrEnum):
+    """The classes of answer that the rest of the system tells apart."""
+
+    BOOKED = "booked"
+    """A booking of this invoice that can be trusted."""
+    ABSENT = "absent"
+    """404 on asking: the ERP doesn't have it."""
+    CONFLICT = "conflict"
+    """409: the ERP has the id with other content."""
+    REFUSED = "refused"
+    """400, 413 or 422 to an offer."""
+    CREDENTIALS = "credentials"
+    """401 or 403."""
+    UNREACHABLE = "unreachable"
+    """No answer, or one that was cut off."""
+    ERROR = "error"
+    """5xx, 429 or 408: the ERP, not the invoice."""
+    NOT_CONTRACT = "not_contract"
+    """A status that the contract's ERP doesn't give: another server answers."""
+    NONSENSE = "nonsense"
+    """An answer that says nothing about an invoice."""
+    INCORRECT = "incorrect"
+    """An answer that is wrong about this invoice; nothing of it is taken."""
+    NOT_SENT = "not_sent"
+    """Given back: nothing of the request left this process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """The ERP's own booking of an invoice, as it stands."""
+
+    id: str
+    state: str
+    bill_id: str | None
+    abort_reason: str | None
+    total_with_tax: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the ERP's bookings, oldest first; `next` is None on the last page."""
+
+    bookings: tuple[Booking, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one request; `booking` is there with BOOKED only."""
+
+    kind: Kind
+    method: Method
+    status: int | None = None
+    detail: str = ""
+    retry_after_seconds: float | None = None
+    booking: Booking | None = None
+    request_left: bool = True
+    """False only if it is certain that the ERP got no byte of the request."""
+    duration_seconds: float = 0.0
+
+    @property
+    def pauses_gateway(self) -> bool:
+        """Whether Retry-After speaks for every invoice: on 429 and 503 (failures.md)."""
+        return self.status in (429, 503) and self.retry_after_seconds is not None
+
+
+def not_sent(method: Method, detail: str) -> Outcome:
+    """The outcome of a request that was given back before anything of it left."""
+    return Outcome(Kind.NOT_SENT, method, detail=detail, request_left=False)
+
+
+def classify(
+    method: Method,
+    invoice_id: str,
+    total_with_tax: Decimal | None,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    now: Now,
+) -> Outcome:
+    """Say what an answer to an offer (PUT) of, or a question (GET) about, one invoice means.
+
+    Header names are looked up in lower case. Without `total_with_tax` the total is not compared.
+    Never raises. What only our stored state can tell (a bill_id that changed or that another invoice
+    has, a step back) is not decided here. Rule: failures.md, "What each class of ERP answer means".
+    """
+    kind = kind_of_status(method, status)
+    if kind is not None:
+        detail = f"{status}{_problem_detail(headers, body)}"
+        retry_after = retry_after_seconds(headers, now) if kind is Kind.ERROR else None
+        return Outcome(kind, method, status, detail, retry_after)
+    value = _read_json(headers, body)
+    if isinstance(value, _Fault):
+        return Outcome(Kind.NONSENSE, method, status, value.reason)
+    booking = _read_booking(value)
+    if isinstance(booking, _Fault):
+        return Outcome(booking.kind, method, status, booking.reason)
+    wrong = _what_is_wrong(booking, invoice_id, total_with_tax)
+    if wrong:
+        return Outcome(Kind.INCORRECT, method, status, wrong)
+    return Outcome(Kind.BOOKED, method, status, booking.state, booking=booking)
+
+
+def classify_page(status: int, headers: Mapping[str, str], body: bytes, now: Now) -> Page | Outcome:
+    """Read one page of bookings, or say what the answer means instead.
+
+    A booking that breaks the contract's rules about bill_id and states is handed on as it is: reconciling
+    has to show it. Never raises.
+    """
+    kind = kind_of_status("GET", status)
+    if kind is not None:
+        if kind is Kind.ABSENT:
+            kind = Kind.NOT_CONTRACT
+        retry_after = retry_after_seconds(headers, now) if kind is Kind.ERROR else None
+        return Outcome(kind, "GET", status, f"{status}{_problem_detail(headers, body)}", retry_after)
+    value = _read_json(headers, body)
+    if isinstance(value, _Fault):
+        return Outcome(Kind.NONSENSE, "GET", status, value.reason)
+    page = _read_page(value)
+    if isinstance(page, _Fault):
+        return Outcome(Kind.NONSENSE, "GET", status, page.reason)
+    return page
+
+
+def kind_of_status(method: Method, status: int) -> Kind | None:
+    """What the status alone decides; None where the body has to speak (200, and 201 to an offer)."""
+    if status in (408, 429) or 500 <= status <= _LAST_ERROR_STATUS:
+        return Kind.ERROR
+    if status in (401, 403):
+        return Kind.CREDENTIALS
+    if status == 200 or (status == 201 and method == "PUT"):
+        return None
+    if method == "GET":
+        return Kind.ABSENT if status == 404 else Kind.NOT_CONTRACT
+    if status in (400, 413, 422):
+        return Kind.REFUSED
+    return Kind.CONFLICT if status == 409 else Kind.NOT_CONTRACT
+
+
+def retry_after_seconds(headers: Mapping[str, str], now: Now) -> float | None:
+    """Seconds that Retry-After asks for, in seconds or as an HTTP date, at most an hour; None without a valid one."""
+    text = headers.get("retry-after", "").strip()
+    if _SECONDS.match(text):
+        return min(float(text), RETRY_AFTER_LIMIT_SECONDS)
+    try:
+        wait = (parsedate_to_datetime(text) - now()).total_seconds()
+    except (ValueError, TypeError, OverflowError, IndexError):  # not a date, or one without a zone
+        return None
+    return min(max(wait, 0.0), RETRY_AFTER_LIMIT_SECONDS)
+
+
+def printable(text: str) -> str:
+    """Foreign text, fit for a log line and for PostgreSQL: no control characters, no lone surrogates, not long."""
+    shown = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+    return shown if len(shown) <= DETAIL_LIMIT_CHARACTERS else shown[: DETAIL_LIMIT_CHARACTERS - 1] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """Why an answer can't be read."""
+
+    reason: str
+    kind: Kind = Kind.NONSENSE
+
+
+def _read_json(headers: Mapping[str, str], body: bytes) -> object | _Fault:
+    charset = _charset(headers.get("content-type", ""))
+    if charset not in _CHARSETS_OF_JSON:
+        return _Fault(printable(f"charset {charset}, not UTF-8"))
+    try:
+        value: object = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_each_name_once, parse_constant=_no_constant
+        )
+    except UnicodeDecodeError:
+        return _Fault("not UTF-8")
+    except (ValueError, RecursionError) as error:
+        return _Fault(printable(f"not JSON: {error}"))
+    return value
+
+
+def _charset(content_type: str) -> str:
+    for parameter in content_type.split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            return value.strip().strip("\"'").lower()
+    return "utf-8"
+
+
+def _each_name_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return found
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _problem_detail(headers: Mapping[str, str], body: bytes) -> str:
+    """What a refusal says about itself, for people: RFC 9457 title and detail, or the place of a redirect."""
+    if location := headers.get("location"):
+        return printable(f" to {location}")
+    problem = _read_json(headers, body) if body else None
+    if not isinstance(problem, dict):
+        return ""
+    said = [text for text in (problem.get("title"), problem.get("detail")) if isinstance(text, str) and text]
+    return printable(": " + ": ".join(said)) if said else ""
+
+
+def _read_booking(value: object) -> Booking | _Fault:
+    """Take a booking's shape from parsed JSON; what its fields say is not judged here."""
+    if not isinstance(value, dict):
+        return _Fault("not a booking: no JSON object")
+    invoice_id, state = value.get("network_user_invoice_id"), value.get("state")
+    total = value.get("total_with_tax_eur")
+    if not (isinstance(invoice_id, str) and isinstance(state, str) and isinstance(total, str)):
+        return _Fault("not a booking: id, state and total are not all there as strings")
+    bill_id, abort_reason = value.get("bill_id"), value.get("abort_reason")
+    if not _DECIMAL.match(total):
+        return _Fault(printable(f"total {total!a} is no decimal"), Kind.INCORRECT)
+    if not (bill_id is None or isinstance(bill_id, str)):
+        return _Fault("bill_id is no string", Kind.INCORRECT)
+    if not (abort_reason is None or isinstance(abort_reason, str)):
+        return _Fault("abort_reason is no string", Kind.INCORRECT)
+    if not all(_is_storable(text) for text in (invoice_id, state, bill_id, abort_reason) if text is not None):
+        return _Fault("text that can't be stored", Kind.INCORRECT)
+    return Booking(invoice_id, state, bill_id, abort_reason, Decimal(total))
+
+
+def _is_storable(text: str) -> bool:
+    """PostgreSQL takes neither NUL nor half a surrogate pair."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _what_is_wrong(booking: Booking, invoice_id: str, total_with_tax: Decimal | None) -> str:
+    """The first thing in which a booking is wrong about the invoice, or nothing."""
+    if booking.id != invoice_id:
+        return printable(f"speaks of invoice {booking.id!a}")
+    if total_with_tax is not None and booking.total_with_tax != total_with_tax:
+        return f"total {booking.total_with_tax} instead of {total_with_tax}"
+    if booking.state not in ("initiated", "registered", "aborted"):
+        return printable(f"unknown state {booking.state!a}")
+    if booking.state == "registered":
+        if not booking.bill_id or len(booking.bill_id) > BILL_ID_LIMIT_CHARACTERS:
+            return printable(f"registered with bill_id {booking.bill_id!a}")
+    elif booking.bill_id is not None:
+        return printable(f"{booking.state} with bill_id {booking.bill_id!a}")
+    if booking.state == "aborted":
+        if not booking.abort_reason or len(booking.abort_reason) > ABORT_REASON_LIMIT_CHARACTERS:
+            return printable(f"aborted with abort_reason {booking.abort_reason!a}")
+    elif booking.abort_reason is not None:
+        return printable(f"{booking.state} with abort_reason {booking.abort_reason!a}")
+    return ""
+
+
+def _read_page(value: object) -> Page | _Fault:
+    if not isinstance(value, dict) or not isinstance(value.get("bookings"), list) or "next" not in value:
+        return _Fault("not a page of bookings")
+    following = value["next"]
+    if not (following is None or isinstance(following, str)):
+        return _Fault("next is no string")
+    bookings = []
+    for entry in value["bookings"]:
+        booking = _read_booking(entry)
+        if isinstance(booking, _Fault):
+            return booking
+        bookings.append(booking)
+    return Page(tuple(bookings), following)
