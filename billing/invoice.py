@@ -1,0 +1,216 @@
+"""One invoice: what it is calculated from, its ten lines and totals, and the bytes offered to the ERP."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+from billing.calculation import (
+    Calculation,
+    MeasurementLocationBasis,
+    calculate_items,
+    format_instant,
+    lacks,
+)
+from billing.catalogues import Item
+from billing.identity import InvoiceId
+from billing.rounding import format_money, format_plain, round_half_away
+
+READINGS_INCOMPLETE = "readings_incomplete"
+READINGS_INCONSISTENT = "readings_inconsistent"
+_REASONS_AT_MOST = 5
+
+# ordinal and name of each line, in the order of the invoice (billing.md, The invoice)
+LINES = {
+    Item.USAGE_ACTIVE_ENERGY_T0: ("1.1.", "Korištenje mreže, jedinstvena dnevna tarifa"),
+    Item.USAGE_ACTIVE_ENERGY_T1: ("1.2.", "Korištenje mreže, viša dnevna tarifa"),
+    Item.USAGE_ACTIVE_ENERGY_T2: ("1.3.", "Korištenje mreže, niža dnevna tarifa"),
+    Item.USAGE_ACTIVE_POWER_PEAK_T1: ("1.4.", "Angažirana snaga"),
+    Item.USAGE_REACTIVE_ENERGY: ("1.5.", "Prekomjerno preuzeta jalova energija"),
+    Item.USAGE_METER_FEE: ("1.6.", "Naknada za mjernu uslugu"),
+    Item.SUPPLY_ACTIVE_ENERGY_T1: ("2.1.", "Opskrba električnom energijom, viša dnevna tarifa"),
+    Item.SUPPLY_ACTIVE_ENERGY_T2: ("2.2.", "Opskrba električnom energijom, niža dnevna tarifa"),
+    Item.SUPPLY_RENEWABLE_ENERGY_FEE: (
+        "2.3.",
+        "Naknada za poticanje proizvodnje iz obnovljivih izvora energije i kogeneracije",
+    ),
+    Item.SUPPLY_BUSINESS_USAGE_FEE: ("2.4.", "Trošarina na električnu energiju"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RegulatoryCatalogue:
+    """A regulatory catalogue's entry in force: supply prices and fees in EUR/kWh, and the tax rate."""
+
+    id: str
+    valid_from: str
+    prices: Mapping[Item, Decimal]
+    tax_rate_percent: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceBasis:
+    """All that one invoice rests on, as it stands when it is calculated; instants in UTC.
+
+    `parties` is what is kept of names and legal persons: JSON-able, copied into the snapshot as it is.
+    """
+
+    id: InvoiceId
+    start: datetime
+    end: datetime
+    invoice_date: date
+    sub_project_code: str
+    parties: Mapping[str, object]
+    regulatory_catalogue_id: str
+    regulatory_catalogue: RegulatoryCatalogue | None
+    measurement_locations: Sequence[MeasurementLocationBasis]
+
+
+@dataclass(frozen=True, slots=True)
+class NotReady:
+    """Why an invoice has to wait in due: a held code of interfaces.md, and what is missing in words."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One of the ten lines; its quantity is 1."""
+
+    ordinal: str
+    name: str
+    price_eur: Decimal
+
+    def to_document(self) -> dict[str, str]:
+        """As it is stored, shown and sent."""
+        return {
+            "ordinal": self.ordinal,
+            "name": self.name,
+            "unit": "Mjesec",
+            "quantity": "1",
+            "price_eur": format_money(self.price_eur),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    """What one network user owes for one period, with everything that is stored of it."""
+
+    id: InvoiceId
+    sub_project_code: str
+    invoice_date: date
+    lines: tuple[Line, ...]
+    tax_rate_percent: Decimal
+    tax_eur: Decimal
+    calculations: tuple[Calculation, ...]
+    snapshot: Mapping[str, object]
+
+    @property
+    def total_eur(self) -> Decimal:
+        """The sum of the ten lines."""
+        return sum((line.price_eur for line in self.lines), Decimal("0.00"))
+
+    @property
+    def total_with_tax_eur(self) -> Decimal:
+        """What is to be paid."""
+        return self.total_eur + self.tax_eur
+
+    def lines_document(self) -> list[dict[str, str]]:
+        """The lines as they are stored and shown."""
+        return [line.to_document() for line in self.lines]
+
+    def calculations_document(self) -> list[dict[str, object]]:
+        """The calculations as they are stored and shown."""
+        return [calculation.to_document() for calculation in self.calculations]
+
+    def body(self) -> bytes:
+        """The JSON that each offer to the ERP sends, in UTF-8: made once, then stored."""
+        document = {
+            "network_user_invoice_id": str(self.id),
+            "sub_project_code": self.sub_project_code,
+            "invoice_date": self.invoice_date.isoformat(),
+            "items": self.lines_document(),
+            "total_eur": format_money(self.total_eur),
+            "tax_rate_percent": format_plain(self.tax_rate_percent),
+            "tax_eur": format_money(self.tax_eur),
+            "total_with_tax_eur": format_money(self.total_with_tax_eur),
+        }
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def calculate(basis: InvoiceBasis, min_coverage_percent: Decimal | int) -> Invoice | NotReady:
+    """The invoice that a basis makes, or why it has to wait (billing.md, The period)."""
+    not_ready = _why_not_ready(basis, Decimal(min_coverage_percent))
+    if not_ready is not None:
+        return not_ready
+    regulatory = basis.regulatory_catalogue
+    assert regulatory is not None  # its lack is a reason to wait
+    calculations = tuple(calculate_items(each, regulatory.prices) for each in basis.measurement_locations)
+    lines = tuple(Line(*LINES[item], _sum_of(item, calculations)) for item in Item)
+    total_eur = sum((line.price_eur for line in lines), Decimal(0))
+    return Invoice(
+        basis.id,
+        basis.sub_project_code,
+        basis.invoice_date,
+        lines,
+        regulatory.tax_rate_percent,
+        round_half_away(total_eur * regulatory.tax_rate_percent / 100, 2),
+        calculations,
+        _snapshot(basis, regulatory),
+    )
+
+
+def _sum_of(item: Item, calculations: Sequence[Calculation]) -> Decimal:
+    totals = (each.total_eur for calculation in calculations for each in calculation.items if each.item is item)
+    return sum(totals, Decimal("0.00"))
+
+
+def _why_not_ready(basis: InvoiceBasis, min_coverage_percent: Decimal) -> NotReady | None:
+    inconsistent = [
+        f"meter {each.meter_id}: {each.first_fall.register} falls at {format_instant(each.first_fall.at)}"
+        for each in basis.measurement_locations
+        if each.first_fall is not None
+    ]
+    incomplete = [
+        problem
+        for each in basis.measurement_locations
+        for problem in lacks(each, basis.start, basis.end, min_coverage_percent)
+    ]
+    if not basis.measurement_locations:
+        incomplete.append(f"network user {basis.id.network_user_id} has no measurement location")
+    if basis.regulatory_catalogue is None:
+        incomplete.append(f"regulatory catalogue {basis.regulatory_catalogue_id} has no prices in force")
+    problems = inconsistent + incomplete
+    if not problems:
+        return None
+    more = len(problems) - _REASONS_AT_MOST
+    reason = "; ".join(problems[:_REASONS_AT_MOST]) + (f"; and {more} more" if more > 0 else "")
+    # what is wrong needs somebody, what is missing may come by itself: the former gives its name
+    return NotReady(READINGS_INCONSISTENT if inconsistent else READINGS_INCOMPLETE, reason)
+
+
+def _snapshot(basis: InvoiceBasis, regulatory: RegulatoryCatalogue) -> dict[str, object]:
+    return {
+        **basis.parties,
+        "period_start": format_instant(basis.start),
+        "period_end": format_instant(basis.end),
+        "altibiz_sub_project_code": basis.sub_project_code,
+        "regulatory_catalogue": {"id": regulatory.id, "valid_from": regulatory.valid_from},
+        "measurement_locations": [_location_snapshot(each) for each in basis.measurement_locations],
+    }
+
+
+def _location_snapshot(location: MeasurementLocationBasis) -> dict[str, object]:
+    at_start, at_end, catalogue = location.at_start, location.at_end, location.catalogue
+    return {
+        "id": location.id,
+        "title": location.title,
+        "meter_id": location.meter_id,
+        "catalogue": catalogue and {"id": catalogue.id, "valid_from": catalogue.valid_from},
+        "registers_at_start": at_start and at_start.to_document(),
+        "registers_at_end": at_end and at_end.to_document(),
+        "max_t1_step_wh": location.max_t1_step_wh,
+        "quarter_hour_pairs": location.quarter_hour_pairs,
+    }

@@ -1,0 +1,24 @@
+"""The one rounding rule of billing: half away from zero, in decimals."""
+
+from decimal import ROUND_HALF_UP, Context, Decimal
+
+_EXACT = Context(prec=60)  # wide enough that no amount of ours is ever cut by the context
+
+
+def round_half_away(value: Decimal, decimals: int) -> Decimal:
+    """Rounds to so many decimals, half away from zero (billing.md, Items of a calculation)."""
+    # decimal's ROUND_HALF_UP is half away from zero; zero never keeps a minus sign
+    return _EXACT.plus(value.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP, context=_EXACT))
+
+
+def format_money(amount: Decimal) -> str:
+    """Writes euros with two decimals; raises ValueError when that would lose a digit."""
+    rounded = round_half_away(amount, 2)
+    if rounded != amount:
+        raise ValueError(f"{amount} euros are not whole cents")
+    return format(rounded, "f")
+
+
+def format_plain(value: Decimal) -> str:
+    """Writes a decimal without exponent and without trailing zeros."""
+    return format(_EXACT.plus(value.normalize(_EXACT)), "f")
