@@ -1,0 +1,60 @@
+"""The messages that tell the alarm actor what somebody saw: trouble, or that all is well again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+THIS_INSTANCE: Final = ""
+"""A sign's key that stands for the daemon's own instance name."""
+
+
+class Severity(StrEnum):
+    """How soon somebody has to act, the most urgent first."""
+
+    CRITICAL = "critical"
+    MAJOR = "major"
+    MINOR = "minor"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something is wrong. Tell it at every failed try: the count of an alarm is the count of these.
+
+    `code`: a `Code`, or the name that a rule of the configuration gives.
+    `summary`: one line for people, without the code: "no connection to 127.0.0.1:5432/billingd (refused)".
+    `key`: the instance (the default) or, for what concerns invoices, the period.
+    `subject`: whom it happened to: an invoice's id, an actor's name; None where there is only one.
+    `context`: fields for people and log (names of log fields, values that JSON can hold).
+    `immediately`: don't wait whether it passes.
+    `clear_after_seconds`: nobody will say `Fine`; it is over when that long no other came.
+    `severity`: only where the catalogue has none (codes of the configuration's rules).
+    `count`: how many signs this one stands for.
+    `seen_at`: when it was seen, if that was earlier than it is told.
+    """
+
+    code: str
+    summary: str
+    key: str = THIS_INSTANCE
+    subject: str | None = None
+    context: Mapping[str, Any] = field(default_factory=dict)
+    immediately: bool = False
+    clear_after_seconds: float | None = None
+    severity: Severity | None = None
+    count: int = 1
+    seen_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Fine:
+    """It works (again). Tell it at the first success after a start and at the first after a `Trouble`.
+
+    With a `subject` it speaks for that one (the catalogue says for which codes it speaks for all that were
+    in trouble); without one for everybody.
+    """
+
+    code: str
+    key: str = THIS_INSTANCE
+    subject: str | None = None
