@@ -35,9 +35,7 @@ def setting(default: Any, description: str, *, live: bool = False, unit: str = "
 
 
 def seconds(default: float, description: str, *, live: bool = False, **limits: Any) -> Any:
-    return setting(
-        float(default), description, live=live, unit="seconds", **{"gt": 0, "le": DAY_SECONDS, **limits}
-    )
+    return setting(float(default), description, live=live, unit="seconds", **{"gt": 0, "le": DAY_SECONDS, **limits})
 
 
 class Section(BaseModel):
@@ -130,9 +128,7 @@ class ErpSettings(Section):
     ca_file: Path | None = setting(
         None, "A PEM file with the certificates to trust for the ERP instead of the system's."
     )
-    connect_timeout_seconds: Seconds = seconds(
-        5, "How long connecting to the ERP may take.", live=True, le=600
-    )
+    connect_timeout_seconds: Seconds = seconds(5, "How long connecting to the ERP may take.", live=True, le=600)
     read_timeout_seconds: Seconds = seconds(
         20, "How long the ERP may be silent in the middle of a request.", live=True, le=600
     )
@@ -180,8 +176,7 @@ class BillingSettings(Section):
     )
     readings_grace_seconds: Seconds = seconds(
         DAY_SECONDS,
-        "How long after a period's end missing readings raise no alarm; the invoice "
-        "says at once what it lacks.",
+        "How long after a period's end missing readings raise no alarm; the invoice says at once what it lacks.",
         live=True,
         gt=None,
         ge=0,
@@ -193,9 +188,7 @@ class BillingSettings(Section):
         live=True,
         unit="percent",
     )
-    batch_size: Count = setting(
-        500, "How many invoices are computed and stored in one go.", live=True, ge=1, le=10_000
-    )
+    batch_size: Count = setting(500, "How many invoices are computed and stored in one go.", live=True, ge=1, le=10_000)
 
 
 class WorkSettings(Section):
@@ -214,13 +207,9 @@ class WorkSettings(Section):
 class SupervisionSettings(Section):
     """How often and how fast the parts of the daemon are restarted."""
 
-    max_restarts: Count = setting(
-        10, "How many restarts within the window make a supervisor give up.", ge=1, le=10_000
-    )
+    max_restarts: Count = setting(10, "How many restarts within the window make a supervisor give up.", ge=1, le=10_000)
     window_seconds: Seconds = seconds(60, "The time over which restarts are counted.")
-    backoff_base_seconds: Seconds = seconds(
-        0.1, "The wait before the first restart; it doubles from one to the next."
-    )
+    backoff_base_seconds: Seconds = seconds(0.1, "The wait before the first restart; it doubles from one to the next.")
     backoff_max_seconds: Seconds = seconds(10, "The longest wait before a restart.", le=3600)
     hang_seconds: Seconds = seconds(
         60,
@@ -243,9 +232,7 @@ class AlarmRule(Section):
         max_length=200,
         description="The alarm's key; {name} stands for a named group, empty for the instance.",
     )
-    severity: Literal["critical", "major", "minor", "warning"] = Field(
-        "major", description="The alarm's severity."
-    )
+    severity: Literal["critical", "major", "minor", "warning"] = Field("major", description="The alarm's severity.")
     clear_after_seconds: Seconds | None = Field(
         None,
         gt=0,
@@ -289,9 +276,7 @@ class AlarmsSettings(Section):
         "The address of an Alertmanager that is told of every alarm, as in http://alertmanager.example:9093.",
         live=True,
     )
-    webhook_token_file: Path | None = setting(
-        None, "A file that holds the bearer token for the webhook.", live=True
-    )
+    webhook_token_file: Path | None = setting(None, "A file that holds the bearer token for the webhook.", live=True)
 
 
 class OpsSettings(Section):

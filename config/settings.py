@@ -68,15 +68,12 @@ class Settings(Section):
     )
     instance: Line = setting(
         _instance,
-        "The daemon's name among several on one database. Without a value it is the host name and the "
-        "state directory.",
+        "The daemon's name among several on one database. Without a value it is the host name and the state directory.",
     )
     database: DatabaseSettings = Field(default=DatabaseSettings(), description="The database.")
     erp: ErpSettings = Field(default=ErpSettings(), description="The ERP that books the invoices.")
     billing: BillingSettings = Field(default=BillingSettings(), description="What is billed when.")
-    work: WorkSettings = Field(
-        default=WorkSettings(), description="How invoices are shared out and taken back."
-    )
+    work: WorkSettings = Field(default=WorkSettings(), description="How invoices are shared out and taken back.")
     supervision: SupervisionSettings = Field(
         default=SupervisionSettings(), description="How the parts of the daemon are watched and restarted."
     )

@@ -111,9 +111,7 @@ def _cron(expression: str) -> str:
         raise ValueError("this schedule never ticks") from error
     except CronSimError as error:
         never = "Bad day-of-month" in str(error) and re.fullmatch(r"[\d,]+", expression.split()[2])
-        reason = (
-            "is wrong, or there is no such day in its months, so that it never ticks" if never else "is wrong"
-        )
+        reason = "is wrong, or there is no such day in its months, so that it never ticks" if never else "is wrong"
         field = str(error).removeprefix("Bad ")
         raise ValueError(f"the {field} {reason} (cron: minute hour day month weekday)") from error
     return expression

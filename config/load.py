@@ -1,0 +1,152 @@
+"""Finds the configuration file, reads it and names everything that is wrong with it in one go."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from config.document import Document, Problem, read
+from config.keys import KEYS, nested, section_of
+from config.refusals import problems_of
+from config.sections import Section
+from config.settings import Settings
+
+SYSTEM_FILE = Path("/etc/billingd/billingd.yaml")
+_MOST_BYTES = 1_000_000
+_CREDENTIALS = {"erp.token_file": "erp-token", "database.password_file": "database-password"}
+
+
+class ConfigurationRejected(Exception):  # noqa: N818 - it is named as its alarm is
+    """The configuration can't be used; `problems` holds every reason, `path` the file if there is one."""
+
+    def __init__(self, problems: list[Problem], path: Path | None = None) -> None:
+        self.problems = sorted(problems, key=lambda problem: (problem.line or 0, problem.key))
+        self.path = path
+        where = f"{path}: " if path else ""
+        super().__init__(where + "; ".join(str(problem) for problem in self.problems))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a value comes from; `detail` is the line of the file, or the variable of the environment."""
+
+    kind: Literal["file", "environment", "default"]
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.detail}".strip()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Settings, the file they come from (None: no file) with its hash, and the source of each key's value."""
+
+    settings: Settings
+    path: Path | None
+    sha256: str | None
+    sources: dict[str, Source]
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Loaded:
+    """Read the configuration from `path`, else $BILLINGD_CONFIG, else the system's file, else the defaults.
+
+    Raises ConfigurationRejected with every problem found.
+    """
+    found, content = _find(path, environ)
+    try:
+        document = read(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        problem = Problem("", content[: error.start].count(b"\n") + 1, "the file is not UTF-8 text")
+        raise ConfigurationRejected([problem], found) from error
+    stated = _without_empty_sections(document.values, Settings)
+    surroundings = _from_environment(environ)
+    sources = {name: Source("default") for name in KEYS}
+    filled = nested({name: value for name, (value, _) in surroundings.items()})
+    for name, (_, variable) in surroundings.items():
+        sources[name] = Source("environment", variable)
+    for name in KEYS:
+        if tuple(name.split(".")) in document.lines and _is_stated(stated, name):
+            sources[name] = Source("file", f"line {document.line(tuple(name.split('.')))}")
+    settings = _validated(_overlaid(filled, stated), document, found)
+    return Loaded(settings, found, hashlib.sha256(content).hexdigest() if found else None, sources)
+
+
+def _find(path: Path | None, environ: Mapping[str, str]) -> tuple[Path | None, bytes]:
+    named = path or (Path(environ["BILLINGD_CONFIG"]) if environ.get("BILLINGD_CONFIG") else None)
+    chosen = named or SYSTEM_FILE
+    try:
+        with chosen.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if named is None:
+            return None, b""
+        raise _unreadable(chosen, error) from error
+    except OSError as error:
+        raise _unreadable(chosen, error) from error
+    if len(content) > _MOST_BYTES:
+        raise ConfigurationRejected([Problem("", None, f"the file is larger than {_MOST_BYTES} bytes")], chosen)
+    return chosen, content
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigurationRejected:
+    reason = (error.strerror or type(error).__name__).lower()
+    return ConfigurationRejected([Problem("", None, f"cannot read the configuration file: {reason}")], path)
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return the keys whose default the environment gives, with the name of the variable."""
+    result: dict[str, tuple[str, str]] = {}
+    # systemd separates several state directories by colons; the first is the unit's own.
+    if state_dir := environ.get("STATE_DIRECTORY", "").partition(":")[0]:
+        result["state_dir"] = (state_dir, "STATE_DIRECTORY")
+    if directory := environ.get("CREDENTIALS_DIRECTORY"):
+        for name, file_name in _CREDENTIALS.items():
+            path = Path(directory, file_name)
+            if os.access(path, os.F_OK):
+                result[name] = (str(path), "CREDENTIALS_DIRECTORY")
+    return result
+
+
+def _without_empty_sections(values: dict[str, Any], model: type[Section]) -> dict[str, Any]:
+    """Drop sections without a key: all of theirs may be commented out."""
+    result: dict[str, Any] = {}
+    for name, value in values.items():
+        field = model.model_fields.get(name)
+        section = section_of(field) if field else None
+        if section is not None and value is None:
+            continue
+        result[name] = _without_empty_sections(value, section) if section and isinstance(value, dict) else value
+    return result
+
+
+def _is_stated(values: dict[str, Any], name: str) -> bool:
+    place: Any = values
+    for part in name.split("."):
+        if not isinstance(place, dict) or part not in place:
+            return False
+        place = place[part]
+    return True
+
+
+def _overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    result = dict(below)
+    for name, value in above.items():
+        lower = result.get(name)
+        result[name] = _overlaid(lower, value) if isinstance(lower, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _validated(values: dict[str, Any], document: Document, path: Path | None) -> Settings:
+    problems = list(document.problems)
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        problems += problems_of(error, values, document)
+    else:
+        if not problems:
+            return settings
+    raise ConfigurationRejected(problems, path)
