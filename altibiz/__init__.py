@@ -1,1 +1,1 @@
-"""The Altibiz contract: its models, a client that turns any answer into one of a few outcomes, and a fake ERP."""
+"""The Altibiz contract: what its answers mean, a client that asks for them, and a fake ERP."""

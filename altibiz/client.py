@@ -1,13 +1,43 @@
-"""Owns asking the ERP: one request at a time over one kept connection, every failure turned into an outcome."""
+"""Owns asking the ERP: one request at a time over one kept connection, and every failure as an outcome."""
 
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Final
+from urllib.parse import quote
 
-from altibiz.outcomes import Now, Outcome, Page
+import httpcore
+import httpx
+
+from altibiz.line import Backend, Line
+from altibiz.outcomes import (
+    Kind,
+    Method,
+    Now,
+    Outcome,
+    Page,
+    classify,
+    classify_page,
+    kind_of_status,
+    not_sent,
+    printable,
+)
+
+BODY_LIMIT_BYTES: Final = 1_000_000
+# Below the idle limit of the common servers (5 s at least), so that it is mostly we who close.
+KEEPALIVE_SECONDS: Final = 4.0
+
+_TRANSPORT_ERRORS: Final = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
 
 
 class AltibizClient:
-    """Asks one ERP for one thread; only `abort` may be called from another."""
+    """Asks one ERP for one thread; only `abort` may be called from another.
+
+    Redirects are never followed, proxies and other settings of the environment never used.
+    """
 
     def __init__(
         self,
@@ -21,24 +51,196 @@ class AltibizClient:
         ca_file: Path | None = None,
     ) -> None:
         """Connects to nothing yet; raises ValueError for an address, token or ca_file that can't be used."""
-        raise NotImplementedError
+        self._now = now
+        self._total_timeout_seconds = total_timeout_seconds
+        self._line = Line(connect_timeout_seconds, read_timeout_seconds)
+        self._invoices_url = f"{_checked_url(base_url)}/network-user-invoices"
+        self._client = httpx.Client(
+            transport=_Transport(self._line, _ssl_context(base_url, ca_file)),
+            headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "billingd"},
+            timeout=None,  # the line knows
+            follow_redirects=False,
+            trust_env=False,
+        )
+        if token is not None:
+            self._client.headers["authorization"] = f"Bearer {_checked_token(token)}"
 
     def offer(self, invoice_id: str, body: bytes, total_with_tax: Decimal) -> Outcome:
         """PUT the stored bytes of an invoice; never raises."""
-        raise NotImplementedError
+        return self._about_invoice("PUT", invoice_id, body, total_with_tax)
 
     def ask(self, invoice_id: str, total_with_tax: Decimal | None) -> Outcome:
         """GET the booking of an invoice; without a total the answer's is not compared. Never raises."""
-        raise NotImplementedError
+        return self._about_invoice("GET", invoice_id, None, total_with_tax)
 
     def page(self, after: str | None = None, limit: int = 500) -> Page | Outcome:
         """GET the bookings that follow the id `after`, oldest first; never raises."""
-        raise NotImplementedError
+        query = f"?limit={limit}" + (f"&after={quote(after, safe='')}" if after is not None else "")
+        begun = time.monotonic()
+        answer = self._exchange("GET", self._invoices_url + query, None)
+        if isinstance(answer, Outcome):
+            return self._told(answer, self._invoices_url, begun)
+        read = classify_page(answer.status, answer.headers, answer.body, self._now)
+        return read if isinstance(read, Page) else self._told(read, self._invoices_url, begun)
 
     def abort(self) -> None:
-        """From any thread and for good: a blocked call returns at once as UNREACHABLE, later ones as NOT_SENT."""
-        raise NotImplementedError
+        """From any thread, for good: a blocked call returns at once as UNREACHABLE, later ones NOT_SENT."""
+        self._line.abort()
 
     def close(self) -> None:
         """Drop the connection."""
-        raise NotImplementedError
+        self._client.close()
+
+    def _about_invoice(
+        self, method: Method, invoice_id: str, body: bytes | None, total_with_tax: Decimal | None
+    ) -> Outcome:
+        url = f"{self._invoices_url}/{quote(invoice_id, safe='')}"
+        begun = time.monotonic()
+        answer = self._exchange(method, url, body)
+        if isinstance(answer, Outcome):
+            return self._told(answer, url, begun)
+        outcome = classify(method, invoice_id, total_with_tax, answer.status, answer.headers, answer.body, self._now)
+        return self._told(outcome, url, begun)
+
+    def _told(self, outcome: Outcome, url: str, begun: float) -> Outcome:
+        detail = f"{outcome.detail} ({url})" if outcome.kind is Kind.NOT_CONTRACT else outcome.detail
+        return replace(outcome, detail=detail, duration_seconds=time.monotonic() - begun)
+
+    def _exchange(self, method: Method, url: str, body: bytes | None) -> "_Answer | Outcome":
+        if self._line.aborted:
+            return not_sent(method, "aborted")
+        headers = {"content-type": "application/json"} if body is not None else None
+        request = self._client.build_request(method, url, content=body, headers=headers)
+        self._line.begin(self._total_timeout_seconds)
+        try:
+            return self._send(method, request)
+        except _TRANSPORT_ERRORS as error:
+            if not self._never_left_a_kept_connection():
+                return self._failed(method, error)
+        self._line.begin_again()
+        try:
+            return self._send(method, request)
+        except _TRANSPORT_ERRORS as error:
+            return self._failed(method, error)
+
+    def _never_left_a_kept_connection(self) -> bool:
+        """Whether the peer had closed the connection we kept before the kernel took one byte of the request."""
+        line = self._line
+        return not (line.connected_anew or line.bytes_sent or line.bytes_received or line.aborted)
+
+    def _send(self, method: Method, request: httpx.Request) -> "_Answer | Outcome":
+        response = self._client.send(request, stream=True)
+        headers: httpx.Headers = response.extensions["headers"]
+        status_decides = kind_of_status(method, response.status_code) is not None
+        body: bytes | None = b""
+        try:
+            body = _read_limited(response, headers)
+        except _TRANSPORT_ERRORS:
+            if not status_decides:
+                raise
+        finally:
+            response.close()
+        if body is None and not status_decides:
+            detail = f"body longer than {BODY_LIMIT_BYTES} bytes or compressed"
+            return Outcome(Kind.NONSENSE, method, response.status_code, detail)
+        return _Answer(response.status_code, headers, body or b"")
+
+    def _failed(self, method: Method, error: Exception) -> Outcome:
+        line = self._line
+        left = line.bytes_sent > 0
+        detail = "aborted" if line.aborted else printable(str(error)) or type(error).__name__
+        not_http = isinstance(error, httpcore.RemoteProtocolError) and not line.peer_closed
+        if not_http and line.bytes_received:
+            return Outcome(Kind.NONSENSE, method, detail=f"not HTTP: {detail}", request_left=left)
+        return Outcome(Kind.UNREACHABLE, method, detail=detail, request_left=left)
+
+
+class _Answer:
+    """What came back, whole."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, headers: httpx.Headers, body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+class _Transport(httpx.BaseTransport):
+    """httpx's way to the line: a pool of one connection whose socket is the line's."""
+
+    def __init__(self, line: Line, ssl_context: ssl.SSLContext | None) -> None:
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=ssl_context,
+            max_connections=1,
+            keepalive_expiry=KEEPALIVE_SECONDS,
+            network_backend=Backend(line),
+        )
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        answer = self._pool.handle_request(
+            httpcore.Request(
+                request.method,
+                httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                headers=request.headers.raw,
+                content=request.stream,
+            )
+        )
+        # httpx itself is shown no headers, so that it acts on none: redirects, cookies, compression.
+        return httpx.Response(
+            answer.status, stream=_Body(answer), extensions={"headers": httpx.Headers(answer.headers)}
+        )
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+class _Body(httpx.SyncByteStream):
+    """An answer's bytes, as they come."""
+
+    def __init__(self, answer: httpcore.Response) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._answer.iter_stream()
+
+    def close(self) -> None:
+        self._answer.close()
+
+
+def _read_limited(response: httpx.Response, headers: httpx.Headers) -> bytes | None:
+    """The body, or None if it is too long or compressed, which we never ask for."""
+    if headers.get("content-encoding", "identity") != "identity":
+        return None
+    body = bytearray()
+    for piece in response.iter_raw():
+        body += piece
+        if len(body) > BODY_LIMIT_BYTES:
+            return None
+    return bytes(body)
+
+
+def _checked_url(base_url: str) -> str:
+    try:
+        url = httpx.URL(base_url)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise ValueError(f"not a URL: {base_url!r}") from error
+    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment or url.userinfo:
+        raise ValueError("an ERP's address is http:// or https:// with host and path, without user or query")
+    return str(url).rstrip("/")
+
+
+def _checked_token(token: str) -> str:
+    if not (token.isascii() and token.isprintable() and token and " " not in token):
+        raise ValueError("the ERP token is empty or holds characters that no token has")  # never the token
+    return token
+
+
+def _ssl_context(base_url: str, ca_file: Path | None) -> ssl.SSLContext | None:
+    if ca_file is None and not base_url.startswith("https"):
+        return None
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise ValueError(f"erp.ca_file {ca_file}: {error}") from error

@@ -169,7 +169,7 @@ def kind_of_status(method: Method, status: int) -> Kind | None:
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: Now) -> float | None:
-    """Seconds that Retry-After asks for, in seconds or as an HTTP date, at most an hour; None without a valid one."""
+    """Seconds to wait by Retry-After (seconds or an HTTP date), at most an hour; None without a valid one."""
     text = headers.get("retry-after", "").strip()
     if _SECONDS.match(text):
         return min(float(text), RETRY_AFTER_LIMIT_SECONDS)
@@ -181,7 +181,7 @@ def retry_after_seconds(headers: Mapping[str, str], now: Now) -> float | None:
 
 
 def printable(text: str) -> str:
-    """Foreign text, fit for a log line and for PostgreSQL: no control characters, no lone surrogates, not long."""
+    """Foreign text made fit for a log line and for PostgreSQL: no control characters or surrogates, not long."""
     shown = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
     return shown if len(shown) <= DETAIL_LIMIT_CHARACTERS else shown[: DETAIL_LIMIT_CHARACTERS - 1] + "…"
 
@@ -199,9 +199,7 @@ def _read_json(headers: Mapping[str, str], body: bytes) -> object | _Fault:
     if charset not in _CHARSETS_OF_JSON:
         return _Fault(printable(f"charset {charset}, not UTF-8"))
     try:
-        value: object = json.loads(
-            body.decode("utf-8"), object_pairs_hook=_each_name_once, parse_constant=_no_constant
-        )
+        value: object = json.loads(body.decode("utf-8"), object_pairs_hook=_each_name_once, parse_constant=_no_constant)
     except UnicodeDecodeError:
         return _Fault("not UTF-8")
     except (ValueError, RecursionError) as error:

@@ -1,0 +1,136 @@
+"""Owns what the fake ERP was told to do wrong: to which requests, how often, and how."""
+
+import itertools
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from altibiz.fake.ledger import Entry, Ledger
+
+NONSENSE_KINDS: Final = ("not_json", "other_shape", "html", "truncated", "huge", "wrong_charset")
+INCORRECT_KINDS: Final = (
+    "other_id",
+    "other_total",
+    "unknown_state",
+    "no_bill_id",
+    "no_abort_reason",
+    "foreign_bill_id",
+    "changed_bill_id",
+    "step_back",
+)
+BOOKING_KINDS: Final = ("initiated", "abort", "book_twice")
+
+FaultKind = Literal[
+    "delay",
+    "status",
+    "drop",
+    "cut",
+    "trickle",
+    "hang",
+    "hold",
+    "not_json",
+    "other_shape",
+    "html",
+    "truncated",
+    "huge",
+    "wrong_charset",
+    "other_id",
+    "other_total",
+    "unknown_state",
+    "no_bill_id",
+    "no_abort_reason",
+    "foreign_bill_id",
+    "changed_bill_id",
+    "step_back",
+    "initiated",
+    "abort",
+    "book_twice",
+]
+
+
+class Fault(BaseModel):
+    """One thing to do wrong. Of those that match a request the oldest acts, and one of the booking kinds besides."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: FaultKind
+    method: Literal["PUT", "GET", "ANY"] = "ANY"
+    invoice_id: str | None = None
+    remaining: Annotated[int, Field(ge=1)] | None = None
+    """For how many more requests; without it for all, until deleted."""
+    when: Literal["request", "before", "after"] = "before"
+    """delay, status, drop, hang, hold: before or after the ERP has booked; drop also with the request unread."""
+    seconds: Annotated[float, Field(ge=0)] = 1.0
+    """delay: in all; trickle: between two bytes; initiated: until the verdict."""
+    status: Annotated[int, Field(ge=200, le=599)] = 500
+    retry_after: str | None = None
+    body: str | None = None
+    """status: instead of a problem document."""
+    reason: str = "refused by the bookkeeper"
+    """abort: the abort_reason."""
+    bill_id: str | None = None
+    """foreign_bill_id: which; without it that of another booking."""
+    size_bytes: Annotated[int, Field(ge=0)] = 50_000_000
+    """huge: length of the body."""
+    id: int = 0
+    hits: int = 0
+    """How many requests it has acted on."""
+
+    def matches(self, method: str, invoice_id: str | None) -> bool:
+        if self.remaining is not None and self.hits >= self.remaining:
+            return False
+        if self.invoice_id is None:
+            return self.method in ("ANY", method)
+        return self.invoice_id == invoice_id and self.method in ("ANY", method)
+
+
+class Faults:
+    """The faults in force, oldest first; a used-up one stays to be looked at until it is deleted."""
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+        self._ids = itertools.count(1)
+
+    def add(self, fault: Fault) -> Fault:
+        fault.id, fault.hits = next(self._ids), 0
+        self._faults.append(fault)
+        return fault
+
+    def clear(self, fault_id: int | None) -> None:
+        """Delete one fault, or all."""
+        self._faults = [fault for fault in self._faults if fault_id is not None and fault.id != fault_id]
+
+    def all(self) -> list[Fault]:
+        return self._faults
+
+    def take(self, method: str, invoice_id: str | None, *, booking: bool) -> Fault | None:
+        """The fault that acts on a request now (booking: on the entering of it), counted as used."""
+        for fault in self._faults:
+            if (fault.kind in BOOKING_KINDS) is booking and fault.matches(method, invoice_id):
+                fault.hits += 1
+                return fault
+        return None
+
+
+def falsify(fault: Fault, entry: Entry, ledger: Ledger) -> dict[str, Any]:
+    """A booking that is wrong about its invoice, in the way that the fault says."""
+    booking = entry.as_booking()
+    registered = {**booking, "state": "registered", "abort_reason": None, "bill_id": entry.bill_id}
+    match fault.kind:
+        case "other_id":
+            return {**booking, "network_user_invoice_id": f"X{entry.invoice_id}"}
+        case "other_total":
+            return {**booking, "total_with_tax_eur": "123456789.01"}
+        case "unknown_state":
+            return {**booking, "state": "pondered"}
+        case "no_bill_id":
+            return {**registered, "bill_id": None}
+        case "no_abort_reason":
+            return {**booking, "state": "aborted", "bill_id": None, "abort_reason": None}
+        case "foreign_bill_id":
+            others = (other.bill_id for other in ledger.all() if other.invoice_id != entry.invoice_id)
+            return {**registered, "bill_id": fault.bill_id or next(others, f"ALT-{entry.number + 1:06d}")}
+        case "changed_bill_id":
+            return {**registered, "bill_id": f"{entry.bill_id}-{fault.hits}"}
+        case _:  # step_back
+            return {**booking, "state": "initiated", "bill_id": None, "abort_reason": None}

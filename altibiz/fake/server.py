@@ -1,0 +1,123 @@
+"""Owns running the fake ERP: as a process of its own, or as a thread of a test or a demonstration."""
+
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import uvicorn
+
+from altibiz.fake.answers import tracking_protocol
+from altibiz.fake.app import BASE_PATH, Fake
+from altibiz.fake.ledger import Ledger
+from altibiz.outcomes import Now
+
+START_DEADLINE_SECONDS: Final = 10.0
+STOP_DEADLINE_SECONDS: Final = 10.0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which also says when it listens."""
+
+    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_listening = on_listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_listening()
+
+
+class FakeAltibiz:
+    """A fake ERP on a loopback port; its control API is described in control.control_routes."""
+
+    def __init__(
+        self,
+        *,
+        now: Now,
+        port: int = 0,
+        ledger_path: Path | None = None,
+        token: str | None = None,
+        certificate_file: Path | None = None,
+        key_file: Path | None = None,
+        announce: bool = False,
+    ) -> None:
+        """Takes the port (0: any free one) and reads the ledger back; raises OSError if either can't be had."""
+        self._ledger = Ledger(ledger_path, now)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.bind(("127.0.0.1", port))
+        except OSError:
+            self._socket.close()
+            self._ledger.close()
+            raise
+        scheme = "http" if certificate_file is None else "https"
+        self.root_url = f"{scheme}://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.base_url = self.root_url + BASE_PATH
+        self.fake = Fake(self._ledger, token)
+        self._server = _Server(
+            uvicorn.Config(
+                self.fake.app(),
+                http=tracking_protocol(self.fake.transports),
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="critical",
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=1,  # what hangs or is held is not waited for
+                ssl_certfile=certificate_file,
+                ssl_keyfile=key_file,
+            ),
+            self._listens,
+        )
+        self._announce = announce
+        self._listening = threading.Event()
+        self._thread = threading.Thread(target=self.run, name="fake-altibiz", daemon=True)
+
+    def run(self) -> None:
+        """Serve here until SIGTERM, SIGINT or `stop`."""
+        try:
+            self._server.run(sockets=[self._socket])
+        finally:
+            self._socket.close()
+            self._ledger.close()
+
+    def __enter__(self) -> Self:
+        """Serve in a thread."""
+        self._thread.start()
+        if not self._listening.wait(START_DEADLINE_SECONDS):
+            raise TimeoutError("the fake ERP didn't start")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the thread; open requests are cut off within a second or so."""
+        self._server.should_exit = True
+        self._thread.join(STOP_DEADLINE_SECONDS)
+        if self._thread.is_alive():
+            raise TimeoutError("the fake ERP didn't stop")
+
+    def _listens(self) -> None:
+        self._listening.set()
+        if self._announce:
+            sys.stderr.write(f"listening on {self.base_url}\n")
+            sys.stderr.flush()
+
+
+def serve(port: int, ledger_path: Path | None, token: str | None, now: Now) -> None:
+    """Be the fake ERP until SIGTERM or SIGINT; says on standard error where it listens, once it does.
+
+    `now` gives the time of the ledger's lines and of verdicts. Raises OSError if the port is taken or the
+    ledger can't be opened, ValueError if it is none.
+    """
+    FakeAltibiz(now=now, port=port, ledger_path=ledger_path, token=token, announce=True).run()
