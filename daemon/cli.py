@@ -1,0 +1,138 @@
+"""The command line `billingd`: which command lives in which module, and what status an end has.
+
+A command group is a module in daemon/commands/ with a `typer.Typer` of its own (one `@app.command()`
+makes a plain command, several make a group; a callback makes a group of one). It is registered by one
+line in COMMANDS, with the one line that `billingd --help` shows for it. The module is imported only
+when its command is called, so it may import at its top what it needs; cli.py itself may not. A
+command's function returns its exit status (None is 0), raises CommandFailed for what may well
+happen, writes data with `put` or `put_json`, and all else with `say` or the log.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from daemon.invocation import CommandFailed, Invocation, put, say
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "check-config": (
+        "daemon.commands.configuration:check",
+        "Read the configuration and print every problem.",
+    ),
+    "config": ("daemon.commands.configuration:app", "Show the configuration in force, or the default file."),
+}
+"""Name, then module:attribute of its Typer, then its line in the help."""
+
+USED_WRONGLY = 64
+INTERRUPTED = 130
+
+
+class _Commands(TyperGroup):
+    """Imports a command's module when the command is called, and for nothing else."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - as in its base
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as in its base
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = get_command(getattr(importlib.import_module(module), attribute))
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as in its base
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+app = typer.Typer(
+    cls=_Commands,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    suggest_commands=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import PackageNotFoundError, version  # rarely asked for, and not quick
+
+        try:
+            put(f"billingd {version('billingd')}")
+        except PackageNotFoundError:
+            put("billingd, from a checkout that is not installed")
+        raise typer.Exit
+
+
+@app.callback()
+def billingd(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="The configuration; else $BILLINGD_CONFIG, else /etc/billingd/billingd.yaml, else defaults.",
+        ),
+    ] = None,
+    version: Annotated[  # noqa: ARG001 - its callback has done the work
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Bills the users of closed electricity distribution systems, whatever fails on the way."""
+    context.obj = Invocation(config)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; an unexpected exception passes through."""
+    try:
+        result = get_command(app).main(args=arguments, prog_name="billingd", standalone_mode=False)
+    except CommandFailed as error:
+        say(" ".join(str(error).split()))
+        return error.status
+    except typer.TyperException as error:
+        used: typer.Context | None = getattr(error, "ctx", None)
+        if used:
+            say(f"{used.get_usage()}\nTry '{used.command_path} --help'.")
+        say(error.format_message())
+        return USED_WRONGLY
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """End the process with the status of the command that the arguments name."""
+    _open_missing_streams()
+    status = run()
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # A reader who has had enough (`| head`) needs no message; Python's own last flush must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if status == 0 and not isinstance(error, BrokenPipeError):
+            say(f"cannot write the output: {error.strerror}")
+        status = status or 1
+    sys.exit(status)
+
+
+def _open_missing_streams() -> None:
+    """Put /dev/null where a standard stream is closed: a socket opened there would be written the log."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(descriptor, "r" if name == "stdin" else "w"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands, one module a group; daemon/cli.py says how one is registered."""

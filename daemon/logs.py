@@ -1,0 +1,226 @@
+"""The daemon's log: journal fields under systemd, colours on a terminal, else JSON lines; it never raises."""
+
+import json
+import logging
+import os
+import re
+import select
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, Self
+
+from logging_journald import JournaldTransport  # type: ignore[import-untyped]
+from pydantic import SecretStr
+
+Format = Literal["auto", "journal", "console", "json"]
+
+# What these say below a warning is about themselves, and httpcore's would name request headers.
+QUIET_LOGGERS = ("alembic", "apscheduler", "asyncio", "httpcore", "httpx", "pykka", "sqlalchemy", "uvicorn")
+PATIENCE_SECONDS = 0.2
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+_COLOURS = {2: "\x1b[1;31m", 3: "\x1b[31m", 4: "\x1b[33m", 6: "", 7: "\x1b[2m"}
+_USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_FIELD = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), 127)}
+_ATOMIC_BYTES = select.PIPE_BUF
+_SHORTEST_SECRET = 4
+
+_hidden: set[str] = set()
+
+
+def hide(*secrets: SecretStr | None) -> None:
+    """Mask these secrets in every line from now on, should one slip into a message."""
+    for secret in secrets:
+        value = secret.get_secret_value() if secret else ""
+        if len(value) >= _SHORTEST_SECRET:
+            _hidden.update((value, json.dumps(value)[1:-1]))
+
+
+def _masked(text: str) -> str:
+    for secret in _hidden:
+        text = text.replace(secret, "***")
+    return text
+
+
+def _priority(record: logging.LogRecord) -> int:
+    return next((priority for level, priority in _PRIORITIES if record.levelno >= level), 7)
+
+
+def _extras(record: logging.LogRecord) -> dict[str, Any]:
+    return {
+        name: _masked(value) for name, value in vars(record).items() if name not in _USUAL and not name.startswith("_")
+    }
+
+
+class _Text(logging.Formatter):
+    """The message with its traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        try:
+            return super().format(record)
+        except Exception as error:  # noqa: BLE001 - a caller's wrong arguments must not cost the record
+            return f"{record.msg} (arguments that don't fit: {error})"
+
+
+def _at(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def json_line(record: logging.LogRecord, text: str) -> str:
+    """Return one JSON document: at, level, logger, message, thread, and the record's own fields."""
+    line = {
+        "at": _at(record),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "message": text,
+        "thread": record.threadName,
+    }
+    return json.dumps({**_extras(record), **line}, default=str, ensure_ascii=False)
+
+
+def console_line(record: logging.LogRecord, text: str) -> str:
+    """Return one line for people: time (UTC), level, logger, message."""
+    clock = _at(record)[11:]
+    return f"{clock} {record.levelname:<8} {record.name}: {text.translate(_CONTROL)}"
+
+
+def _coloured_line(record: logging.LogRecord, text: str) -> str:
+    colour = _COLOURS[_priority(record)]
+    line = console_line(record, text)
+    return f"{colour}{line}\x1b[0m" if colour else line
+
+
+class LineHandler(logging.Handler):
+    """Writes lines to a descriptor; one that is closed or full costs lines, never a caller's time.
+
+    `lost` counts the lines that could not be written.
+    """
+
+    def __init__(self, line: Callable[[logging.LogRecord, str], str], descriptor: int = 2) -> None:
+        super().__init__()
+        self.setFormatter(_Text())
+        self._line = line
+        self._descriptor = descriptor
+        self._patience_seconds = PATIENCE_SECONDS
+        self._torn = False
+        self.lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record's line."""
+        try:
+            line = _masked(self._line(record, self.format(record))) + "\n"
+            self._write(("\n" if self._torn else "") + line)
+            self._patience_seconds = PATIENCE_SECONDS
+        except Exception:  # noqa: BLE001 - whatever is wrong with the log must not stop billing
+            self.lost += 1
+
+    def _write(self, text: str) -> None:
+        rest = memoryview(text.encode(errors="replace"))
+        while rest:
+            # A pipe that polls as writable takes this much at once; more could block for ever.
+            poll = select.poll()
+            poll.register(self._descriptor, select.POLLOUT)
+            if not poll.poll(self._patience_seconds * 1000):
+                # The next record doesn't wait again for a reader who stands still.
+                self._patience_seconds = 0.0
+                raise BlockingIOError
+            rest = rest[os.write(self._descriptor, rest[:_ATOMIC_BYTES]) :]
+            self._torn = bool(rest)
+
+
+class JournalHandler(logging.Handler):
+    """Sends records to the journal with their fields; falls back to `instead` when it doesn't listen."""
+
+    def __init__(self, instead: logging.Handler, socket_path: str | None = None) -> None:
+        super().__init__()
+        self.setFormatter(_Text())
+        self._instead = instead
+        self._transport = JournaldTransport(socket_path)
+        self._transport.socket.settimeout(PATIENCE_SECONDS)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send the record."""
+        try:
+            self._transport.send(self._fields(record).items())
+            self._transport.socket.settimeout(PATIENCE_SECONDS)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the journal must not stop billing
+            if isinstance(error, TimeoutError | BlockingIOError):
+                self._transport.socket.setblocking(False)
+            self._instead.handle(record)
+
+    def _fields(self, record: logging.LogRecord) -> dict[str, Any]:
+        fields = {
+            "MESSAGE": self.format(record),
+            "PRIORITY": _priority(record),
+            "SYSLOG_IDENTIFIER": "billingd",
+            "LOGGER": record.name,
+            "THREAD_NAME": record.threadName,
+            "CODE_FILE": record.pathname,
+            "CODE_LINE": record.lineno,
+            "CODE_FUNC": record.funcName,
+        }
+        extras = {_field_name(name): value for name, value in _extras(record).items()}
+        return {name: _field_value(value) for name, value in {**extras, **fields}.items()}
+
+    @classmethod
+    def connected(cls, instead: logging.Handler) -> Self | None:
+        """Return a handler, None when no journal listens."""
+        try:
+            return cls(instead)
+        except OSError:
+            return None
+
+
+def _field_name(name: str) -> str:
+    if _FIELD.fullmatch(name):
+        return name
+    return f"BILLINGD_{re.sub(r'[^A-Z0-9_]', '_', name.upper())}"[:64]
+
+
+def _field_value(value: object) -> bytes:
+    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    return _masked(text).encode(errors="replace")
+
+
+def under_journal(environ: Mapping[str, str] = os.environ, descriptor: int = 2) -> bool:
+    """Return whether `descriptor` is the stream to the journal that systemd gave this process."""
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+def _handler(form: Format) -> logging.Handler:
+    plain = LineHandler(json_line)
+    if form == "journal" or (form == "auto" and under_journal()):
+        return JournalHandler.connected(plain) or plain
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    if form == "console" or (form == "auto" and terminal):
+        colours = terminal and not os.environ.get("NO_COLOR")
+        return LineHandler(_coloured_line if colours else console_line)
+    return plain
+
+
+def configure(level: str = "info", form: Format = "auto") -> None:
+    """Log to where `form` says from `level` up; call it again to change either. It never raises.
+
+    `extra={"BILLINGD_...": value}` of a record becomes a journal field and a key of the JSON line.
+    """
+    logging.raiseExceptions = False
+    logging.captureWarnings(capture=True)
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if isinstance(handler, LineHandler | JournalHandler):
+            root.removeHandler(handler)
+    root.addHandler(_handler(form))
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Log from `level` up; libraries from a warning up at the least."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logging.getLogger().setLevel(number)
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(max(number, logging.WARNING))
