@@ -238,7 +238,8 @@ CREATE TABLE instances (
     seen_at timestamptz NOT NULL DEFAULT now(),   -- sign of life
     ended_at timestamptz,                          -- of a clean end
     ended_how text,                                -- 'clean' or 'gave_up'; null: running, or ended unclean
-    unclean_ends integer NOT NULL DEFAULT 0        -- in a row
+    unclean_ends integer NOT NULL DEFAULT 0,       -- in a row
+    gave_ups integer NOT NULL DEFAULT 0            -- in a row
 );
 """
 

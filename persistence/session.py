@@ -1,0 +1,304 @@
+"""One session with the server at the driver's level: its socket, its limits, and what its errors mean."""
+
+import math
+import os
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pg8000.dbapi
+from pg8000.converters import make_params
+from pg8000.core import SYNC_MSG, Context
+from pg8000.exceptions import DatabaseError, InterfaceError
+
+from persistence.errors import (
+    CommitUnknown,
+    CredentialsRefused,
+    DatabaseFailed,
+    DatabaseUnreachable,
+    PersistenceError,
+    RowRefused,
+)
+
+__all__ = ["ANSWER_GRACE_SECONDS", "Session", "open_socket", "tls", "translate"]
+
+ANSWER_GRACE_SECONDS = 5.0
+"""How much longer than the server's own limit the client waits for its answer."""
+
+_KEEPALIVE_SECONDS = 15
+_UNIX_PATH_BYTES = 107
+
+
+class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
+    """A driver's connection whose statements have limits, and which knows when it can't be trusted any more.
+
+    Every failure of the transport comes out as `InterfaceError`, which SQLAlchemy knows for a lost connection.
+    """
+
+    def __init__(self, raw: socket.socket, statement_seconds: float, **arguments: Any) -> None:
+        self.trusted = True
+        self.commit_begun = False
+        self.deadline: float | None = None
+        self._statement_seconds = statement_seconds
+        self._server_seconds = statement_seconds
+        # The driver wraps the socket for TLS, which takes it away from `raw`; this second handle outlives that.
+        self.handle = raw.dup()
+        self._handle_lock = threading.Lock()
+        try:
+            super().__init__(sock=raw, **arguments)
+            self._wait_at_most(statement_seconds)
+        except BaseException:
+            raw.close()
+            self.handle.close()
+            raise
+
+    def begin_limits(self, deadline: float | None) -> None:
+        """Starts a transaction's limits; `deadline` is on the monotonic clock, None: each statement's own only."""
+        self.deadline = deadline
+        self.commit_begun = False
+        self._server_seconds = self._statement_seconds
+
+    def execute_unnamed(self, statement: str, vals: Any = (), oids: Any = (), stream: Any = None) -> Any:
+        """Runs one statement in a single round trip (the driver's own takes three)."""
+        # Before anything is sent: a value that can't be converted must leave nothing half sent behind.
+        parameters = make_params(self.py_types, vals)
+        self._limit_statement()
+
+        def send() -> None:
+            self.send_PARSE(b"\x00", statement, oids)
+            self.send_DESCRIBE_STATEMENT(b"\x00")
+            self.send_BIND(b"\x00", parameters)
+            self.send_EXECUTE()
+            self._sock.write(SYNC_MSG)
+
+        return self._exchange(send, Context(statement, stream=stream))
+
+    def execute_simple(self, statement: str) -> Any:
+        """Runs SQL without parameters."""
+        self._limit_statement()
+        return self._simple(statement)
+
+    def commit(self) -> None:
+        """Commits, in one round trip."""
+        self._limit_statement()
+        self.commit_begun = True
+        self._simple("commit")
+
+    def rollback(self) -> None:
+        """Rolls back, whatever the deadline says."""
+        if self._in_transaction:
+            self._wait_at_most(self._server_seconds)
+            self._simple("rollback")
+
+    def has_news(self, wait_seconds: float) -> bool:
+        """Whether the server has sent something unasked (or closed), waiting for it at most so long."""
+        pending = isinstance(self._usock, ssl.SSLSocket) and self._usock.pending() > 0
+        return pending or bool(select.select([self.handle], [], [], wait_seconds)[0])
+
+    def is_stale(self) -> bool:
+        """Whether the server has closed this session, or said that it will, while nobody looked."""
+        if not self.trusted or self._usock is None:
+            return True
+        if not self.has_news(0):
+            return False
+        try:
+            first = self.handle.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return True
+        return first in (b"", b"E")
+
+    def unblock(self) -> None:
+        """Ends whatever call another thread is in, at once; the session is of no use afterwards."""
+        with self._handle_lock:
+            self.trusted = False
+            try:
+                self.handle.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                return  # closed already, by either side
+
+    def close(self) -> None:
+        """Ends the session; never fails and, if it can't be trusted any more, never waits."""
+        if not self.trusted:
+            self.unblock()
+        try:
+            super().close()
+        except (InterfaceError, OSError, ValueError, AttributeError):
+            return  # it was gone before
+        finally:
+            with self._handle_lock:
+                self.handle.close()
+
+    def _simple(self, statement: str) -> Any:
+        return self._exchange(lambda: self.send_QUERY(statement), Context(statement))
+
+    def _exchange(self, send: Callable[[], None], context: Any) -> Any:
+        """Sends, and reads the answer; after anything but an orderly one the session isn't trusted any more."""
+        trusted, self.trusted = self.trusted, False
+        try:
+            send()
+            self._sock.flush()
+            self.handle_messages(context)
+        except DatabaseError as error:
+            self.trusted = trusted and _fields(error).get("V") == "ERROR"
+            raise
+        except InterfaceError as error:
+            # The one that comes in an orderly way: a COMMIT that the server turned into a ROLLBACK.
+            self.trusted = trusted and "failed transaction" in str(error)
+            raise
+        except (OSError, ValueError, AttributeError, KeyError) as error:
+            if context.stream is not None and not isinstance(error, OSError):
+                raise  # of the stream that is copied from
+            raise InterfaceError(f"network error: {error}") from error
+        self.trusted = trusted
+        return context
+
+    def _limit_statement(self) -> None:
+        """Gives the next statement what is left until the deadline, at the server and at the socket."""
+        limit = self._statement_seconds
+        if self.deadline is not None:
+            left = self.deadline - time.monotonic()
+            if left <= 0:
+                raise DatabaseError(
+                    {"V": "ERROR", "C": "57014", "M": "the time allowed for this work with the database is over"}
+                )
+            limit = min(limit, left) if limit else left
+            # The server's limit follows only when it is well above what is left: each costs a round trip.
+            if self._in_transaction and (not self._server_seconds or limit < self._server_seconds - 0.5):
+                self._wait_at_most(limit)
+                self._simple(f"SET LOCAL statement_timeout = {math.ceil(limit * 1000)}")
+                self._server_seconds = limit
+        self._wait_at_most(limit)
+
+    def _wait_at_most(self, seconds: float) -> None:
+        if self._usock is not None:
+            self._usock.settimeout(seconds + ANSWER_GRACE_SECONDS if seconds else None)
+
+
+def open_socket(address: tuple[str, int] | Path, timeout_seconds: float) -> socket.socket:
+    """A connected socket, to host and port or to a socket's path of any length. Raises OSError."""
+    if isinstance(address, Path):
+        return _open_unix(address, timeout_seconds)
+    error: OSError = OSError(f"the name {address[0]} has no address")
+    give_up = time.monotonic() + timeout_seconds
+    for family, kind, protocol, _, target in _resolve(address, timeout_seconds):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(max(0.1, give_up - time.monotonic()))
+            sock.connect(target)
+            _keep_alive(sock)
+        except OSError as failure:
+            sock.close()
+            error = failure
+        else:
+            sock.settimeout(timeout_seconds)
+            return sock
+    raise error
+
+
+def _open_unix(path: Path, timeout_seconds: float) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(timeout_seconds)
+    try:
+        if len(os.fsencode(path)) <= _UNIX_PATH_BYTES:
+            sock.connect(str(path))
+        else:  # a longer path is reached through its folder
+            folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+            try:
+                sock.connect(f"/proc/self/fd/{folder}/{path.name}")
+            finally:
+                os.close(folder)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _resolve(address: tuple[str, int], timeout_seconds: float) -> list[Any]:
+    """Looks the name up in a thread of its own: the resolver has no time limit that a caller could set."""
+    found: list[Any] = []
+    failed: list[OSError] = []
+
+    def look_up() -> None:
+        try:
+            found.extend(socket.getaddrinfo(*address, type=socket.SOCK_STREAM))
+        except OSError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=look_up, name="resolve-database", daemon=True)
+    thread.start()
+    thread.join(timeout_seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"the name {address[0]} was not resolved within {timeout_seconds:g} s")
+    if failed:
+        raise OSError(f"the name {address[0]} is not resolved: {failed[0].strerror}") from failed[0]
+    return found
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Lets the kernel find a peer that is gone without a word within about 15 s."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS // 3)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_SECONDS // 3)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _KEEPALIVE_SECONDS * 1000)
+
+
+def tls(mode: str, root_certificate: str | None) -> ssl.SSLContext | bool | None:
+    """The driver's `ssl_context` for a libpq `sslmode`. Raises OSError for an unusable certificate file."""
+    if mode == "disable":
+        return False
+    if mode == "prefer":
+        return None  # if the server has it, and unverified
+    context = ssl.create_default_context(cafile=root_certificate)
+    context.check_hostname = mode == "verify-full"
+    if mode == "require" and root_certificate is None:
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def translate(error: BaseException, where: str, *, connecting: bool, committing: bool) -> PersistenceError | None:
+    """What an error of the driver means; None for one that is not the database's, but a bug's or the caller's.
+
+    `where` is the server and database for the message.
+    """
+    if isinstance(error, DatabaseError):
+        return _of_the_server(_fields(error), where, connecting=connecting, committing=committing)
+    if isinstance(error, InterfaceError) and "failed transaction" in str(error):
+        return DatabaseFailed(
+            f"database {where}: the transaction had failed before its COMMIT and was rolled back", "25P02"
+        )
+    if not isinstance(error, InterfaceError | OSError):
+        return None
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
+    if committing:
+        return CommitUnknown(f"database {where}: the answer to COMMIT was lost ({reason}); it may have happened")
+    return DatabaseUnreachable(f"database {where} can't be reached: {reason}; is the server up?")
+
+
+def _of_the_server(fields: dict[str, str], where: str, *, connecting: bool, committing: bool) -> PersistenceError:
+    sqlstate = fields.get("C", "XX000")
+    said = " ".join(fields.get("M", "no message").split())
+    if connecting:
+        if sqlstate.startswith("28"):
+            return CredentialsRefused(f"database {where}: {said}; check user, password and pg_hba.conf")
+        if sqlstate.startswith(("08", "53", "57P")):
+            return DatabaseUnreachable(f"database {where} takes no connection: {said}")
+    if committing and fields.get("V") != "ERROR":
+        return CommitUnknown(f"database {where}: the session ended in COMMIT ({said}); it may have happened")
+    if sqlstate.startswith(("22", "23")):
+        detail = " ".join(fields.get("D", "").split())
+        message = f"database {where}: {said}" + (f" ({detail})" if detail else "")
+        return RowRefused(message, sqlstate, fields.get("n"))
+    return DatabaseFailed(f"database {where}: {said} (SQLSTATE {sqlstate})", sqlstate)
+
+
+def _fields(error: DatabaseError) -> dict[str, str]:
+    fields = error.args[0] if error.args else {}
+    return fields if isinstance(fields, dict) else {"M": str(fields)}

@@ -1,0 +1,51 @@
+"""What tests share: a real PostgreSQL server, a fresh migrated database each, and a server of one's own."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from persistence.database import ConnectionSettings, Database
+from tests.postgres import PostgresServer
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state directory of a migrated server that is stopped, to be copied."""
+    server = PostgresServer.make(tmp_path_factory.mktemp("cluster") / "template")
+    server.stop()
+    return server.home
+
+
+@pytest.fixture(scope="session")
+def shared_server(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """The server on which `database_url` makes its databases: not to be stopped by a test."""
+    server = PostgresServer.copy(cluster, tmp_path_factory.mktemp("shared") / "server")
+    yield server
+    server.destroy()
+
+
+@pytest.fixture
+def database_url(shared_server: PostgresServer) -> Iterator[str]:
+    """The URL of a fresh migrated database, dropped after the test."""
+    name = f"test_{next(_numbers)}"
+    yield shared_server.create_database(name)
+    shared_server.drop_database(name)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A Database on a fresh migrated database."""
+    with Database(ConnectionSettings.from_url(database_url)) as database:
+        yield database
+
+
+@pytest.fixture
+def server(cluster: Path, tmp_path: Path) -> Iterator[PostgresServer]:
+    """A server of the test's own, with a migrated database: to be stopped, killed and frozen at will."""
+    server = PostgresServer.copy(cluster, tmp_path / "server")
+    yield server
+    server.destroy()
