@@ -1,0 +1,182 @@
+"""What invoices are calculated from, fetched for a batch with one query: one row a measurement location."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from datetime import datetime
+from decimal import Decimal
+from itertools import groupby
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, Row, text
+
+from billing.calculation import MeasurementLocationBasis, PricedCatalogue, RegisterFall, Registers
+from billing.catalogues import (
+    NETWORK_USER_PRICES,
+    REGULATORY_PRICES,
+    CatalogueKind,
+    Item,
+)
+from billing.identity import InvoiceId
+from billing.invoice import InvoiceBasis, RegulatoryCatalogue
+
+_REGISTERS = [field.name for field in fields(Registers)]
+
+
+def _array_of(table: str) -> str:
+    values = ", ".join(f"{table}.{name}" for name in _REGISTERS)
+    return f"CASE WHEN {table}.at IS NOT NULL THEN ARRAY[{values}] END"
+
+
+# One pass over a meter's readings in the order of the primary key: no sort, and no other month is touched.
+_STEPS = f"""
+    SELECT
+        count(*) FILTER (WHERE step.exact) AS quarter_hour_pairs,
+        max(step.active_import_t1_wh - step.before_active_import_t1_wh) FILTER (WHERE step.exact) AS max_t1_step_wh,
+        min(step.before_at) FILTER (WHERE NOT step.exact) AS first_gap_after,
+        min(step.at) FILTER (
+            WHERE {" OR ".join(f"step.{name} < step.before_{name}" for name in _REGISTERS)}
+        ) AS first_fall_at
+    FROM (
+        SELECT *, at - before_at = interval '15 minutes' AS exact FROM (
+            SELECT at, {", ".join(_REGISTERS)}, lag(at) OVER in_time AS before_at,
+                {", ".join(f"lag({name}) OVER in_time AS before_{name}" for name in _REGISTERS)}
+            FROM readings
+            WHERE meter_id = ml.meter_id AND at BETWEEN wanted.starts_at AND wanted.ends_at
+            WINDOW in_time AS (ORDER BY at)
+        ) AS paired
+    ) AS step
+"""
+_BASES = f"""
+    SELECT wanted.place, u.title AS network_user_title, u.legal_person AS network_user_legal_person,
+        u.altibiz_sub_project_code, l.id AS location_id, l.title AS location_title,
+        l.legal_person AS location_legal_person, l.regulatory_catalogue,
+        rc.valid_from AS regulatory_valid_from, rc.tax_rate_percent,
+        {", ".join(f"rc.{name}" for name in REGULATORY_PRICES.values())},
+        ml.id AS measurement_location_id, ml.title AS measurement_location_title, ml.meter_id,
+        ml.catalogue, nc.valid_from, nc.kind,
+        {", ".join(f"nc.{name}" for name in NETWORK_USER_PRICES.values())},
+        {_array_of("first")} AS at_start, {_array_of("last")} AS at_end,
+        steps.*, {_array_of("fallen")} AS fallen, {_array_of("before")} AS before_fall
+    FROM unnest(
+        CAST(:network_user_ids AS text[]), CAST(:periods AS text[]),
+        CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[])
+    ) WITH ORDINALITY AS wanted (network_user_id, period, starts_at, ends_at, place)
+    JOIN network_users u ON u.id = wanted.network_user_id
+    JOIN locations l ON l.id = u.location
+    LEFT JOIN LATERAL (
+        SELECT * FROM regulatory_catalogues c WHERE c.id = l.regulatory_catalogue
+            AND c.valid_from <= wanted.period ORDER BY c.valid_from DESC LIMIT 1
+    ) AS rc ON true
+    LEFT JOIN measurement_locations ml ON ml.network_user = u.id
+    LEFT JOIN LATERAL (
+        SELECT * FROM network_user_catalogues c WHERE c.id = ml.catalogue
+            AND c.valid_from <= wanted.period ORDER BY c.valid_from DESC LIMIT 1
+    ) AS nc ON true
+    LEFT JOIN readings first ON first.meter_id = ml.meter_id AND first.at = wanted.starts_at
+    LEFT JOIN readings last ON last.meter_id = ml.meter_id AND last.at = wanted.ends_at
+    LEFT JOIN LATERAL ({_STEPS}) AS steps ON true
+    LEFT JOIN readings fallen ON fallen.meter_id = ml.meter_id AND fallen.at = steps.first_fall_at
+    LEFT JOIN LATERAL (
+        SELECT * FROM readings r WHERE r.meter_id = ml.meter_id AND r.at < steps.first_fall_at
+        ORDER BY r.at DESC LIMIT 1
+    ) AS before ON true
+    ORDER BY wanted.place, ml.id
+"""
+
+
+def fetch_bases(connection: Connection, invoice_ids: Iterable[str], time_zone: ZoneInfo) -> list[InvoiceBasis]:
+    """The bases of a batch of invoices, of any periods, in the order of the ids.
+
+    Master data as it stands now, prices as they were in each invoice's period. Raises ValueError for what is
+    no invoice id, and LookupError for a network user that the master data doesn't have.
+    """
+    ids = [InvoiceId.parse(each) for each in invoice_ids]
+    rows = connection.execute(
+        text(_BASES),
+        {
+            "network_user_ids": [each.network_user_id for each in ids],
+            "periods": [str(each.period) for each in ids],
+            "starts": [each.period.start(time_zone) for each in ids],
+            "ends": [each.period.end(time_zone) for each in ids],
+        },
+    )
+    by_place = {place: list(group) for place, group in groupby(rows, key=lambda row: row.place)}
+    missing = [str(each) for place, each in enumerate(ids, start=1) if place not in by_place]
+    if missing:
+        raise LookupError(f"no network user for {', '.join(missing)}")
+    return [_basis(each, by_place[place], time_zone) for place, each in enumerate(ids, start=1)]
+
+
+def _basis(invoice_id: InvoiceId, rows: Sequence[Row[Any]], time_zone: ZoneInfo) -> InvoiceBasis:
+    row, period = rows[0], invoice_id.period
+    return InvoiceBasis(
+        id=invoice_id,
+        start=period.start(time_zone),
+        end=period.end(time_zone),
+        invoice_date=period.invoice_date(time_zone),
+        sub_project_code=row.altibiz_sub_project_code,
+        parties={
+            "network_user": {
+                "id": invoice_id.network_user_id,
+                "title": row.network_user_title,
+                "legal_person": row.network_user_legal_person,
+            },
+            "location": {
+                "id": row.location_id,
+                "title": row.location_title,
+                "legal_person": row.location_legal_person,
+            },
+            "time_zone": time_zone.key,
+        },
+        regulatory_catalogue_id=row.regulatory_catalogue,
+        regulatory_catalogue=_regulatory_catalogue(row),
+        measurement_locations=[_location(each) for each in rows if each.measurement_location_id is not None],
+    )
+
+
+def _regulatory_catalogue(row: Row[Any]) -> RegulatoryCatalogue | None:
+    if row.regulatory_valid_from is None:
+        return None
+    return RegulatoryCatalogue(
+        row.regulatory_catalogue,
+        row.regulatory_valid_from,
+        _prices(row, REGULATORY_PRICES),
+        row.tax_rate_percent,
+    )
+
+
+def _location(row: Row[Any]) -> MeasurementLocationBasis:
+    catalogue = None
+    if row.kind is not None:
+        kind = CatalogueKind(row.kind)
+        catalogue = PricedCatalogue(row.catalogue, row.valid_from, kind, _prices(row, NETWORK_USER_PRICES))
+    return MeasurementLocationBasis(
+        id=row.measurement_location_id,
+        title=row.measurement_location_title,
+        meter_id=row.meter_id,
+        catalogue_id=row.catalogue,
+        catalogue=catalogue,
+        at_start=_registers(row.at_start),
+        at_end=_registers(row.at_end),
+        max_t1_step_wh=row.max_t1_step_wh,
+        quarter_hour_pairs=row.quarter_hour_pairs,
+        first_gap_after=row.first_gap_after,
+        first_fall=_fall(row.first_fall_at, _registers(row.fallen), _registers(row.before_fall)),
+    )
+
+
+def _prices(row: Row[Any], columns: dict[Item, str]) -> dict[Item, Decimal]:
+    prices = {item: getattr(row, column) for item, column in columns.items()}
+    return {item: price for item, price in prices.items() if price is not None}
+
+
+def _registers(values: list[int] | None) -> Registers | None:
+    return None if values is None else Registers(*values)
+
+
+def _fall(at: datetime | None, fallen: Registers | None, before: Registers | None) -> RegisterFall | None:
+    if at is None or fallen is None or before is None:
+        return None
+    register = fallen.first_below(before)
+    return None if register is None else RegisterFall(at, register)

@@ -1,0 +1,174 @@
+"""Master data in the database: a file of it checked as a whole, then added to and updated, never deleted from."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, text
+
+from persistence.master_file import FIELDS, Entry, MasterFile, read_master
+
+__all__ = ["MasterRejected", "MasterReport", "import_master"]
+
+# which field of which list has to be an id of which other list
+_REFERENCES = (
+    ("locations", "regulatory_catalogue", "regulatory_catalogues"),
+    ("network_users", "location", "locations"),
+    ("measurement_locations", "network_user", "network_users"),
+    ("measurement_locations", "catalogue", "network_user_catalogues"),
+    ("measurement_locations", "meter_id", "meters"),
+)
+_IN_FORCE = """
+    JOIN network_users u ON u.id = {user} JOIN locations l ON l.id = u.location
+    JOIN measurement_locations ml ON ml.network_user = u.id
+    LEFT JOIN LATERAL (
+        SELECT * FROM regulatory_catalogues c WHERE c.id = l.regulatory_catalogue AND c.valid_from <= {period}
+        ORDER BY c.valid_from DESC LIMIT 1
+    ) AS rc ON true
+    LEFT JOIN LATERAL (
+        SELECT * FROM network_user_catalogues c WHERE c.id = ml.catalogue AND c.valid_from <= {period}
+        ORDER BY c.valid_from DESC LIMIT 1
+    ) AS nc ON true
+"""
+_PRICES_OF_OPEN_INVOICES = f"""
+    SELECT i.id, ml.id AS measurement_location, jsonb_build_array(
+        to_jsonb(rc) - ARRAY['id', 'title', 'valid_from'], to_jsonb(nc) - ARRAY['id', 'title', 'valid_from']
+    ) AS prices
+    FROM invoices i {_IN_FORCE.format(user="i.network_user_id", period="i.period")}
+    WHERE i.state = 'due' OR i.held_from = 'due'
+"""
+_TOUCHED = f"""
+    SELECT count(DISTINCT id) FROM prices_before b JOIN ({_PRICES_OF_OPEN_INVOICES}) a USING (id, measurement_location)
+    WHERE a.prices IS DISTINCT FROM b.prices
+"""
+_WITHOUT_MEASUREMENT_LOCATION = """
+    SELECT u.id FROM network_users u
+    WHERE NOT EXISTS (SELECT FROM measurement_locations ml WHERE ml.network_user = u.id) ORDER BY u.id
+"""
+_WITHOUT_PRICES = f"""
+    SELECT u.id, u.billed_from,
+        CASE WHEN rc.id IS NULL THEN 'regulatory catalogue ' || l.regulatory_catalogue
+             ELSE 'network-user catalogue ' || ml.catalogue END AS catalogue
+    FROM network_users of {_IN_FORCE.format(user="of.id", period="of.billed_from")}
+    WHERE rc.id IS NULL OR nc.id IS NULL ORDER BY u.id, ml.id
+"""
+
+
+class MasterRejected(ValueError):  # noqa: N818 - an outcome, named as the others of this room
+    """A file of master data can't be taken; `problems` has every one, with file, line and key."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__(f"{len(problems)} problem{'s' if len(problems) != 1 else ''}: {problems[0]}")
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class MasterReport:
+    """What an import did, by list; `open_invoices_touched` are due and have another price now than before."""
+
+    added: Mapping[str, int]
+    updated: Mapping[str, int]
+    unchanged: Mapping[str, int]
+    warnings: tuple[str, ...]
+    open_invoices_touched: int
+
+
+def import_master(connection: Connection, path: Path) -> MasterReport:
+    """Adds and updates master data from a YAML file.
+
+    Raises MasterRejected before anything has been changed.
+    """
+    master = read_master(path)
+    _find_unknown_references(connection, master)
+    _find_meters_in_use(connection, master)
+    if not master.problems and not any(master.entries.values()):
+        master.fail(1, "file", "it has no entries")
+    if master.problems:
+        raise MasterRejected([problem for _, problem in sorted(master.problems)])
+    connection.execute(text("DROP TABLE IF EXISTS pg_temp.prices_before"))
+    connection.execute(text(f"CREATE TEMPORARY TABLE prices_before ON COMMIT DROP AS {_PRICES_OF_OPEN_INVOICES}"))
+    added, updated = {}, {}
+    for list_name, entries in master.entries.items():
+        added[list_name], updated[list_name] = _store(connection, list_name, entries)
+    _look_again(connection)
+    return MasterReport(
+        added,
+        updated,
+        {name: len(entries) - added[name] - updated[name] for name, entries in master.entries.items()},
+        _warnings(connection),
+        connection.execute(text(_TOUCHED)).scalar_one(),
+    )
+
+
+def _find_unknown_references(connection: Connection, master: MasterFile) -> None:
+    for list_name, name, target in _REFERENCES:
+        wanted = {str(entry.values[name]) for entry in master.entries[list_name]}
+        unknown = wanted - master.ids[target]
+        unknown -= set(
+            connection.execute(
+                text(f"SELECT id FROM {target} WHERE id = ANY(CAST(:ids AS text[]))"), {"ids": sorted(unknown)}
+            ).scalars()
+        )
+        for entry in master.entries[list_name]:
+            if entry.values[name] in unknown:
+                reason = f"there is no {entry.values[name]} in {target}"
+                master.fail(entry.lines[name], entry.where(name), reason)
+
+
+def _find_meters_in_use(connection: Connection, master: MasterFile) -> None:
+    """A meter is at one measurement location; one that this file moves elsewhere gives its meter free."""
+    entries = master.entries["measurement_locations"]
+    moved = {entry.key[0] for entry in entries}
+    used = connection.execute(
+        text("SELECT meter_id, id FROM measurement_locations WHERE meter_id = ANY(CAST(:ids AS text[]))"),
+        {"ids": [str(entry.values["meter_id"]) for entry in entries]},
+    )
+    used_at = {row.meter_id: row.id for row in used if row.id not in moved}
+    for entry in entries:
+        if entry.values["meter_id"] in used_at:
+            reason = f"meter {entry.values['meter_id']} is at {used_at[entry.values['meter_id']]} already"
+            master.fail(entry.lines["meter_id"], entry.where("meter_id"), reason)
+
+
+def _store(connection: Connection, list_name: str, entries: list[Entry]) -> tuple[int, int]:
+    """Adds and updates a list's rows; gives how many were added and how many changed."""
+    key = ("id", "valid_from") if list_name.endswith("_catalogues") else ("id",)
+    columns = list(FIELDS[list_name])
+    others = [column for column in columns if column not in key]
+    rows = connection.execute(
+        text(f"""
+            INSERT INTO {list_name} AS known ({", ".join(columns)})
+            SELECT {", ".join(columns)} FROM jsonb_populate_recordset(NULL::{list_name}, CAST(:rows AS jsonb))
+            ON CONFLICT ({", ".join(key)}) DO UPDATE SET {", ".join(f"{c} = excluded.{c}" for c in others)}
+            WHERE ({", ".join(f"known.{c}" for c in others)})
+                IS DISTINCT FROM ({", ".join(f"excluded.{c}" for c in others)})
+            RETURNING xmax = 0 AS added -- a row that was there has been locked, which leaves a mark in xmax
+        """),
+        {"rows": json.dumps([entry.values for entry in entries])},
+    ).scalars()
+    outcomes = list(rows)
+    return outcomes.count(True), outcomes.count(False)
+
+
+def _look_again(connection: Connection) -> None:
+    """What waits may go on now, and who is new may be due: the daemons look at once."""
+    connection.execute(
+        text("""
+            UPDATE invoices SET next_attempt_at = NULL
+            WHERE state = 'due' AND held_code IS NOT NULL AND next_attempt_at IS NOT NULL
+        """)
+    )
+    connection.execute(text("SELECT pg_notify('billingd', 'due')"))
+
+
+def _warnings(connection: Connection) -> tuple[str, ...]:
+    without = connection.execute(text(_WITHOUT_MEASUREMENT_LOCATION)).scalars()
+    unpriced = connection.execute(text(_WITHOUT_PRICES))
+    return (
+        *(f"network user {each} has no measurement location and gets no invoice" for each in without),
+        *dict.fromkeys(
+            f"network user {row.id} is billed from {row.billed_from}, when {row.catalogue} has no prices in force yet"
+            for row in unpriced
+        ),
+    )

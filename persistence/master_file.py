@@ -1,0 +1,328 @@
+"""A file of master data: YAML read with its line numbers, and every problem in it found in one go."""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+from billing.catalogues import NETWORK_USER_PRICES, REGULATORY_PRICES, CatalogueKind, price_fields_of
+from billing.identity import is_network_user_id, is_oib
+from billing.periods import Period
+
+try:
+    from yaml import CSafeLoader as Loader
+except ImportError:  # PyYAML built without libyaml
+    from yaml import SafeLoader as Loader  # type: ignore[assignment]
+
+_STRING, _NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
+_DECIMAL_TAGS = {_STRING, "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
+_DECIMAL = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?")
+_ID = re.compile(r'[^\s,"\\\x00-\x1f\x7f]{1,100}')
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PHASES = ("l1", "l2", "l3")
+_METER_KINDS = ("abb_b2x", "schneider_iem3xxx")
+
+Check = Callable[[yaml.ScalarNode], str]
+"""Gives a scalar's value, or raises ValueError with what is wrong about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a list as it will be stored: `values` are JSON-able, decimals stay strings."""
+
+    list_name: str
+    line: int
+    values: dict[str, object]
+    lines: Mapping[str, int]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What makes it one of its list: the id, with catalogues the month too from which they hold."""
+        return (str(self.values["id"]), *([str(self.values["valid_from"])] if _is_catalogue(self.list_name) else []))
+
+    def where(self, name: str = "") -> str:
+        """How a problem names it."""
+        return f"{self.list_name}[{self.values['id']}]" + (f".{name}" if name else "")
+
+
+@dataclass(slots=True)
+class MasterFile:
+    """What a file of master data holds: entries by list, and all that is wrong with it, line by line."""
+
+    path: Path
+    entries: dict[str, list[Entry]] = field(default_factory=lambda: {name: [] for name in FIELDS})
+    problems: list[tuple[int, str]] = field(default_factory=list)
+    ids: dict[str, set[str]] = field(default_factory=lambda: {name: set() for name in FIELDS})
+    """Every id that a list names, those of entries with problems too: whoever refers to one is not to blame."""
+
+    def fail(self, line: int, where: str, reason: str) -> None:
+        """Notes a problem."""
+        self.problems.append((line, f"{self.path}:{line}: {where}: {reason}"))
+
+
+def _string(node: yaml.ScalarNode) -> str:
+    if node.tag != _STRING:
+        raise ValueError(f"{node.value!r} is not text; put it in quotes")
+    return str(node.value)
+
+
+def _text(node: yaml.ScalarNode, characters_at_most: int = 200) -> str:
+    text = _string(node)
+    if not text.strip():
+        raise ValueError("is empty")
+    if len(text) > characters_at_most:
+        raise ValueError(f"has {len(text)} characters, {characters_at_most} at most are allowed")
+    if _CONTROL.search(text):
+        raise ValueError("has control characters")
+    return text
+
+
+def _id(node: yaml.ScalarNode) -> str:
+    text = _string(node)
+    if not _ID.fullmatch(text):
+        raise ValueError(f"{text!r} is no id: 1 to 100 characters, no blanks, commas, quotes or backslashes")
+    return text
+
+
+def _network_user_id(node: yaml.ScalarNode) -> str:
+    text = _string(node)
+    if not is_network_user_id(text):
+        raise ValueError(f"{text!r} is no network user's id: 1 to 64 letters, digits and hyphens")
+    return text
+
+
+def _month(node: yaml.ScalarNode) -> str:
+    return str(Period.parse(_string(node)))
+
+
+def _oib(node: yaml.ScalarNode) -> str:
+    text = _string(node)
+    if not is_oib(text):
+        raise ValueError(f"{text!r} is no OIB: 11 digits, the last the check digit of ISO 7064 MOD 11,10")
+    return text
+
+
+def _one_of(node: yaml.ScalarNode, kinds: tuple[str, ...]) -> str:
+    if node.value not in kinds:
+        raise ValueError(f"{node.value!r} is none of {', '.join(kinds)}")
+    return str(node.value)
+
+
+def _decimal(node: yaml.ScalarNode, decimals: int, digits: int) -> str:
+    """A decimal as written: a plain number too, since the node still has its very characters."""
+    match = _DECIMAL.fullmatch(node.value) if node.tag in _DECIMAL_TAGS else None
+    if match is None:
+        raise ValueError(f"{node.value!r} is not a decimal number like 0.037236")
+    if match[1]:
+        raise ValueError(f"{node.value} is negative")
+    if len(match[3] or "") > decimals:
+        raise ValueError(f"{node.value} has {len(match[3])} decimals, {decimals} at most are allowed")
+    if len(match[2]) > digits:
+        raise ValueError(f"{node.value} is too large")
+    return str(node.value)
+
+
+# as wide as the columns: numeric(12,6), numeric(12,3), numeric(9,6)
+_energy_price = partial(_decimal, decimals=6, digits=6)
+_coarse_price = partial(_decimal, decimals=3, digits=9)
+_percent = partial(_decimal, decimals=6, digits=3)
+_COARSE = {"active_power_peak_price", "meter_fee"}
+_KINDS = tuple(kind.value for kind in CatalogueKind)
+_LEGAL_PERSON: dict[str, Check] = {"name": _text, "oib": _oib, "address": _text, "postal_code": _text, "city": _text}
+_OPTIONAL = {"valid_from", "billed_until"}
+
+FIELDS: dict[str, dict[str, Check | dict[str, Check] | None]] = {
+    "regulatory_catalogues": {
+        "id": _id,
+        "valid_from": _month,
+        "title": _text,
+        **dict.fromkeys(REGULATORY_PRICES.values(), _energy_price),
+        "tax_rate_percent": _percent,
+    },
+    "network_user_catalogues": {
+        "id": _id,
+        "valid_from": _month,
+        "kind": partial(_one_of, kinds=_KINDS),
+        "title": _text,
+        **{name: _coarse_price if name in _COARSE else _energy_price for name in NETWORK_USER_PRICES.values()},
+    },
+    "locations": {"id": _id, "title": _text, "regulatory_catalogue": _id, "legal_person": _LEGAL_PERSON},
+    "network_users": {
+        "id": _network_user_id,
+        "title": _text,
+        "location": _id,
+        "altibiz_sub_project_code": partial(_text, characters_at_most=64),
+        "billed_from": _month,
+        "billed_until": _month,
+        "legal_person": _LEGAL_PERSON,
+    },
+    "meters": {"id": _id, "kind": partial(_one_of, kinds=_METER_KINDS), "phases": None},
+    "measurement_locations": {
+        "id": _id,
+        "title": _text,
+        "network_user": _network_user_id,
+        "catalogue": _id,
+        "meter_id": _id,
+    },
+}
+"""The lists, in an order in which each refers only to those before, and their fields; None: a list of phases."""
+
+
+def read_master(path: Path) -> MasterFile:
+    """Reads a file of master data; what is wrong with it stands in `problems`, unreadable YAML included."""
+    master = MasterFile(path)
+    try:
+        with path.open("rb") as file:
+            root = yaml.compose(file, Loader=Loader)
+    except OSError as error:
+        master.fail(1, "file", f"it can't be read: {error.strerror or error}")
+        return master
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        master.fail(line, "file", f"not YAML: {error.problem or error.context}")
+        return master
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        master.fail(1, "file", f"not YAML: {' '.join(str(error).split())}")
+        return master
+    for name, key, value in _pairs(master, root, "file"):
+        if name not in FIELDS:
+            master.fail(_line(key), name, f"unknown list{_did_you_mean(name, FIELDS)}")
+        elif not isinstance(value, yaml.SequenceNode):
+            master.fail(_line(value), name, "has to be a list")
+        else:
+            _read_list(master, name, value)
+    _find_doubles(master)
+    return master
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _did_you_mean(name: str, known: Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _is_catalogue(list_name: str) -> bool:
+    return list_name.endswith("_catalogues")
+
+
+def _pairs(master: MasterFile, node: yaml.Node | None, where: str) -> list[tuple[str, yaml.Node, yaml.Node]]:
+    """Name, key and value of a mapping's entries; a name that comes twice counts once."""
+    if not isinstance(node, yaml.MappingNode):
+        master.fail(1 if node is None else _line(node), where, "has to be a mapping of names to values")
+        return []
+    pairs: dict[str, tuple[str, yaml.Node, yaml.Node]] = {}
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            master.fail(_line(key), where, "has a key that is no name")
+        elif key.value in pairs:
+            master.fail(_line(key), f"{where}.{key.value}", f"stands in line {_line(pairs[key.value][1])} already")
+        else:
+            pairs[key.value] = (key.value, key, value)
+    return list(pairs.values())
+
+
+def _read_list(master: MasterFile, list_name: str, node: yaml.SequenceNode) -> None:
+    for place, item in enumerate(node.value, start=1):
+        pairs = {name: value for name, _, value in _pairs(master, item, f"{list_name}[{place}]")}
+        if not pairs:
+            continue
+        given_id = pairs.get("id")
+        where = f"{list_name}[{given_id.value if isinstance(given_id, yaml.ScalarNode) else place}]"
+        if isinstance(given_id, yaml.ScalarNode):
+            master.ids[list_name].add(str(given_id.value))
+        before = len(master.problems)
+        fields = _fields_of(list_name, pairs)
+        values = _read_mapping(master, item, pairs, fields, where)
+        if len(master.problems) > before:
+            continue
+        if _is_catalogue(list_name):
+            values.setdefault("valid_from", "")
+        lines = {name: _line(value) for name, value in pairs.items()}
+        master.entries[list_name].append(Entry(list_name, _line(item), values, lines))
+
+
+def _fields_of(list_name: str, pairs: Mapping[str, yaml.Node]) -> dict[str, Check | dict[str, Check] | None]:
+    """The fields that an entry has to have: with a network-user catalogue its kind decides which prices."""
+    fields = FIELDS[list_name]
+    kind = pairs.get("kind")
+    if list_name != "network_user_catalogues" or not isinstance(kind, yaml.ScalarNode):
+        return fields
+    if kind.value not in _KINDS:  # that is a problem of its own; which prices it needs is unknown
+        return {
+            name: check for name, check in fields.items() if name not in NETWORK_USER_PRICES.values() or name in pairs
+        }
+    wanted = price_fields_of(CatalogueKind(kind.value))
+    return {name: check for name, check in fields.items() if name not in NETWORK_USER_PRICES.values() or name in wanted}
+
+
+def _read_mapping(
+    master: MasterFile,
+    node: yaml.Node,
+    pairs: Mapping[str, yaml.Node],
+    fields: Mapping[str, Check | dict[str, Check] | None],
+    where: str,
+) -> dict[str, object]:
+    for name in pairs:
+        if name not in fields:
+            master.fail(_line(pairs[name]), f"{where}.{name}", f"unknown key{_did_you_mean(name, fields)}")
+    values: dict[str, object] = {}
+    for name, check in fields.items():
+        value = pairs.get(name)
+        if value is None or value.tag == _NULL:
+            if name not in _OPTIONAL:
+                master.fail(_line(value or node), f"{where}.{name}", "is missing")
+        elif isinstance(check, dict):
+            inner = {each: child for each, _, child in _pairs(master, value, f"{where}.{name}")}
+            values[name] = _read_mapping(master, value, inner, check, f"{where}.{name}") if inner else None
+        elif check is None:
+            values[name] = _read_phases(master, value, f"{where}.{name}")
+        else:
+            values[name] = _read_scalar(master, value, check, f"{where}.{name}")
+    return values
+
+
+def _read_scalar(master: MasterFile, node: yaml.Node, check: Check, where: str) -> str | None:
+    if not isinstance(node, yaml.ScalarNode):
+        master.fail(_line(node), where, "has to be a single value")
+        return None
+    try:
+        return check(node)
+    except ValueError as error:
+        master.fail(_line(node), where, str(error))
+        return None
+
+
+def _read_phases(master: MasterFile, node: yaml.Node, where: str) -> list[str]:
+    items = node.value if isinstance(node, yaml.SequenceNode) else []
+    phases = [item.value for item in items if isinstance(item, yaml.ScalarNode)]
+    if not phases or len(phases) != len(items) or len(set(phases)) < len(phases) or not set(phases) <= set(_PHASES):
+        master.fail(_line(node), where, f"has to be a list of {', '.join(_PHASES)}, each once at most")
+    return phases
+
+
+def _find_doubles(master: MasterFile) -> None:
+    for list_name, entries in master.entries.items():
+        seen: dict[tuple[str, ...], Entry] = {}
+        for entry in entries:
+            first = seen.setdefault(entry.key, entry)
+            if first is not entry:
+                what = "with this id and valid_from" if _is_catalogue(list_name) else "with this id"
+                master.fail(entry.lines["id"], entry.where(), f"an entry {what} stands in line {first.line} already")
+    meters: dict[object, Entry] = {}
+    for entry in master.entries["measurement_locations"]:
+        first = meters.setdefault(entry.values["meter_id"], entry)
+        if first.key != entry.key:
+            reason = f"meter {entry.values['meter_id']} is at {first.where()} (line {first.line}) already"
+            master.fail(entry.lines["meter_id"], entry.where("meter_id"), reason)
+    for entry in master.entries["network_users"]:
+        until = entry.values.get("billed_until")
+        if until is not None and str(until) < str(entry.values["billed_from"]):
+            reason = f"{until} is before billed_from, {entry.values['billed_from']}"
+            master.fail(entry.lines["billed_until"], entry.where("billed_until"), reason)
