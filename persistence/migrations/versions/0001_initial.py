@@ -56,7 +56,7 @@ CREATE TABLE measurement_locations (
     title text NOT NULL,
     network_user text NOT NULL REFERENCES network_users,
     catalogue text NOT NULL,
-    meter_id text NOT NULL UNIQUE REFERENCES meters
+    meter_id text NOT NULL UNIQUE DEFERRABLE REFERENCES meters -- so that two can change places in one statement
 );
 CREATE INDEX measurement_locations_network_user ON measurement_locations (network_user);
 
