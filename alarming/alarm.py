@@ -1,0 +1,242 @@
+"""One alarm: who is in trouble under its code and key, since when, and how it is shown to others."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from alarming.catalogue import CATALOGUE, Cure, Ends, Entry
+from alarming.signs import Severity, Trouble
+
+EXAMPLES: Final = 20
+"""How many subjects an alarm names (interfaces.md, Alarm codes)."""
+
+SUBJECTS_AT_MOST: Final = 10_000
+"""How many subjects are told apart; those beyond it share one place, so that memory stays bounded."""
+
+_MAILBOX_SECONDS = 10.0  # no sign waits longer to be read: more is a jump of the wall clock
+
+_INVOICE_ID = re.compile(r"[A-Za-z0-9-]{1,64}\.\d{4}-\d{2}\.\d+")
+
+
+class Moment(NamedTuple):
+    """Now, twice: seconds of a clock that never jumps, for durations, and the wall clock's instant, for people."""
+
+    seconds: float
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Record:
+    """What others see of an alarm. `reopened`: how often it came back soon after it was cleared.
+
+    `ailing`: some of those in trouble by a sign, to go on from after a restart.
+    """
+
+    id: str
+    code: str
+    key: str
+    severity: Severity
+    summary: str
+    count: int
+    raised_at: datetime
+    last_at: datetime
+    instance: str
+    cleared_at: datetime | None = None
+    acked_at: datetime | None = None
+    context: Mapping[str, Any] = field(default_factory=dict)
+    reopened: int = 0
+    ailing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Group:
+    """Invoices that stand in the database under one alarm; `standing_*` is what the table already has of it."""
+
+    code: str
+    key: str
+    count: int
+    summary: str
+    context: Mapping[str, Any]
+    standing_id: str | None = None
+    standing_since: datetime | None = None
+
+
+@dataclass
+class Ailment:
+    """One subject's trouble, in seconds of the steady clock; `ends_seconds` if it ends by being quiet."""
+
+    first_seconds: float
+    ends_seconds: float | None
+    immediately: bool
+
+
+class Alarm:
+    """A trouble that is pending, standing, or held a little before it is cleared; its book moves it."""
+
+    def __init__(self, code: str, key: str, severity: Severity | None, now: Moment) -> None:
+        self.code, self.key = code, key
+        self.entry: Entry | None = CATALOGUE.get(code)
+        self.severity = self.entry.severity if self.entry else severity or Severity.MAJOR
+        self.summary = ""
+        self.context: dict[str, Any] = {}
+        self.id: str | None = None
+        self.first_at = self.last_at = now.at
+        self.raised_at: datetime | None = None
+        self.cleared_at: datetime | None = None
+        self.acked_at: datetime | None = None
+        self.reopened = 0
+        self.signs = 0
+        self.ailing: dict[str | None, Ailment] = {}
+        self.touched: dict[str, None] = {}
+        self.group: Group | None = None
+        self.awaits_look = False  # it stood by the database's state before a restart
+        self.clear_due_seconds: float | None = None
+        self.line_seconds = 0.0
+        self.line_count = 0
+
+    @property
+    def standing(self) -> bool:
+        """Whether it has been raised and not been cleared since."""
+        return self.raised_at is not None and self.cleared_at is None
+
+    @property
+    def troubled(self) -> bool:
+        """Whether anybody is in trouble, by a sign or by the state of the invoices."""
+        return bool(self.ailing) or self.group is not None or self.awaits_look
+
+    @property
+    def cure(self) -> Cure:
+        """For whom a `Fine` with a subject speaks."""
+        return self.entry.cure if self.entry else Cure.EACH
+
+    @property
+    def ends(self) -> Ends:
+        """What ends it besides a `Fine`."""
+        return self.entry.ends if self.entry else Ends.QUIET
+
+    @property
+    def count(self) -> int:
+        """Invoices concerned if it is about invoices, otherwise signs."""
+        if self.group is not None:
+            return max(self.group.count, len(self.touched))
+        return len(self.touched) or max(self.signs, 1)
+
+    @property
+    def raise_seconds(self) -> float | None:
+        """The earliest first sign among those in trouble, or the instant itself if one doesn't wait."""
+        if self.group is not None:
+            return float("-inf")
+        if any(ailment.immediately for ailment in self.ailing.values()):
+            return float("-inf")
+        return next((ailment.first_seconds for ailment in self.ailing.values()), None)
+
+    def note(self, sign: Trouble, now: Moment, ends_after_seconds: float | None) -> None:
+        """Takes in a sign of trouble."""
+        seen_at = min(sign.seen_at or now.at, now.at)
+        first_seconds = now.seconds - min((now.at - seen_at).total_seconds(), _MAILBOX_SECONDS)
+        subject = sign.subject
+        if subject not in self.ailing and len(self.ailing) >= SUBJECTS_AT_MOST:
+            subject = None
+        if subject is not None and is_invoice(subject) and len(self.touched) < SUBJECTS_AT_MOST:
+            self.touched[subject] = None
+        ends_seconds = None if ends_after_seconds is None else now.seconds + ends_after_seconds
+        ailment = self.ailing.setdefault(subject, Ailment(first_seconds, ends_seconds, False))
+        ailment.ends_seconds = ends_seconds
+        ailment.immediately |= sign.immediately or bool(self.entry and self.entry.immediately)
+        if not self.signs:
+            self.first_at = seen_at
+        self.signs += sign.count
+        self.last_at = now.at
+        self.summary = sign.summary
+        self.context.update(sign.context)
+
+    def heal(self, subject: str | None) -> None:
+        """Takes in that a subject, or everybody (None), is well."""
+        if subject is None or (self.cure is Cure.ANYONE and subject in self.ailing):
+            self.ailing.clear()
+        else:
+            self.ailing.pop(subject, None)
+            self.ailing.pop(None, None)  # who told trouble for no one in particular hears of any success
+
+    def expire(self, now: Moment) -> None:
+        """Drops the troubles that have been quiet for long enough."""
+        over = [
+            subject
+            for subject, ailment in self.ailing.items()
+            if ailment.ends_seconds is not None and ailment.ends_seconds <= now.seconds
+        ]
+        for subject in over:
+            del self.ailing[subject]
+
+    def record(self, instance: str) -> Record:
+        """What others see of it now; only of an alarm that has been raised."""
+        assert self.id is not None
+        assert self.raised_at is not None
+        return Record(
+            self.id,
+            self.code,
+            self.key,
+            self.severity,
+            self.summary,
+            self.count,
+            self.raised_at,
+            self.last_at,
+            instance,
+            self.cleared_at,
+            self.acked_at,
+            self._context(),
+            self.reopened,
+            tuple(subject for subject in self.ailing if subject is not None)[:EXAMPLES],
+        )
+
+    def _context(self) -> dict[str, Any]:
+        context = dict(self.context)
+        if self.group is not None:
+            context.update(self.group.context)
+        elif self.touched:
+            context["invoices"] = list(self.touched)[:EXAMPLES]
+        subjects = [subject for subject in self.ailing if subject is not None and not is_invoice(subject)]
+        if subjects:
+            context["subjects"] = subjects[:EXAMPLES]
+        if self.signs:
+            context["signs"] = self.signs
+        return context
+
+
+def is_invoice(subject: str) -> bool:
+    """Whether a subject is an invoice's id (billing.md, Identity)."""
+    return _INVOICE_ID.fullmatch(subject) is not None
+
+
+def revived(record: Record, now: Moment, quiet_seconds: float, stable_seconds: float) -> Alarm:
+    """The alarm of a record that stood when the process before this one ended."""
+    alarm = Alarm(record.code, record.key, record.severity, now)
+    alarm.id, alarm.summary, alarm.severity = record.id, record.summary, record.severity
+    alarm.context = dict(record.context)
+    alarm.signs = int(alarm.context.pop("signs", 0))
+    alarm.first_at = alarm.raised_at = record.raised_at
+    alarm.last_at, alarm.acked_at, alarm.reopened = record.last_at, record.acked_at, record.reopened
+    alarm.cleared_at = record.cleared_at
+    alarm.line_seconds, alarm.line_count = now.seconds, record.count
+    if record.cleared_at is not None:
+        return alarm
+    alarm.touched = dict.fromkeys(filter(is_invoice, record.ailing))
+    alarm.context.pop("subjects", None)
+    alarm.context.pop("invoices", None)
+    alarm.awaits_look = alarm.entry is not None and alarm.entry.by_period and record.key != record.instance
+    subjects: Iterable[str | None] = ()
+    ends_seconds = None
+    if alarm.ends is Ends.FINE:
+        # An invoice is heard of again, or found to be final; another subject may not exist any more.
+        known = {subject if is_invoice(subject) else None for subject in record.ailing}
+        subjects = known or (() if alarm.awaits_look else (None,))
+    elif alarm.ends is Ends.STABLE:
+        subjects, ends_seconds = record.ailing or (None,), now.seconds + stable_seconds
+    elif alarm.ends is Ends.QUIET:
+        quiet = max(timedelta(), now.at - record.last_at).total_seconds()
+        subjects, ends_seconds = (None,), now.seconds + quiet_seconds - quiet
+    for subject in subjects:
+        alarm.ailing[subject] = Ailment(now.seconds, ends_seconds, False)
+    return alarm

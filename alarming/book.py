@@ -1,0 +1,257 @@
+"""The book of alarms: signs come in and time passes, out come alarms that are raised, updated and cleared."""
+
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from alarming.alarm import Alarm, Group, Moment, Record, is_invoice, revived
+from alarming.catalogue import CATALOGUE, Code, Ends
+from alarming.signs import Fine, Trouble
+
+RAISE_AFTER: Final = 0.8
+"""The part of `raise_within_seconds` after which a trouble that stays is an alarm; the rest is margin."""
+
+REOPEN_SECONDS: Final = 600.0
+"""What comes back within this time of being cleared is the same alarm (never longer than the quiet time)."""
+
+LINE_EVERY_SECONDS: Final = 60.0
+"""The least time between the lines of an alarm whose count grows tenfold."""
+
+LINE_AGAIN_SECONDS: Final = 3600.0
+"""After how long an alarm that went on counting gets another line."""
+
+CLOSED_AT_MOST: Final = 1000
+"""How many cleared alarms are kept in mind, so that memory stays bounded."""
+
+_HOLD_SECONDS = 20.0
+
+
+class Change(StrEnum):
+    """What happened to an alarm; also the value of its line's field BILLINGD_ALARM_STATE."""
+
+    RAISED = "raised"
+    UPDATED = "updated"
+    CLEARED = "cleared"
+
+
+@dataclass(frozen=True)
+class Action:
+    """A change of an alarm that has to be kept and said."""
+
+    change: Change
+    record: Record
+
+
+@dataclass(frozen=True)
+class Blip:
+    """A trouble that was over before it was an alarm."""
+
+    code: str
+    key: str
+    summary: str
+    lasted_seconds: float
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The settings that the book goes by (`alarms.*` and `supervision.window_seconds`)."""
+
+    raise_within_seconds: float = 5.0
+    quiet_seconds: float = 3600.0
+    stable_seconds: float = 60.0
+
+    @property
+    def reopen_seconds(self) -> float:
+        """Within how long of being cleared an alarm that comes back is the same."""
+        return min(REOPEN_SECONDS, self.quiet_seconds)
+
+
+Outcome = Action | Blip
+_Identity = tuple[str, str]
+_MUTED_BY: Final = {
+    code: frozenset(entry.code for entry in CATALOGUE.values() if code in entry.mutes) for code in CATALOGUE
+}
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex[:12]
+
+
+class Book:
+    """The alarms of one instance. Pure: whoever calls it brings the time and carries out what it returns."""
+
+    def __init__(self, instance: str, timing: Timing | None = None, new_id: Callable[[], str] = _new_id) -> None:
+        self.instance = instance
+        self.timing = timing or Timing()
+        self.blips: Counter[str] = Counter()
+        self._new_id = new_id
+        self._open: dict[_Identity, Alarm] = {}
+        self._closed: dict[_Identity, tuple[float, Alarm]] = {}
+        self._unmuted: dict[str, float] = {}
+
+    def trouble(self, sign: Trouble, now: Moment) -> list[Outcome]:
+        """Somebody saw trouble."""
+        alarm = self._take(sign.code, sign.key or self.instance, sign, now)
+        ends_after = sign.clear_after_seconds
+        if ends_after is None and alarm.ends is Ends.QUIET:
+            ends_after = self.timing.quiet_seconds
+        alarm.note(sign, now, ends_after)
+        return self._evaluate(alarm, now)
+
+    def fine(self, sign: Fine, now: Moment) -> list[Outcome]:
+        """Somebody saw that all is well."""
+        alarm = self._open.get((sign.code, sign.key or self.instance))
+        if alarm is None:
+            return []
+        alarm.heal(sign.subject)
+        return self._evaluate(alarm, now)
+
+    def final(self, invoice_ids: Iterable[str], now: Moment) -> list[Outcome]:
+        """These invoices need nothing more of anybody (another daemon or a person may have seen to them)."""
+        ids = set(invoice_ids)
+        outcomes: list[Outcome] = []
+        for alarm in list(self._open.values()) if ids else ():
+            for subject in ids & alarm.ailing.keys():
+                if alarm.ailing[subject].ends_seconds is None:
+                    del alarm.ailing[subject]
+            outcomes += self._evaluate(alarm, now)
+        return outcomes
+
+    def look(self, groups: Sequence[Group], now: Moment) -> list[Outcome]:
+        """What the database's state asks for, all of it: what isn't there any more is over."""
+        outcomes: list[Outcome] = []
+        wanted = {(group.code, group.key): group for group in groups}
+        for (code, key), group in wanted.items():
+            alarm = self._take(code, key, None, now)
+            alarm.group, alarm.awaits_look = group, False
+            alarm.summary, alarm.last_at = group.summary, now.at
+            outcomes += self._evaluate(alarm, now)
+        for identity, alarm in list(self._open.items()):
+            if identity not in wanted and (alarm.group is not None or alarm.awaits_look):
+                alarm.group, alarm.awaits_look = None, False
+                outcomes += self._evaluate(alarm, now)
+        return outcomes
+
+    def tick(self, now: Moment) -> list[Outcome]:
+        """Time has passed."""
+        outcomes: list[Outcome] = []
+        for alarm in list(self._open.values()):
+            alarm.expire(now)
+            outcomes += self._evaluate(alarm, now)
+        over = [k for k, (at, _) in self._closed.items() if now.seconds - at > self.timing.reopen_seconds]
+        for identity in over:
+            del self._closed[identity]
+        return outcomes
+
+    def restore(self, record: Record, now: Moment) -> None:
+        """Takes over an alarm that this instance raised before a restart; signs and looks decide what becomes of it."""
+        alarm = revived(record, now, self.timing.quiet_seconds, self.timing.stable_seconds)
+        identity = (record.code, record.key)
+        if record.cleared_at is None:
+            self._open.setdefault(identity, alarm)
+        else:
+            age = max(0.0, (now.at - record.cleared_at).total_seconds())
+            self._closed.setdefault(identity, (now.seconds - age, alarm))
+
+    def adopt(self, mine: Record, standing: Record) -> Record:
+        """Gives an alarm the id under which it already stands in the table; returns what it is now."""
+        alarm = self._open.get((mine.code, mine.key))
+        if alarm is None or not alarm.standing:
+            return mine
+        alarm.id, alarm.raised_at, alarm.acked_at = standing.id, standing.raised_at, standing.acked_at
+        return alarm.record(self.instance)
+
+    def standing(self) -> tuple[Record, ...]:
+        """The alarms that stand now."""
+        return tuple(alarm.record(self.instance) for alarm in self._open.values() if alarm.standing)
+
+    def pending_invoices(self) -> list[str]:
+        """The invoices in trouble by a sign of which somebody has to say when it is over."""
+        ids = {
+            subject
+            for alarm in self._open.values()
+            for subject, ailment in alarm.ailing.items()
+            if subject is not None and ailment.ends_seconds is None and is_invoice(subject)
+        }
+        return sorted(ids)
+
+    def _take(self, code: str, key: str, sign: Trouble | None, now: Moment) -> Alarm:
+        identity = (code, key)
+        if identity not in self._open:
+            closed = self._closed.pop(identity, None)
+            if closed and now.seconds - closed[0] <= self.timing.reopen_seconds:
+                self._open[identity] = closed[1]
+            else:
+                self._open[identity] = Alarm(code, key, sign.severity if sign else None, now)
+        return self._open[identity]
+
+    def _evaluate(self, alarm: Alarm, now: Moment) -> list[Outcome]:
+        if alarm.standing:
+            return self._go_on(alarm, now) if alarm.troubled else self._let_go(alarm, now)
+        if not alarm.troubled:
+            return self._drop(alarm, now)
+        due = alarm.raise_seconds
+        delay = self.timing.raise_within_seconds * RAISE_AFTER
+        if due is None or self._muted(alarm):
+            return []
+        due = max(due + delay, self._unmuted.get(alarm.code, float("-inf")) + delay)
+        return [self._raise(alarm, now)] if now.seconds >= due else []
+
+    def _muted(self, alarm: Alarm) -> bool:
+        muters = _MUTED_BY.get(alarm.code, frozenset())
+        return any(code in muters for code, _ in self._open) if muters else False
+
+    def _raise(self, alarm: Alarm, now: Moment) -> Action:
+        if alarm.cleared_at is not None:
+            alarm.reopened += 1
+            alarm.cleared_at = alarm.acked_at = None
+        if alarm.group and alarm.group.standing_id:
+            alarm.id, alarm.raised_at = alarm.group.standing_id, alarm.group.standing_since
+        alarm.id = alarm.id or self._new_id()
+        alarm.raised_at = alarm.raised_at or now.at
+        return self._say(alarm, Change.RAISED, now)
+
+    def _go_on(self, alarm: Alarm, now: Moment) -> list[Outcome]:
+        alarm.clear_due_seconds = None
+        age = now.seconds - alarm.line_seconds
+        tenfold = age >= LINE_EVERY_SECONDS and alarm.count >= 10 * alarm.line_count
+        if tenfold or (age >= LINE_AGAIN_SECONDS and alarm.count != alarm.line_count):
+            return [self._say(alarm, Change.UPDATED, now)]
+        return []
+
+    def _let_go(self, alarm: Alarm, now: Moment) -> list[Outcome]:
+        """Clears at once the first time; what has come back before stays a while longer each time."""
+        if alarm.clear_due_seconds is None:
+            hold = min(_HOLD_SECONDS * 3**alarm.reopened, self.timing.reopen_seconds) if alarm.reopened else 0.0
+            alarm.clear_due_seconds = now.seconds + hold
+        if now.seconds < alarm.clear_due_seconds:
+            return []
+        alarm.clear_due_seconds = None
+        alarm.cleared_at = now.at
+        action = self._say(alarm, Change.CLEARED, now)
+        self._close(alarm, now, reopens=bool(alarm.signs))
+        return [action]
+
+    def _drop(self, alarm: Alarm, now: Moment) -> list[Outcome]:
+        self.blips[alarm.code] += 1
+        self._close(alarm, now, reopens=alarm.cleared_at is not None)
+        lasted = max(0.0, (now.at - alarm.first_at).total_seconds())
+        return [Blip(alarm.code, alarm.key, alarm.summary, lasted)]
+
+    def _close(self, alarm: Alarm, now: Moment, *, reopens: bool) -> None:
+        """`reopens` is false of what only the state of the invoices had raised: a person or a reading ended it."""
+        identity = (alarm.code, alarm.key)
+        del self._open[identity]
+        for code in alarm.entry.mutes if alarm.entry else ():
+            self._unmuted[code] = now.seconds
+        if reopens and alarm.code != Code.INVOICE_ABORTED:
+            self._closed[identity] = (now.seconds, alarm)
+            while len(self._closed) > CLOSED_AT_MOST:
+                del self._closed[next(iter(self._closed))]
+
+    def _say(self, alarm: Alarm, change: Change, now: Moment) -> Action:
+        alarm.line_seconds, alarm.line_count = now.seconds, alarm.count
+        return Action(change, alarm.record(self.instance))
