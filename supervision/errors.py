@@ -1,0 +1,82 @@
+"""What the kernel raises to those who use it."""
+# ruff: noqa: N818 - they are named after what has happened, as in OTP
+
+from __future__ import annotations
+
+__all__ = [
+    "AlreadyPresent",
+    "AlreadyStarted",
+    "AskFailed",
+    "ChildRestarting",
+    "ChildRunning",
+    "Decline",
+    "Fenced",
+    "MailboxFull",
+    "NotAttempted",
+    "NotRunning",
+    "OutcomeUnknown",
+    "SpecError",
+    "StartFailed",
+    "SupervisionError",
+    "UnknownName",
+]
+
+
+class SupervisionError(Exception):
+    """Root of the kernel's errors."""
+
+
+class SpecError(SupervisionError, ValueError):
+    """A specification is refused before anything is started; the text names the field."""
+
+
+class Decline(SupervisionError):
+    """Raised by a child's `on_start` to say that it has nothing to do here: OTP's `ignore`."""
+
+
+class StartFailed(SupervisionError):
+    """A child, or a whole tree, did not come up; `__cause__` is the child's own exception, if it had one."""
+
+
+class Fenced(SupervisionError):
+    """This incarnation is over (ended or written off): what it still sends is refused."""
+
+
+class UnknownName(SupervisionError, LookupError):
+    """Nobody of that name is in the tree."""
+
+
+class NotRunning(SupervisionError):
+    """The name exists, and no message is taken for it now."""
+
+
+class MailboxFull(SupervisionError):
+    """The receiver did not make room in time; the message was not taken."""
+
+
+class AskFailed(SupervisionError):
+    """The one asked raised while at it; `__cause__` is what it raised. It has crashed of it."""
+
+
+class NotAttempted(SupervisionError):
+    """The question was never begun: asking again is safe."""
+
+
+class OutcomeUnknown(SupervisionError):
+    """The question was begun and nobody knows how it ended: it may have had its effect."""
+
+
+class AlreadyStarted(SupervisionError):
+    """`start_child`: a child of that name is running."""
+
+
+class AlreadyPresent(SupervisionError):
+    """`start_child`: a child of that name is listed, not running; `restart_child` or `delete_child` it."""
+
+
+class ChildRunning(SupervisionError):
+    """`restart_child`, `delete_child`: the child is running."""
+
+
+class ChildRestarting(SupervisionError):
+    """`restart_child`, `delete_child`: the child is being restarted already."""

@@ -1,0 +1,167 @@
+"""What the kernel tells the world: one structured event for each thing that happens to a child."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from supervision.reasons import Reason
+
+__all__ = [
+    "Event",
+    "Exited",
+    "GivenUp",
+    "KernelFault",
+    "Listener",
+    "Restarting",
+    "Started",
+    "Undelivered",
+    "WrittenOff",
+    "WrittenOffEnded",
+    "fan_out",
+    "log_events",
+]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something happened to the child or supervisor of this name."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Started(Event):
+    """Its start code has ended well."""
+
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Exited(Event):
+    """The one exit notice of an incarnation.
+
+    `in_hand` holds the messages it was processing at death (several after `take_waiting`).
+    `expected` says that it had been told to stop. `uptime_seconds` is 0 if it never came up.
+    """
+
+    epoch: int
+    reason: Reason
+    in_hand: tuple[Any, ...] = ()
+    expected: bool = False
+    uptime_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Restarting(Event):
+    """It will be started again after `delay_seconds`; `group` are all that are restarted with it, in order."""
+
+    supervisor: str
+    reason: Reason
+    delay_seconds: float
+    group: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WrittenOff(Event):
+    """Its thread is left to itself, fenced; `alive` counts such threads of the whole system, this one too."""
+
+    epoch: int
+    reason: Reason
+    alive: int
+
+
+@dataclass(frozen=True)
+class WrittenOffEnded(Event):
+    """A thread that had been written off has ended after all."""
+
+    epoch: int
+
+
+@dataclass(frozen=True)
+class GivenUp(Event):
+    """A supervisor stops its children and ends, since restarting has not helped."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Undelivered(Event):
+    """Messages that waited for a child that will not take them: none is lost in silence."""
+
+    messages: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class KernelFault(Event):
+    """The kernel met what it can't make sense of; it goes on unless it ends right after."""
+
+    problem: str
+
+
+Listener = Callable[[Event], None]
+"""Told every event, in the kernel's thread: it must be quick, and whatever it raises is swallowed."""
+
+_LEVELS: dict[type[Event], int] = {
+    Started: logging.INFO,
+    Exited: logging.WARNING,
+    Restarting: logging.WARNING,
+    WrittenOff: logging.ERROR,
+    WrittenOffEnded: logging.INFO,
+    GivenUp: logging.ERROR,
+    Undelivered: logging.WARNING,
+    KernelFault: logging.ERROR,
+}
+
+
+def log_events(logger: logging.Logger) -> Listener:
+    """A listener that turns each event into one log record.
+
+    The event's fields are the record's attributes `supervision_<field>`; texts are bounded.
+    """
+
+    def listen(event: Event) -> None:
+        level = _LEVELS.get(type(event), logging.INFO)
+        if isinstance(event, Exited) and not event.reason.abnormal:
+            level = logging.INFO
+        values = {field.name: _short(getattr(event, field.name)) for field in fields(event)}
+        extra = {f"supervision_{key}": value for key, value in values.items()}
+        text = ", ".join(f"{key}={value[:300]}" for key, value in values.items() if key != "name")
+        if trace := _trace(event):
+            extra["supervision_stack"] = trace
+            text += f"\n{trace}"
+        kind = extra["supervision_event"] = type(event).__name__
+        logger.log(level, "%s %s: %s", kind, event.name, text, extra=extra)
+
+    return listen
+
+
+def _trace(event: Event) -> str:
+    if isinstance(event, WrittenOff):
+        return str(getattr(event.reason, "stack", ""))[-8000:]
+    if isinstance(event, Exited):
+        return str(getattr(event.reason, "traceback", ""))[-8000:]
+    return ""
+
+
+def _short(value: object, limit: int = 2000) -> str:
+    text = str(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def fan_out(*listeners: Listener) -> Listener:
+    """One listener out of several; one that raises keeps no other from being told."""
+
+    def listen(event: Event) -> None:
+        failure: Exception | None = None
+        for each in listeners:
+            try:
+                each(event)
+            except Exception as error:  # noqa: BLE001 - a listener's failure is no reason to skip the next
+                failure = error
+        if failure is not None:
+            raise failure
+
+    return listen

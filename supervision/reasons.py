@@ -1,0 +1,154 @@
+"""Why an incarnation ended: the exit reasons, typed."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from typing import ClassVar
+
+__all__ = [
+    "Abandoned",
+    "ChildFailed",
+    "Crashed",
+    "Declined",
+    "FailedToStart",
+    "GaveUp",
+    "Hung",
+    "Normal",
+    "Reason",
+    "Shutdown",
+    "StartOverdue",
+    "StopFailed",
+    "ThreadNotStarted",
+    "Unstarted",
+    "detached",
+]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Root of the exit reasons; a transient child is restarted only after an abnormal one."""
+
+    abnormal: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        return type(self).__name__
+
+
+@dataclass(frozen=True)
+class Normal(Reason):
+    """It ended by itself, its work done: OTP's `normal`."""
+
+    abnormal: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class Shutdown(Reason):
+    """It ended because it was told to, or of its own accord with an explanation: OTP's `shutdown`."""
+
+    abnormal: ClassVar[bool] = False
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"Shutdown: {self.detail}" if self.detail else "Shutdown"
+
+
+@dataclass(frozen=True)
+class Declined(Reason):
+    """It had nothing to do and did not start: OTP's `ignore`."""
+
+    abnormal: ClassVar[bool] = False
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class _Raised(Reason):
+    """An exception ended it; the traceback is kept as text, so that no dead actor's frames live on."""
+
+    exception: BaseException
+    traceback: str = ""
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}: {type(self.exception).__name__}: {self.exception}"
+
+
+class Crashed(_Raised):
+    """Something was raised out of `on_receive`, whatever its class."""
+
+
+class FailedToStart(_Raised):
+    """The factory or `on_start` raised."""
+
+
+class StopFailed(_Raised):
+    """`on_stop` raised."""
+
+
+class ThreadNotStarted(_Raised):
+    """The machine refused a thread."""
+
+
+@dataclass(frozen=True)
+class _WrittenOff(Reason):
+    """Its thread was still busy and has been left to itself, fenced; `stack` is where it stood."""
+
+    seconds: float
+    stack: str = ""
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__} after {self.seconds:g} s"
+
+
+class Hung(_WrittenOff):
+    """Busy with one message for longer than its hang deadline."""
+
+
+class StartOverdue(_WrittenOff):
+    """Its start did not end within its deadline."""
+
+
+class Abandoned(_WrittenOff):
+    """It was told to stop for another's sake and did not within its budget: neither a crash nor a hang."""
+
+    abnormal: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class ChildFailed(Reason):
+    """A supervisor did not come up because a child of it did not."""
+
+    child: str
+    reason: Reason
+
+    def __str__(self) -> str:
+        return f"{self.child} did not start: {self.reason}"
+
+
+@dataclass(frozen=True)
+class GaveUp(Reason):
+    """A supervisor's restart limit was reached; to its parent this is a `shutdown`, as in OTP."""
+
+    abnormal: ClassVar[bool] = False
+    detail: str
+
+    def __str__(self) -> str:
+        return f"GaveUp: {self.detail}"
+
+
+@dataclass(frozen=True)
+class Unstarted(Reason):
+    """There was no incarnation to watch."""
+
+    abnormal: ClassVar[bool] = False
+
+
+def detached(error: BaseException) -> tuple[BaseException, str]:
+    """The exception without the frames that would pin a dead actor, and its traceback as text."""
+    text = "".join(traceback.format_exception(error))
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error, text

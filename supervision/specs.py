@@ -1,0 +1,211 @@
+"""What a tree is made of: child and supervisor specifications, checked before anything starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from supervision.errors import SpecError
+
+if TYPE_CHECKING:
+    from supervision.actor import Actor
+
+__all__ = ["AutoShutdown", "ChildSpec", "Mailbox", "Restart", "Spec", "Strategy", "SupervisorSpec", "pool"]
+
+
+class Restart(StrEnum):
+    """When a child that ended is started again."""
+
+    PERMANENT = "permanent"
+    """Always."""
+    TRANSIENT = "transient"
+    """Only if it ended abnormally: not after normal, shutdown, or a supervisor's giving up."""
+    TEMPORARY = "temporary"
+    """Never, not even with its neighbours; its specification is forgotten."""
+
+
+class Strategy(StrEnum):
+    """Who is restarted together with a child that ended."""
+
+    ONE_FOR_ONE = "one_for_one"
+    """Nobody else."""
+    ONE_FOR_ALL = "one_for_all"
+    """All others: stopped in reverse order, then all started in order."""
+    REST_FOR_ONE = "rest_for_one"
+    """Those started after it."""
+    POOL = "pool"
+    """Nobody else; the children are alike and are stopped at the same time: OTP's simple_one_for_one."""
+
+
+class AutoShutdown(StrEnum):
+    """Whether a supervisor ends when its significant children have ended by themselves."""
+
+    NEVER = "never"
+    ANY_SIGNIFICANT = "any_significant"
+    ALL_SIGNIFICANT = "all_significant"
+
+
+class Mailbox(StrEnum):
+    """What becomes of messages to a name that is between two incarnations."""
+
+    KEEP = "keep"
+    """They wait for the next incarnation, up to the mailbox's limit."""
+    REFUSE = "refuse"
+    """The sender gets NotRunning; those that waited are reported as undelivered."""
+
+
+def _duration(owner: str, field_name: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise SpecError(f"{owner}: {field_name} must be a finite number >= 0, not {value!r}")
+
+
+def _count(owner: str, field_name: str, value: int, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise SpecError(f"{owner}: {field_name} must be a whole number >= {least}, not {value!r}")
+
+
+def _member(owner: str, field_name: str, value: object, kind: type[StrEnum]) -> None:
+    if not isinstance(value, kind):
+        raise SpecError(f"{owner}: {field_name} must be one of {', '.join(kind)}, not {value!r}")
+
+
+def _name(kind: str, value: object) -> None:
+    if not isinstance(value, str) or not value:
+        raise SpecError(f"{kind}: name must be a text that is not empty, not {value!r}")
+
+
+@dataclass(frozen=True)
+class ChildSpec:
+    """One worker: how it is made, and what its supervisor promises it. Durations are seconds.
+
+    - `factory` makes the actor, in its own thread, anew for each incarnation.
+    - `start_seconds`: by then its `on_start` has ended, or the start has failed.
+    - `shutdown_seconds`: after being told to stop; at half of it what it registered with `on_unblock` is
+      called, at the end it is abandoned. 0 is no grace: fenced and left at once, OTP's `brutal_kill`
+      as far as a thread can be killed. (OTP's `infinity` is only for supervisors here.)
+    - `hang_seconds`: busy with one message for longer, it is written off; None for never.
+    - `significant`: see AutoShutdown.
+    - `mailbox_limit`: messages that may wait.
+    - `max_restarts` within `window_seconds`: its own limit besides its supervisor's; None for none.
+
+    Raises SpecError, naming the field.
+    """
+
+    name: str
+    factory: Callable[[], Actor]
+    restart: Restart = Restart.PERMANENT
+    start_seconds: float = 30.0
+    shutdown_seconds: float = 5.0
+    hang_seconds: float | None = 60.0
+    significant: bool = False
+    mailbox_limit: int = 10_000
+    while_down: Mailbox = Mailbox.KEEP
+    max_restarts: int | None = None
+    window_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        _name("child", self.name)
+        owner = f"child {self.name}"
+        if not callable(self.factory):
+            raise SpecError(f"{owner}: factory must be callable, not {self.factory!r}")
+        _member(owner, "restart", self.restart, Restart)
+        _member(owner, "while_down", self.while_down, Mailbox)
+        for field_name in ("start_seconds", "shutdown_seconds", "window_seconds"):
+            _duration(owner, field_name, getattr(self, field_name))
+        if self.hang_seconds is not None:
+            _duration(owner, "hang_seconds", self.hang_seconds)
+        _count(owner, "mailbox_limit", self.mailbox_limit, 1)
+        if self.max_restarts is not None:
+            _count(owner, "max_restarts", self.max_restarts, 0)
+        if self.significant and self.restart is Restart.PERMANENT:
+            raise SpecError(f"{owner}: significant makes no sense with restart permanent")
+
+
+@dataclass(frozen=True)
+class SupervisorSpec:
+    """One supervisor and its children, in the order in which they are started. Durations are seconds.
+
+    More than `max_restarts` within `window_seconds` and it gives up: it stops its children in reverse
+    order and ends, which its own supervisor treats as any child's end. Each failed restart counts too.
+    Before a restart it waits: `backoff_base_seconds`, doubled with each failure in a row up to
+    `backoff_max_seconds`, with full jitter; `stable_seconds` of uptime and the row begins anew.
+
+    Raises SpecError, naming the field.
+    """
+
+    name: str
+    strategy: Strategy = Strategy.ONE_FOR_ONE
+    children: tuple[Spec, ...] = ()
+    max_restarts: int = 10
+    window_seconds: float = 60.0
+    backoff_base_seconds: float = 0.1
+    backoff_max_seconds: float = 10.0
+    stable_seconds: float = 60.0
+    auto_shutdown: AutoShutdown = AutoShutdown.NEVER
+    restart: Restart = Restart.PERMANENT
+    significant: bool = False
+    max_children: int | None = None
+    _names: frozenset[str] = field(default=frozenset(), init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _name("supervisor", self.name)
+        owner = f"supervisor {self.name}"
+        _member(owner, "strategy", self.strategy, Strategy)
+        _member(owner, "auto_shutdown", self.auto_shutdown, AutoShutdown)
+        _member(owner, "restart", self.restart, Restart)
+        _count(owner, "max_restarts", self.max_restarts, 0)
+        if self.max_children is not None:
+            _count(owner, "max_children", self.max_children, 0)
+        for field_name in ("window_seconds", "backoff_base_seconds", "backoff_max_seconds", "stable_seconds"):
+            _duration(owner, field_name, getattr(self, field_name))
+        if self.significant and self.restart is Restart.PERMANENT:
+            raise SpecError(f"{owner}: significant makes no sense with restart permanent")
+        object.__setattr__(self, "children", tuple(self.children))
+        for child in self.children:
+            self.check_child(child)
+        object.__setattr__(self, "_names", self._all_names())
+
+    def check_child(self, child: Spec) -> None:
+        """Raises SpecError if the child can't be one of this supervisor's."""
+        if not isinstance(child, ChildSpec | SupervisorSpec):
+            raise SpecError(f"supervisor {self.name}: {child!r} is no specification of a child")
+        if child.significant and self.auto_shutdown is AutoShutdown.NEVER:
+            raise SpecError(f"supervisor {self.name}: child {child.name} is significant, auto_shutdown never")
+
+    def _all_names(self) -> frozenset[str]:
+        seen = {self.name}
+        for child in self.children:
+            names = child._names if isinstance(child, SupervisorSpec) else {child.name}
+            if twice := seen & names:
+                raise SpecError(f"supervisor {self.name}: the name {sorted(twice)[0]} stands twice")
+            seen |= names
+        return frozenset(seen)
+
+    def names(self) -> frozenset[str]:
+        """Its own name and those of all below it."""
+        return self._names
+
+    def workers(self) -> Iterator[ChildSpec]:
+        """All workers below it, in the order of their start."""
+        for child in self.children:
+            if isinstance(child, SupervisorSpec):
+                yield from child.workers()
+            else:
+                yield child
+
+
+Spec = ChildSpec | SupervisorSpec
+
+
+def pool(supervisor: SupervisorSpec, size: int, like: Callable[[int], ChildSpec]) -> SupervisorSpec:
+    """That supervisor with `size` children that are alike, `like(1)` to `like(size)`.
+
+    They are stopped at the same time, so that the end of all takes as long as the slowest's.
+    Raises SpecError.
+    """
+    _count(f"supervisor {supervisor.name}", "size", size, 0)
+    children = tuple(like(number) for number in range(1, size + 1))
+    return replace(supervisor, strategy=Strategy.POOL, children=children)

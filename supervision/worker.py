@@ -1,0 +1,125 @@
+"""A worker as its supervisor sees it: starts, stops, hangs and writes off its lives."""
+
+from __future__ import annotations
+
+from supervision.events import Exited, Started, Undelivered
+from supervision.life import Kernel, Life
+from supervision.node import Core, Node, State
+from supervision.reasons import Abandoned, Hung, Reason, Shutdown, StartOverdue, ThreadNotStarted, detached
+from supervision.restarts import Window
+from supervision.specs import ChildSpec, Mailbox
+
+__all__ = ["Worker"]
+
+_LAST_INSTRUCTIONS_SECONDS = 1.0
+
+
+class Worker(Node):
+    """The one who holds a post; its mailbox is the name's and outlives it."""
+
+    spec: ChildSpec
+
+    def __init__(self, spec: ChildSpec, core: Core, parent: object, kernel: Kernel) -> None:
+        super().__init__(spec, core, parent)  # type: ignore[arg-type]
+        self._kernel = kernel
+        self.life: Life | None = None
+        self._late_seconds = 0.0
+        self._serial = 0
+        self._unblocked = False
+        if spec.max_restarts is not None:
+            self.budget = Window(spec.max_restarts, spec.window_seconds)
+        self.mailbox = core.add_mailbox(spec.name, spec.mailbox_limit)
+        if spec.while_down is Mailbox.KEEP:
+            self.mailbox.open()
+
+    def begin(self) -> None:
+        """Starts a new life in a thread of its own."""
+        self.mailbox.open()
+        life = Life(self.name, self.core.record(self.name).epoch, self.spec.factory, self.mailbox, self._kernel)
+        self.life = life
+        self._reset_lateness()
+        self.core.watch(self)
+        try:
+            self.core.start_thread(life)
+        except Exception as error:  # noqa: BLE001 - whatever refuses the thread, the child is not up
+            life.thread = None
+            self._over(life, ThreadNotStarted(*detached(error)))
+
+    def halt(self) -> None:
+        """Tells the life to stop after the message in hand; without any grace it is abandoned at once."""
+        self._reset_lateness()
+        if self.life is None:
+            self.went_down(Shutdown())
+            return
+        self.life.stop(Shutdown())
+        if self.spec.shutdown_seconds == 0:
+            self.abandon(Abandoned(0.0, self.life.stack()))
+
+    def life_is_up(self, life: Life) -> None:
+        """The start handshake; late ones of a life that is written off or being stopped mean nothing."""
+        if life is self.life and self.state is State.STARTING:
+            self._reset_lateness()
+            self.core.emit(Started(self.name, life.epoch))
+            self.went_up()
+
+    def life_is_over(self, life: Life) -> bool:
+        """The exit notice; False if that life is not the present one."""
+        if life is not self.life:
+            return False
+        life.join(_LAST_INSTRUCTIONS_SECONDS)
+        self._over(life, life.reason or Shutdown())
+        return True
+
+    def tick(self, seconds: float) -> None:
+        """The supervisor ran for that long by its own count: who is late?"""
+        life = self.life
+        if life is None:
+            return
+        self._late_seconds += seconds
+        if self.state is State.STARTING:
+            if self._late_seconds > self.spec.start_seconds:
+                self.abandon(StartOverdue(self._late_seconds, life.stack()))
+        elif self.state is State.STOPPING:
+            if not self._unblocked and self._late_seconds >= self.spec.shutdown_seconds / 2:
+                self._unblocked = True
+                life.unblock()
+            if self._late_seconds >= self.spec.shutdown_seconds:
+                self.abandon(Abandoned(self._late_seconds, life.stack()))
+        elif life.serial != self._serial or life.serial % 2 == 0 or life.waits > 0:
+            self._serial = life.serial
+            self._late_seconds = 0.0
+        elif self.spec.hang_seconds is not None and self._late_seconds > self.spec.hang_seconds:
+            self.abandon(Hung(self._late_seconds, life.stack()))
+
+    def abandon(self, reason: Reason) -> None:
+        """Writes the present life off: fenced, freed from what it may be stuck in, never waited for again."""
+        life = self.life
+        if life is None:
+            return
+        life.fence()
+        life.unblock()
+        life.settle_unknown()
+        self.core.write_off(life, reason)
+        self._over(life, reason)
+
+    def rest(self, why: str) -> None:
+        """Refuses messages; those that waited are reported."""
+        if left := self.mailbox.refuse(why):
+            self.core.emit(Undelivered(self.name, left))
+
+    def _over(self, life: Life, reason: Reason) -> None:
+        expected = self.state is State.STOPPING
+        life.fence()
+        self.life = None
+        self.core.unwatch(self)
+        if self.spec.while_down is Mailbox.REFUSE:
+            self.rest("is down")
+        self.core.exited(
+            Exited(self.name, life.epoch, reason, life.messages_in_hand(), expected, self.uptime_seconds())
+        )
+        self.went_down(reason)
+
+    def _reset_lateness(self) -> None:
+        self._late_seconds = 0.0
+        self._unblocked = False
+        self._serial = 0 if self.life is None else self.life.serial
