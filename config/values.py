@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -14,6 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 EMBEDDED = "embedded"
 _CRON_FIELDS = 5
+_DATABASE_OPTIONS = {"host", "sslmode", "sslrootcert"}
+_TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,23 @@ def _database_url(secret: SecretStr) -> SecretStr:
         raise ValueError("the database's name is missing: postgresql://user@host:port/name")
     if not parts.username:
         raise ValueError("the user is missing: postgresql://user@host:port/name")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if unknown := sorted(set(options) - _DATABASE_OPTIONS):
+        known = ", ".join(sorted(_DATABASE_OPTIONS))
+        raise ValueError(f"unknown in the URL behind ?: {', '.join(unknown)} (known: {known})")
+    if options.get("sslmode", "prefer") not in _TLS_MODES:
+        raise ValueError(f"sslmode has to be one of {', '.join(_TLS_MODES)}")
     return secret
 
 
 def masked_url(text: str) -> str:
-    """Return `text` with the password of the URL, in its authority or its query, masked."""
-    text = re.sub(r"(://[^:/?#@]*):[^/?#]*@", r"\1:***@", text)
-    return re.sub(r"([?&][^=&]*password=)[^&]*", r"\1***", text, flags=re.IGNORECASE)
+    """Return `text` with the password of the URL masked."""
+    scheme, mark, rest = text.partition("://")
+    authority, slash, path = rest.partition("/")
+    # As in reading it: the last @ ends the password, however many are in it.
+    login, at, host = authority.rpartition("@")
+    user, colon, _ = login.partition(":")
+    return f"{scheme}{mark}{user}{':***' if colon else ''}{at}{host}{slash}{path}"
 
 
 def _time_zone(name: str) -> str:
