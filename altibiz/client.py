@@ -57,13 +57,18 @@ class AltibizClient:
         self._invoices_url = f"{_checked_url(base_url)}/network-user-invoices"
         self._client = httpx.Client(
             transport=_Transport(self._line, _ssl_context(base_url, ca_file)),
-            headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "billingd"},
             timeout=None,  # the line knows
             follow_redirects=False,
             trust_env=False,
         )
+        self._headers = {
+            "accept": "application/json",
+            "accept-encoding": "identity",
+            "user-agent": "billingd",
+        }
         if token is not None:
-            self._client.headers["authorization"] = f"Bearer {_checked_token(token)}"
+            self._headers["authorization"] = f"Bearer {_checked_token(token)}"
+        self._offer_headers = {**self._headers, "content-type": "application/json"}
 
     def offer(self, invoice_id: str, body: bytes, total_with_tax: Decimal) -> Outcome:
         """PUT the stored bytes of an invoice; never raises."""
@@ -109,8 +114,9 @@ class AltibizClient:
     def _exchange(self, method: Method, url: str, body: bytes | None) -> "_Answer | Outcome":
         if self._line.aborted:
             return not_sent(method, "aborted")
-        headers = {"content-type": "application/json"} if body is not None else None
-        request = self._client.build_request(method, url, content=body, headers=headers)
+        # Made here, as merging the client's defaults into every request costs an eighth of the pace.
+        headers = self._headers if body is None else self._offer_headers
+        request = httpx.Request(method, url, headers=headers, content=body)
         self._line.begin(self._total_timeout_seconds)
         try:
             return self._send(method, request)
