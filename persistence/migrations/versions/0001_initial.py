@@ -128,7 +128,8 @@ CREATE TABLE invoices (
     CHECK ((state = 'held') = (held_from IS NOT NULL)),
     CHECK (state <> 'held' OR (held_code IS NOT NULL AND held_reason IS NOT NULL)),
     CHECK (state IN ('due', 'held') OR held_code IS NULL),
-    CHECK (state IN ('due', 'aborted') OR held_from = 'due' OR (
+    -- not `held_from = 'due'`, which is null beside most states: a CHECK lets null pass
+    CHECK (state IN ('due', 'aborted') OR held_from IS NOT DISTINCT FROM 'due' OR (
         total_eur IS NOT NULL AND tax_rate_percent IS NOT NULL AND tax_eur IS NOT NULL
         AND total_with_tax_eur = total_eur + tax_eur AND invoice_date IS NOT NULL)),
     CHECK ((claimed_by IS NULL) = (claimed_until IS NULL) AND (claimed_by IS NULL) = (claimed_for IS NULL))

@@ -1,0 +1,72 @@
+"""What the kernel's events mean here: crashes counted against the invoices in hand, alarms raised and cleared."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, Literal
+
+from actors.messages import ALARMS, DB_WRITER, CountCrash
+from alarming.catalogue import Code
+from alarming.signs import Fine, Trouble
+from supervision.errors import SupervisionError
+from supervision.events import Event, Exited
+from supervision.reasons import Crashed, FailedToStart, Hung, Reason, StartOverdue, ThreadNotStarted
+
+logger = logging.getLogger(__name__)
+
+
+class Attribution:
+    """Listens to the kernel, in its thread; `look` is called by the composition root every second or so.
+
+    An exit is told before the next incarnation starts, so what db_writer hears of it is ahead of that one's looks.
+    """
+
+    def __init__(self, tell: Callable[[str, Any], None], monotonic: Callable[[], float], window_seconds: float) -> None:
+        self._tell_name = tell
+        self._monotonic = monotonic
+        self._window_seconds = window_seconds
+        self._lock = threading.Lock()
+        self._since: dict[tuple[Code, str], float] = {}
+
+    def listen(self, event: Event) -> None:
+        """Takes an event; anything but an unexpected exit is nothing to do here."""
+        if not isinstance(event, Exited):
+            return
+        code = _code_of(event.reason)
+        if code is None or (event.expected and code is Code.ACTOR_CRASHED and not event.in_hand):
+            return
+        how: Literal["crashed", "hung"] = "hung" if code is Code.ACTOR_HUNG else "crashed"
+        invoices = tuple(dict.fromkeys(each for message in event.in_hand for each in _invoices_of(message)))
+        with self._lock:
+            self._since[code, event.name] = self._monotonic()
+        what = str(event.reason)[:300]
+        context = {"actor": event.name, "invoices": list(invoices[:20])}
+        self._tell(ALARMS, Trouble(code, f"{event.name} {how}: {what}", subject=event.name, context=context))
+        if invoices:
+            self._tell(DB_WRITER, CountCrash(invoices, event.name, how, what))
+
+    def look(self) -> None:
+        """An actor whose successor has worked well for the window is fine again."""
+        now = self._monotonic()
+        with self._lock:
+            over = [each for each, since in self._since.items() if now - since >= self._window_seconds]
+            for each in over:
+                del self._since[each]
+        for code, name in over:
+            self._tell(ALARMS, Fine(code, subject=name))
+
+    def _tell(self, name: str, message: object) -> None:
+        try:
+            self._tell_name(name, message)
+        except SupervisionError as error:
+            logger.warning("%s could not be told of an exit: %s", name, error)
+
+
+def _code_of(reason: Reason) -> Code | None:
+    if isinstance(reason, Hung | StartOverdue):
+        return Code.ACTOR_HUNG
+    return Code.ACTOR_CRASHED if isinstance(reason, Crashed | FailedToStart | ThreadNotStarted) else None
+
+
+def _invoices_of(message: object) -> tuple[str, ...]:
+    return tuple(getattr(message, "invoice_ids", ()))

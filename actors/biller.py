@@ -1,0 +1,106 @@
+"""The actor that turns due invoices into calculated ones, a batch at a time."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from actors.messages import DB_WRITER, Calculate, ClaimDue, Look, MakeDue, Store
+from actors.parts import Parts
+from actors.tidings import DATABASE_CODES, DatabaseBackoff, Tidings, database_trouble
+from billing.invoice import Invoice, NotReady, calculate
+from persistence.bases import fetch_bases
+from persistence.claims import Claimed
+from persistence.errors import PersistenceError
+from persistence.writes import Change
+from supervision import Actor
+
+logger = logging.getLogger(__name__)
+
+PENDING_LOOK_SECONDS = 3.0
+# A claim that was asked for and not answered by then was lost, or the database is away: it is asked for again.
+ANSWER_OVERDUE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Overdue:
+    """The answer to this asking is late."""
+
+    asking: int
+
+
+class Biller(Actor):
+    """Asks for a batch, reads what it rests on, computes, hands it to the db_writer, asks for the next."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__()
+        self._parts = parts
+        self._database = parts.connect("biller")
+        self._backoff = DatabaseBackoff()
+        self._asking = 0
+        self._asked = False
+
+    def on_start(self) -> None:
+        self._tidings = Tidings(self.tell, DATABASE_CODES)
+        self.on_unblock(self._database.unblock)
+        self.every(PENDING_LOOK_SECONDS, Look())
+        self._look(newly_due=True)
+
+    def on_receive(self, message: object) -> None:
+        match message:
+            case Look(newly_due=newly_due):
+                self._look(newly_due=newly_due)
+            case Calculate(batch=batch):
+                self._asked = False
+                if batch:
+                    self._calculate(batch)
+            case _Overdue(asking=asking):
+                if asking == self._asking:
+                    self._asked = False
+            case _:
+                logger.warning("biller was told what it does not know: %r", message)
+
+    def on_stop(self) -> None:
+        self._database.close()
+
+    def _look(self, *, newly_due: bool) -> None:
+        if newly_due:
+            self.tell(DB_WRITER, MakeDue())
+        if not self._asked:
+            self._asked = True
+            self._asking += 1
+            self.tell(DB_WRITER, ClaimDue(self._parts.settings.billing.batch_size))
+            self.after(ANSWER_OVERDUE_SECONDS, _Overdue(self._asking))
+
+    def _calculate(self, batch: Sequence[Claimed]) -> None:
+        settings = self._parts.settings
+        claim_of = {each.invoice_id: each.claim for each in batch}
+        try:
+            with self._database.transaction(settings.database.statement_timeout_seconds) as connection:
+                bases = fetch_bases(connection, list(claim_of), settings.zone)
+        except PersistenceError as error:
+            # The batch is claimed and nobody holds it: the next look takes it up.
+            database_trouble(self._tidings, error, self.name)
+            self._asked = True
+            self._asking += 1
+            self.after(self._backoff.next_seconds(), _Overdue(self._asking))
+            return
+        self._backoff.reset()
+        self._tidings.all_fine(self.name)
+        calculated: list[tuple[int, Invoice]] = []
+        waiting: list[Change] = []
+        for basis in bases:
+            invoice_id = str(basis.id)
+            result = calculate(basis, settings.billing.min_coverage_percent)
+            if isinstance(result, NotReady):
+                waiting.append(self._waits(invoice_id, claim_of[invoice_id], result))
+            else:
+                calculated.append((claim_of[invoice_id], result))
+        self.tell(DB_WRITER, Store(tuple(calculated), tuple(waiting)))
+        self._look(newly_due=False)
+
+    def _waits(self, invoice_id: str, claim: int, why: NotReady) -> Change:
+        """It stays due, says what it lacks, and is looked at again: an import nudges it at once."""
+        return Change(
+            invoice_id=invoice_id, claim=claim, reason=why.reason, held_code=why.code, held_reason=why.reason,
+            delay_seconds=self._parts.settings.billing.look_every_seconds,
+        )  # fmt: skip

@@ -1,0 +1,75 @@
+"""The actor that says when to look for what is due; what is due follows from the database, never from here."""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from actors.messages import BILLER, CLOCK, Look
+from actors.parts import Parts
+from billing.periods import Schedule
+from supervision import Actor
+from supervision.errors import SupervisionError
+
+logger = logging.getLogger(__name__)
+
+GLANCE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Glance:
+    """Has a tick of the schedule passed?"""
+
+
+class Clock(Actor):
+    """Looks at the billing clock every second and nudges the biller when a tick has passed, and every so often.
+
+    APScheduler gives the pulse, its thread does nothing but tell this actor by name. When the schedule ticks is
+    computed with the billing rules' own arithmetic, from the billing clock: a clock that is set, a suspended machine
+    or a frozen process make a tick late and never lost.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__()
+        self._parts = parts
+        self._scheduler: Any = None
+        self._next_tick: datetime | None = None
+        self._looked_at = 0.0
+
+    def on_start(self) -> None:
+        self._scheduler = BackgroundScheduler(timezone="UTC", daemon=True)
+        self._scheduler.add_job(
+            self._pulse, "interval", seconds=GLANCE_SECONDS, coalesce=True, misfire_grace_time=None, max_instances=1
+        )
+        self._scheduler.start()
+        self._looked_at = self._parts.clock.monotonic()
+        self._next_tick = self._tick_after(self._parts.now())
+
+    def on_receive(self, message: object) -> None:
+        if not isinstance(message, _Glance):
+            logger.warning("clock was told what it does not know: %r", message)
+            return
+        now = self._parts.now()
+        ticked = self._next_tick is not None and now >= self._next_tick
+        waited = self._parts.clock.monotonic() - self._looked_at
+        if ticked or waited >= self._parts.settings.billing.look_every_seconds:
+            self._looked_at = self._parts.clock.monotonic()
+            self._next_tick = self._tick_after(now)
+            self.tell(BILLER, Look(newly_due=True))
+
+    def on_stop(self) -> None:
+        if self._scheduler is not None:
+            self._scheduler.shutdown(wait=False)
+
+    def _tick_after(self, now: datetime) -> datetime:
+        tick = Schedule(self._parts.settings.billing.schedule).first_tick_from(now, self._parts.settings.zone)
+        # Asked again within the minute it began in, the schedule would name the same tick.
+        return tick if tick > now else self._tick_after(datetime.fromtimestamp(now.timestamp() + 60, now.tzinfo))
+
+    def _pulse(self) -> None:
+        try:
+            self.tell(CLOCK, _Glance())
+        except SupervisionError:
+            return  # stopping, or between two incarnations: the next pulse comes in a second

@@ -1,0 +1,195 @@
+"""Whether requests to the ERP may leave: the circuit breaker, the stop after refused credentials, and Retry-After.
+
+pybreaker counts and keeps the states. What it can't do is done here:
+
+- Its `call` holds a lock while the guarded function runs, so through it all requests would go one after another.
+  Requests run free; the breaker is told each outcome afterwards, by a call that does nothing else.
+- Its clock is the wall clock. When to probe is decided here by the monotonic clock, and it is told to half-open.
+- It lets an outcome of an older state count. Each request carries the generation of the gate that let it out, and an
+  answer from before the last change of state neither opens, closes nor prolongs anything.
+- It would open for one invoice that always gets 500. Failures of one invoice alone don't open it while there are
+  others (failures.md, The breaker).
+"""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+import pybreaker
+
+Shut = Literal["breaker", "credentials"]
+# Longer than any process lives: pybreaker never half-opens by its own (wall) clock.
+NEVER_BY_ITSELF_SECONDS = 10 * 365 * 86400
+
+
+@dataclass(frozen=True, slots=True)
+class GatePolicy:
+    """When the gate shuts and how it is tried again; all durations in seconds."""
+
+    failure_threshold: int
+    reset_seconds: float
+    success_threshold: int
+    retry_base_seconds: float
+    retry_max_seconds: float
+    raise_within_seconds: float
+
+
+class _FailedError(Exception):
+    """Tells the breaker of a failure."""
+
+
+class Gate:
+    """Open, or shut and tried by one probe at a time."""
+
+    def __init__(self, policy: GatePolicy, monotonic: Callable[[], float], randomness: Random) -> None:
+        self._policy = policy
+        self._monotonic = monotonic
+        self._randomness = randomness
+        self._breaker = pybreaker.CircuitBreaker(
+            fail_max=policy.failure_threshold,
+            reset_timeout=NEVER_BY_ITSELF_SECONDS,
+            success_threshold=policy.success_threshold,
+            throw_new_error_on_trip=False,
+        )
+        self.generation = 0
+        self.shut: Shut | None = None
+        self.failed_last: str | None = None
+        self._probe_at = 0.0
+        self._probe_out = False
+        self._paused_until = 0.0
+        self._first_failure_at: float | None = None
+        self._failed_in_a_row: set[str | None] = set()
+        self._refused_probes = 0
+
+    def configure(self, policy: GatePolicy) -> None:
+        """Puts new thresholds and times in force; the state stays."""
+        self._policy = policy
+        self._breaker.fail_max = policy.failure_threshold
+        self._breaker.success_threshold = policy.success_threshold
+
+    @property
+    def state(self) -> str:
+        """The breaker's state by its usual names: closed, open, half-open."""
+        return str(self._breaker.current_state)
+
+    @property
+    def paused(self) -> bool:
+        """Whether a Retry-After of the whole ERP is still running."""
+        return self._monotonic() < self._paused_until
+
+    def lets_through(self) -> bool:
+        """Whether requests may leave freely."""
+        return self.shut is None and not self.paused
+
+    def wants_probe(self) -> bool:
+        """Whether one request should be tried now, because the gate is shut and its time has come."""
+        return self.shut is not None and not self._probe_out and not self.paused and self._monotonic() >= self._probe_at
+
+    def probe_begins(self) -> None:
+        """A probe is on its way: no other until it is answered or lost."""
+        self._probe_out = True
+        if self.shut == "breaker" and self.state != pybreaker.STATE_HALF_OPEN:
+            self._breaker.half_open()
+
+    def probe_lost(self) -> None:
+        """The probe came to nothing (given back, its courier died, nothing to probe with): another one soon."""
+        self._probe_out = False
+        self._probe_at = self._monotonic() + self._policy.retry_base_seconds
+
+    def pause(self, seconds: float) -> None:
+        """Retry-After of the whole ERP: nothing leaves before."""
+        self._paused_until = max(self._paused_until, self._monotonic() + seconds)
+
+    def succeeded(self, generation: int) -> bool:
+        """The ERP answered as its contract says; returns whether this opened the gate again."""
+        if generation != self.generation:
+            return False
+        self._first_failure_at = None
+        self._failed_in_a_row.clear()
+        self._probe_out = False
+        if self.shut == "credentials":
+            return self._open()
+        self._tell_breaker(failed=False)
+        if self.shut == "breaker":
+            self._probe_at = self._monotonic()
+            if self.state == pybreaker.STATE_CLOSED:
+                return self._open()
+        return False
+
+    def failed(self, generation: int, invoice_id: str | None, *, several_open: bool) -> bool:
+        """The ERP failed as a whole, not this invoice; returns whether this shut the gate."""
+        if generation != self.generation:
+            return False
+        now = self._monotonic()
+        self.failed_last = invoice_id
+        self._probe_out = False
+        if self._first_failure_at is None:
+            self._first_failure_at = now
+        if self.shut == "credentials":
+            self._probe_at = now + self._backoff()
+            return False
+        self._failed_in_a_row.add(invoice_id)
+        last = self._breaker.fail_counter + 1 >= self._policy.failure_threshold
+        if self.shut is None and last and len(self._failed_in_a_row) < 2 and several_open:
+            return False
+        self._tell_breaker(failed=True)
+        if self.state != pybreaker.STATE_OPEN:
+            return False
+        if self.shut == "breaker":
+            self._probe_at = now + self._policy.reset_seconds
+            return False
+        self._shut("breaker")
+        # While its alarm is pending, one retry falls within the time that it is raised in (failures.md, 4).
+        early = self._first_failure_at + 0.5 * self._policy.raise_within_seconds
+        self._probe_at = min(now + self._policy.reset_seconds, max(early, now + 0.1))
+        return True
+
+    def refused_credentials(self, generation: int, invoice_id: str | None) -> bool:
+        """401 or 403: nothing more is sent but probes, with backoff; returns whether this shut the gate."""
+        if generation != self.generation:
+            return False
+        self.failed_last = invoice_id
+        self._probe_out = False
+        shuts = self.shut != "credentials"
+        if shuts:
+            self._shut("credentials")
+            self._refused_probes = 0
+        self._probe_at = self._monotonic() + self._backoff()
+        return shuts
+
+    def said_nothing(self, generation: int) -> None:
+        """An outcome that is neutral: it says nothing about the ERP as a whole."""
+        if generation == self.generation and self._probe_out:
+            self.probe_lost()
+
+    def _backoff(self) -> float:
+        self._refused_probes += 1
+        limit = min(
+            self._policy.retry_max_seconds, self._policy.retry_base_seconds * 2.0 ** min(self._refused_probes, 30)
+        )
+        return self._randomness.uniform(limit / 2, limit)
+
+    def _shut(self, why: Shut) -> None:
+        self.shut = why
+        self.generation += 1
+
+    def _open(self) -> bool:
+        self.shut = None
+        self.generation += 1
+        self._refused_probes = 0
+        self._breaker.close()
+        return True
+
+    def _tell_breaker(self, *, failed: bool) -> None:
+        with contextlib.suppress(_FailedError):
+            self._breaker.call(_fail if failed else _succeed)
+
+
+def _fail() -> None:
+    raise _FailedError
+
+
+def _succeed() -> None:
+    return None

@@ -1,0 +1,220 @@
+"""What the actors say to each other; each message is a nudge or carries work that the database knows of already."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from altibiz.outcomes import Outcome
+from billing.invoice import Invoice
+from persistence.blame import Blamed
+from persistence.claims import Claimed, Delivery
+from persistence.writes import Change
+
+ALARMS = "alarms"
+DB_WRITER = "db_writer"
+ERP_GATEWAY = "erp_gateway"
+BILLER = "biller"
+CLOCK = "clock"
+COURIERS = "couriers"
+
+
+def courier_name(number: int) -> str:
+    """The name of one lane to the ERP, from 1."""
+    return f"courier-{number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """To anyone: look at the database. `newly_due` asks the biller to look for periods that closed, too."""
+
+    newly_due: bool = False
+
+
+# biller -> db_writer -> biller
+
+
+@dataclass(frozen=True, slots=True)
+class MakeDue:
+    """Make the invoices of closed periods due where they are missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimDue:
+    """Claim a batch to calculate; the sender holds nothing."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Calculate:
+    """A claimed batch; empty when there is nothing to calculate."""
+
+    batch: Sequence[Claimed]
+
+    @property
+    def invoice_ids(self) -> tuple[str, ...]:
+        return tuple(claimed.invoice_id for claimed in self.batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What became of a batch: invoices with their claims, and what still waits for its readings."""
+
+    calculated: Sequence[tuple[int, Invoice]]
+    waiting: Sequence[Change] = ()
+
+    @property
+    def invoice_ids(self) -> tuple[str, ...]:
+        return (*(str(invoice.id) for _, invoice in self.calculated), *(change.invoice_id for change in self.waiting))
+
+
+# erp_gateway -> db_writer -> erp_gateway
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimDeliveries:
+    """Claim offers and questions. `holding`: what the sender has in hand or queued. `probe`: one only, to try the ERP.
+
+    `never` is the invoice that failed last. `asked_at_seconds` is the sender's CLOCK_BOOTTIME, from which leases count.
+    """
+
+    holding: frozenset[str]
+    offers: int
+    questions: int
+    asked_at_seconds: float
+    probe: bool = False
+    never: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deliveries:
+    """What was claimed; `several_open` says whether more than one invoice is on its way to the ERP at all."""
+
+    deliveries: Sequence[Delivery]
+    asked_at_seconds: float
+    several_open: bool
+    probe: bool = False
+
+    @property
+    def invoice_ids(self) -> tuple[str, ...]:
+        return tuple(delivery.invoice_id for delivery in self.deliveries)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What an answer of the ERP makes of an invoice: a change, or one that counts against it."""
+
+    write: Change | Blamed
+
+    @property
+    def invoice_ids(self) -> tuple[str, ...]:
+        change = self.write.change if isinstance(self.write, Blamed) else self.write
+        return (change.invoice_id,)
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetWaits:
+    """The ERP is back: nobody waits on for a time that was set by its being away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An answer that counted against this invoice got it held: the alarm for it follows from the database."""
+
+    invoice_id: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contradicted:
+    """What the ERP said of this invoice can't be: our own tables say so."""
+
+    invoice_id: str
+    reason: str
+
+
+# erp_gateway -> courier -> erp_gateway
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """One request to make. It leaves only before `leave_by_seconds` of CLOCK_BOOTTIME, else it is given back."""
+
+    delivery: Delivery
+    leave_by_seconds: float
+    generation: int
+
+    @property
+    def invoice_ids(self) -> tuple[str, ...]:
+        return (self.delivery.invoice_id,)
+
+
+@dataclass(frozen=True, slots=True)
+class Knock:
+    """Ask the ERP for nothing in particular: there is no invoice to probe it with."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What came of a request; `delivery` None after a knock."""
+
+    lane: str
+    delivery: Delivery | None
+    outcome: Outcome
+    generation: int
+
+    @property
+    def invoice_ids(self) -> tuple[str, ...]:
+        return () if self.delivery is None else (self.delivery.invoice_id,)
+
+
+@dataclass(frozen=True, slots=True)
+class LaneFree:
+    """A courier has started: whatever its predecessor had in hand is no longer its."""
+
+    lane: str
+
+
+# to db_writer, from the composition root
+
+
+@dataclass(frozen=True, slots=True)
+class CountCrash:
+    """An actor ended in a crash or was written off with these in hand."""
+
+    invoices: tuple[str, ...]
+    actor: str
+    how: Literal["crashed", "hung"]
+    what: str
+
+    @property
+    def invoice_ids(self) -> tuple[str, ...]:
+        return self.invoices
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """The daemon is about to stop: begin nothing new, give back what is not begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """Asked of the db_writer by the composition root before a stop: how many writes still wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Asked of the erp_gateway by the composition root: how the ERP stands; answered with an ErpStanding."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErpStanding:
+    """The gate's state by its usual names, what is under way, and when the ERP last did as its contract says."""
+
+    breaker: str
+    shut: str | None
+    in_flight: int
+    queued: int
+    last_success_seconds_ago: float | None

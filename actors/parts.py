@@ -1,0 +1,50 @@
+"""What the composition root hands to the actors: settings in force, time, chance, identity, connections."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from random import Random
+
+from config.settings import Settings
+from persistence.database import Database
+from supervision.clock import Clock
+
+
+class InForce:
+    """The settings in force: replaced as a whole by a reload, read anew at each use."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What every actor may need; nothing in it is an actor.
+
+    `now` is the billing clock: what periods close, the schedule and the readings' grace go by (it can be moved in
+    tests); every other duration goes by `clock` or the database. `connect` makes a connection of the caller's own,
+    under a name that the server shows. `proved_alone` says that the state directory's lock has proved the predecessor
+    dead; else the instance's name is locked in the database. `token` gives the ERP's token as it stands now.
+    """
+
+    in_force: InForce
+    clock: Clock
+    randomness: Random
+    now: Callable[[], datetime]
+    instance: str
+    incarnation: uuid.UUID
+    version: str
+    proved_alone: bool
+    connect: Callable[..., Database]
+    token: Callable[[], str | None]
+
+    @property
+    def claimer(self) -> str:
+        """The name that claims are made under: a later incarnation's is another."""
+        return f"{self.instance}#{self.incarnation}"
+
+    @property
+    def settings(self) -> Settings:
+        """What is in force now."""
+        return self.in_force.settings

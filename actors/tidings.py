@@ -1,0 +1,77 @@
+"""What an actor tells the alarms: each trouble, and the first good news after it."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from actors.messages import ALARMS
+from alarming.catalogue import CATALOGUE, Code, Cure
+from alarming.signs import Fine, Trouble
+from persistence.errors import CredentialsRefused, DatabaseUnreachable, PersistenceError
+from supervision.errors import SupervisionError
+
+
+class Tidings:
+    """Tells every trouble, and that all is fine once: at the first success, and at the first after a trouble."""
+
+    def __init__(self, tell: Callable[[str, Any], None], codes: Iterable[Code]) -> None:
+        self._tell_name = tell
+        self._subjects: dict[Code, set[str | None]] = {code: set() for code in codes}
+        self._never_fine = set(self._subjects)
+
+    def trouble(self, code: Code, summary: str, subject: str | None = None, **more: Any) -> None:
+        """Something failed; `more` are the other fields of alarming.signs.Trouble."""
+        self._never_fine.discard(code)
+        self._subjects.setdefault(code, set()).add(subject)
+        self._tell(Trouble(code, summary, subject=subject, **more))
+
+    def fine(self, code: Code, subject: str | None = None) -> None:
+        """It worked for this subject; with None for everybody."""
+        troubled = self._subjects.setdefault(code, set())
+        if code in self._never_fine or (subject is None and troubled):
+            self._never_fine.discard(code)
+            troubled.clear()
+            self._tell(Fine(code))
+        elif subject in troubled:
+            if CATALOGUE[code].cure is Cure.ANYONE:
+                troubled.clear()
+            troubled.discard(subject)
+            self._tell(Fine(code, subject=subject))
+
+    def all_fine(self, subject: str | None = None) -> None:
+        """`fine` for every code."""
+        for code in self._subjects:
+            if self._subjects[code] or code in self._never_fine:
+                self.fine(code, subject)
+
+    def _tell(self, sign: Trouble | Fine) -> None:
+        # The alarm actor hears of the next try too: who reports never stumbles over the report.
+        try:
+            self._tell_name(ALARMS, sign)
+        except SupervisionError:
+            return
+
+
+DATABASE_CODES = (Code.DATABASE_UNREACHABLE, Code.DATABASE_ERROR)
+
+
+def database_trouble(tidings: Tidings, error: PersistenceError, subject: str) -> None:
+    """Tells which trouble with the database an error means."""
+    away = isinstance(error, DatabaseUnreachable | CredentialsRefused)
+    tidings.trouble(Code.DATABASE_UNREACHABLE if away else Code.DATABASE_ERROR, str(error), subject)
+
+
+class DatabaseBackoff:
+    """How long an actor waits between its tries while the database is away: short, so that work resumes soon."""
+
+    def __init__(self, base_seconds: float = 0.1, most_seconds: float = 2.0) -> None:
+        self._base, self._most = base_seconds, most_seconds
+        self._failures = 0
+
+    def next_seconds(self) -> float:
+        """The next wait, twice the last up to the most."""
+        self._failures += 1
+        return min(self._most, self._base * 2.0 ** min(self._failures - 1, 30))
+
+    def reset(self) -> None:
+        """It worked."""
+        self._failures = 0

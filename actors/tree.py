@@ -1,0 +1,54 @@
+"""The supervision tree of billingd, as architecture.md draws it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from actors.biller import Biller
+from actors.clock import Clock
+from actors.courier import Courier
+from actors.db_writer import DbWriter
+from actors.erp_gateway import ErpGateway
+from actors.messages import ALARMS, BILLER, CLOCK, COURIERS, DB_WRITER, ERP_GATEWAY, courier_name
+from actors.parts import Parts
+from supervision import Actor, ChildSpec, Strategy, SupervisorSpec
+from supervision.specs import pool
+
+
+def tree(parts: Parts, alarms: Callable[[], Actor]) -> SupervisorSpec:
+    """The root's specification; `alarms` makes the alarm actor, which needs nothing of the others."""
+    settings = parts.settings
+    limits: dict[str, Any] = {
+        "max_restarts": settings.supervision.max_restarts,
+        "window_seconds": settings.supervision.window_seconds,
+        "backoff_base_seconds": settings.supervision.backoff_base_seconds,
+        "backoff_max_seconds": settings.supervision.backoff_max_seconds,
+        "stable_seconds": settings.supervision.window_seconds,
+    }
+    hang_seconds = settings.supervision.hang_seconds
+    # A courier finishes its request, a writer its transaction: then it is freed by force, at half of this.
+    request_seconds = settings.erp.total_timeout_seconds
+    database_seconds = 2 * settings.database.connect_timeout_seconds
+
+    def worker(name: str, factory: Callable[[], Actor], shutdown_seconds: float) -> ChildSpec:
+        return ChildSpec(
+            name, factory, shutdown_seconds=shutdown_seconds, hang_seconds=hang_seconds, start_seconds=hang_seconds
+        )
+
+    def courier(number: int) -> ChildSpec:
+        return worker(courier_name(number), lambda: Courier(parts), request_seconds)
+
+    couriers = pool(SupervisorSpec(COURIERS, **limits), settings.erp.max_in_flight, courier)
+    delivery = SupervisorSpec(
+        "delivery",
+        Strategy.REST_FOR_ONE,
+        (worker(ERP_GATEWAY, lambda: ErpGateway(parts), database_seconds), couriers),
+        **limits,
+    )
+    children = (
+        worker(ALARMS, alarms, database_seconds),
+        worker(DB_WRITER, lambda: DbWriter(parts), database_seconds),
+        delivery,
+        worker(BILLER, lambda: Biller(parts), database_seconds),
+        worker(CLOCK, lambda: Clock(parts), database_seconds),
+    )
+    return SupervisorSpec("root", Strategy.ONE_FOR_ONE, children, **limits)

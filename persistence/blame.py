@@ -1,0 +1,137 @@
+"""What counts against an invoice, and when it is held for it: only with a witness (failures.md, Blame needs a witness).
+
+A count says: this invoice was refused, answered incorrectly, or an actor crashed with it in hand. It may be the
+invoice, or the whole system. The witness decides: another invoice that has passed the same step since the first
+count. Without one nobody is held, and it is tried again with backoff.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection, text
+
+from persistence.writes import Change, apply_changes
+
+PASSED_OFFER = "SELECT FROM erp_exchanges WHERE method = 'PUT' AND outcome = 'booked'"
+PASSED_DELIVERY = "SELECT FROM erp_exchanges WHERE outcome = 'booked' AND method IN ('PUT', 'GET')"
+PASSED_QUESTION = "SELECT FROM erp_exchanges WHERE method = 'GET' AND outcome = 'booked'"
+PASSED_CALCULATION = "SELECT FROM invoice_history WHERE to_state = 'calculated'"
+
+
+@dataclass(frozen=True, slots=True)
+class Blamed:
+    """An answer that counts against the invoice: what to do if it is not held, and what it is held with.
+
+    `change` leaves the state and waits; its `held_code` and `held_reason` are used if it is held.
+    `kind` is "refused" (held at the first count after a witness) or "incorrect" (held from `limit` counts on).
+    """
+
+    change: Change
+    kind: str
+    limit: int
+    code: str
+
+
+def blame(connection: Connection, by: str, write_id: uuid.UUID, blamed: Blamed) -> bool:
+    """Counts the answer against the invoice and holds it if there is a witness; returns whether it is held."""
+    change = blamed.change
+    row = connection.execute(
+        text("""SELECT refused_since, incorrect_count, incorrect_since FROM invoices
+                WHERE id = :id AND claim = :claim AND claimed_by = :by
+                AND state NOT IN ('registered', 'aborted') FOR UPDATE"""),
+        {"id": change.invoice_id, "claim": change.claim, "by": by},
+    ).one_or_none()
+    if row is None:
+        return False
+    refused = blamed.kind == "refused"
+    count = 1 if refused else row.incorrect_count + 1
+    since = row.refused_since if refused else row.incorrect_since
+    # The same step: an offer's refusal is witnessed by an offer that was booked, an answer's by its own method.
+    method = change.exchange.method if change.exchange else "PUT"
+    passed = PASSED_OFFER if method == "PUT" else PASSED_QUESTION
+    if (
+        since is not None
+        and count >= blamed.limit
+        and _witnessed(connection, passed, "last_at", change.invoice_id, since)
+    ):
+        held = replace(change, to_state="held", held_code=blamed.code, held_reason=change.reason, delay_seconds=None)
+        apply_changes(connection, by, write_id, [held])
+        return True
+    columns = "refused_since = coalesce(refused_since, clock_timestamp())"
+    if not refused:
+        columns = (
+            "incorrect_count = incorrect_count + 1, incorrect_since = coalesce(incorrect_since, clock_timestamp())"
+        )
+    connection.execute(text(f"UPDATE invoices SET {columns} WHERE id = :id"), {"id": change.invoice_id})
+    apply_changes(connection, by, write_id, [change])
+    return False
+
+
+def count_crash(
+    connection: Connection,
+    by: str,
+    write_id: uuid.UUID,
+    invoice_ids: Sequence[str],
+    *,
+    reason: str,
+    max_attempts: int,
+    backoff_base_seconds: float,
+) -> list[str]:
+    """An actor crashed, or was written off, with these in hand: one is counted, a batch is halved.
+
+    Returns the ids that are held now (`poison_invoice`).
+    """
+    in_hand = connection.execute(
+        text("""SELECT id, state, claim, claimed_for, crash_count, crash_since, batch_limit, bill_id, failures, polls
+                FROM invoices WHERE id = ANY(CAST(:ids AS text[])) AND claimed_by = :by
+                AND state NOT IN ('registered', 'aborted', 'held') ORDER BY id FOR UPDATE"""),
+        {"ids": list(invoice_ids), "by": by},
+    ).all()
+    if len(invoice_ids) > 1:
+        _halve(connection, [row.id for row in in_hand], backoff_base_seconds)
+        return []
+    held = []
+    for row in in_hand:
+        count = row.crash_count + 1
+        calculating = row.claimed_for == "calculation"
+        passed, column = (PASSED_CALCULATION, "at") if calculating else (PASSED_DELIVERY, "last_at")
+        change = Change(
+            invoice_id=row.id, claim=row.claim, reason=reason, failures=row.failures, polls=row.polls,
+            delay_seconds=min(backoff_base_seconds * 2**count, 300.0),
+        )  # fmt: skip
+        since = row.crash_since
+        if count >= max_attempts and since and _witnessed(connection, passed, column, row.id, since):
+            change = replace(
+                change, to_state="held", held_code="poison_invoice", delay_seconds=None,
+                held_reason=f"{count} crashes with it in hand, the last: {reason}",
+            )  # fmt: skip
+            held.append(row.id)
+        connection.execute(
+            text("""UPDATE invoices SET crash_count = :count, crash_since = coalesce(crash_since, clock_timestamp()),
+                    batch_limit = 1 WHERE id = :id"""),
+            {"id": row.id, "count": count},
+        )
+        apply_changes(connection, by, write_id, [change])
+    return held
+
+
+def _halve(connection: Connection, invoice_ids: Sequence[str], backoff_base_seconds: float) -> None:
+    """A batch that ended in a crash is worked on again in halves: one half waits a little longer than the other."""
+    half = (len(invoice_ids) + 1) // 2
+    for part, ids in enumerate((invoice_ids[:half], invoice_ids[half:]), 1):
+        connection.execute(
+            text("""UPDATE invoices SET batch_limit = :half, claimed_by = NULL, claimed_for = NULL,
+                    claimed_until = NULL, next_attempt_at = now() + make_interval(secs => :delay)
+                    WHERE id = ANY(CAST(:ids AS text[]))"""),
+            {"ids": list(ids), "half": half, "delay": backoff_base_seconds * part},
+        )
+
+
+def _witnessed(connection: Connection, passed: str, column: str, invoice_id: str, since: object) -> bool:
+    return bool(
+        connection.execute(
+            text(f"SELECT EXISTS ({passed} AND {column} > :since AND invoice_id <> :id)"),
+            {"since": since, "id": invoice_id},
+        ).scalar()
+    )

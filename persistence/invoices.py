@@ -1,0 +1,166 @@
+"""Invoices as commands and actors read them, and how they come to be due."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+COLUMNS = """id, network_user_id, period, revision, state, bill_id, abort_reason, held_code, held_reason, total_eur,
+    tax_rate_percent, tax_eur, total_with_tax_eur, invoice_date, attempts, next_attempt_at, created_at, updated_at"""
+
+MAKE_DUE = """
+    WITH made AS (
+        INSERT INTO invoices (id, network_user_id, period, history_length)
+        SELECT u.id || '.' || p.period || '.1', u.id, p.period, 1
+        FROM network_users u CROSS JOIN unnest(CAST(:periods AS text[])) AS p(period)
+        WHERE p.period >= u.billed_from AND (u.billed_until IS NULL OR p.period <= u.billed_until)
+        AND (CAST(:users AS text[]) IS NULL OR u.id = ANY(CAST(:users AS text[])))
+        AND EXISTS (SELECT FROM measurement_locations m WHERE m.network_user = u.id)
+        AND NOT EXISTS (SELECT FROM invoices i
+                        WHERE i.network_user_id = u.id AND i.period = p.period AND i.revision = 1)
+        ORDER BY p.period, u.id
+        ON CONFLICT DO NOTHING RETURNING id
+    ), logged AS (
+        INSERT INTO invoice_history (invoice_id, seq, from_state, to_state, actor, reason, write_id)
+        SELECT id, 1, NULL, 'due', :by, :reason, gen_random_uuid() FROM made
+    )
+    SELECT count(*) FROM made"""
+
+
+def make_due(
+    connection: Connection,
+    by: str,
+    periods: Sequence[str],
+    *,
+    users: Sequence[str] | None = None,
+    reason: str,
+) -> int:
+    """Makes the invoices of these periods due where they are missing; returns how many were made.
+
+    It asks what is missing, not what has happened: a downtime of any length leaves no period out.
+    """
+    if not periods:
+        return 0
+    return int(
+        connection.execute(
+            text(MAKE_DUE),
+            {
+                "periods": list(periods),
+                "users": None if users is None else list(users),
+                "by": by,
+                "reason": reason,
+            },
+        ).scalar_one()
+    )
+
+
+def first_billed_period(connection: Connection) -> str | None:
+    """The earliest month that any network user is billed from."""
+    found = connection.execute(text("SELECT min(billed_from) FROM network_users")).scalar()
+    return None if found is None else str(found)
+
+
+def unknown_users(connection: Connection, users: Sequence[str]) -> list[str]:
+    """Which of these ids no master data knows."""
+    return list(
+        connection.execute(
+            text("""SELECT u FROM unnest(CAST(:users AS text[])) AS u
+                    WHERE NOT EXISTS (SELECT FROM network_users n WHERE n.id = u)"""),
+            {"users": list(users)},
+        ).scalars()
+    )
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """How many invoices stand in each state."""
+    rows = connection.execute(text("SELECT state, count(*) AS number FROM invoices GROUP BY state"))
+    return {row.state: row.number for row in rows}
+
+
+def counts_by_period(connection: Connection) -> list[tuple[str, str, int]]:
+    """(period, state, number), in order."""
+    rows = connection.execute(
+        text("SELECT period, state, count(*) AS number FROM invoices GROUP BY period, state ORDER BY 1, 2")
+    )
+    return [(row.period, row.state, row.number) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What `invoices list` asks for; None means any."""
+
+    period: str | None = None
+    state: str | None = None
+    network_user: str | None = None
+
+
+def list_invoices(connection: Connection, wanted: Filter) -> list[dict[str, Any]]:
+    """Invoices by period and user, with the columns of interfaces.md."""
+    rows = connection.execute(
+        text(f"""SELECT {COLUMNS} FROM invoices
+                 WHERE (CAST(:period AS text) IS NULL OR period = :period)
+                 AND (CAST(:state AS text) IS NULL OR state = :state)
+                 AND (CAST(:network_user AS text) IS NULL OR network_user_id = :network_user)
+                 ORDER BY period, network_user_id, revision"""),
+        {"period": wanted.period, "state": wanted.state, "network_user": wanted.network_user},
+    )
+    return [dict(row._mapping) for row in rows]
+
+
+def show_invoices(connection: Connection, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Whole invoices, in the order asked for, with lines, calculations, history and ERP exchanges;
+    unknown ids are left out.
+    """
+    parameters = {"ids": list(ids)}
+    which = "= ANY(CAST(:ids AS text[]))"
+    found = {
+        row.id: {**row._mapping, "lines": [], "calculations": [], "history": [], "exchanges": []}
+        for row in connection.execute(text(f"SELECT {COLUMNS} FROM invoices WHERE id {which}"), parameters)
+    }
+    documents = text(f"SELECT invoice_id, lines, calculations FROM invoice_documents WHERE invoice_id {which}")
+    for row in connection.execute(documents, parameters):
+        found[row.invoice_id].update(lines=row.lines, calculations=row.calculations)
+    history = text(f"""SELECT invoice_id, at, from_state, to_state, actor, reason FROM invoice_history
+                       WHERE invoice_id {which} ORDER BY invoice_id, seq""")
+    exchanges = text(f"""SELECT invoice_id, method, outcome, status, detail, first_at, last_at, times
+                         FROM erp_exchanges WHERE invoice_id {which} ORDER BY invoice_id, seq""")
+    for name, query in (("history", history), ("exchanges", exchanges)):
+        for row in connection.execute(query, parameters):
+            entry = dict(row._mapping)
+            found[entry.pop("invoice_id")][name].append(entry)
+    return [found[invoice_id] for invoice_id in ids if invoice_id in found]
+
+
+def retry_held(connection: Connection, by: str, invoice_id: str, reason: str) -> str | None:
+    """Puts a held invoice back where it stood and resets its counts; returns why not, or None.
+
+    From `sent` on the ERP is asked before anything is offered again: the last outcome is forgotten.
+    """
+    row = connection.execute(
+        text("SELECT state, held_from FROM invoices WHERE id = :id FOR UPDATE"), {"id": invoice_id}
+    ).one_or_none()
+    if row is None:
+        return "there is no such invoice"
+    if row.state != "held":
+        return f"it is not held, it is {row.state}"
+    connection.execute(
+        text("""
+            WITH back AS (
+                UPDATE invoices SET state = held_from, held_from = NULL, held_code = NULL, held_reason = NULL,
+                    next_attempt_at = NULL, failures = 0, refused_since = NULL, incorrect_count = 0,
+                    incorrect_since = NULL, crash_count = 0, crash_since = NULL, unclean_ends = 0,
+                    batch_limit = NULL, updated_at = clock_timestamp(), history_length = history_length + 1,
+                    last_outcome = CASE WHEN last_outcome IN ('refused', 'not_sent', 'absent') THEN last_outcome END
+                WHERE id = :id RETURNING id, state, history_length
+            )
+            INSERT INTO invoice_history (invoice_id, seq, from_state, to_state, actor, reason, write_id)
+            SELECT id, history_length, 'held', state, :by, :reason, gen_random_uuid() FROM back"""),
+        {"id": invoice_id, "by": by, "reason": reason},
+    )
+    return None
+
+
+def held_ids(connection: Connection) -> list[str]:
+    """All held invoices."""
+    return list(connection.execute(text("SELECT id FROM invoices WHERE state = 'held' ORDER BY period, id")).scalars())

@@ -1,0 +1,190 @@
+"""Every change of an invoice that the daemon makes: batches, each row fenced by its claim, each step in the history."""
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from billing.invoice import Invoice
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request to the ERP and what came of it, for `invoices show`."""
+
+    method: str
+    outcome: str
+    status: int | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What becomes of one invoice in hand, under the claim that it was taken up with; the claim ends with it.
+
+    `to_state` None leaves the state; `outcome` is stored as the last outcome of an offer, None leaves it as it
+    is; `delay_seconds` sets the next attempt from the database's now, None means at once. `passed` says that
+    the step was done, so all counts against the invoice are over.
+    """
+
+    invoice_id: str
+    claim: int
+    reason: str
+    to_state: str | None = None
+    bill_id: str | None = None
+    abort_reason: str | None = None
+    held_code: str | None = None
+    held_reason: str | None = None
+    outcome: str | None = None
+    delay_seconds: float | None = None
+    failures: int = 0
+    polls: int = 0
+    given_back: bool = False
+    passed: bool = False
+    exchange: Exchange | None = None
+
+
+def apply_changes(connection: Connection, by: str, write_id: uuid.UUID, changes: Sequence[Change]) -> set[str]:
+    """Makes the changes whose claims still stand and returns their ids; the others have been taken over.
+
+    A final state never changes again. Raises RowRefused at COMMIT's door if a row violates a constraint.
+    """
+    if not changes:
+        return set()
+    rows = connection.execute(
+        text("""
+            WITH input AS (
+                SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(
+                    invoice_id text, claim bigint, reason text, to_state text, bill_id text, abort_reason text,
+                    held_code text, held_reason text, outcome text, delay_seconds float8, failures int,
+                    polls int, given_back boolean, passed boolean, exchange jsonb)
+            ), locked AS (
+                SELECT i.id, i.state FROM invoices i JOIN input r ON r.invoice_id = i.id
+                WHERE i.claim = r.claim AND i.claimed_by = :by AND i.state NOT IN ('registered', 'aborted')
+                ORDER BY i.id FOR UPDATE OF i
+            ), changed AS (
+                UPDATE invoices i SET
+                    state = coalesce(r.to_state, i.state), bill_id = r.bill_id, abort_reason = r.abort_reason,
+                    held_code = r.held_code, held_reason = r.held_reason,
+                    held_from = CASE WHEN r.to_state = 'held' THEN l.state END,
+                    updated_at = CASE WHEN coalesce(r.to_state, l.state) <> l.state THEN clock_timestamp()
+                                      ELSE i.updated_at END,
+                    last_outcome = coalesce(r.outcome, i.last_outcome),
+                    next_attempt_at = now() + make_interval(secs => r.delay_seconds),
+                    failures = r.failures, polls = r.polls, attempts = i.attempts - r.given_back::int,
+                    refused_since = CASE WHEN NOT r.passed THEN i.refused_since END,
+                    incorrect_count = CASE WHEN r.passed THEN 0 ELSE i.incorrect_count END,
+                    incorrect_since = CASE WHEN NOT r.passed THEN i.incorrect_since END,
+                    crash_count = CASE WHEN r.passed THEN 0 ELSE i.crash_count END,
+                    crash_since = CASE WHEN NOT r.passed THEN i.crash_since END,
+                    unclean_ends = CASE WHEN r.passed THEN 0 ELSE i.unclean_ends END,
+                    batch_limit = CASE WHEN NOT r.passed THEN i.batch_limit END,
+                    claimed_by = NULL, claimed_for = NULL, claimed_until = NULL,
+                    history_length = i.history_length + (coalesce(r.to_state, l.state) <> l.state)::int
+                FROM locked l JOIN input r ON r.invoice_id = l.id WHERE i.id = l.id
+                RETURNING i.id, l.state AS from_state, i.state AS to_state, i.history_length, r.reason, r.exchange
+            ), logged AS (
+                INSERT INTO invoice_history (invoice_id, seq, from_state, to_state, actor, reason, write_id)
+                SELECT id, history_length, from_state, to_state, :by, reason, CAST(:write_id AS uuid)
+                FROM changed WHERE to_state <> from_state
+            )
+            SELECT id, exchange IS NOT NULL AS exchanged FROM changed"""),
+        {"rows": json.dumps([asdict(change) for change in changes]), "by": by, "write_id": str(write_id)},
+    ).all()
+    done = {row.id for row in rows}
+    keep_exchanges(connection, {c.invoice_id: c.exchange for c in changes if c.exchange and c.invoice_id in done})
+    return done
+
+
+def keep_exchanges(connection: Connection, exchanges: dict[str, Exchange]) -> None:
+    """Keeps what was asked and answered; the same outcome again only counts up the last row."""
+    if not exchanges:
+        return
+    rows = [{"invoice_id": invoice_id, **asdict(exchange)} for invoice_id, exchange in exchanges.items()]
+    connection.execute(
+        text("""
+            WITH input AS (
+                SELECT r.*, l.seq, l.method = r.method AND l.outcome = r.outcome
+                    AND l.status IS NOT DISTINCT FROM r.status AS again
+                FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(
+                    invoice_id text, method text, outcome text, status int, detail text)
+                LEFT JOIN LATERAL (SELECT * FROM erp_exchanges e WHERE e.invoice_id = r.invoice_id
+                                   ORDER BY seq DESC LIMIT 1) l ON true
+            ), counted AS (
+                UPDATE erp_exchanges e SET times = e.times + 1, last_at = clock_timestamp(), detail = r.detail
+                FROM input r WHERE r.again AND e.invoice_id = r.invoice_id AND e.seq = r.seq
+            )
+            INSERT INTO erp_exchanges (invoice_id, seq, method, outcome, status, detail)
+            SELECT invoice_id, coalesce(seq, 0) + 1, method, outcome, status, detail
+            FROM input WHERE again IS NOT TRUE"""),
+        {"rows": json.dumps(rows)},
+    )
+
+
+def store_calculations(
+    connection: Connection, by: str, write_id: uuid.UUID, calculated: Sequence[tuple[int, Invoice]]
+) -> set[str]:
+    """Stores calculated invoices under their claims, with the document that never changes; returns the stored ids."""
+    if not calculated:
+        return set()
+    rows = [_stored(claim, invoice) for claim, invoice in calculated]
+    stored = connection.execute(
+        text("""
+            WITH input AS (
+                SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(
+                    id text, claim bigint, invoice_date date, total_eur numeric, tax_rate_percent numeric,
+                    tax_eur numeric, total_with_tax_eur numeric, lines jsonb, calculations jsonb, snapshot jsonb,
+                    body text)
+            ), locked AS (
+                SELECT i.id FROM invoices i JOIN input r ON r.id = i.id
+                WHERE i.claim = r.claim AND i.claimed_by = :by AND i.state = 'due' ORDER BY i.id FOR UPDATE OF i
+            ), changed AS (
+                UPDATE invoices i SET state = 'calculated', updated_at = clock_timestamp(),
+                    invoice_date = r.invoice_date, total_eur = r.total_eur, tax_rate_percent = r.tax_rate_percent,
+                    tax_eur = r.tax_eur, total_with_tax_eur = r.total_with_tax_eur,
+                    held_code = NULL, held_reason = NULL, next_attempt_at = NULL,
+                    crash_count = 0, crash_since = NULL, unclean_ends = 0, batch_limit = NULL,
+                    claimed_by = NULL, claimed_for = NULL, claimed_until = NULL,
+                    history_length = i.history_length + 1
+                FROM locked l JOIN input r ON r.id = l.id WHERE i.id = l.id
+                RETURNING i.id, i.history_length
+            ), logged AS (
+                INSERT INTO invoice_history (invoice_id, seq, from_state, to_state, actor, reason, write_id)
+                SELECT id, history_length, 'due', 'calculated', :by, 'calculated from the readings',
+                       CAST(:write_id AS uuid) FROM changed
+            )
+            INSERT INTO invoice_documents (invoice_id, lines, calculations, snapshot, body)
+            SELECT r.id, r.lines, r.calculations, r.snapshot, convert_to(r.body, 'UTF8')
+            FROM changed c JOIN input r ON r.id = c.id RETURNING invoice_id"""),
+        {"rows": json.dumps(rows), "by": by, "write_id": str(write_id)},
+    ).scalars()
+    return set(stored)
+
+
+def _stored(claim: int, invoice: Invoice) -> dict[str, Any]:
+    return {
+        "id": str(invoice.id),
+        "claim": claim,
+        "invoice_date": invoice.invoice_date.isoformat(),
+        "total_eur": str(invoice.total_eur),
+        "tax_rate_percent": str(invoice.tax_rate_percent),
+        "tax_eur": str(invoice.tax_eur),
+        "total_with_tax_eur": str(invoice.total_with_tax_eur),
+        "lines": invoice.lines_document(),
+        "calculations": invoice.calculations_document(),
+        "snapshot": invoice.snapshot,
+        "body": invoice.body().decode("utf-8"),
+    }
+
+
+def was_written(connection: Connection, write_id: uuid.UUID) -> bool:
+    """Whether the transaction with this id has happened, for a COMMIT whose answer was lost."""
+    return bool(
+        connection.execute(
+            text("SELECT EXISTS (SELECT FROM invoice_history WHERE write_id = CAST(:write_id AS uuid))"),
+            {"write_id": str(write_id)},
+        ).scalar()
+    )
