@@ -202,6 +202,8 @@ class Alarm:
             context["subjects"] = subjects[:EXAMPLES]
         if self.signs:
             context["signs"] = self.signs
+        if self.reopened:
+            context["reopened"] = self.reopened
         return context
 
 

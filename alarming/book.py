@@ -126,8 +126,9 @@ class Book:
         wanted = {(group.code, group.key): group for group in groups}
         for (code, key), group in wanted.items():
             alarm = self._take(code, key, None, now)
-            alarm.group, alarm.awaits_look = group, False
-            alarm.summary, alarm.last_at = group.summary, now.at
+            if alarm.group is None or (alarm.group.count, alarm.group.context) != (group.count, group.context):
+                alarm.last_at = now.at
+            alarm.group, alarm.awaits_look, alarm.summary = group, False, group.summary
             outcomes += self._evaluate(alarm, now)
         for identity, alarm in list(self._open.items()):
             if identity not in wanted and (alarm.group is not None or alarm.awaits_look):

@@ -1,0 +1,109 @@
+"""How an alarm is written down: as JSON for the spool and other programs, and as a log line for people."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from alarming.alarm import Record
+from alarming.book import Change
+from alarming.catalogue import CATALOGUE
+from alarming.signs import Severity
+
+LOG_LEVELS = {Severity.CRITICAL: 50, Severity.MAJOR: 40, Severity.MINOR: 30, Severity.WARNING: 30}
+"""The level of a raised alarm's record (`logging`); of a cleared one it is INFO."""
+
+
+def instant(at: datetime | None) -> str | None:
+    """ISO 8601 in UTC with Z."""
+    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def to_json(record: Record) -> dict[str, Any]:
+    """An alarm as JSON (interfaces.md, Commands)."""
+    return {
+        "id": record.id,
+        "code": record.code,
+        "key": record.key,
+        "severity": record.severity.value,
+        "summary": record.summary,
+        "count": record.count,
+        "raised_at": instant(record.raised_at),
+        "last_at": instant(record.last_at),
+        "cleared_at": instant(record.cleared_at),
+        "acked_at": instant(record.acked_at),
+        "context": dict(record.context),
+    }
+
+
+def to_spool(record: Record) -> dict[str, Any]:
+    """As JSON, with what this instance alone needs after a restart."""
+    more = {"instance": record.instance, "reopened": record.reopened, "ailing": list(record.ailing)}
+    return to_json(record) | more
+
+
+def from_spool(entry: Mapping[str, Any]) -> Record:
+    """The opposite of `to_spool`. Raises KeyError, ValueError or TypeError for anything else."""
+    raised_at, last_at = _instant(entry["raised_at"]), _instant(entry["last_at"])
+    if raised_at is None or last_at is None:
+        raise ValueError("an alarm without the instant when it was raised")
+    return Record(
+        id=str(entry["id"]),
+        code=str(entry["code"]),
+        key=str(entry["key"]),
+        severity=Severity(entry["severity"]),
+        summary=str(entry["summary"]),
+        count=int(entry["count"]),
+        raised_at=raised_at,
+        last_at=last_at,
+        instance=str(entry["instance"]),
+        cleared_at=_instant(entry["cleared_at"]),
+        acked_at=_instant(entry["acked_at"]),
+        context=dict(entry["context"]),
+        reopened=int(entry["reopened"]),
+        ailing=tuple(map(str, entry["ailing"])),
+    )
+
+
+def line(change: Change, record: Record) -> str:
+    """The alarm's log line for people."""
+    where = "" if record.key == record.instance else f" for {record.key}"
+    head = f"{record.code} {change.value}{' again' if change is Change.RAISED and record.reopened else ''}{where}: "
+    if change is Change.CLEARED and record.cleared_at is not None:
+        lasted = _duration((record.cleared_at - record.raised_at).total_seconds())
+        return f"{head}over after {lasted} ({record.summary})"
+    since = f"{record.raised_at.astimezone(UTC):%H:%M:%SZ}"
+    if change is Change.UPDATED:
+        return f"{head}{record.summary}; {record.count} by now, since {since}"
+    entry = CATALOGUE.get(record.code)
+    return f"{head}{record.summary}, since {since}" + (f"; {entry.english.meanwhile}" if entry else "")
+
+
+def fields(change: Change, record: Record) -> dict[str, str]:
+    """The fields of the line, for the journal and for JSON lines (interfaces.md, Commands)."""
+    known = {
+        "BILLINGD_ALARM_CODE": record.code,
+        "BILLINGD_ALARM_KEY": record.key,
+        "BILLINGD_ALARM_SEVERITY": record.severity.value,
+        "BILLINGD_ALARM_STATE": change.value,
+        "BILLINGD_ALARM_ID": record.id,
+        "BILLINGD_ALARM_COUNT": str(record.count),
+    }
+    if entry := CATALOGUE.get(record.code):
+        known["MESSAGE_ID"] = entry.message_id.hex
+    for name, value in record.context.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        known.setdefault(f"BILLINGD_{name.upper()}", text)
+    return known
+
+
+def _instant(text: object) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(str(text))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
