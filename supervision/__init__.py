@@ -3,6 +3,7 @@
 from supervision.actor import Actor, Every
 from supervision.clock import Clock, Randomness, SystemClock, system_randomness
 from supervision.commands import Counts, Monitor
+from supervision.engine import Ended, How
 from supervision.errors import (
     AlreadyPresent,
     AlreadyStarted,
@@ -51,9 +52,9 @@ from supervision.reasons import (
     ThreadNotStarted,
     Unstarted,
 )
-from supervision.specs import AutoShutdown, ChildSpec, Mailbox, Restart, Strategy, SupervisorSpec, pool
+from supervision.specs import AutoShutdown, ChildSpec, Mailbox, Restart, Spec, Strategy, SupervisorSpec, pool
 from supervision.stacks import dump_stacks
-from supervision.system import Ended, How, Progress, System
+from supervision.system import Progress, System
 from supervision.timers import Timer
 
 __all__ = [
@@ -98,6 +99,7 @@ __all__ = [
     "Restart",
     "Restarting",
     "Shutdown",
+    "Spec",
     "SpecError",
     "StartFailed",
     "StartOverdue",

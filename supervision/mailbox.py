@@ -64,11 +64,15 @@ class NameMailbox:
     def _roomy(self) -> bool:
         return len(self._letters) < self.limit or self._refusal is not None
 
-    def next_for(self, life: Life, block: bool = True) -> Letter | None:
-        """Puts the next letter into that life's hand; None when it is over or told to stop (or none waits)."""
+    def next_for(self, life: Life, block: bool = True, only: type = object) -> Letter | None:
+        """Puts the next letter into that life's hand.
+
+        None when it is over or told to stop; if it is not to block, also when none waits, or the next
+        one's message is not of the class `only`.
+        """
         with self._lock:
             while not life.ending:
-                if self._letters:
+                if self._letters and isinstance(self._letters[0].message, only):
                     letter = self._letters.popleft()
                     life.in_hand.append(letter)
                     self._room.notify()

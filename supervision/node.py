@@ -19,6 +19,7 @@ from supervision.timers import Timer
 
 if TYPE_CHECKING:
     from supervision.supervisor import Supervisor
+    from supervision.worker import Worker
 
 __all__ = ["Core", "Node", "Reply", "State"]
 
@@ -85,11 +86,11 @@ class Core(Protocol):
     def leave(self, node: Node) -> None:
         """The node is no longer part of the tree."""
 
-    def watch(self, node: Any) -> None:
-        """That worker has a life to be looked after."""
+    def watch(self, worker: Worker, life: Life) -> None:
+        """That life is the worker's, and is to be looked after."""
 
-    def unwatch(self, node: Any) -> None:
-        """That worker has none any more."""
+    def unwatch(self, life: Life) -> None:
+        """That life is nobody's any more."""
 
     def write_off(self, life: Life, reason: Reason) -> None:
         """That life's thread is left to itself."""

@@ -5,45 +5,26 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from supervision import commands
 from supervision.clock import Clock, Randomness, SystemClock, system_randomness
+from supervision.engine import Ended, Engine
 from supervision.errors import (
     NotRunning,
-    StartFailed,
     SupervisionError,
     UnknownName,
 )
-from supervision.events import Event, Exited, KernelFault, Listener, WrittenOff, WrittenOffEnded
-from supervision.life import Life, StartThread, start_thread
-from supervision.loop import Loop
-from supervision.mailbox import Letter, NameMailbox
-from supervision.names import Names, Record
+from supervision.events import Exited, Listener
+from supervision.life import StartThread, start_thread
+from supervision.mailbox import Letter
+from supervision.names import Names
 from supervision.node import Node, Reply, State
-from supervision.reasons import Abandoned, ChildFailed, GaveUp, Reason, Shutdown, Unstarted, detached
-from supervision.specs import ChildSpec, Spec, SupervisorSpec
+from supervision.reasons import Unstarted
+from supervision.specs import Spec, SupervisorSpec
 from supervision.supervisor import Supervisor
-from supervision.timers import Timer
-from supervision.worker import Worker
 
-__all__ = ["Ended", "How", "Progress", "System"]
-
-
-class How(StrEnum):
-    """How a system ended."""
-
-    STOPPED = "stopped"
-    GAVE_UP = "gave_up"
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The end of a system; after `gave_up` the process should end with a status that isn't 0."""
-
-    how: How
-    reason: Reason
+__all__ = ["Progress", "System"]
 
 
 @dataclass(frozen=True)
@@ -86,25 +67,19 @@ class System:
         full_mailbox_seconds: float = 2.0,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
-        self.randomness = randomness or system_randomness()
-        self.start_thread = start_thread
-        self.listener_failures = 0
-        self._on_event = on_event
-        self._written_off_limit = root.max_restarts if written_off_limit is None else written_off_limit
-        self._written_off: set[Life] = set()
-        self._loop = Loop(self.clock, tick_seconds, self._settle, self._sweep)
         self._names = Names(full_mailbox_seconds)
-        self._nodes: dict[str, Node] = {}
-        self._lives: dict[Life, Worker] = {}
-        self._watched: dict[Worker, None] = {}
-        self._dirty: dict[Supervisor, None] = {}
+        self._engine = Engine(
+            root,
+            self.clock,
+            randomness or system_randomness(),
+            start_thread,
+            on_event,
+            tick_seconds,
+            root.max_restarts if written_off_limit is None else written_off_limit,
+            self._names,
+        )
         self._thread: threading.Thread | None = None
-        self._started = Reply()
-        self._over = threading.Event()
-        self._ended: Ended | None = None
-        for spec in root.workers():
-            self._names.add_mailbox(spec.name, spec.mailbox_limit).open()
-        self._root = Supervisor(root, self, None, self._make)
+        self._begun = False
 
     # For its owner.
 
@@ -113,50 +88,58 @@ class System:
 
         Raises StartFailed, with the child's exception as its cause, after what had started is stopped.
         """
-        self._loop.post(self._root.start)
+        if self._begun:
+            raise SupervisionError("a system is started once")
+        self._begun = True
+        self._engine.loop.post(self._engine.root.start)
         self._run()
-        self._await(self._started)
+        self._await(self._engine.started)
 
     def stop(self, timeout_seconds: float | None = None) -> Ended:
-        """Stops the tree in reverse order, within the children's budgets; harmless when it has ended.
+        """Stops the tree in reverse order, within the children's budgets.
 
-        After `timeout_seconds` whoever has not stopped is abandoned.
+        After `timeout_seconds` whoever has not stopped is abandoned. Harmless when it has ended, or was
+        never started.
         """
-        self._loop.post(self._stop_root)
-        if not self._pump(self._over, timeout_seconds):
-            self._loop.post(self._abandon_all)
-            self._pump(self._over, None)
-        assert self._ended is not None
-        return self._ended
+        engine = self._engine
+        if not self._begun:
+            self._begun = True
+            engine.stop_root()
+        engine.loop.post(engine.stop_root)
+        if not self._pump(engine.over, timeout_seconds):
+            engine.loop.post(engine.abandon_all)
+            self._pump(engine.over, None)
+        assert engine.ended is not None
+        return engine.ended
 
     def wait(self, timeout_seconds: float | None = None) -> Ended | None:
         """Waits for the system's end, in real seconds; None if it goes on."""
-        self._pump(self._over, timeout_seconds)
-        return self._ended
+        self._pump(self._engine.over, timeout_seconds)
+        return self._engine.ended
 
     @property
     def ended(self) -> Ended | None:
         """How it ended; None while it goes on."""
-        return self._ended
+        return self._engine.ended
 
     def progress(self) -> Progress:
         """What a watchdog may go by."""
-        supervisors = sum(isinstance(node, Supervisor) for node in list(self._nodes.values()))
-        return Progress(self._loop.rounds, self.clock.monotonic() - self._loop.last_round, supervisors)
+        supervisors = sum(isinstance(node, Supervisor) for node in list(self._engine.nodes.values()))
+        return Progress(self._engine.loop.rounds, self.clock.monotonic() - self._engine.loop.last_round, supervisors)
 
     def tree(self) -> dict[str, Any]:
         """The tree as plain data: name, state, restarts, last_reason, children.
 
         Each row is true; two rows may have been looked at a moment apart.
         """
-        return self._describe(self._root)
+        return self._describe(self._engine.root)
 
     def _describe(self, node: Node) -> dict[str, Any]:
         children = list(node.children.values()) if isinstance(node, Supervisor) else []
         return {
             "name": node.name,
             "state": str(node.state),
-            "restarts": self.record(node.name).restarts,
+            "restarts": self._names.record(node.name).restarts,
             "last_reason": None if node.last_reason is None else str(node.last_reason)[:500],
             "children": [self._describe(child) for child in children],
         }
@@ -170,7 +153,7 @@ class System:
         AlreadyStarted, AlreadyPresent, SpecError, UnknownName, NotRunning.
         """
         parent = self._supervisor(supervisor)
-        made = commands.start_new(parent, spec, self._nodes, lambda: self._make(spec, parent))
+        made = commands.start_new(parent, spec, self._engine.nodes, lambda: self._engine.make(spec, parent))
         epoch: int | None = self._command(parent, made)
         return epoch
 
@@ -216,30 +199,30 @@ class System:
                 cancelled.set()
                 callback(notice)
 
-        self._loop.post(lambda: self._monitor(name, once))
+        self._engine.loop.post(lambda: self._monitor(name, once))
         return commands.Monitor(cancelled.set)
 
     def _monitor(self, name: str, callback: Callable[[Exited], None]) -> None:
-        node = self._nodes.get(name)
+        node = self._engine.nodes.get(name)
         if node is not None and node.running:
-            self.record(name).monitors.append(callback)
+            self._names.record(name).monitors.append(callback)
             return
-        self._notify(callback, self._names.last_exit(name) or Exited(name, 0, Unstarted()))
+        self._engine.notify(callback, self._names.last_exit(name) or Exited(name, 0, Unstarted()))
 
     def _command(self, parent: Supervisor, action: Callable[[Reply], None]) -> Any:
         reply = Reply()
-        self._loop.post(lambda: parent.request(reply, action))
+        self._engine.loop.post(lambda: parent.request(reply, action))
         self._await(reply)
         return reply.value
 
     def _supervisor(self, name: str) -> Supervisor:
-        node = self._nodes.get(name)
+        node = self._engine.nodes.get(name)
         if not isinstance(node, Supervisor):
             raise UnknownName(f"no supervisor is named {name}")
         return node
 
     def _parent(self, name: str) -> Supervisor:
-        node = self._nodes.get(name)
+        node = self._engine.nodes.get(name)
         if node is None or node.parent is None:
             raise UnknownName(f"no child is named {name}")
         return node.parent
@@ -265,185 +248,23 @@ class System:
         """How many messages wait for each name."""
         return self._names.waiting()
 
-    def tell_from(self, life: Life, name: str, message: Any) -> None:
-        """An actor's `tell`."""
-        self._names.tell_from(life, name, message)
+    # Its thread.
 
-    # For the nodes and lives.
-
-    def now(self) -> float:
-        """Monotonic seconds."""
-        return self.clock.monotonic()
-
-    def after(self, seconds: float, action: Callable[[], None]) -> Timer:
-        """Calls the action from the kernel's thread when the time has come."""
-        return self._loop.after(seconds, action)
-
-    def emit(self, event: Event) -> None:
-        """Tells the listener; its failure is counted and changes nothing."""
-        if self._on_event is not None:
-            try:
-                self._on_event(event)
-            except Exception:  # noqa: BLE001 - a failing log must not end what it reports on
-                self.listener_failures += 1
-
-    def exited(self, notice: Exited) -> None:
-        """Tells the listener and the monitors of an end."""
-        record = self.record(notice.name)
-        record.last_exit = notice
-        monitors, record.monitors = record.monitors, []
-        self.emit(notice)
-        for callback in monitors:
-            self._notify(callback, notice)
-
-    def _notify(self, callback: Callable[[Exited], None], notice: Exited) -> None:
-        try:
-            callback(notice)
-        except Exception:  # noqa: BLE001 - a monitor's failure is its own
-            self.listener_failures += 1
-
-    def touch(self, supervisor: Supervisor) -> None:
-        """Lets that supervisor go on before the kernel rests."""
-        self._dirty[supervisor] = None
-
-    def record(self, name: str) -> Record:
-        """What is kept of that name."""
-        return self._names.record(name)
-
-    def add_mailbox(self, name: str, limit: int) -> NameMailbox:
-        """The mailbox of that name, made if there is none."""
-        return self._names.add_mailbox(name, limit)
-
-    def enter(self, node: Node) -> None:
-        """The node holds its name from now on."""
-        self._nodes[node.name] = node
-
-    def leave(self, node: Node) -> None:
-        """The node is no longer part of the tree; its epoch goes on if the name comes back."""
-        below = list(node.children.values()) if isinstance(node, Supervisor) else []
-        for child in below:
-            self.leave(child)
-        if self._nodes.get(node.name) is node:
-            del self._nodes[node.name]
-            self._names.forget(node.name)
-
-    def watch(self, node: Worker) -> None:
-        """That worker has a life to be looked after."""
-        assert node.life is not None
-        self._lives[node.life] = node
-        self._watched[node] = None
-
-    def unwatch(self, node: Worker) -> None:
-        """That worker has none any more."""
-        self._watched.pop(node, None)
-
-    def write_off(self, life: Life, reason: Reason) -> None:
-        """That life's thread is left to itself; too many of them alive, and the root gives up."""
-        self._written_off.add(life)
-        alive = len(self._written_off)
-        self.emit(WrittenOff(life.name, life.epoch, reason, alive))
-        if alive > self._written_off_limit and self._root.winding is None:
-            self._root.give_up(f"{alive} threads that had to be written off are alive")
-
-    def root_changed(self, node: Node, reason: Reason | None) -> None:
-        """The root came up (None), or ended."""
-        if reason is None:
-            self._started.give()
-            return
-        error = StartFailed(f"{node.name}: {reason}")
-        while isinstance(reason, ChildFailed) and isinstance(reason.reason, ChildFailed):
-            reason = reason.reason
-        if isinstance(reason, ChildFailed):
-            error.__cause__ = getattr(reason.reason, "exception", None)
-        self._started.give(error=error)
-        self._end(reason)
-
-    def _end(self, reason: Reason) -> None:
-        self._root.rest("is gone: the system has ended")
-        how = How.GAVE_UP if isinstance(reason, GaveUp | ChildFailed) else How.STOPPED
-        self._ended = Ended(how, reason)
-        self._over.set()
-
-    def _make(self, spec: Spec, parent: Supervisor) -> Node:
-        if isinstance(spec, ChildSpec):
-            return Worker(spec, self, parent, self)
-        return Supervisor(spec, self, parent, self._make)
-
-    # The kernel's thread.
-
-    def life_is_up(self, life: Life) -> None:
-        """Posted by a life's thread."""
-        self._loop.post(lambda: self._life_is_up(life))
-
-    def life_is_over(self, life: Life) -> None:
-        """Posted by a life's thread, as its last act."""
-        self._loop.post(lambda: self._life_is_over(life))
-
-    def _life_is_up(self, life: Life) -> None:
-        if life in self._lives:
-            self._lives[life].life_is_up(life)
-
-    def _life_is_over(self, life: Life) -> None:
-        worker = self._lives.pop(life, None)
-        if worker is not None and worker.life_is_over(life):
-            return
-        if life in self._written_off:
-            self._written_off.discard(life)
-            self.emit(WrittenOffEnded(life.name, life.epoch))
-        else:
-            self.emit(KernelFault(life.name, f"a second exit notice of epoch {life.epoch} is ignored"))
-
-    def _settle(self) -> None:
-        while self._dirty:
-            supervisor = next(iter(self._dirty))
-            del self._dirty[supervisor]
-            supervisor.advance()
-
-    def _sweep(self, seconds: float) -> None:
-        for worker in list(self._watched):
-            worker.tick(seconds)
-        for node in list(self._nodes.values()):
-            if isinstance(node, Supervisor):
-                node.advance()
-
-    def _stop_root(self) -> None:
-        if self._root.running and self._root.state is not State.STOPPING:
-            self._root.stop()
-        elif not self._root.running and self._ended is None:
-            self._end(Shutdown())
-
-    def _abandon_all(self) -> None:
-        for worker in list(self._watched):
-            if worker.life is not None:
-                worker.abandon(Abandoned(0.0, worker.life.stack()))
-            self._settle()
+    @property
+    def listener_failures(self) -> int:
+        """How often a listener or monitor has raised."""
+        return self._engine.listener_failures
 
     def _run(self) -> None:
-        self._thread = threading.Thread(target=self._loop_until_over, name="supervision", daemon=True)
+        run = self._engine.run_until_over
+        self._thread = threading.Thread(target=run, name="supervision", daemon=True)
         self._thread.start()
-
-    def _loop_until_over(self) -> None:
-        try:
-            while self._ended is None:
-                self._loop.turn()
-                if self._ended is None:
-                    self._loop.pause()
-        except Exception as error:  # noqa: BLE001 - a kernel that met its own bug must not go on
-            self._fault(error)
-
-    def _fault(self, error: Exception) -> None:
-        self.emit(KernelFault(self._root.name, detached(error)[1]))
-        for life in list(self._lives):
-            life.fence()
-        reason = GaveUp(f"the kernel met its own bug: {error!r}")
-        self._started.give(error=StartFailed(str(reason)))
-        self._end(reason)
 
     def _await(self, reply: Reply) -> None:
         if threading.current_thread() is self._thread:
             raise SupervisionError("a listener or monitor can't wait for the kernel, whose thread it runs in")
         while not self._pump(reply.done, 1.0):
-            if self._ended is not None:
+            if self._engine.ended is not None:
                 raise NotRunning("the system has ended")
         if reply.error is not None:
             raise reply.error

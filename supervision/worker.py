@@ -38,7 +38,7 @@ class Worker(Node):
         life = Life(self.name, self.core.record(self.name).epoch, self.spec.factory, self.mailbox, self._kernel)
         self.life = life
         self._reset_lateness()
-        self.core.watch(self)
+        self.core.watch(self, life)
         try:
             self.core.start_thread(life)
         except Exception as error:  # noqa: BLE001 - whatever refuses the thread, the child is not up
@@ -55,20 +55,19 @@ class Worker(Node):
         if self.spec.shutdown_seconds == 0:
             self.abandon(Abandoned(0.0, self.life.stack()))
 
-    def life_is_up(self, life: Life) -> None:
-        """The start handshake; late ones of a life that is written off or being stopped mean nothing."""
-        if life is self.life and self.state is State.STARTING:
+    def life_is_up(self) -> None:
+        """The start handshake; one that is being stopped already is not up any more."""
+        if self.life is not None and self.state is State.STARTING:
             self._reset_lateness()
-            self.core.emit(Started(self.name, life.epoch))
+            self.core.emit(Started(self.name, self.life.epoch))
             self.went_up()
 
-    def life_is_over(self, life: Life) -> bool:
-        """The exit notice; False if that life is not the present one."""
-        if life is not self.life:
-            return False
-        life.join(_LAST_INSTRUCTIONS_SECONDS)
-        self._over(life, life.reason or Shutdown())
-        return True
+    def life_is_over(self) -> None:
+        """The exit notice."""
+        life = self.life
+        if life is not None:
+            life.join(_LAST_INSTRUCTIONS_SECONDS)
+            self._over(life, life.reason or Shutdown())
 
     def tick(self, seconds: float) -> None:
         """The supervisor ran for that long by its own count: who is late?"""
@@ -111,7 +110,7 @@ class Worker(Node):
         expected = self.state is State.STOPPING
         life.fence()
         self.life = None
-        self.core.unwatch(self)
+        self.core.unwatch(life)
         if self.spec.while_down is Mailbox.REFUSE:
             self.rest("is down")
         self.core.exited(

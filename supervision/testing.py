@@ -1,0 +1,201 @@
+"""For tests: time that moves when told, lives without threads, a tree driven step by step, an actor alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from supervision.actor import Actor
+from supervision.errors import SupervisionError
+from supervision.events import Event
+from supervision.life import Life, birth
+from supervision.mailbox import NameMailbox
+from supervision.specs import SupervisorSpec
+from supervision.system import System
+from supervision.timers import Timer
+
+__all__ = ["DrivenSystem", "FakeClock", "InlineThreads", "Stage", "Stuck", "wait_until"]
+
+A = TypeVar("A", bound=Actor)
+
+
+class FakeClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, wall: datetime | None = None) -> None:
+        self._monotonic = 1000.0
+        self._boottime = 5000.0
+        self._wall = wall or datetime(2026, 11, 15, tzinfo=UTC)
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self._monotonic
+
+    def boottime(self) -> float:
+        """Seconds."""
+        return self._boottime
+
+    def wall(self) -> datetime:
+        """Aware, UTC."""
+        return self._wall
+
+    def wait(self, event: threading.Event, seconds: float | None) -> bool:
+        """Moves the time on instead of sleeping, unless the event is set."""
+        if not event.is_set() and seconds is not None:
+            self.advance(seconds)
+        return event.is_set()
+
+    def advance(self, seconds: float) -> None:
+        """Time passes."""
+        self._monotonic += seconds
+        self._boottime += seconds
+        self._wall += timedelta(seconds=seconds)
+
+    def step_wall(self, seconds: float) -> None:
+        """The calendar is set, forward or back; nothing else moves."""
+        self._wall += timedelta(seconds=seconds)
+
+
+class Stuck:
+    """A message that InlineThreads never finishes handling."""
+
+
+class InlineThreads:
+    """Stands in for threads: each life does one message at a time when it is its turn.
+
+    One whose name, or name#epoch, is in `stuck` gets no turn, as a thread in a call that does not
+    return; so does one that begins with a Stuck message. `refuses` raises instead of starting, as a
+    machine without a thread left.
+    """
+
+    def __init__(self) -> None:
+        self.lives: list[Life] = []
+        self.stuck: set[str] = set()
+        self.refuses = False
+        self._begun: set[Life] = set()
+
+    def __call__(self, life: Life) -> None:
+        if self.refuses:
+            raise RuntimeError("can't start new thread")
+        self.lives.append(life)
+
+    def turn(self) -> bool:
+        """Lets each life go one step on; whether any of them did something."""
+        stepped = [self._step(life) for life in list(self.lives)]
+        return any(stepped)
+
+    def _step(self, life: Life) -> bool:
+        if f"{life.name}#{life.epoch}" in self.stuck or life.name in self.stuck:
+            return False
+        letter = life.mailbox.next_for(life, block=False, only=Stuck) if life in self._begun else None
+        if letter is not None:
+            life.serial += 1
+            self.stuck.add(f"{life.name}#{life.epoch}")
+            return True
+        if life not in self._begun:
+            self._begun.add(life)
+            goes_on = life.begin()
+        else:
+            before = life.serial
+            goes_on = life.turn(block=False)
+            if goes_on and life.serial == before:
+                return False
+        if not goes_on:
+            self.lives.remove(life)
+            self._begun.discard(life)
+            life.close()
+        return True
+
+
+class DrivenSystem(System):
+    """A system without any thread of its own: it goes on while a call waits for it, and in `advance`.
+
+    With `InlineThreads` and a seeded Randomness a run is repeated exactly.
+    """
+
+    def __init__(self, root: SupervisorSpec, threads: InlineThreads | None = None, **options: Any) -> None:
+        self.fake = FakeClock()
+        self.threads = threads if threads is not None else InlineThreads()
+        self.events: list[Event] = []
+        options.setdefault("clock", self.fake)
+        options.setdefault("start_thread", self.threads)
+        options.setdefault("on_event", self.events.append)
+        super().__init__(root, **options)
+
+    def settle(self) -> None:
+        """Goes on until nothing is left to do at this instant."""
+        busy = True
+        while busy:
+            if self.ended is None:
+                self._engine.loop.turn()
+            busy = self.threads.turn() or (self.ended is None and not self._engine.loop.idle)
+
+    def advance(self, seconds: float, step_seconds: float = 0.25) -> None:
+        """Time passes in steps, and the tree goes on after each."""
+        self.settle()
+        while seconds > 1e-9:
+            self.fake.advance(min(step_seconds, seconds))
+            seconds -= step_seconds
+            self.settle()
+
+    def _run(self) -> None:
+        return
+
+    def _pump(self, event: threading.Event, timeout_seconds: float | None) -> bool:
+        waited = 0.0
+        self.settle()
+        while not event.is_set() and (timeout_seconds is None or waited < timeout_seconds):
+            if timeout_seconds is None and waited > 3600:
+                raise SupervisionError("an hour of fake time has passed and nothing came of it")
+            self.advance(0.25)
+            waited += 0.25
+        return event.is_set()
+
+
+class Stage:
+    """One actor by itself, in the test's own thread: what it tells and which timers it sets are kept.
+
+    `Stage("biller", lambda: Biller(...))` makes it; `actor.on_receive(...)` is then called by the test.
+    """
+
+    def __init__(self, name: str, factory: Callable[[], A]) -> None:
+        self.told: list[tuple[str, Any]] = []
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.mailbox = NameMailbox(name, 1_000_000)
+        self.mailbox.open()
+        self.life = Life(name, 1, factory, self.mailbox, self)
+        birth.life = self.life
+        try:
+            self.actor = factory()
+        finally:
+            birth.life = None
+
+    def life_is_up(self, life: Life) -> None:
+        """Nobody asks."""
+
+    def life_is_over(self, life: Life) -> None:
+        """Nobody asks."""
+
+    def tell_from(self, life: Life, name: str, message: Any) -> None:
+        """Keeps the message."""
+        assert life is self.life
+        self.told.append((name, message))
+
+    def after(self, seconds: float, action: Callable[[], None]) -> Timer:
+        """Keeps the timer; it never fires by itself."""
+        self.timers.append((seconds, action))
+        return Timer(action)
+
+
+def wait_until(condition: Callable[[], bool], timeout_seconds: float = 10.0) -> bool:
+    """Looks again and again, in real time, until the condition holds or the time is over."""
+    pause = threading.Event()
+    waited = 0.0
+    while not condition():
+        if waited > timeout_seconds:
+            return False
+        pause.wait(0.002)
+        waited += 0.002
+    return True
