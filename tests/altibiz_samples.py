@@ -12,6 +12,7 @@ from typing import Any
 
 from altibiz.client import AltibizClient
 from altibiz.contract import ORDINALS
+from altibiz.outcomes import Outcome
 
 TOTAL = Decimal("11.30")
 INVOICE = "NU-0007.2026-10.1"
@@ -126,3 +127,17 @@ def http_answer(body: bytes, status: str = "200 OK", length: int | None = None, 
     size = len(body) if length is None else length
     head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {size}\r\n{extra}\r\n"
     return head.encode() + body
+
+
+def offer_to(serve: Callable[[socket.socket], None], **options: object) -> Outcome:
+    with peer(serve) as url:
+        client = client_of(url, **options)
+        try:
+            return client.offer(INVOICE, offer_body(), TOTAL)
+        finally:
+            client.close()
+
+
+def wait_for_end(connection: socket.socket) -> None:
+    while connection.recv(65536):
+        pass

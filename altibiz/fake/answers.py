@@ -7,7 +7,7 @@ import json
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -17,6 +17,9 @@ from altibiz.fake.faults import Fault
 
 Transports = dict[tuple[str, int], asyncio.Transport]
 """The open connections by the peer's address, which the scope of a request names."""
+
+RESET_LINGER: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER that makes closing a reset."""
 
 Act = Callable[[asyncio.Transport], Awaitable[None]]
 
@@ -57,8 +60,8 @@ class RawResponse(Response):
 async def reset(transport: asyncio.Transport) -> None:
     """End the connection with a TCP reset."""
     with contextlib.suppress(OSError):
-        linger = struct.pack("ii", 1, 0)
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_LINGER)
     transport.abort()
 
 
