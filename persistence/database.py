@@ -10,8 +10,8 @@ from typing import Any, BinaryIO, Self, cast
 
 import sqlalchemy
 from pg8000.exceptions import Error as DriverError
-from sqlalchemy import Connection, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -105,6 +105,7 @@ class Database:
         self._busy = False
         self._unblock_lock = threading.Lock()
         self._engine = sqlalchemy.create_engine("postgresql+pg8000://", creator=self._open_session, poolclass=NullPool)
+        event.listen(self._engine, "handle_error", _translate_statement, retval=True)
 
     @contextmanager
     def transaction(self, deadline_seconds: float | None = None) -> Generator[Connection, None, None]:
@@ -118,7 +119,7 @@ class Database:
             deadline = None if deadline_seconds is None else time.monotonic() + deadline_seconds
             connection, session = self._open()
             session.begin_limits(deadline)
-            with self._translated(session), connection.begin():
+            with connection.begin():
                 yield connection
 
     def run_alone(self, sql: str) -> None:
@@ -173,7 +174,7 @@ class Database:
             yield
         finally:
             self._busy = False
-            if self._session is not None and not self._session.trusted:
+            if self._session is not None and not self._session.is_reusable:
                 self.close()
 
     @contextmanager
@@ -181,8 +182,10 @@ class Database:
         with self._used():
             _, session = self._open()
             session.begin_limits(None)
-            with self._translated(session):
+            try:
                 yield session
+            except DriverError as error:
+                raise (session.meaning(error) or error) from error
 
     def _open(self) -> tuple[Connection, Session]:
         """The connection at hand, or a new one if there is none or the server has left it."""
@@ -190,7 +193,7 @@ class Database:
             self.close()
         if self._connection is None or self._session is None:
             self.close()
-            with self._translated(None):
+            with self._connecting():
                 self._connection = self._engine.connect()
                 if self._listen:
                     with self._connection.begin():
@@ -205,6 +208,7 @@ class Database:
         raw = open_socket(settings.unix_socket or (settings.host, settings.port), settings.connect_timeout_seconds)
         session = Session(
             raw,
+            settings.where,
             limit,
             user=settings.user,
             password=settings.password or "",
@@ -219,33 +223,24 @@ class Database:
         return session
 
     @contextmanager
-    def _translated(self, session: Session | None) -> Generator[None, None, None]:
-        """Turns the driver's errors into ours, once; everything else goes through as it is."""
+    def _connecting(self) -> Generator[None, None, None]:
+        """Turns whatever a connection fails with into our errors."""
+        where = self.settings.where
         try:
             yield
-        except PersistenceError:
-            raise
         except (DBAPIError, DriverError, OSError) as error:
-            cause = cast(BaseException, error.orig) if isinstance(error, DBAPIError) else error
-            # An OSError in a transaction is the caller's: the session turns its own into the driver's.
-            if session is not None and isinstance(cause, OSError):
-                raise
-            meaning = translate(
-                cause,
-                self.settings.where,
-                connecting=session is None,
-                committing=session is not None and session.commit_begun,
-            )
-            if meaning is None:
-                raise
-            raise meaning from error
+            cause = cast(Exception, error.orig) if isinstance(error, DBAPIError) else error
+            raise (translate(cause, where, connecting=True, committing=False) or error) from error
         except (KeyError, ValueError, AttributeError, IndexError) as error:
-            if session is not None:
-                raise
-            # What answered in the handshake doesn't speak the protocol.
             raise DatabaseUnreachable(
-                f"what answers at {self.settings.where} is no PostgreSQL server; check host and port"
+                f"what answers at {where} is no PostgreSQL server: check host and port"
             ) from error
+
+
+def _translate_statement(context: ExceptionContext) -> PersistenceError | None:
+    """SQLAlchemy's hook for a failed statement or COMMIT: gives the error to be raised in its place."""
+    session = context.connection.connection.dbapi_connection if context.connection is not None else None
+    return session.meaning(context.original_exception) if isinstance(session, Session) else None
 
 
 def _session_parameters(settings: ConnectionSettings) -> dict[str, str]:
@@ -291,15 +286,17 @@ def copy_in(connection: Connection, sql: str, stream: BinaryIO | Iterable[bytes]
             failed.append(error)
             raise
 
-    cursor = connection.connection.cursor()
+    session = connection.connection.dbapi_connection
+    assert isinstance(session, Session)
+    cursor = session.cursor()
     try:
         # The stream is an extension of the driver, which SQLAlchemy's own interface doesn't know.
-        cast(Any, cursor).execute(sql, (), stream=chunks())
-    except (DriverError, OSError):
+        cursor.execute(sql, (), stream=chunks())
+    except DriverError as error:
         if failed:
             raise failed[0] from None
-        raise
-    return cursor.rowcount
+        raise (session.meaning(error) or error) from error
+    return int(cursor.rowcount)
 
 
 def notify(connection: Connection, payload: str) -> None:

@@ -36,7 +36,6 @@ _SETTINGS = {
     "unix_socket_permissions": "0700",
     "shared_buffers": "128MB",
     "max_connections": "100",
-    "scram_iterations": "1",  # the password is 32 random bytes: stretching adds nothing but time
     "timezone": "UTC",
     "log_timezone": "UTC",
 }

@@ -15,6 +15,7 @@ import pg8000.dbapi
 from pg8000.converters import make_params
 from pg8000.core import SYNC_MSG, Context
 from pg8000.exceptions import DatabaseError, InterfaceError
+from scramp import ScramException  # type: ignore[import-untyped] # the driver's, as untyped as it
 
 from persistence.errors import (
     CommitUnknown,
@@ -40,7 +41,8 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
     Every failure of the transport comes out as `InterfaceError`, which SQLAlchemy knows for a lost connection.
     """
 
-    def __init__(self, raw: socket.socket, statement_seconds: float, **arguments: Any) -> None:
+    def __init__(self, raw: socket.socket, where: str, statement_seconds: float, **arguments: Any) -> None:
+        self.where = where
         self.trusted = True
         self.commit_begun = False
         self.deadline: float | None = None
@@ -52,9 +54,11 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
         try:
             super().__init__(sock=raw, **arguments)
             self._wait_at_most(statement_seconds)
-        except BaseException:
+        except BaseException as error:
             raw.close()
             self.handle.close()
+            if isinstance(error, ScramException):
+                raise CredentialsRefused(f"database {where}: the password exchange failed: {error}") from error
             raise
 
     def begin_limits(self, deadline: float | None) -> None:
@@ -84,16 +88,32 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
         return self._simple(statement)
 
     def commit(self) -> None:
-        """Commits, in one round trip."""
-        self._limit_statement()
+        """Commits, in one round trip; past the deadline it rolls back instead, and fails."""
+        try:
+            self._limit_statement()
+        except DatabaseError:
+            self.rollback()
+            raise
         self.commit_begun = True
         self._simple("commit")
 
     def rollback(self) -> None:
-        """Rolls back, whatever the deadline says."""
-        if self._in_transaction:
+        """Rolls back, whatever the deadline says. Never fails: a session that is lost, the server rolls back."""
+        if self.trusted and self._in_transaction:
             self._wait_at_most(self._server_seconds)
-            self._simple("rollback")
+            try:
+                self._simple("rollback")
+            except (InterfaceError, DatabaseError):
+                self.trusted = False
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether the next transaction may have this session: it is in order, and in no transaction."""
+        return self.trusted and not self._in_transaction
+
+    def meaning(self, error: BaseException) -> PersistenceError | None:
+        """What an error of this session means past this room; None for one that isn't the database's."""
+        return translate(error, self.where, connecting=False, committing=self.commit_begun)
 
     def has_news(self, wait_seconds: float) -> bool:
         """Whether the server has sent something unasked (or closed), waiting for it at most so long."""
@@ -146,11 +166,13 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
         except DatabaseError as error:
             self.trusted = trusted and _fields(error).get("V") == "ERROR"
             raise
-        except InterfaceError as error:
-            # The one that comes in an orderly way: a COMMIT that the server turned into a ROLLBACK.
-            self.trusted = trusted and "failed transaction" in str(error)
-            raise
-        except (OSError, ValueError, AttributeError, KeyError) as error:
+        except (InterfaceError, OSError, ValueError, AttributeError, KeyError) as error:
+            if context.error is not None:
+                raise context.error from error  # the server's last words, before it closed the connection
+            if isinstance(error, InterfaceError):
+                # The one that comes in an orderly way: a COMMIT that the server turned into a ROLLBACK.
+                self.trusted = trusted and "failed transaction" in str(error)
+                raise
             if context.stream is not None and not isinstance(error, OSError):
                 raise  # of the stream that is copied from
             raise InterfaceError(f"network error: {error}") from error
@@ -276,7 +298,9 @@ def translate(error: BaseException, where: str, *, connecting: bool, committing:
     if not isinstance(error, InterfaceError | OSError):
         return None
     cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-    reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
+    reason = (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
+    if reason == "network error":
+        reason = "the connection was closed"
     if committing:
         return CommitUnknown(f"database {where}: the answer to COMMIT was lost ({reason}); it may have happened")
     return DatabaseUnreachable(f"database {where} can't be reached: {reason}; is the server up?")

@@ -1,6 +1,8 @@
 """The everyday ways of a Database: transactions, limits, COPY, NOTIFY, advisory locks."""
 
+import contextlib
 import io
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -32,9 +34,13 @@ def test_a_transaction_commits_at_its_end(database: Database, other: Database) -
 
 
 def test_an_exception_of_the_caller_rolls_back_and_comes_out_as_it_is(database: Database) -> None:
-    with pytest.raises(OSError, match="disk of the caller"), database.transaction() as connection:
-        connection.execute(text("INSERT INTO meters VALUES ('m', 'abb_b2x', '{L1}')"))
-        raise OSError("disk of the caller")
+    def write() -> None:
+        with database.transaction() as connection:
+            connection.execute(text("INSERT INTO meters VALUES ('m', 'abb_b2x', '{L1}')"))
+            raise OSError("disk of the caller")
+
+    with pytest.raises(OSError, match="disk of the caller"):
+        write()
     assert count_meters(database) == 0
 
 
@@ -78,17 +84,21 @@ def test_a_statement_ends_at_its_limit(database_url: str) -> None:
 
 
 def test_a_deadline_bounds_all_the_statements_of_a_transaction_together(database: Database) -> None:
+    sleep_often = text("SELECT pg_sleep(0.3)")
     with pytest.raises(DatabaseFailed) as failed, database.transaction(deadline_seconds=1) as connection:
-        for _ in range(100):
-            connection.execute(text("SELECT pg_sleep(0.3)"))
+        list(map(connection.execute, [sleep_often] * 100))
     assert failed.value.sqlstate == "57014"
 
 
 def test_nothing_is_committed_past_the_deadline(database: Database) -> None:
-    with pytest.raises(DatabaseFailed), database.transaction(deadline_seconds=0.2) as connection:
-        connection.execute(text("INSERT INTO meters VALUES ('m', 'abb_b2x', '{L1}')"))
-        with pytest.raises(DatabaseFailed):
-            connection.execute(text("SELECT pg_sleep(30)"))
+    def write() -> None:
+        with database.transaction(deadline_seconds=0.2) as connection:
+            connection.execute(text("INSERT INTO meters VALUES ('m', 'abb_b2x', '{L1}')"))
+            threading.Event().wait(0.3)
+
+    with pytest.raises(DatabaseFailed) as failed:
+        write()
+    assert failed.value.sqlstate == "57014"
     assert count_meters(database) == 0
 
 
@@ -154,7 +164,28 @@ def test_what_runs_alone_needs_no_transaction(database: Database) -> None:
     database.run_alone("VACUUM meters")
 
 
-def test_a_value_the_driver_can_not_convert_is_the_callers_mistake(database: Database) -> None:
-    with pytest.raises(RowRefused), database.transaction() as connection:
-        connection.execute(text("SELECT CAST(:n AS integer)"), {"n": "x"})
+def test_a_refused_row_within_a_savepoint_leaves_the_rest_of_the_transaction(database: Database) -> None:
+    insert = text("INSERT INTO meters VALUES (:id, 'abb_b2x', '{L1}')")
+    with database.transaction() as connection:
+        connection.execute(insert, {"id": "a"})
+        with pytest.raises(RowRefused), connection.begin_nested():
+            connection.execute(insert, {"id": "a"})
+        connection.execute(insert, {"id": "b"})
+    assert count_meters(database) == 2
+
+
+def test_a_value_that_its_column_can_not_hold_is_a_refused_row(database: Database) -> None:
+    with pytest.raises(RowRefused) as refused, database.transaction() as connection:
+        connection.execute(text("SELECT CAST(:n AS numeric(4,2))"), {"n": "1000"})
+    assert refused.value.sqlstate == "22003"
+
+
+def test_a_swallowed_error_turns_the_commit_into_a_failure(database: Database) -> None:
+    def write() -> None:
+        with database.transaction() as connection, contextlib.suppress(DatabaseFailed):
+            connection.execute(text("SELECT 1 / 0"))
+
+    with pytest.raises(DatabaseFailed) as failed:
+        write()
+    assert failed.value.sqlstate == "25P02"
     assert count_meters(database) == 0
