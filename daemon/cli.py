@@ -30,6 +30,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Name, then module:attribute of its Typer, then its line in the help."""
 
+# Errors of other rooms that are expected of any command, by name: their modules stay unimported here.
+EXPECTED = {
+    "config.load.ConfigurationRejected",
+    "config.secrets.SecretUnreadable",
+    "persistence.embedded.LockTaken",
+    "persistence.errors.PersistenceError",
+}
 USED_WRONGLY = 64
 INTERRUPTED = 130
 
@@ -108,6 +115,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return USED_WRONGLY
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
+    except Exception as error:
+        if not any(f"{kind.__module__}.{kind.__qualname__}" in EXPECTED for kind in type(error).__mro__):
+            raise
+        say(" ".join(str(error).split()))
+        return 1
     return result if isinstance(result, int) else 0
 
 

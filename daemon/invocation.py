@@ -1,5 +1,6 @@
 """What every command shares: the configuration it was called with, how it fails and how it prints."""
 
+import contextlib
 import json
 import sys
 from dataclasses import dataclass
@@ -57,16 +58,19 @@ def put(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Write one line for the person to standard error: progress, notes, problems."""
-    sys.stderr.write(text + "\n")
+    """Write one line for the person to standard error: progress, notes, problems. It never raises."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
 
 def put_json(document: Any) -> None:
     """Write one JSON document: decimals as strings, instants ISO 8601 in UTC with Z (interfaces, Commands)."""
-    put(json.dumps(document, default=_plain, ensure_ascii=False, indent=2))
+    put(json.dumps(document, default=plain, ensure_ascii=False, indent=2))
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """What JSON has no form for: decimals and paths as strings, instants in UTC with Z (interfaces, Commands)."""
     if isinstance(value, Decimal | Path):
         return str(value)
     if isinstance(value, datetime):

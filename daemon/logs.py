@@ -26,15 +26,16 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), 127)}
 _ATOMIC_BYTES = select.PIPE_BUF
 _SHORTEST_SECRET = 4
 
-_hidden: set[str] = set()
+_hidden: tuple[str, ...] = ()
 
 
 def hide(*secrets: SecretStr | None) -> None:
     """Mask these secrets in every line from now on, should one slip into a message."""
-    for secret in secrets:
-        value = secret.get_secret_value() if secret else ""
-        if len(value) >= _SHORTEST_SECRET:
-            _hidden.update((value, json.dumps(value)[1:-1]))
+    global _hidden  # replaced as a whole, so that no thread reads it half changed
+    values = [secret.get_secret_value() for secret in secrets if secret]
+    long_enough = [value for value in values if len(value) >= _SHORTEST_SECRET]
+    escaped = [json.dumps(value, ensure_ascii=False)[1:-1] for value in long_enough]
+    _hidden = tuple(dict.fromkeys((*_hidden, *long_enough, *escaped)))
 
 
 def _masked(text: str) -> str:
@@ -48,9 +49,15 @@ def _priority(record: logging.LogRecord) -> int:
 
 
 def _extras(record: logging.LogRecord) -> dict[str, Any]:
-    return {
-        name: _masked(value) for name, value in vars(record).items() if name not in _USUAL and not name.startswith("_")
-    }
+    return {name: value for name, value in vars(record).items() if name not in _USUAL and name[0] != "_"}
+
+
+def _json(document: object) -> str:
+    try:
+        return json.dumps(document, default=str, ensure_ascii=False)
+    except (TypeError, ValueError):
+        # A key that is no text, or a circle.
+        return json.dumps(repr(document), ensure_ascii=False)
 
 
 class _Text(logging.Formatter):
@@ -76,7 +83,8 @@ def json_line(record: logging.LogRecord, text: str) -> str:
         "message": text,
         "thread": record.threadName,
     }
-    return json.dumps({**_extras(record), **line}, default=str, ensure_ascii=False)
+    fields = {name: _json(value) for name, value in {**_extras(record), **line}.items()}
+    return "{" + ", ".join(f"{_json(name)}: {value}" for name, value in fields.items()) + "}"
 
 
 def console_line(record: logging.LogRecord, text: str) -> str:
@@ -179,7 +187,7 @@ def _field_name(name: str) -> str:
 
 
 def _field_value(value: object) -> bytes:
-    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    text = value if isinstance(value, str) else _json(value)
     return _masked(text).encode(errors="replace")
 
 

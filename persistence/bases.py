@@ -47,7 +47,7 @@ _STEPS = f"""
         ) AS paired
     ) AS step
 """
-_BASES = f"""
+BASES = f"""
     SELECT wanted.place, u.title AS network_user_title, u.legal_person AS network_user_legal_person,
         u.altibiz_sub_project_code, l.id AS location_id, l.title AS location_title,
         l.legal_person AS location_legal_person, l.regulatory_catalogue,
@@ -93,7 +93,7 @@ def fetch_bases(connection: Connection, invoice_ids: Iterable[str], time_zone: Z
     """
     ids = [InvoiceId.parse(each) for each in invoice_ids]
     rows = connection.execute(
-        text(_BASES),
+        text(BASES),
         {
             "network_user_ids": [each.network_user_id for each in ids],
             "periods": [str(each.period) for each in ids],

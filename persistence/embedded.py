@@ -8,6 +8,7 @@ import select
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ _USER = "billingd"
 _DATABASE = "billingd"
 _PORT = 5432
 _LOG_BYTES_MAX = 10_000_000
+_NEXT_START_SECONDS = 0.5
 _FAILED_START_SECONDS = 10.0
 """For so long is a start tried again: backends orphaned by a killed postmaster need a moment to go."""
 
@@ -100,6 +102,7 @@ class EmbeddedServer:
         self._data = self._home / "data"
         self._options = {"port": str(_PORT), **_SETTINGS, **(options or {})}
         self._process: subprocess.Popen[bytes] | None = None
+        self._pause = threading.Event()
 
     @property
     def log_path(self) -> Path:
@@ -117,36 +120,41 @@ class EmbeddedServer:
 
         Makes the cluster at the first time. Harmless when it runs; to be called again when it was lost.
         Waits for a recovery as long as that takes, telling `waiting` each second for how many seconds so far;
-        an exception from there ends the wait. Raises DatabaseUnreachable if the server doesn't start.
+        an exception from there ends the wait. Raises DatabaseUnreachable if the server doesn't start, and
+        CredentialsRefused if it isn't the one that our password file was made for.
         """
         begun = time.monotonic()
         if not self._data.exists():
             self._make_cluster()
         told = 0.0
+        next_start = begun
         started = False
         while True:
             postmaster = self._postmaster()
-            waited = time.monotonic() - begun
-            if postmaster is None and self._has_ended():
+            now = time.monotonic()
+            waited = now - begun
+            if postmaster is None and self._has_ended() and now >= next_start:
                 if started and waited > _FAILED_START_SECONDS:
                     raise DatabaseUnreachable(f"the embedded server doesn't start: {self._last_words()}")
                 self._start()
                 started = True
+                next_start = now + _NEXT_START_SECONDS
             elif postmaster is not None and postmaster.status == "ready" and self._has_database():
                 return started
             if waiting is not None and waited - told >= 1:
                 told = waited
                 waiting(waited)
-            time_to_look = 0.02 if waited < 2 else 0.2
-            select.select([], [], [], time_to_look)
+            self._pause.wait(0.02 if waited < 2 else 0.2)
 
     def stop(self, timeout_seconds: float = 60) -> None:
         """Stops the server in order; harmless when none runs. Raises DatabaseUnreachable past the timeout."""
-        postmaster = self._postmaster()
-        if postmaster is not None:
-            _end(postmaster.pid, timeout_seconds)
+        pid = self.pid
+        if pid is None and self._process is not None and not self._has_ended():
+            pid = self._process.pid  # it hasn't come so far as to write its number down
+        if pid is not None:
+            _end(pid, timeout_seconds)
         if self._process is not None:
-            self._process.wait(timeout_seconds)
+            self._process.wait()
             self._process = None
 
     def settings(self, **limits: Any) -> ConnectionSettings:

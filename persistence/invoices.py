@@ -164,3 +164,12 @@ def retry_held(connection: Connection, by: str, invoice_id: str, reason: str) ->
 def held_ids(connection: Connection) -> list[str]:
     """All held invoices."""
     return list(connection.execute(text("SELECT id FROM invoices WHERE state = 'held' ORDER BY period, id")).scalars())
+
+
+def waiting_for_readings(connection: Connection) -> int:
+    """How many due invoices wait for readings."""
+    return int(
+        connection.execute(
+            text("SELECT count(*) FROM invoices WHERE state = 'due' AND held_code IS NOT NULL")
+        ).scalar_one()
+    )

@@ -1,0 +1,69 @@
+"""The actor that keeps the embedded database server up and its schema current, for as long as the daemon lives."""
+
+import logging
+from dataclasses import dataclass
+
+from actors.tidings import DATABASE_CODES, Tidings, database_trouble
+from persistence import migrate
+from persistence.database import Database
+from persistence.embedded import EmbeddedServer
+from persistence.errors import DatabaseUnreachable, PersistenceError
+from supervision import Actor
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+RECOVERY_IS_LONG_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Is the server up?"""
+
+
+class EmbeddedDatabase(Actor):
+    """Makes the cluster at the very first start, before the others; then starts, adopts and migrates the server.
+
+    A recovery lasts as long as it takes: meanwhile the others find no server, and this one says why.
+    """
+
+    def __init__(self, server: EmbeddedServer) -> None:
+        super().__init__()
+        self._server = server
+        self._current = False
+
+    def on_start(self) -> None:
+        self._tidings = Tidings(self.tell, DATABASE_CODES)
+        try:
+            self._server.settings()
+        except DatabaseUnreachable:
+            self._ensure()
+        self.after(0, _Look())
+        self.every(LOOK_SECONDS, _Look())
+
+    def on_receive(self, message: object) -> None:
+        if not isinstance(message, _Look):
+            logger.warning("embedded_database was told what it does not know: %r", message)
+            return
+        try:
+            self._ensure()
+        except PersistenceError as error:
+            database_trouble(self._tidings, error, self.name)
+        else:
+            self._tidings.all_fine(self.name)
+
+    def _ensure(self) -> None:
+        if self._current and self._server.pid is not None:
+            return
+        with self.waiting():
+            self._server.start_or_adopt(self._recovering)
+        with Database(self._server.settings().without_limits()) as database:
+            migrate.upgrade(database)
+        self._current = True
+
+    def _recovering(self, seconds: float) -> None:
+        if self.stopping:
+            raise DatabaseUnreachable("the daemon stops while its database server recovers")
+        if seconds >= RECOVERY_IS_LONG_SECONDS:
+            trouble = DatabaseUnreachable(f"the embedded server has been recovering for {seconds:.0f} s")
+            database_trouble(self._tidings, trouble, self.name)

@@ -1,0 +1,254 @@
+"""The daemon's life: what it needs before the tree starts, its signals, its drain, and how it ends."""
+
+import logging
+import os
+import signal
+import threading
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actors.attribution import Attribution
+from actors.embedded import EmbeddedDatabase
+from actors.messages import ALARMS, BILLER, CLOCK, DB_WRITER, ERP_GATEWAY, Drain, ErpStanding, Look, Standing, Unfinished
+from actors.parts import InForce, Parts
+from actors.tree import tree
+from alarming.actor import AlarmActor
+from alarming.catalogue import Code
+from alarming.records import RecordWatch
+from alarming.signs import Fine, Trouble
+from config.diff import changes, take_live
+from config.load import ConfigurationRejected, Loaded, load
+from config.moved_clock import now_from
+from config.secrets import SecretUnreadable, erp_token
+from daemon import logs
+from daemon.access import limits, server_settings
+from daemon.invocation import CommandFailed
+from daemon.notify import Notifier
+from daemon.ops import OpsEndpoint
+from daemon.standing import Standings
+from persistence import instances
+from persistence.database import Database
+from persistence.embedded import EmbeddedServer, LockTaken, StateLock
+from persistence.errors import PersistenceError
+from supervision import ChildSpec, StartFailed, SupervisionError, System, dump_stacks, fan_out, log_events
+from supervision.clock import SystemClock, system_randomness
+
+logger = logging.getLogger("billingd")
+
+GLANCE_SECONDS = 0.5
+EMBEDDED_DATABASE = "embedded_database"
+# The kernel goes round several times a second; older than this and the watchdog is no longer told that all is well.
+PROGRESS_SECONDS = 10.0
+
+
+@dataclass
+class Signals:
+    """What the process has been asked to do; set by handlers, looked at by the main loop."""
+
+    wake: threading.Event
+    stop: bool = False
+    reload: bool = False
+    dump: bool = False
+
+    @classmethod
+    def installed(cls) -> "Signals":
+        """Handlers for SIGTERM, SIGINT, SIGHUP and SIGUSR1."""
+        signals = cls(threading.Event())
+
+        def on(name: str) -> Any:
+            def handle(_number: int, _frame: object) -> None:
+                setattr(signals, name, True)
+                signals.wake.set()
+
+            return handle
+
+        for number, name in (("SIGTERM", "stop"), ("SIGINT", "stop"), ("SIGHUP", "reload"), ("SIGUSR1", "dump")):
+            signal.signal(getattr(signal, number), on(name))
+        return signals
+
+
+class Daemon:
+    """One run of the daemon over one configuration."""
+
+    def __init__(self, loaded: Loaded, config_path: Path | None, version: str) -> None:
+        self.loaded = loaded
+        self._config_path = config_path
+        settings = loaded.settings
+        if settings.erp.base_url is None:
+            raise CommandFailed("the configuration has no erp.base_url: set it to the ERP's address, then start again")
+        self.clock = SystemClock()
+        self._notifier = Notifier()
+        self._server = EmbeddedServer(settings.state_dir) if settings.database.embedded else None
+        self._token = self._read_token(settings)
+        if self._server is None:
+            _refuse_unusable(lambda: server_settings(settings, "check"))
+        self.parts = Parts(
+            in_force=InForce(settings),
+            clock=self.clock,
+            randomness=system_randomness(),
+            now=_refuse_unusable(lambda: now_from(os.environ, self.clock.wall, self.clock.monotonic)),
+            instance=settings.instance,
+            incarnation=uuid.uuid4(),
+            version=version,
+            proved_alone=self._server is not None,
+            connect=self.connect,
+            token=lambda: self._token,
+        )
+        self.system = self._make_system()
+        self.standings = Standings(self)
+        self._ops = OpsEndpoint(settings.ops.address, self.standings)
+
+    def connect(self, name: str, *, listen: bool = False) -> Database:
+        """A connection of the caller's own to the database in force."""
+        settings = self.parts.settings
+        if self._server is not None:
+            connection = self._server.settings(**limits(settings, name))
+        else:
+            connection = server_settings(settings, name)
+        return Database(connection, listen=listen)
+
+    def run(self) -> int:
+        """Starts, works until told to stop or unable to go on, ends; returns the exit status."""
+        signals = Signals.installed()
+        self._ops.bind()
+        try:
+            self.system.start()
+        except StartFailed as error:
+            raise CommandFailed(f"the daemon can't start: {_root_cause(error)}") from error
+        self._ops.serve()
+        self._notifier.ready(self.standings.sentence())
+        logger.info("billingd %s is up as %s", self.parts.version, self.parts.instance)
+        try:
+            gave_up = self._work(signals)
+        finally:
+            self._ops.close()
+        if gave_up:
+            self._depart_giving_up()
+            return 1
+        self._stop()
+        return 0
+
+    # While it works
+
+    def _work(self, signals: Signals) -> bool:
+        """The main loop; True if the tree has given up."""
+        while True:
+            signals.wake.wait(GLANCE_SECONDS)
+            signals.wake.clear()
+            if self.system.ended is not None:
+                return True
+            if signals.stop:
+                return False
+            if signals.reload:
+                signals.reload = False
+                self._reload()
+            if signals.dump:
+                signals.dump = False
+                logger.warning("stacks of all threads:\n%s", dump_stacks())
+            self._attribution.look()
+            if self.system.progress().age_seconds < PROGRESS_SECONDS:
+                self._notifier.watchdog()
+            self._notifier.status(self.standings.sentence())
+
+    def _reload(self) -> None:
+        """SIGHUP: a good file is applied as a whole, a bad one changes nothing and is an alarm."""
+        self._notifier.reloading()
+        before = self.parts.settings
+        try:
+            loaded = load(self._config_path)
+            in_force = take_live(before, loaded.settings)
+            token = self._read_token(in_force)
+        except (ConfigurationRejected, CommandFailed) as error:
+            logger.warning("the configuration on disk is rejected, what was in force stays: %s", error)
+            self._tell(ALARMS, Trouble(Code.CONFIGURATION_REJECTED, f"the file on disk is not in force: {error}"))
+        else:
+            for change in changes(before, loaded.settings):
+                logger.info("configuration: %s", change)
+            self.loaded, self._token = loaded, token
+            self.parts.in_force.settings = in_force
+            logs.set_level(in_force.log.level)
+            self._tell(ALARMS, Fine(Code.CONFIGURATION_REJECTED))
+            for name in (BILLER, ERP_GATEWAY):
+                self._tell(name, Look())
+            self.standings.configuration_loaded()
+        self._notifier.ready(self.standings.sentence())
+
+    # The end
+
+    def _stop(self) -> None:
+        """Begins nothing new, lets what is under way end, stores it, then stops the tree in order."""
+        settings = self.parts.settings
+        patience = settings.erp.total_timeout_seconds
+        logger.info("stopping: what is under way ends, nothing new begins")
+        self._notifier.stopping("draining")
+        self._notifier.extend_timeout(patience + 10)
+        until = self.clock.monotonic() + patience - 1
+        for name in (CLOCK, BILLER):
+            self._quietly(lambda name=name: self.system.terminate_child(name))
+        self._quietly(lambda: self.system.tell(ERP_GATEWAY, Drain()))
+        while self._under_way() and self.clock.monotonic() < until:
+            threading.Event().wait(0.02)
+        self.system.stop(max(1.0, until - self.clock.monotonic()))
+        if self._server is not None:
+            self._server.stop()
+        logger.info("stopped")
+
+    def _under_way(self) -> bool:
+        try:
+            standing: ErpStanding = self.system.ask(ERP_GATEWAY, Standing(), timeout_seconds=1.0)
+            if standing.in_flight:
+                return True
+            unfinished: int = self.system.ask(DB_WRITER, Unfinished(), timeout_seconds=1.0)
+        except SupervisionError:
+            return False
+        # With the database away what was not stored is found again at the next start: no use in waiting for it.
+        return bool(unfinished) and self.standings.database_is_there()
+
+    def _depart_giving_up(self) -> None:
+        logger.error("the tree has given up: the process ends, to be started afresh")
+        try:
+            with self.connect("departing") as database, database.transaction(5.0) as connection:
+                instances.depart(connection, self.parts.instance, self.parts.incarnation, "gave_up")
+        except PersistenceError as error:
+            logger.warning("this end could not be stored: %s", error)
+
+    def _quietly(self, action: Any) -> None:
+        try:
+            action()
+        except SupervisionError as error:
+            logger.info("while stopping: %s", error)
+
+    # Before it works
+
+    def _make_system(self) -> System:
+        settings = self.parts.settings
+        self._attribution = Attribution(self._tell, self.clock.monotonic, settings.supervision.window_seconds)
+        spec = tree(self.parts, self._make_alarms)
+        if self._server is not None:
+            server = self._server
+            keeper = ChildSpec(
+                EMBEDDED_DATABASE, lambda: EmbeddedDatabase(server), start_seconds=600.0, hang_seconds=None
+            )
+            spec = _with_first(spec, keeper)
+        listener = fan_out(log_events(logging.getLogger("billingd.supervision")), self._attribution.listen)
+        return System(spec, clock=self.clock, randomness=self.parts.randomness, on_event=listener)
+
+    def _make_alarms(self) -> AlarmActor:
+        raise NotImplementedError
+
+    def _tell(self, name: str, message: object) -> None:
+        try:
+            self.system.tell(name, message)
+        except SupervisionError as error:
+            logger.info("%s was not told: %s", name, error)
+
+    @staticmethod
+    def _read_token(settings: Any) -> str | None:
+        try:
+            token = erp_token(settings)
+        except SecretUnreadable as error:
+            raise CommandFailed(str(error)) from error
+        logs.hide(token)
+        return token.get_secret_value() if token else None
