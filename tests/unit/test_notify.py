@@ -1,0 +1,79 @@
+"""What systemd is told, over a socket that stands for it."""
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daemon.notify import Notifier
+
+
+@pytest.fixture(params=["path", "abstract"])
+def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
+    name = f"@billingd-{uuid.uuid4()}" if request.param == "abstract" else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind("\0" + name[1:] if name.startswith("@") else name)
+        receiver.settimeout(5)
+        yield receiver, name
+
+
+def test_each_message_is_what_the_protocol_asks_for(systemd: tuple[socket.socket, str]) -> None:
+    receiver, name = systemd
+    notifier = Notifier({"NOTIFY_SOCKET": name})
+
+    def received() -> str:
+        return receiver.recv(4096).decode()
+
+    assert notifier.ready("all is\nwell")
+    assert received() == "READY=1\nSTATUS=all is well"
+    assert notifier.status("2 wait\n")
+    assert received() == "STATUS=2 wait"
+    assert notifier.watchdog()
+    assert received() == "WATCHDOG=1"
+    before = time.monotonic_ns() // 1000
+    assert notifier.reloading()
+    first, second = received().split("\n")
+    assert first == "RELOADING=1"
+    assert before <= int(second.removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
+    assert notifier.stopping()
+    assert received() == "STOPPING=1"
+    assert notifier.extend_timeout(12.5)
+    assert received() == "EXTEND_TIMEOUT_USEC=12500000"
+
+
+def test_without_systemd_nothing_is_said() -> None:
+    assert not Notifier({}).ready()
+
+
+def test_a_socket_that_is_gone_or_impossible_raises_nothing(tmp_path: Path) -> None:
+    assert not Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready()
+    assert not Notifier({"NOTIFY_SOCKET": "/" + "x" * 200}).ready()
+    assert not Notifier({"NOTIFY_SOCKET": "/a\0b"}).ready()
+
+
+def test_a_systemd_that_does_not_read_blocks_nothing(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(tmp_path / "notify"))
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        began = time.monotonic()
+        assert not all(notifier.watchdog() for _ in range(5000))
+        assert time.monotonic() - began < 5
+
+
+def test_children_do_not_inherit_the_way_to_systemd() -> None:
+    environ = {"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid()), "HOME": "/"}
+    assert Notifier(environ).watchdog_seconds == 30
+    assert environ == {"HOME": "/"}
+
+
+@pytest.mark.parametrize("usec", ["", "0", "soon"])
+def test_no_watchdog_is_asked_for(usec: str) -> None:
+    assert Notifier({"WATCHDOG_USEC": usec}).watchdog_seconds is None
+
+
+def test_a_watchdog_for_another_process_is_none_of_ours() -> None:
+    assert Notifier({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}).watchdog_seconds is None
