@@ -147,15 +147,21 @@ class Book:
             del self._closed[identity]
         return outcomes
 
-    def restore(self, record: Record, now: Moment) -> None:
-        """Takes over an alarm that this instance raised before a restart; signs and looks decide what becomes of it."""
+    def restore(self, record: Record, now: Moment) -> bool:
+        """Takes over an alarm that was raised before a restart; signs and looks decide what becomes of it.
+
+        False if there is one of that code and key already.
+        """
         alarm = revived(record, now, self.timing.quiet_seconds, self.timing.stable_seconds)
         identity = (record.code, record.key)
+        if identity in self._open:
+            return False
         if record.cleared_at is None:
-            self._open.setdefault(identity, alarm)
+            self._open[identity] = alarm
         else:
             age = max(0.0, (now.at - record.cleared_at).total_seconds())
-            self._closed.setdefault(identity, (now.seconds - age, alarm))
+            self._closed[identity] = (now.seconds - age, alarm)
+        return True
 
     def adopt(self, mine: Record, standing: Record) -> Record:
         """Gives an alarm the id under which it already stands in the table; returns what it is now."""

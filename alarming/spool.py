@@ -49,9 +49,9 @@ class Spool:
             self._fail(error)
         self._compact()
 
-    def keep(self, record: Record) -> None:
-        """Puts an alarm as it is now on disk, before anybody is told."""
-        self._put(Entry(record), durable=True)
+    def keep(self, record: Record, *, told: bool = False) -> None:
+        """Puts an alarm as it is now on disk, before anybody is told (`told`: log and table have it already)."""
+        self._put(Entry(record, said=told, stored=told), durable=True)
 
     def mark(self, alarm_id: str, *, said: bool = False, stored: Record | None = None) -> None:
         """Notes that the alarm's line is in the log, or that the table has it as `stored` says."""

@@ -1,0 +1,216 @@
+"""The actor that everybody tells what is wrong, and who needs nothing of what is reported to it."""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from alarming.alarm import Moment, Record
+from alarming.book import Timing
+from alarming.catalogue import Code
+from alarming.desk import Desk
+from alarming.records import RecordSigns, Rule
+from alarming.signs import Fine, Trouble
+from alarming.spool import Spool
+from alarming.state_alarms import StateSettings
+from alarming.table import LOOK_EVERY_SECONDS, TableKeeper
+from alarming.webhook import Webhook, WebhookSettings
+from persistence.database import Database
+from supervision import Actor, Clock, SystemClock, system_randomness
+
+NAME: Final = "alarms"
+"""The name of its post in the supervision tree."""
+
+_BEAT_SECONDS = 0.25
+_LOGGER = logging.getLogger("billingd.alarms.actor")
+
+
+@dataclass(frozen=True)
+class AlarmSettings:
+    """What the alarms go by; `billing`'s and `supervision`'s settings among them are named as there."""
+
+    raise_within_seconds: float = 5.0
+    overdue_seconds: float = 86400.0
+    quiet_seconds: float = 3600.0
+    window_seconds: float = 60.0
+    readings_grace_seconds: float = 86400.0
+    time_zone: str = "Europe/Zagreb"
+    rules: tuple[Rule, ...] = ()
+    webhook: WebhookSettings | None = None
+    look_every_seconds: float = LOOK_EVERY_SECONDS
+
+    @property
+    def timing(self) -> Timing:
+        """The part that the book goes by."""
+        return Timing(self.raise_within_seconds, self.quiet_seconds, self.window_seconds)
+
+    @property
+    def state(self) -> StateSettings:
+        """The part that the look at the invoices goes by."""
+        return StateSettings(self.overdue_seconds, self.readings_grace_seconds, self.time_zone)
+
+
+@dataclass(frozen=True)
+class Configure:
+    """The message that puts other settings in force."""
+
+    settings: AlarmSettings
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The question, by `ask`, what stands now; the answer is a tuple of records."""
+
+
+@dataclass(frozen=True)
+class _Beat:
+    """Time to look."""
+
+
+@dataclass
+class Board:
+    """What others may read at any time from any thread; it outlives the actor's incarnations."""
+
+    standing: tuple[Record, ...] = ()
+    blips: Mapping[str, int] = field(default_factory=dict)
+    raised: Counter[str] = field(default_factory=Counter)
+    spool_problem: str | None = None
+    webhook_delivered_at: datetime | None = None
+
+
+class AlarmActor(Actor):
+    """Takes `Trouble`, `Fine`, `Configure` and `Standing`.
+
+    `database`: a new one for each incarnation, with short limits (it may block the thread beside, never this
+    actor), closed at the end; None: without.
+    `now`: the instant that readings' grace goes by; `clock`: everything else.
+    `records`: the handler whose signs it takes; `board`: where it shows what stands.
+    `reached`: told each point between two steps of raising an alarm, for tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        instance: str,
+        spool_path: Path,
+        settings: AlarmSettings,
+        database: Database | None,
+        now: Callable[[], datetime] | None = None,
+        clock: Clock | None = None,
+        records: RecordSigns | None = None,
+        board: Board | None = None,
+        reached: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        super().__init__()
+        self._instance = instance
+        self._spool_path = spool_path
+        self._settings = settings
+        self._database = database
+        self._clock = clock or SystemClock()
+        self._now = now or self._clock.wall
+        self._records = records or RecordSigns(settings.rules)
+        self._board = board or Board()
+        self._reached = reached
+        self._webhook: Webhook | None = None
+        self._keeper: TableKeeper | None = None
+
+    def on_start(self) -> None:
+        """Goes on from the spool, then starts the threads beside."""
+        self._records.ignore_thread(threading.get_ident())
+        spool = Spool(self._spool_path)
+        self._desk = Desk(self._instance, spool, self._moment, self._settings.timing, self._reached)
+        self._desk.open()
+        if self._database is not None:
+            self._keeper = TableKeeper(
+                self._database,
+                self._instance,
+                self._settings.state,
+                self._now,
+                self._settings.look_every_seconds,
+                self._records.ignore_thread,
+            )
+            self._keeper.start()
+        self._configure(self._settings)
+        self.every(min(_BEAT_SECONDS, self._settings.raise_within_seconds / 10), _Beat())
+        self._show()
+
+    def on_receive(self, message: Any) -> Any:
+        """Takes a message; nothing here waits for the database or the webhook."""
+        match message:
+            case Trouble():
+                self._desk.trouble(message)
+            case Fine():
+                self._desk.fine(message)
+            case _Beat():
+                self._beat()
+            case Configure(settings):
+                self._configure(settings)
+            case Standing():
+                return self._desk.book.standing()
+            case _:
+                _LOGGER.error("a message that nobody here knows: %r", message)
+        if self._desk.changed:
+            self._show()
+        return None
+
+    def on_stop(self) -> None:
+        """Ends the threads beside; what stands is in the spool."""
+        if self._keeper is not None:
+            self._keeper.stop()
+        if self._webhook is not None:
+            self._webhook.stop()
+
+    def _beat(self) -> None:
+        signs = self._records.take()
+        if self._webhook is not None:
+            signs += self._webhook.take()
+        for sign in signs:
+            if isinstance(sign, Trouble):
+                self._desk.trouble(sign)
+            else:
+                self._desk.fine(sign)
+        for result in self._keeper.take() if self._keeper else ():
+            self._desk.result(result)
+        self._desk.tick()
+        self._show()
+
+    def _show(self) -> None:
+        """Hands on what stands: to the table, to the webhook and to whoever asks."""
+        desk = self._desk
+        standing = desk.book.standing()
+        cleared, desk.cleared = desk.cleared, []
+        if self._keeper is not None:
+            self._keeper.offer(desk.unstored(), desk.book.pending_invoices(), at_once=desk.changed)
+        if self._webhook is not None:
+            self._webhook.offer(standing, cleared)
+            self._board.webhook_delivered_at = self._webhook.delivered_at
+        desk.changed = False
+        self._board.standing = standing
+        self._board.blips = dict(desk.book.blips)
+        self._board.raised = desk.raised.copy()
+        self._board.spool_problem = desk.spool.broken
+
+    def _configure(self, settings: AlarmSettings) -> None:
+        self._settings = settings
+        self._desk.book.timing = settings.timing
+        self._records.rules = settings.rules
+        if self._keeper is not None:
+            self._keeper.settings = settings.state
+        if settings.webhook is not None and self._webhook is not None:
+            self._webhook.settings = settings.webhook
+        elif settings.webhook is not None:
+            self._webhook = Webhook(
+                settings.webhook, self._clock.wall, system_randomness().random, self._records.ignore_thread
+            )
+            self._webhook.start()
+        elif self._webhook is not None:
+            self._webhook.stop()
+            self._webhook = None
+            self._desk.fine(Fine(Code.ALARM_WEBHOOK_UNREACHABLE))
+
+    def _moment(self) -> Moment:
+        return Moment(self._clock.monotonic(), self._clock.wall())

@@ -1,0 +1,167 @@
+"""What is made from the catalogue for people and other programs; `python -m alarming.documents ROOT` writes it all."""
+
+import sys
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from alarming.catalogue import CATALOGUE, Cure, Ends, Entry
+from alarming.texts import Text
+
+_WIDTH = 100
+_KEYS = {True: "the period (of signs about everybody: the instance)", False: "the instance"}
+_MAKE_ANEW = "Made from alarming/catalogue.py by `python -m alarming.documents .`; don't edit."
+_CROATIAN_LABELS = {"effect": "Posljedica", "action": "Što učiniti", "cleared": "Prestaje"}
+_ENGLISH_LABELS = {"effect": "Effect", "action": "What to do", "cleared": "Cleared by"}
+
+
+def explain(code: str) -> str | None:
+    """What `billingd alarms explain CODE` prints; None for a code that isn't in the catalogue."""
+    entry = CATALOGUE.get(code)
+    if entry is None:
+        return None
+    text = entry.english
+    parts = [
+        f"{entry.code} ({entry.severity}): {text.title}",
+        f"Meaning: {text.meaning}",
+        f"Effect: {text.effect} Meanwhile: {text.meanwhile}.",
+        f"What to do: {text.action.replace('`', '')}",
+        f"Cleared by: {text.cleared_by.replace('`', '')}",
+        f"Key: {_KEYS[entry.by_period]}. {_behaviour(entry)}",
+        f"In the journal: journalctl MESSAGE_ID={entry.message_id.hex}",
+    ]
+    return "\n".join(textwrap.fill(part, _WIDTH, subsequent_indent="  ") for part in parts) + "\n"
+
+
+def markdown() -> str:
+    """The page docs/alarms.md."""
+    head = [
+        "# Alarms",
+        "",
+        f"<!-- {_MAKE_ANEW} -->",
+        "",
+        "Identity of an alarm is code and key. It is raised, updated while it goes on counting, and cleared; each is a",
+        "log line with the fields `BILLINGD_ALARM_CODE`, `_KEY`, `_SEVERITY`, `_STATE` and `_ID`. What comes back within",
+        "ten minutes is the same alarm again, and is then held the longer before it is cleared.",
+        "",
+        "| code | severity | key | stands while |",
+        "| --- | --- | --- | --- |",
+    ]
+    table = [
+        f"| [`{entry.code}`](#{entry.code}) | {entry.severity} | {'period ‡' if entry.by_period else 'instance'} "
+        f"| {_in_a_sentence(entry.english.meaning)} |"
+        for entry in CATALOGUE.values()
+    ]
+    return "\n".join([*head, *table, "", *(line for entry in CATALOGUE.values() for line in _section(entry))])
+
+
+def journal_catalogue(*, croatian: bool) -> str:
+    """The message catalogue of which `journalctl -x` shows the entries (one language a file)."""
+    parts = [f"# {_MAKE_ANEW}\n"]
+    for entry in CATALOGUE.values():
+        text, labels = (entry.croatian, _CROATIAN_LABELS) if croatian else (entry.english, _ENGLISH_LABELS)
+        parts.append(_journal_entry(entry, text, labels, " hr" if croatian else ""))
+    return "\n".join(parts)
+
+
+def prometheus_rules() -> str:
+    """Alerting rules on the metric `billingd_alarm_standing`, and one for a daemon that says nothing any more."""
+    rules: list[Mapping[str, object]] = [
+        {
+            "alert": f"billingd_{entry.code}",
+            "expr": f'max by (code, key, severity) (billingd_alarm_standing{{code="{entry.code}"}}) > 0',
+            "labels": {"severity": entry.severity.value},
+            "annotations": {
+                "summary": f"{entry.english.title} ({{{{ $labels.key }}}})",
+                "description": f"{entry.english.meaning} {entry.english.effect}",
+                "action": entry.english.action,
+            },
+        }
+        for entry in CATALOGUE.values()
+    ]
+    rules.append(
+        {
+            "alert": "billingd_silent",
+            "expr": 'up{job="billingd"} == 0 or absent(up{job="billingd"})',
+            "for": "2m",
+            "labels": {"severity": "critical"},
+            "annotations": {
+                "summary": "billingd does not answer",
+                "description": "The daemon is not running, or its ops address cannot be reached.",
+                "action": "`systemctl status billingd` and `journalctl -u billingd` on its machine.",
+            },
+        }
+    )
+    document = {"groups": [{"name": "billingd", "rules": rules}]}
+    return f"# {_MAKE_ANEW}\n" + yaml.safe_dump(document, allow_unicode=True, sort_keys=False, width=_WIDTH)
+
+
+DOCUMENTS: Final = {
+    "docs/alarms.md": markdown,
+    "docs/prometheus-rules.yaml": prometheus_rules,
+    "systemd/billingd.catalog": lambda: journal_catalogue(croatian=False),
+    "systemd/billingd.hr.catalog": lambda: journal_catalogue(croatian=True),
+}
+"""Every file that is made from the catalogue, by its path in the repository."""
+
+
+def _section(entry: Entry) -> list[str]:
+    text = entry.english
+    return [
+        f"## {entry.code}",
+        "",
+        f"**{text.title}.** {text.meaning} {text.effect} Meanwhile: {text.meanwhile}.",
+        "",
+        f"- What to do: {text.action}",
+        f"- Cleared by: {text.cleared_by}",
+        f"- {_behaviour(entry)}",
+        f"- `journalctl MESSAGE_ID={entry.message_id.hex}`",
+        "",
+    ]
+
+
+def _behaviour(entry: Entry) -> str:
+    parts = [
+        "It is raised at once."
+        if entry.immediately
+        else "It is raised if it stays for most of `alarms.raise_within_seconds`."
+    ]
+    if entry.cure is Cure.ANYONE:
+        parts.append("One that was in trouble and succeeds speaks for all.")
+    if entry.ends is Ends.PROCESS:
+        parts.append("A restart ends it too.")
+    if entry.mutes:
+        parts.append(f"While it lasts it mutes {', '.join(f'`{code}`' for code in entry.mutes)}.")
+    return " ".join(parts)
+
+
+def _in_a_sentence(text: str) -> str:
+    return text.removesuffix(".").replace("|", "\\|")
+
+
+def _journal_entry(entry: Entry, text: Text, labels: Mapping[str, str], language: str) -> str:
+    paragraphs = [
+        text.meaning,
+        f"{labels['effect']}: {text.effect}",
+        f"{labels['action']}: {text.action.replace('`', '')}",
+        f"{labels['cleared']}: {text.cleared_by.replace('`', '')}",
+    ]
+    wrapped = "\n\n".join(textwrap.fill(paragraph, 78) for paragraph in paragraphs)
+    return (
+        f"-- {entry.message_id.hex}{language}\n"
+        f"Subject: {text.title}: @BILLINGD_ALARM_STATE@ (@BILLINGD_ALARM_KEY@)\n"
+        f"Defined-By: billingd\n\n{wrapped}\n"
+    )
+
+
+def write(root: Path) -> None:
+    """Writes all of them below the repository's root."""
+    for path, make in DOCUMENTS.items():
+        (root / path).write_text(make(), "utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

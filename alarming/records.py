@@ -1,0 +1,218 @@
+"""The handler that turns log records into signs: by rules of the configuration, and any error nobody foresaw."""
+
+import logging
+import re
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, Self
+
+from alarming.alarm import EXAMPLES
+from alarming.catalogue import Code
+from alarming.signs import THIS_INSTANCE, Fine, Severity, Trouble
+
+FORESEEN: Final = {"billingd_foreseen": True}
+"""`extra` for an ERROR record of which somebody tells the alarms himself."""
+
+DISTINCT_AT_MOST: Final = 256
+"""How many places and keys are told apart; the rest share one, so that memory stays bounded."""
+
+_OTHERS = "others"
+_OWN_LOGGERS = "billingd.alarms"
+_SUMMARY_CHARACTERS = 300
+_OURS = frozenset(
+    ("billing", "persistence", "altibiz", "supervision", "actors", "alarming", "config", "daemon", "drills")
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of `alarms.rules`. `key` may hold {name} of a named group; empty, it is the instance.
+
+    `clear_after_seconds` None: `alarms.quiet_seconds`. A record of any level may match `clear_pattern`.
+    """
+
+    pattern: re.Pattern[str]
+    code: str
+    logger: str = ""
+    level: int = logging.ERROR
+    key: str = ""
+    severity: Severity = Severity.MAJOR
+    clear_after_seconds: float | None = None
+    clear_pattern: re.Pattern[str] | None = None
+
+    @classmethod
+    def of(cls, settings: Any) -> Self:
+        """From a rule as the configuration has it (an object with these attributes as text)."""
+        return cls(
+            pattern=re.compile(settings.pattern),
+            code=settings.code,
+            logger=settings.logger,
+            level=logging.getLevelNamesMapping()[settings.level.upper()],
+            key=settings.key,
+            severity=Severity(settings.severity),
+            clear_after_seconds=settings.clear_after_seconds,
+            clear_pattern=re.compile(settings.clear_pattern) if settings.clear_pattern else None,
+        )
+
+    def concerns(self, logger: str) -> bool:
+        """Whether records of that logger are looked at."""
+        return not self.logger or logger == self.logger or logger.startswith(self.logger + ".")
+
+    def key_of(self, match: re.Match[str]) -> str:
+        """The alarm's key for a match."""
+        groups = {name: value or "" for name, value in match.groupdict().items()}
+        return re.sub(r"\{(\w+)\}", lambda name: groups.get(name[1], ""), self.key)[:200] or THIS_INSTANCE
+
+
+@dataclass
+class _Heap:
+    """Like signs since the last time they were taken."""
+
+    first: Trouble
+    count: int = 0
+    over: bool = False
+    context: dict[str, Any] = field(default_factory=dict)
+
+
+class RecordSigns(logging.Handler):
+    """Heaps signs up until the alarm actor takes them: no record waits, and many cost as little memory as one.
+
+    Records of the alarms themselves are passed over: those of their loggers and those of their threads
+    (`ignore_thread`), which includes what libraries log there.
+    """
+
+    def __init__(self, rules: Sequence[Rule] = ()) -> None:
+        super().__init__(logging.NOTSET)
+        self.rules = tuple(rules)
+        self.seen: Counter[str] = Counter()
+        self._ignored: set[int] = set()
+        self._heaps: dict[tuple[str, str, str | None], _Heap] = {}
+        self._fines: list[Fine] = []
+        self._keys: dict[str, set[str]] = {}
+        self._places: Counter[str] = Counter()
+
+    def ignore_thread(self, ident: int) -> None:
+        """Passes over what that thread logs."""
+        self._ignored.add(ident)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Takes a record; never raises and never waits."""
+        if record.name.startswith(_OWN_LOGGERS) or threading.get_ident() in self._ignored:
+            return
+        try:
+            self._take(record)
+        except Exception:  # noqa: BLE001 - a record with a broken argument must not break who logs it
+            self.handleError(record)
+
+    def take(self) -> list[Trouble | Fine]:
+        """The signs since last time, those of trouble first counted together."""
+        self.acquire()
+        try:
+            heaps, self._heaps = self._heaps, {}
+            fines, self._fines = self._fines, []
+            places = dict(self._places.most_common(EXAMPLES))
+        finally:
+            self.release()
+        signs: list[Trouble | Fine] = [*fines]
+        for (code, key, subject), heap in heaps.items():
+            first = heap.first
+            signs.append(
+                Trouble(
+                    code,
+                    first.summary,
+                    key,
+                    subject,
+                    {"where": places} if code == Code.UNEXPECTED_ERROR else heap.context,
+                    clear_after_seconds=first.clear_after_seconds,
+                    severity=first.severity,
+                    count=heap.count,
+                    seen_at=first.seen_at,
+                )
+            )
+            if heap.over:
+                signs.append(Fine(code, key))
+        return signs
+
+    def _take(self, record: logging.LogRecord) -> None:
+        message: str | None = None
+        for rule in self.rules:
+            if not rule.concerns(record.name):
+                continue
+            message = message if message is not None else _message(record)
+            if record.levelno >= rule.level and (match := rule.pattern.search(message)):
+                key = self._key(rule.code, rule.key_of(match))
+                self._heap(record, rule.code, key, None, message, rule).context.update(match.groupdict())
+                return
+            if rule.clear_pattern is not None and (match := rule.clear_pattern.search(message)):
+                self._over(rule.code, self._key(rule.code, rule.key_of(match)))
+                return
+        if record.levelno >= logging.ERROR and not getattr(record, "billingd_foreseen", False):
+            self._unexpected(record)
+
+    def _unexpected(self, record: logging.LogRecord) -> None:
+        where = place(record)
+        if where not in self._places and len(self._places) >= DISTINCT_AT_MOST:
+            where = _OTHERS
+        self._places[where] += 1
+        summary = f"at {where}: {_message(record)}"
+        self._heap(record, Code.UNEXPECTED_ERROR.value, THIS_INSTANCE, where, summary, None)
+
+    def _heap(
+        self, record: logging.LogRecord, code: str, key: str, subject: str | None, summary: str, rule: Rule | None
+    ) -> _Heap:
+        heap = self._heaps.get((code, key, subject))
+        if heap is None:
+            line = " ".join(summary.split())[:_SUMMARY_CHARACTERS]
+            seen_at = datetime.fromtimestamp(record.created, UTC)
+            after, severity = (rule.clear_after_seconds, rule.severity) if rule else (None, None)
+            first = Trouble(code, line, seen_at=seen_at, clear_after_seconds=after, severity=severity)
+            heap = self._heaps[code, key, subject] = _Heap(first)
+        heap.count += 1
+        heap.over = False
+        self.seen[code] += 1
+        return heap
+
+    def _over(self, code: str, key: str) -> None:
+        heap = self._heaps.get((code, key, None))
+        if heap is not None:
+            heap.over = True
+        elif Fine(code, key) not in self._fines:
+            self._fines.append(Fine(code, key))
+
+    def _key(self, code: str, key: str) -> str:
+        keys = self._keys.setdefault(code, set())
+        if key not in keys and len(keys) >= DISTINCT_AT_MOST:
+            return _OTHERS
+        keys.add(key)
+        return key
+
+
+def place(record: logging.LogRecord) -> str:
+    """Where a record comes from: an exception's innermost frame of our own, or the line that logged it."""
+    if record.exc_info and record.exc_info[0] is not None:
+        frame = _own_frame(record.exc_info[2])
+        if frame is not None:
+            return f"{frame}:{record.exc_info[0].__name__}"
+    return f"{record.name}:{record.module}:{record.lineno}"
+
+
+def _own_frame(traceback: TracebackType | None) -> str | None:
+    own = last = None
+    while traceback is not None:
+        module = str(traceback.tb_frame.f_globals.get("__name__", "?"))
+        last = f"{module}:{traceback.tb_frame.f_code.co_name}:{traceback.tb_lineno}"
+        if module.split(".")[0] in _OURS:
+            own = last
+        traceback = traceback.tb_next
+    return own or last
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError, KeyError):
+        return str(record.msg)

@@ -1,0 +1,165 @@
+"""The sink that tells an Alertmanager (API v2) which alarms stand and which are over, in a thread of its own.
+
+As Prometheus does it: all alerts that stand are sent again and again with an end in the near future, so that they
+end by themselves if we are gone; one that is over is sent with its real end, for a while.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import httpx
+
+from alarming.alarm import Record
+from alarming.catalogue import CATALOGUE, Code
+from alarming.signs import Fine, Trouble
+from alarming.wire import instant
+from alarming.worker import Worker
+
+PATH: Final = "/api/v2/alerts"
+REPEAT_SECONDS: Final = 60.0
+"""How often standing alerts are sent again."""
+
+_ENDS_AFTER_REPEATS = 4  # an alert outlives so many repeats that don't arrive
+_RESOLVED_FOR_REPEATS = 15
+_RESOLVED_AT_MOST = 1000
+_TIMEOUT = httpx.Timeout(10.0, connect=5.0)
+_BACKOFF_SECONDS = (1.0, 60.0)
+
+
+@dataclass(frozen=True)
+class WebhookSettings:
+    """`alarms.webhook_url`, the token of `alarms.webhook_token_file`, and how often alerts are repeated."""
+
+    url: str
+    token: str | None = None
+    repeat_seconds: float = REPEAT_SECONDS
+
+    @property
+    def address(self) -> str:
+        """Where alerts are posted; the URL may be Alertmanager's own or already that of its API."""
+        base = self.url.rstrip("/")
+        return base if base.endswith(PATH) else base + PATH
+
+
+def alert(record: Record, now: datetime, ends_after_seconds: float) -> dict[str, Any]:
+    """One alarm as Alertmanager's `postableAlert`; the labels are its identity, and stay the same while it stands."""
+    labels = {
+        "alertname": record.code,
+        "severity": record.severity.value,
+        "key": record.key,
+        "job": "billingd",
+    }
+    if record.key == record.instance:
+        labels["instance"] = record.instance
+    annotations = {"summary": record.summary, "count": str(record.count), "alarm_id": record.id}
+    if entry := CATALOGUE.get(record.code):
+        text = entry.english
+        annotations |= {"description": f"{text.title}. {text.meaning} {text.effect}", "action": text.action}
+    ends_at = record.cleared_at or now + timedelta(seconds=ends_after_seconds)
+    return {
+        "labels": labels,
+        "annotations": annotations,
+        "startsAt": instant(record.raised_at),
+        "endsAt": instant(ends_at),
+    }
+
+
+class Webhook:
+    """Give it the alarms with `offer`; `take` has signs of its own trouble. Neither waits.
+
+    `now` is the wall clock; `chance` gives a float in [0, 1), for the jitter of its retries.
+    """
+
+    def __init__(
+        self,
+        settings: WebhookSettings,
+        now: Callable[[], datetime],
+        chance: Callable[[], float],
+        on_start: Callable[[int], object] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.delivered_at: datetime | None = None
+        self._now = now
+        self._chance = chance
+        self._lock = threading.Lock()
+        self._standing: tuple[Record, ...] = ()
+        self._resolved: dict[str, Record] = {}
+        self._signs: deque[Trouble | Fine] = deque(maxlen=100)
+        self._failures = 0
+        self._client = httpx.Client(timeout=_TIMEOUT, trust_env=False)
+        self._worker = Worker("alarm-webhook", self._work, on_start, self._client.close)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._worker.start()
+
+    def stop(self) -> None:
+        """Ends the thread, at the latest when the request in hand is over; doesn't wait."""
+        self._worker.stop()
+
+    def offer(self, standing: Iterable[Record], cleared: Iterable[Record]) -> None:
+        """What stands now, all of it, and what was cleared since the last call."""
+        with self._lock:
+            before = {record.id for record in self._standing}
+            self._standing = tuple(standing)
+            news = {record.id for record in self._standing} != before
+            for record in cleared:
+                self._resolved.pop(record.id, None)
+                self._resolved[record.id] = record
+                news = True
+            for record in self._standing:
+                self._resolved.pop(record.id, None)
+            while len(self._resolved) > _RESOLVED_AT_MOST:
+                del self._resolved[next(iter(self._resolved))]
+        if news and not self._failures:  # a failing receiver is left its pause
+            self._worker.wake()
+
+    def take(self) -> list[Trouble | Fine]:
+        """Signs of how the deliveries went, since last time."""
+        signs = []
+        while self._signs:
+            signs.append(self._signs.popleft())
+        return signs
+
+    def _work(self) -> float:
+        settings, now = self.settings, self._now()
+        alerts = self._alerts(now, settings)
+        if not alerts:
+            return settings.repeat_seconds
+        problem = self._post(settings, alerts)
+        if problem is None:
+            self._failures = 0
+            self.delivered_at = now
+            self._signs.append(Fine(Code.ALARM_WEBHOOK_UNREACHABLE))
+            return settings.repeat_seconds
+        self._failures += 1
+        self._signs.append(Trouble(Code.ALARM_WEBHOOK_UNREACHABLE, f"{settings.address} takes no alarms: {problem}"))
+        least, most = _BACKOFF_SECONDS
+        return least / 2 + self._chance() * min(most, least * float(1 << min(self._failures, 10)))
+
+    def _alerts(self, now: datetime, settings: WebhookSettings) -> list[dict[str, Any]]:
+        resolved_seconds = settings.repeat_seconds * _RESOLVED_FOR_REPEATS
+        with self._lock:
+            for record in list(self._resolved.values()):
+                age_seconds = (now - (record.cleared_at or now)).total_seconds()
+                if age_seconds > resolved_seconds and not self._failures:  # its end has to arrive once
+                    del self._resolved[record.id]
+            records = [*self._standing, *self._resolved.values()]
+        return [alert(record, now, settings.repeat_seconds * _ENDS_AFTER_REPEATS) for record in records]
+
+    def _post(self, settings: WebhookSettings, alerts: list[dict[str, Any]]) -> str | None:
+        """What is wrong, in words; None if all were taken."""
+        headers = {"Authorization": f"Bearer {settings.token}"} if settings.token else {}
+        started = time.monotonic()
+        try:
+            response = self._client.post(settings.address, json=alerts, headers=headers)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            return f"{type(error).__name__} after {time.monotonic() - started:.1f} s"
+        if response.is_success:
+            return None
+        return f"it answers {response.status_code}"
