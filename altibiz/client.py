@@ -54,9 +54,10 @@ class AltibizClient:
         self._now = now
         self._total_timeout_seconds = total_timeout_seconds
         self._line = Line(connect_timeout_seconds, read_timeout_seconds)
-        self._invoices_url = f"{_checked_url(base_url)}/network-user-invoices"
+        url = _checked_url(base_url)
+        self._invoices_url = f"{str(url).rstrip('/')}/network-user-invoices"
         self._client = httpx.Client(
-            transport=_Transport(self._line, _ssl_context(base_url, ca_file)),
+            transport=_Transport(self._line, _ssl_context(url.scheme, ca_file)),
             timeout=None,  # the line knows
             follow_redirects=False,
             trust_env=False,
@@ -227,14 +228,14 @@ def _read_limited(response: httpx.Response, headers: httpx.Headers) -> bytes | N
     return bytes(body)
 
 
-def _checked_url(base_url: str) -> str:
+def _checked_url(base_url: str) -> httpx.URL:
     try:
         url = httpx.URL(base_url)
     except (httpx.InvalidURL, ValueError) as error:
         raise ValueError(f"not a URL: {base_url!r}") from error
     if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment or url.userinfo:
         raise ValueError("an ERP's address is http:// or https:// with host and path, without user or query")
-    return str(url).rstrip("/")
+    return url
 
 
 def _checked_token(token: str) -> str:
@@ -243,8 +244,8 @@ def _checked_token(token: str) -> str:
     return token
 
 
-def _ssl_context(base_url: str, ca_file: Path | None) -> ssl.SSLContext | None:
-    if ca_file is None and not base_url.startswith("https"):
+def _ssl_context(scheme: str, ca_file: Path | None) -> ssl.SSLContext | None:
+    if ca_file is None and scheme != "https":
         return None
     try:
         return ssl.create_default_context(cafile=ca_file)

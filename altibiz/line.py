@@ -7,6 +7,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
 import httpcore
@@ -27,12 +28,15 @@ class Line:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._deadline = 0.0
-        self._wake = threading.Event()
-        self.aborted = False
+        self._abort: Future[None] = Future()
         self.bytes_sent = 0
         self.bytes_received = 0
         self.peer_closed = False
         self.connected_anew = False
+
+    @property
+    def aborted(self) -> bool:
+        return self._abort.done()
 
     def begin(self, total_timeout_seconds: float) -> None:
         """Start the deadline of one request and forget the last one's traces."""
@@ -47,22 +51,20 @@ class Line:
     def abort(self) -> None:
         """From any thread: wake whatever waits on the line, and let nothing wait on it again."""
         with self._lock:
-            self.aborted = True
+            if not self._abort.done():
+                self._abort.set_result(None)
             if self._socket is not None:
                 with contextlib.suppress(OSError):
                     # Not SSLSocket.shutdown, which takes the TLS object away under a blocked reader.
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-        self._wake.set()
 
     def resolve(self, host: str, port: int) -> list[AddressInfo]:
         """The addresses of a name; raises OSError, TimeoutError among them."""
         found = lookup(host, port)
-        found.add_done_callback(lambda _: self._wake.set())
-        while not found.done():
-            self._check_aborted()
-            if not self._wake.wait(self._remaining(self._connect_timeout_seconds)):
-                raise TimeoutError("name not resolved in time")
-            self._wake.clear()
+        wait([found, self._abort], self._remaining(self._connect_timeout_seconds), FIRST_COMPLETED)
+        self._check_aborted()
+        if not found.done():
+            raise TimeoutError("name not resolved in time")
         return found.result()
 
     def connect(self, family: socket.AddressFamily, address: Any) -> socket.socket:

@@ -50,7 +50,7 @@ def test_a_certificate_of_another_host_is_not() -> None:
 
 def test_a_peer_that_speaks_no_tls_is_unreachable() -> None:
     with peer(lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as url:
-        found = client_of(url.replace("http:", "https:")).ask(INVOICE, TOTAL)
+        found = client_of(url.replace("http:", "HTTPS:")).ask(INVOICE, TOTAL)
     assert found.kind is Kind.UNREACHABLE
     assert found.detail.startswith("TLS")
 
