@@ -141,9 +141,7 @@ class DbWriter(Actor):
             batch = self._writes[:GROUP_AT_MOST]
             self._write(batch)
             del self._writes[: len(batch)]
-        for claim in list(self._claims.values()):
-            self._claim(claim)
-            self._claims.pop(type(claim), None)
+        self._claim_all()
         self._tidings.all_fine(self.name)
 
     def _resolve_commit(self) -> None:
@@ -269,6 +267,18 @@ class DbWriter(Actor):
                 )
 
     # Claiming
+
+    def _claim_all(self) -> None:
+        """One kind of claim that fails keeps the other from nothing."""
+        failed: PersistenceError | None = None
+        claims_asked, self._claims = self._claims, {}
+        for kind, claim in claims_asked.items():
+            try:
+                self._claim(claim)
+            except DatabaseFailed as error:
+                self._claims[kind], failed = claim, error
+        if failed is not None:
+            raise failed
 
     def _claim(self, claim: Claim) -> None:
         settings = self._parts.settings

@@ -1,7 +1,7 @@
 """How the daemon and its commands come to the database, and what its errors look like to people."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from config.secrets import SecretUnreadable, database_password
@@ -9,7 +9,8 @@ from config.settings import Settings
 from daemon.invocation import CommandFailed
 from persistence.database import ConnectionSettings, Database
 from persistence.embedded import LockTaken, borrowed
-from persistence.errors import PersistenceError
+from persistence.errors import PersistenceError, SchemaMismatch
+from persistence.migrate import check_schema, upgrade
 
 
 def limits(settings: Settings, name: str) -> dict[str, Any]:
@@ -33,23 +34,51 @@ def server_settings(settings: Settings, name: str) -> ConnectionSettings:
 
 
 @contextmanager
-def database(settings: Settings, name: str, *, unlimited: bool = False) -> Iterator[Database]:
+def database(settings: Settings, name: str, *, unlimited: bool = False, any_schema: bool = False) -> Iterator[Database]:
     """The database for one command; every way in which it can be away ends the command with one line.
 
-    The embedded server is used where it runs, else started and stopped again. Raises CommandFailed.
+    The embedded server is used where it runs, else started and stopped again, and migrated if need be: it is ours.
+    A server's schema is only looked at, and with `any_schema` neither. Raises CommandFailed.
     """
-    try:
-        if settings.database.embedded:
-            with borrowed(settings.state_dir, f"billingd {name}", **limits(settings, name)) as connection:
-                with Database(connection.without_limits() if unlimited else connection) as opened:
-                    yield opened
-        else:
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(_connection(settings, name))
+            opened = stack.enter_context(Database(connection.without_limits() if unlimited else connection))
+            if not any_schema:
+                _see_to_schema(opened, ours=settings.database.embedded)
+            yield opened
+            stack.close()  # within the try: stopping the embedded server may fail too
+        except (PersistenceError, SecretUnreadable, LockTaken) as error:
+            raise CommandFailed(str(error)) from error
+
+
+@contextmanager
+def _connection(settings: Settings, name: str) -> Iterator[ConnectionSettings]:
+    if not settings.database.embedded:
+        try:
             connection = server_settings(settings, name)
-            with Database(connection.without_limits() if unlimited else connection) as opened:
-                yield opened
-    except (PersistenceError, SecretUnreadable, LockTaken) as error:
-        raise CommandFailed(str(error)) from error
-    except PermissionError as error:
-        raise CommandFailed(
-            f"cannot use the state directory {settings.state_dir} (key state_dir): {error.strerror}: {error.filename}"
-        ) from error
+        except ValueError as error:
+            raise CommandFailed(f"the configuration can't be used: database.url: {error}") from error
+        yield connection
+        return
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(
+                borrowed(settings.state_dir, f"billingd {name}", **limits(settings, name))
+            )
+        except OSError as error:
+            raise CommandFailed(
+                f"cannot use the state directory {settings.state_dir} (key state_dir): "
+                f"{(error.strerror or str(error)).lower()}" + (f": {error.filename}" if error.filename else "")
+            ) from error
+        yield connection
+
+
+def _see_to_schema(database: Database, *, ours: bool) -> None:
+    try:
+        with database.transaction() as connection:
+            check_schema(connection, database.settings.where)
+    except SchemaMismatch:
+        if not ours:
+            raise
+        upgrade(database)

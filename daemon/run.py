@@ -5,25 +5,38 @@ import os
 import signal
 import threading
 import uuid
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from actors.attribution import Attribution
 from actors.embedded import EmbeddedDatabase
-from actors.messages import ALARMS, BILLER, CLOCK, DB_WRITER, ERP_GATEWAY, Drain, ErpStanding, Look, Standing, Unfinished
+from actors.messages import (
+    ALARMS,
+    BILLER,
+    CLOCK,
+    DB_WRITER,
+    ERP_GATEWAY,
+    Drain,
+    ErpStanding,
+    Look,
+    Standing,
+    Unfinished,
+)
 from actors.parts import InForce, Parts
 from actors.tree import tree
-from alarming.actor import AlarmActor
+from alarming.actor import AlarmActor, Board, Configure
 from alarming.catalogue import Code
-from alarming.records import RecordWatch
 from alarming.signs import Fine, Trouble
 from config.diff import changes, take_live
 from config.load import ConfigurationRejected, Loaded, load
 from config.moved_clock import now_from
 from config.secrets import SecretUnreadable, erp_token
+from config.settings import Settings
 from daemon import logs
 from daemon.access import limits, server_settings
+from daemon.alarms import alarm_settings, as_documents, listen_to_log
 from daemon.invocation import CommandFailed
 from daemon.notify import Notifier
 from daemon.ops import OpsEndpoint
@@ -41,6 +54,8 @@ GLANCE_SECONDS = 0.5
 EMBEDDED_DATABASE = "embedded_database"
 # The kernel goes round several times a second; older than this and the watchdog is no longer told that all is well.
 PROGRESS_SECONDS = 10.0
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -96,8 +111,11 @@ class Daemon:
             connect=self.connect,
             token=lambda: self._token,
         )
+        self.board = Board()
+        _refuse_unusable(lambda: alarm_settings(settings))
+        self._record_signs = listen_to_log(settings)
         self.system = self._make_system()
-        self.standings = Standings(self)
+        self.standings = Standings(self, lambda: as_documents(self.board))
         self._ops = OpsEndpoint(settings.ops.address, self.standings)
 
     def connect(self, name: str, *, listen: bool = False) -> Database:
@@ -117,6 +135,7 @@ class Daemon:
             self.system.start()
         except StartFailed as error:
             raise CommandFailed(f"the daemon can't start: {_root_cause(error)}") from error
+        self.standings.start()
         self._ops.serve()
         self._notifier.ready(self.standings.sentence())
         logger.info("billingd %s is up as %s", self.parts.version, self.parts.instance)
@@ -124,6 +143,7 @@ class Daemon:
             gave_up = self._work(signals)
         finally:
             self._ops.close()
+            self.standings.close()
         if gave_up:
             self._depart_giving_up()
             return 1
@@ -160,6 +180,7 @@ class Daemon:
             loaded = load(self._config_path)
             in_force = take_live(before, loaded.settings)
             token = self._read_token(in_force)
+            _refuse_unusable(lambda: alarm_settings(in_force))
         except (ConfigurationRejected, CommandFailed) as error:
             logger.warning("the configuration on disk is rejected, what was in force stays: %s", error)
             self._tell(ALARMS, Trouble(Code.CONFIGURATION_REJECTED, f"the file on disk is not in force: {error}"))
@@ -169,6 +190,7 @@ class Daemon:
             self.loaded, self._token = loaded, token
             self.parts.in_force.settings = in_force
             logs.set_level(in_force.log.level)
+            self._tell(ALARMS, Configure(alarm_settings(in_force)))
             self._tell(ALARMS, Fine(Code.CONFIGURATION_REJECTED))
             for name in (BILLER, ERP_GATEWAY):
                 self._tell(name, Look())
@@ -231,12 +253,22 @@ class Daemon:
             keeper = ChildSpec(
                 EMBEDDED_DATABASE, lambda: EmbeddedDatabase(server), start_seconds=600.0, hang_seconds=None
             )
-            spec = _with_first(spec, keeper)
+            spec = replace(spec, children=(keeper, *spec.children))
         listener = fan_out(log_events(logging.getLogger("billingd.supervision")), self._attribution.listen)
         return System(spec, clock=self.clock, randomness=self.parts.randomness, on_event=listener)
 
     def _make_alarms(self) -> AlarmActor:
-        raise NotImplementedError
+        settings = self.parts.settings
+        return AlarmActor(
+            instance=self.parts.instance,
+            spool_path=settings.state_dir / "alarms.jsonl",
+            settings=alarm_settings(settings),
+            database=self.connect("alarms"),
+            now=self.parts.now,
+            clock=self.clock,
+            records=self._record_signs,
+            board=self.board,
+        )
 
     def _tell(self, name: str, message: object) -> None:
         try:
@@ -245,10 +277,43 @@ class Daemon:
             logger.info("%s was not told: %s", name, error)
 
     @staticmethod
-    def _read_token(settings: Any) -> str | None:
-        try:
-            token = erp_token(settings)
-        except SecretUnreadable as error:
-            raise CommandFailed(str(error)) from error
+    def _read_token(settings: Settings) -> str | None:
+        token = _refuse_unusable(lambda: erp_token(settings))
         logs.hide(token)
         return token.get_secret_value() if token else None
+
+
+def run(loaded: Loaded, config_path: Path | None, version: str) -> int:
+    """Runs the daemon in the foreground under the state directory's lock; returns the exit status.
+
+    Raises CommandFailed for what is its own: configuration, state directory, secrets, address, lock.
+    """
+    settings = loaded.settings
+    logs.configure(settings.log.level, settings.log.format)
+    lock = StateLock(settings.state_dir, "billingd run")
+    try:
+        lock.acquire()
+    except LockTaken as error:
+        raise CommandFailed(str(error)) from error
+    except OSError as error:
+        raise CommandFailed(
+            f"cannot use the state directory {settings.state_dir} (key state_dir): {(error.strerror or '').lower()}"
+        ) from error
+    try:
+        return Daemon(loaded, config_path, version).run()
+    finally:
+        lock.release()
+
+
+def _refuse_unusable(make: Callable[[], T]) -> T:
+    """What of the configuration can only be found out now ends the start with one line."""
+    try:
+        return make()
+    except (SecretUnreadable, ConfigurationRejected, ValueError) as error:
+        raise CommandFailed(str(error)) from error
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

@@ -68,7 +68,9 @@ class Standings:
         """(all is well, one sentence that says how things stand)."""
         problems = []
         if not self.database_is_there():
-            problems.append("the database is away" if self._database[0] != "unknown" else "no word from the database yet")
+            problems.append(
+                "the database is away" if self._database[0] != "unknown" else "no word from the database yet"
+            )
         if self._erp is not None and self._erp.shut is not None:
             why = "refuses our credentials" if self._erp.shut == "credentials" else "is away"
             problems.append(f"the ERP {why}")
@@ -93,7 +95,7 @@ class Standings:
         daemon, loaded = self._daemon, self._daemon.loaded
         well, sentence = self.verdict()
         erp = self._erp
-        ago = erp and erp.last_success_seconds_ago
+        ago = None if erp is None else erp.last_success_seconds_ago
         return {
             "running": self.running(),
             "well": well,
@@ -120,7 +122,7 @@ class Standings:
         while not self._over.is_set():
             try:
                 self._refresh()
-            except Exception:  # noqa: BLE001 - whoever shows how things stand must not fall with them
+            except Exception:
                 logger.exception("how things stand could not be found out")
             self._over.wait(REFRESH_SECONDS)
 

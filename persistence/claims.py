@@ -175,7 +175,7 @@ def several_open(connection: Connection) -> bool:
     return bool(
         connection.execute(
             text("""SELECT count(*) > 1 FROM (SELECT FROM invoices
-                    WHERE state IN ('calculated', 'sent', 'initiated') LIMIT 2) AS some""")
+                    WHERE state IN ('calculated', 'sent', 'initiated') LIMIT 2) AS open_ones""")
         ).scalar()
     )
 

@@ -272,7 +272,7 @@ def copy_in(connection: Connection, sql: str, stream: BinaryIO | Iterable[bytes]
 
     What reading the stream raises comes out as it is.
     """
-    failed: list[Exception] = []
+    failed: list[OSError] = []  # the session would take one for the connection's
 
     def chunks() -> Generator[bytes, None, None]:
         source = stream if isinstance(stream, Iterable) and not hasattr(stream, "read") else None
@@ -282,7 +282,7 @@ def copy_in(connection: Connection, sql: str, stream: BinaryIO | Iterable[bytes]
             else:
                 read = cast(BinaryIO, stream).read
                 yield from iter(lambda: read(_COPY_CHUNK_BYTES), b"")
-        except Exception as error:
+        except OSError as error:
             failed.append(error)
             raise
 

@@ -265,7 +265,7 @@ class EmbeddedServer:
 
     def _has_database(self) -> bool:
         """Whether the server answers, making our database the first time; False while it isn't ready after all."""
-        settings = replace(self.settings(), database="postgres", application_name="billingd start")
+        settings = replace(self.settings(connect_timeout_seconds=2), database="postgres")
         look = text("SELECT count(*) FROM pg_database WHERE datname = :name")
         try:
             with Database(settings) as maintenance:

@@ -72,6 +72,31 @@ def unknown_users(connection: Connection, users: Sequence[str]) -> list[str]:
     )
 
 
+def not_billed(connection: Connection, period: str, users: Sequence[str]) -> dict[str, str]:
+    """Which of these known users have no invoice in a period because none is to be made, and why not."""
+    rows = connection.execute(
+        text("""SELECT u.id, CASE WHEN :period < u.billed_from THEN 'is billed from ' || u.billed_from
+                    WHEN :period > u.billed_until THEN 'is billed until ' || u.billed_until
+                    ELSE 'has no measurement location' END AS reason
+                FROM network_users u WHERE u.id = ANY(CAST(:users AS text[]))
+                AND NOT EXISTS (SELECT FROM invoices i WHERE i.network_user_id = u.id AND i.period = :period)
+                ORDER BY u.id"""),
+        {"period": period, "users": list(users)},
+    )
+    return {row.id: row.reason for row in rows}
+
+
+def existing(connection: Connection, period: str, users: Sequence[str] | None) -> int:
+    """How many debts of a period, of these users or of all (None), have an invoice; corrections aside."""
+    return int(
+        connection.execute(
+            text("""SELECT count(*) FROM invoices WHERE period = :period AND revision = 1
+                    AND (CAST(:users AS text[]) IS NULL OR network_user_id = ANY(CAST(:users AS text[])))"""),
+            {"period": period, "users": None if users is None else list(users)},
+        ).scalar_one()
+    )
+
+
 def counts(connection: Connection) -> dict[str, int]:
     """How many invoices stand in each state."""
     rows = connection.execute(text("SELECT state, count(*) AS number FROM invoices GROUP BY state"))
@@ -109,18 +134,18 @@ def list_invoices(connection: Connection, wanted: Filter) -> list[dict[str, Any]
 
 
 def show_invoices(connection: Connection, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Whole invoices, in the order asked for, with lines, calculations, history and ERP exchanges;
+    """Whole invoices, in the order asked for, with lines, calculations, snapshot, history and ERP exchanges;
     unknown ids are left out.
     """
     parameters = {"ids": list(ids)}
     which = "= ANY(CAST(:ids AS text[]))"
     found = {
-        row.id: {**row._mapping, "lines": [], "calculations": [], "history": [], "exchanges": []}
+        row.id: {**row._mapping, "lines": [], "calculations": [], "snapshot": {}, "history": [], "exchanges": []}
         for row in connection.execute(text(f"SELECT {COLUMNS} FROM invoices WHERE id {which}"), parameters)
     }
-    documents = text(f"SELECT invoice_id, lines, calculations FROM invoice_documents WHERE invoice_id {which}")
+    documents = text(f"SELECT invoice_id, lines, calculations, snapshot FROM invoice_documents WHERE invoice_id {which}")
     for row in connection.execute(documents, parameters):
-        found[row.invoice_id].update(lines=row.lines, calculations=row.calculations)
+        found[row.invoice_id].update(lines=row.lines, calculations=row.calculations, snapshot=row.snapshot)
     history = text(f"""SELECT invoice_id, at, from_state, to_state, actor, reason FROM invoice_history
                        WHERE invoice_id {which} ORDER BY invoice_id, seq""")
     exchanges = text(f"""SELECT invoice_id, method, outcome, status, detail, first_at, last_at, times

@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +52,15 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
         # The driver wraps the socket for TLS, which takes it away from `raw`; this second handle outlives that.
         self.handle = raw.dup()
         self._handle_lock = threading.Lock()
-        try:
-            super().__init__(sock=raw, **arguments)
-            self._wait_at_most(statement_seconds)
-        except BaseException as error:
-            raw.close()
-            self.handle.close()
-            if isinstance(error, ScramException):
+        with ExitStack() as if_failed:
+            if_failed.callback(raw.close)
+            if_failed.callback(self.handle.close)
+            try:
+                super().__init__(sock=raw, **arguments)
+            except ScramException as error:
                 raise CredentialsRefused(f"database {where}: the password exchange failed: {error}") from error
-            raise
+            self._wait_at_most(statement_seconds)
+            if_failed.pop_all()
 
     def begin_limits(self, deadline: float | None) -> None:
         """Starts a transaction's limits; `deadline` is on the monotonic clock, None: each statement's own only."""

@@ -1,0 +1,31 @@
+"""Who gives a command, and why: what is kept with everything that a person does to an invoice or an alarm."""
+
+import os
+import pwd
+import sys
+from typing import Annotated
+
+import typer
+
+NONE_GIVEN = "none given"
+
+Reason = Annotated[
+    str | None,
+    typer.Option("--reason", metavar="TEXT", help="Why; kept with what is done. Asked for on a terminal."),
+]
+
+
+def who() -> str:
+    """`cli:` and the name of the user that the process runs as."""
+    user_id = os.getuid()
+    try:
+        return f"cli:{pwd.getpwuid(user_id).pw_name}"
+    except KeyError:  # as in a container that runs under a number without an account
+        return f"cli:{user_id}"
+
+
+def why(reason: str | None) -> str:
+    """The reason given, else asked for on a terminal, else "none given" (interfaces.md, Commands)."""
+    if reason is None and sys.stdin.isatty() and sys.stderr.isatty():
+        reason = typer.prompt("Reason", default=NONE_GIVEN, err=True)
+    return " ".join((reason or "").split()) or NONE_GIVEN
