@@ -61,7 +61,8 @@ class Line:
     def resolve(self, host: str, port: int) -> list[AddressInfo]:
         """The addresses of a name; raises OSError, TimeoutError among them."""
         found = lookup(host, port)
-        wait([found, self._abort], self._remaining(self._connect_timeout_seconds), FIRST_COMPLETED)
+        either: list[Future[Any]] = [found, self._abort]
+        wait(either, self._remaining(self._connect_timeout_seconds), FIRST_COMPLETED)
         self._check_aborted()
         if not found.done():
             raise TimeoutError("name not resolved in time")
