@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import pykka
 from pykka.messages import _ActorStop
@@ -71,7 +71,9 @@ class Actor(pykka.ThreadingActor):
     def _create_actor_inbox() -> Any:
         return birth.life.mailbox if birth.life is not None else NameMailbox("unsupervised", 1)
 
-    def _start_actor_loop(self) -> None:
+    @classmethod
+    def start(cls, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Not here: it would be an actor that nobody supervises, in pykka's global registry."""
         raise SupervisionError("a supervised actor is started by its supervisor")
 
     def handle(self, message: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from supervision.loop import Loop
 from supervision.mailbox import NameMailbox
 from supervision.names import Names, Record
 from supervision.node import Node, Reply, State
-from supervision.reasons import Abandoned, ChildFailed, GaveUp, Reason, Shutdown, detached
+from supervision.reasons import ChildFailed, GaveUp, Reason, Shutdown, detached
 from supervision.specs import ChildSpec, Mailbox, Spec, SupervisorSpec
 from supervision.supervisor import Supervisor
 from supervision.timers import Timer
@@ -58,6 +59,7 @@ class Engine:
         self.randomness = randomness
         self.start_thread = start_thread
         self.names = names
+        self.grace_seconds = math.inf
         self.listener_failures = 0
         self.loop = Loop(clock, tick_seconds, self._settle, self._sweep)
         self.nodes: dict[str, Node] = {}
@@ -65,6 +67,7 @@ class Engine:
         self.over = threading.Event()
         self.ended: Ended | None = None
         self._on_event = on_event
+        self._tick_seconds = tick_seconds
         self._written_off_limit = written_off_limit
         self._written_off: set[Life] = set()
         self._lives: dict[Life, Worker] = {}
@@ -222,11 +225,9 @@ class Engine:
         elif not self.root.running and self.ended is None:
             self._end(Shutdown())
 
-    def abandon_all(self) -> None:
-        """Waits for nobody any longer."""
-        for life, worker in list(self._lives.items()):
-            worker.abandon(Abandoned(0.0, life.stack()))
-        self._settle()
+    def hurry(self) -> None:
+        """From now on whoever is told to stop has one tick to do so."""
+        self.grace_seconds = self._tick_seconds
 
     def run_until_over(self) -> None:
         """The whole work of the kernel's thread."""

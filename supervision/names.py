@@ -39,6 +39,8 @@ class Names:
         self._full_mailbox_seconds = full_mailbox_seconds
         self._records: dict[str, Record] = {}
         self._departed: dict[str, Exited] = {}
+        self.before_waiting: Callable[[], None] | None = None
+        """Called between a question and the wait for its answer: a test drives the tree there."""
 
     def record(self, name: str) -> Record:
         """What is kept of that name."""
@@ -101,6 +103,8 @@ class Names:
             mailbox.put(letter)
         except (NotRunning, MailboxFull) as error:
             raise NotAttempted(str(error)) from error
+        if self.before_waiting is not None:
+            self.before_waiting()
         try:
             return future.get(timeout=timeout_seconds)
         except pykka.Timeout:

@@ -58,6 +58,8 @@ class Core(Protocol):
 
     randomness: Randomness
     start_thread: StartThread
+    grace_seconds: float
+    """At most so long is waited for anyone to stop; endless unless the whole system must end."""
 
     def now(self) -> float:
         """Monotonic seconds."""

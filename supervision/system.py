@@ -98,8 +98,8 @@ class System:
     def stop(self, timeout_seconds: float | None = None) -> Ended:
         """Stops the tree in reverse order, within the children's budgets.
 
-        After `timeout_seconds` whoever has not stopped is abandoned. Harmless when it has ended, or was
-        never started.
+        After `timeout_seconds` whoever still has to stop has one tick for it, and is abandoned then.
+        Harmless when it has ended, or was never started.
         """
         engine = self._engine
         if not self._begun:
@@ -107,7 +107,7 @@ class System:
             engine.stop_root()
         engine.loop.post(engine.stop_root)
         if not self._pump(engine.over, timeout_seconds):
-            engine.loop.post(engine.abandon_all)
+            engine.loop.post(engine.hurry)
             self._pump(engine.over, None)
         assert engine.ended is not None
         return engine.ended

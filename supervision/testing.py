@@ -83,7 +83,8 @@ class InlineThreads:
 
     def turn(self) -> bool:
         """Lets each life go one step on; whether any of them did something."""
-        stepped = [self._step(life) for life in list(self.lives)]
+        ready = [life for life in self.lives if life not in self._begun or not life.mailbox.empty() or life.ending]
+        stepped = [self._step(life) for life in ready]
         return any(stepped)
 
     def _step(self, life: Life) -> bool:
@@ -123,6 +124,7 @@ class DrivenSystem(System):
         options.setdefault("start_thread", self.threads)
         options.setdefault("on_event", self.events.append)
         super().__init__(root, **options)
+        self._names.before_waiting = self.settle
 
     def settle(self) -> None:
         """Goes on until nothing is left to do at this instant."""

@@ -79,10 +79,11 @@ class Worker(Node):
             if self._late_seconds > self.spec.start_seconds:
                 self.abandon(StartOverdue(self._late_seconds, life.stack()))
         elif self.state is State.STOPPING:
-            if not self._unblocked and self._late_seconds >= self.spec.shutdown_seconds / 2:
+            budget = min(self.spec.shutdown_seconds, self.core.grace_seconds)
+            if not self._unblocked and self._late_seconds >= budget / 2:
                 self._unblocked = True
                 life.unblock()
-            if self._late_seconds >= self.spec.shutdown_seconds:
+            if self._late_seconds >= budget:
                 self.abandon(Abandoned(self._late_seconds, life.stack()))
         elif life.serial != self._serial or life.serial % 2 == 0 or life.waits > 0:
             self._serial = life.serial
