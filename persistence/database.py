@@ -153,7 +153,7 @@ class Database:
         with self._unblock_lock:
             connection, self._connection = self._connection, None
             session, self._session = self._session, None
-        if session is not None and not session.trusted:
+        if session is not None:
             session.close()
         if connection is not None:
             connection.invalidate()
@@ -194,10 +194,11 @@ class Database:
         if self._connection is None or self._session is None:
             self.close()
             with self._connecting():
-                self._connection = self._engine.connect()
+                connection = self._engine.connect()
                 if self._listen:
-                    with self._connection.begin():
-                        self._connection.execute(text(f"LISTEN {CHANNEL}"))
+                    with connection.begin():
+                        connection.execute(text(f"LISTEN {CHANNEL}"))
+                self._connection = connection
         assert self._session is not None
         return self._connection, self._session
 

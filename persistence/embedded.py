@@ -123,6 +123,12 @@ class EmbeddedServer:
         an exception from there ends the wait. Raises DatabaseUnreachable if the server doesn't start, and
         CredentialsRefused if it isn't the one that our password file was made for.
         """
+        try:
+            return self._start_or_adopt(waiting)
+        except OSError as error:
+            raise DatabaseUnreachable(f"the embedded database in {self._home} can't be started: {error}") from error
+
+    def _start_or_adopt(self, waiting: Callable[[float], None] | None) -> bool:
         begun = time.monotonic()
         if not self._data.exists():
             self._make_cluster()
@@ -323,7 +329,9 @@ def _end(pid: int, timeout_seconds: float) -> None:
         return
     try:
         signal.pidfd_send_signal(process, signal.SIGINT)
-        if not select.select([process], [], [], timeout_seconds)[0]:
+        poll = select.poll()
+        poll.register(process, select.POLLIN)
+        if not poll.poll(timeout_seconds * 1000):
             raise DatabaseUnreachable(f"the embedded server didn't stop within {timeout_seconds:g} s")
     except ProcessLookupError:
         return

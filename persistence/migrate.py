@@ -35,14 +35,15 @@ def upgrade(database: Database) -> bool:
         return True
 
 
-def check_schema(connection: Connection, where: str = "") -> None:
-    """Raises SchemaMismatch if the schema isn't the one this program needs; `where` is for its message."""
+def check_schema(connection: Connection) -> None:
+    """Raises SchemaMismatch if the schema isn't the one that this program needs."""
+    where = getattr(connection.connection.dbapi_connection, "where", "")
     current = current_revision(connection)
     if current == expected_revision():
         return
     _refuse_unknown(current, where)
     what = "has no schema" if current is None else f"has the older schema {current}, not {expected_revision()}"
-    raise SchemaMismatch(f"the database {where} {what}: run `billingd db upgrade`".replace("  ", " "))
+    raise SchemaMismatch(f"the database {where} {what}: run `billingd db upgrade`")
 
 
 def current_revision(connection: Connection) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pg8000.dbapi
 from pg8000.converters import make_params
-from pg8000.core import SYNC_MSG, Context
+from pg8000.core import IN_TRANSACTION, SYNC_MSG, Context
 from pg8000.exceptions import DatabaseError, InterfaceError
 from scramp import ScramException  # type: ignore[import-untyped] # the driver's, as untyped as it
 
@@ -86,6 +86,8 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
     def execute_simple(self, statement: str) -> Any:
         """Runs SQL without parameters."""
         self._limit_statement()
+        if statement.startswith("ROLLBACK TO SAVEPOINT"):  # which undoes a limit that was set since
+            self._server_seconds = self._statement_seconds
         return self._simple(statement)
 
     def commit(self) -> None:
@@ -118,20 +120,12 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
 
     def has_news(self, wait_seconds: float) -> bool:
         """Whether the server has sent something unasked (or closed), waiting for it at most so long."""
-        pending = isinstance(self._usock, ssl.SSLSocket) and self._usock.pending() > 0
-        return pending or bool(select.select([self.handle], [], [], wait_seconds)[0])
+        decrypted = isinstance(self._usock, ssl.SSLSocket) and self._usock.pending() > 0
+        return decrypted or self._polls(select.POLLIN, wait_seconds)
 
     def is_stale(self) -> bool:
-        """Whether the server has closed this session, or said that it will, while nobody looked."""
-        if not self.trusted or self._usock is None:
-            return True
-        if not self.has_news(0):
-            return False
-        try:
-            first = self.handle.recv(1, socket.MSG_PEEK)
-        except OSError:
-            return True
-        return first in (b"", b"E")
+        """Whether the server has closed this session while nobody looked."""
+        return not self.trusted or self._usock is None or self._polls(select.POLLRDHUP, 0)
 
     def unblock(self) -> None:
         """Ends whatever call another thread is in, at once; the session is of no use afterwards."""
@@ -153,6 +147,11 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
         finally:
             with self._handle_lock:
                 self.handle.close()
+
+    def _polls(self, event: int, wait_seconds: float) -> bool:
+        poll = select.poll()
+        poll.register(self.handle, event)
+        return bool(poll.poll(wait_seconds * 1000))
 
     def _simple(self, statement: str) -> Any:
         return self._exchange(lambda: self.send_QUERY(statement), Context(statement))
@@ -191,7 +190,8 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
                 )
             limit = min(limit, left) if limit else left
             # The server's limit follows only when it is well above what is left: each costs a round trip.
-            if self._in_transaction and (not self._server_seconds or limit < self._server_seconds - 0.5):
+            lower = not self._server_seconds or limit < self._server_seconds - 0.5
+            if lower and self._transaction_status == IN_TRANSACTION:
                 self._wait_at_most(limit)
                 self._simple(f"SET LOCAL statement_timeout = {math.ceil(limit * 1000)}")
                 self._server_seconds = limit

@@ -109,6 +109,13 @@ def test_a_deadline_is_over_with_its_transaction(database: Database) -> None:
         assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "30s"
 
 
+def test_a_deadline_leaves_savepoints_usable(database: Database) -> None:
+    with database.transaction(deadline_seconds=10) as connection:
+        with pytest.raises(DatabaseFailed), connection.begin_nested():
+            connection.execute(text("SELECT * FROM nothing"))
+        assert connection.execute(text("SHOW statement_timeout")).scalar_one() != "30s"
+
+
 def test_copy_takes_a_file_and_a_generator(database: Database) -> None:
     with database.transaction() as connection:
         assert copy_in(connection, COPY_METERS, io.BytesIO(b"a\tabb_b2x\t{L1}\nb\tabb_b2x\t{L1}\n")) == 2

@@ -1,0 +1,62 @@
+"""What a database URL means, and that no message about one tells its password."""
+
+from pathlib import Path
+
+import pytest
+
+from persistence.database import ConnectionSettings
+
+
+def test_a_url_names_server_database_and_user() -> None:
+    settings = ConnectionSettings.from_url("postgresql://ana@db.example:6432/bills?sslmode=verify-full")
+    assert (settings.host, settings.port, settings.database, settings.user) == (
+        "db.example",
+        6432,
+        "bills",
+        "ana",
+    )
+    assert settings.tls_mode == "verify-full"
+    assert settings.where == "db.example:6432/bills"
+    assert (settings.password, settings.unix_socket) == (None, None)
+
+
+def test_the_port_is_postgresqls_unless_given() -> None:
+    assert ConnectionSettings.from_url("postgresql://ana@db/bills").port == 5432
+
+
+def test_a_socket_folder_makes_it_a_local_connection_without_tls() -> None:
+    settings = ConnectionSettings.from_url("postgresql://ana@/bills?host=/run/postgresql")
+    assert settings.unix_socket == Path("/run/postgresql/.s.PGSQL.5432")
+    assert settings.tls_mode == "disable"
+
+
+def test_a_password_given_apart_wins_and_shows_nowhere() -> None:
+    url = "postgresql://ana:from%20url@db/bills"
+    assert ConnectionSettings.from_url(url).password == "from url"
+    settings = ConnectionSettings.from_url(url, password="from file", statement_timeout_seconds=7)
+    assert settings.password == "from file"
+    assert settings.statement_timeout_seconds == 7
+    assert "from" not in repr(settings) + settings.where
+
+
+def test_imports_run_without_limits() -> None:
+    unlimited = ConnectionSettings.from_url("postgresql://ana@db/bills").without_limits()
+    assert (unlimited.statement_timeout_seconds, unlimited.lock_timeout_seconds) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("secret", "not a URL"),
+        ("mysql://ana:secret@db/bills", "mysql"),
+        ("postgresql://ana:secret@db:port/bills", "not a URL"),
+        ("postgresql://ana:secret@db", "names user and database"),
+        ("postgresql://db/bills", "names user and database"),
+        ("postgresql://ana:secret@db/bills?sslmode=allow", "sslmode is one of"),
+        ("postgresql://ana:secret@db/bills?options=x", "unknown in the database URL: options"),
+    ],
+)
+def test_a_wrong_url_is_refused_without_its_password(url: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says) as refused:
+        ConnectionSettings.from_url(url)
+    assert "secret" not in str(refused.value)
