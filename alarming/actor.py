@@ -132,6 +132,7 @@ class AlarmActor(Actor):
                 self._now,
                 self._settings.look_every_seconds,
                 self._records.ignore_thread,
+                self._reached,
             )
             self._keeper.start()
         self._configure(self._settings)

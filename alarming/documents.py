@@ -2,7 +2,7 @@
 
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -28,12 +28,14 @@ def explain(code: str) -> str | None:
         f"{entry.code} ({entry.severity}): {text.title}",
         f"Meaning: {text.meaning}",
         f"Effect: {text.effect} Meanwhile: {text.meanwhile}.",
-        f"What to do: {text.action.replace('`', '')}",
-        f"Cleared by: {text.cleared_by.replace('`', '')}",
+        f"What to do: {text.action}",
+        f"Cleared by: {text.cleared_by}",
         f"Key: {_KEYS[entry.by_period]}. {_behaviour(entry)}",
         f"In the journal: journalctl MESSAGE_ID={entry.message_id.hex}",
     ]
-    return "\n".join(textwrap.fill(part, _WIDTH, subsequent_indent="  ") for part in parts) + "\n"
+    plain = (part.replace("`", "") for part in parts)
+    filled = (textwrap.fill(part, _WIDTH, break_on_hyphens=False, subsequent_indent="  ") for part in plain)
+    return "\n".join(filled) + "\n"
 
 
 def markdown() -> str:
@@ -44,8 +46,8 @@ def markdown() -> str:
         f"<!-- {_MAKE_ANEW} -->",
         "",
         "Identity of an alarm is code and key. It is raised, updated while it goes on counting, and cleared; each is a",
-        "log line with the fields `BILLINGD_ALARM_CODE`, `_KEY`, `_SEVERITY`, `_STATE` and `_ID`. What comes back within",
-        "ten minutes is the same alarm again, and is then held the longer before it is cleared.",
+        "log line with the fields `BILLINGD_ALARM_CODE`, `_KEY`, `_SEVERITY`, `_STATE` and `_ID`. What comes back",
+        "within ten minutes is the same alarm again, and is then held the longer before it is cleared.",
         "",
         "| code | severity | key | stands while |",
         "| --- | --- | --- | --- |",
@@ -99,7 +101,7 @@ def prometheus_rules() -> str:
     return f"# {_MAKE_ANEW}\n" + yaml.safe_dump(document, allow_unicode=True, sort_keys=False, width=_WIDTH)
 
 
-DOCUMENTS: Final = {
+DOCUMENTS: Final[Mapping[str, Callable[[], str]]] = {
     "docs/alarms.md": markdown,
     "docs/prometheus-rules.yaml": prometheus_rules,
     "systemd/billingd.catalog": lambda: journal_catalogue(croatian=False),
@@ -146,10 +148,12 @@ def _journal_entry(entry: Entry, text: Text, labels: Mapping[str, str], language
     paragraphs = [
         text.meaning,
         f"{labels['effect']}: {text.effect}",
-        f"{labels['action']}: {text.action.replace('`', '')}",
-        f"{labels['cleared']}: {text.cleared_by.replace('`', '')}",
+        f"{labels['action']}: {text.action}",
+        f"{labels['cleared']}: {text.cleared_by}",
     ]
-    wrapped = "\n\n".join(textwrap.fill(paragraph, 78) for paragraph in paragraphs)
+    wrapped = "\n\n".join(
+        textwrap.fill(paragraph.replace("`", ""), 78, break_on_hyphens=False) for paragraph in paragraphs
+    )
     return (
         f"-- {entry.message_id.hex}{language}\n"
         f"Subject: {text.title}: @BILLINGD_ALARM_STATE@ (@BILLINGD_ALARM_KEY@)\n"

@@ -53,11 +53,13 @@ class TableKeeper:
         now: Callable[[], datetime],
         every_seconds: float = LOOK_EVERY_SECONDS,
         on_start: Callable[[int], object] | None = None,
+        reached: Callable[[str], object] = lambda _: None,
     ) -> None:
         self.settings = settings
         self._database = database
         self._instance = instance
         self._now = now
+        self._reached = reached
         self._every_seconds = every_seconds
         self._lock = threading.Lock()
         self._records: tuple[Record, ...] = ()
@@ -107,10 +109,13 @@ class TableKeeper:
         return self._every_seconds
 
     def _store(self, record: Record) -> None:
+        self._reached("storing")
         try:
             with self._database.transaction(deadline_seconds=_DEADLINE_SECONDS) as connection:
                 stored = store(connection, record)
+                self._reached("uncommitted")
         except RowRefused as error:  # another daemon was quicker, or it holds what no row can: others go on
             _LOGGER.warning("alarm %s is not in the table yet: %s", record.id, error)
             return
+        self._reached("stored")
         self._results.append(Stored(record, stored))
