@@ -63,9 +63,7 @@ def _connection(settings: Settings, name: str) -> Iterator[ConnectionSettings]:
         return
     with ExitStack() as stack:
         try:
-            connection = stack.enter_context(
-                borrowed(settings.state_dir, f"billingd {name}", **limits(settings, name))
-            )
+            connection = stack.enter_context(borrowed(settings.state_dir, f"billingd {name}", **limits(settings, name)))
         except OSError as error:
             raise CommandFailed(
                 f"cannot use the state directory {settings.state_dir} (key state_dir): "
@@ -77,7 +75,7 @@ def _connection(settings: Settings, name: str) -> Iterator[ConnectionSettings]:
 def _see_to_schema(database: Database, *, ours: bool) -> None:
     try:
         with database.transaction() as connection:
-            check_schema(connection, database.settings.where)
+            check_schema(connection)
     except SchemaMismatch:
         if not ours:
             raise

@@ -28,6 +28,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Read the configuration and print every problem.",
     ),
     "config": ("daemon.commands.configuration:app", "Show the configuration in force, or the default file."),
+    "db": ("daemon.commands.db:app", "Create or migrate the schema of the database."),
+    "import": ("daemon.commands.imports:app", "Import master data or readings from files."),
+    "issue": ("daemon.commands.issue:app", "Make invoices due now, without waiting for the schedule."),
+    "invoices": ("daemon.commands.invoices:app", "List and show invoices, put held ones back."),
+    "fake-altibiz": ("daemon.commands.fake_altibiz:app", "Be the ERP, for trying out and testing."),
 }
 """Name, then module:attribute of its Typer, then its line in the help."""
 

@@ -143,7 +143,9 @@ def show_invoices(connection: Connection, ids: Sequence[str]) -> list[dict[str, 
         row.id: {**row._mapping, "lines": [], "calculations": [], "snapshot": {}, "history": [], "exchanges": []}
         for row in connection.execute(text(f"SELECT {COLUMNS} FROM invoices WHERE id {which}"), parameters)
     }
-    documents = text(f"SELECT invoice_id, lines, calculations, snapshot FROM invoice_documents WHERE invoice_id {which}")
+    documents = text(
+        f"SELECT invoice_id, lines, calculations, snapshot FROM invoice_documents WHERE invoice_id {which}"
+    )
     for row in connection.execute(documents, parameters):
         found[row.invoice_id].update(lines=row.lines, calculations=row.calculations, snapshot=row.snapshot)
     history = text(f"""SELECT invoice_id, at, from_state, to_state, actor, reason FROM invoice_history

@@ -16,7 +16,7 @@ from persistence.readings import ReadingsRejected, ReadingsReport, import_readin
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-Progress = Callable[[int], None]
+RowsRead = Callable[[int], None]
 
 
 @app.command()
@@ -98,7 +98,7 @@ def _tell_readings(report: ReadingsReport) -> None:
 
 
 @contextmanager
-def _bar(file: Path) -> Iterator[Progress | None]:
+def _bar(file: Path) -> Iterator[RowsRead | None]:
     """A bar on a terminal's standard error; the rows are counted as they are read, their number is unknown before."""
     from rich.console import Console  # only a terminal needs it
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -107,7 +107,12 @@ def _bar(file: Path) -> Iterator[Progress | None]:
     if not console.is_terminal:
         yield None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,} rows"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,} rows"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(file.name.replace("[", r"\["), total=None)
         yield lambda rows: progress.update(task, completed=rows)

@@ -12,7 +12,7 @@ from config.moved_clock import now_from
 from config.settings import Settings
 from daemon.access import database
 from daemon.invocation import CommandFailed, configuration, put, say
-from daemon.operator import NONE_GIVEN, who
+from daemon.operator import who
 from persistence import invoices
 from persistence.database import notify
 from supervision.clock import SystemClock
@@ -44,7 +44,7 @@ def issue(
         with opened.transaction() as connection:
             if unknown := invoices.unknown_users(connection, users or []):
                 raise CommandFailed(f"no such network user in the master data: {', '.join(unknown)}")
-            made = invoices.make_due(connection, who(), [period], users=users, reason=f"issued by hand: {NONE_GIVEN}")
+            made = invoices.make_due(connection, who(), [period], users=users, reason="issued by hand")
             there = invoices.existing(connection, period, users) - made
             left_out = invoices.not_billed(connection, period, users or [])
             notify(connection, "due")
