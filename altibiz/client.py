@@ -1,5 +1,6 @@
 """Owns asking the ERP: one request at a time over one kept connection, and every failure as an outcome."""
 
+import logging
 import ssl
 import time
 from collections.abc import Iterator
@@ -30,7 +31,11 @@ BODY_LIMIT_BYTES: Final = 1_000_000
 # Below the idle limit of the common servers (5 s at least), so that it is mostly we who close.
 KEEPALIVE_SECONDS: Final = 4.0
 
+_DISTRUSTED: Final = (Kind.NONSENSE, Kind.INCORRECT, Kind.NOT_CONTRACT)
 _TRANSPORT_ERRORS: Final = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
+
+for _library in ("httpx", "httpcore"):  # they would log every request; what is worth a line is the caller's to say
+    logging.getLogger(_library).setLevel(logging.WARNING)
 
 
 class AltibizClient:
@@ -56,8 +61,9 @@ class AltibizClient:
         self._line = Line(connect_timeout_seconds, read_timeout_seconds)
         url = _checked_url(base_url)
         self._invoices_url = f"{str(url).rstrip('/')}/network-user-invoices"
+        self._transport = _Transport(self._line, _ssl_context(url.scheme, ca_file))
         self._client = httpx.Client(
-            transport=_Transport(self._line, _ssl_context(url.scheme, ca_file)),
+            transport=self._transport,
             timeout=None,  # the line knows
             follow_redirects=False,
             trust_env=False,
@@ -110,6 +116,8 @@ class AltibizClient:
 
     def _told(self, outcome: Outcome, url: str, begun: float) -> Outcome:
         detail = f"{outcome.detail} ({url})" if outcome.kind is Kind.NOT_CONTRACT else outcome.detail
+        if outcome.kind in _DISTRUSTED:
+            self._transport.close()  # the next answer on this connection might be this one's rest
         return replace(outcome, detail=detail, duration_seconds=time.monotonic() - begun)
 
     def _exchange(self, method: Method, url: str, body: bytes | None) -> "_Answer | Outcome":
@@ -200,6 +208,7 @@ class _Transport(httpx.BaseTransport):
         )
 
     def close(self) -> None:
+        """Drop the connection; the next request makes a new one."""
         self._pool.close()
 
 

@@ -1,5 +1,6 @@
 """Owns running the fake ERP: as a process of its own, or as a thread of a test or a demonstration."""
 
+import contextlib
 import socket
 import sys
 import threading
@@ -126,4 +127,6 @@ def serve(port: int, ledger_path: Path | None, token: str | None, now: Now = _wa
     `now` gives the time of the ledger's lines and of verdicts. Raises OSError if the port is taken or the
     ledger can't be opened, ValueError if it is none.
     """
-    FakeAltibiz(now=now, port=port, ledger_path=ledger_path, token=token, announce=True).run()
+    erp = FakeAltibiz(now=now, port=port, ledger_path=ledger_path, token=token, announce=True)
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn stops at the signal, and then raises it again
+        erp.run()

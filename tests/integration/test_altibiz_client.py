@@ -1,5 +1,7 @@
 """The client on real sockets: whatever a peer does, a call ends in time with an outcome."""
 
+import itertools
+import logging
 import socket
 from collections.abc import Callable
 from decimal import Decimal
@@ -272,6 +274,28 @@ def test_a_token_that_is_none_is_refused_and_not_shown(token: str) -> None:
     with pytest.raises(ValueError, match="token") as caught:
         AltibizClient("http://127.0.0.1:1", now=Clock(), token=token)
     assert "s3cret" not in str(caught.value)
+
+
+def test_an_answer_too_many_spoils_one_question_and_not_those_that_follow() -> None:
+    def serve(connection: socket.socket) -> None:
+        for _ in range(2):
+            if of := read_request(connection).split()[1:2]:
+                name = of[0].rpartition(b"/")[2].decode()
+                connection.sendall(http_answer(booking(name)) + http_answer(booking("NU-9999.2026-10.1")))
+
+    with peer(serve, times=4) as url:
+        client = client_of(url)
+        kinds = [client.ask(invoice_id(number), TOTAL).kind for number in range(6)]
+        client.close()
+    assert kinds[0] is Kind.BOOKED
+    assert set(kinds) <= {Kind.BOOKED, Kind.INCORRECT}
+    assert (Kind.INCORRECT, Kind.INCORRECT) not in itertools.pairwise(kinds)
+
+
+def test_no_request_is_logged_by_the_libraries(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    assert offer_to(answer_with(http_answer(booking())), token="s3cret").kind is Kind.BOOKED
+    assert caplog.records == []
 
 
 def test_the_token_is_in_no_representation_and_no_outcome() -> None:

@@ -62,14 +62,15 @@ def test_what_it_answered_it_still_knows_after_a_kill(tmp_path: Path) -> None:
     assert (kinds.count("booked"), kinds.count("verdict"), kinds.count("offered-again")) == (21, 21, 1)
 
 
-def test_a_request_to_stop_ends_it_though_requests_hang(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)])
+def test_a_request_to_stop_ends_it_though_requests_hang(tmp_path: Path, sent: signal.Signals, status: int) -> None:
     with process(tmp_path / "ledger.jsonl") as (running, url):
         client = client_of(url, read_timeout_seconds=0.2)
         control = url.replace("/api/v1", "/control/faults")
         httpx.post(control, json={"kind": "hang"}, trust_env=False).raise_for_status()
         assert client.offer(INVOICE, offer_body(), TOTAL).kind is Kind.UNREACHABLE
-        os.kill(running.pid, signal.SIGTERM)
-        assert running.wait(10) == -signal.SIGTERM
+        os.kill(running.pid, sent)
+        assert running.wait(10) == status
 
 
 def test_the_ledger_keeps_an_open_verdict_and_its_time(tmp_path: Path) -> None:
