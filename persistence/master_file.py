@@ -228,16 +228,24 @@ def _pairs(master: MasterFile, node: yaml.Node | None, where: str) -> list[tuple
     return list(pairs.values())
 
 
+def _id_in(item: yaml.Node) -> str | None:
+    """The id that an entry is given, whatever else is wrong with it."""
+    for key, value in item.value if isinstance(item, yaml.MappingNode) else ():
+        if key.value == "id" and isinstance(value, yaml.ScalarNode):
+            return str(value.value)
+    return None
+
+
 def _read_list(master: MasterFile, list_name: str, node: yaml.SequenceNode) -> None:
     for place, item in enumerate(node.value, start=1):
-        pairs = {name: value for name, _, value in _pairs(master, item, f"{list_name}[{place}]")}
-        if not pairs:
-            continue
-        given_id = pairs.get("id")
-        where = f"{list_name}[{given_id.value if isinstance(given_id, yaml.ScalarNode) else place}]"
-        if isinstance(given_id, yaml.ScalarNode):
-            master.ids[list_name].add(str(given_id.value))
+        given_id = _id_in(item)
+        where = f"{list_name}[{given_id or place}]"
         before = len(master.problems)
+        pairs = {name: value for name, _, value in _pairs(master, item, where)}
+        if not isinstance(item, yaml.MappingNode):
+            continue
+        if given_id is not None:
+            master.ids[list_name].add(given_id)
         fields = _fields_of(list_name, pairs)
         values = _read_mapping(master, item, pairs, fields, where)
         if len(master.problems) > before:
@@ -280,7 +288,8 @@ def _read_mapping(
                 master.fail(_line(value or node), f"{where}.{name}", "is missing")
         elif isinstance(check, dict):
             inner = {each: child for each, _, child in _pairs(master, value, f"{where}.{name}")}
-            values[name] = _read_mapping(master, value, inner, check, f"{where}.{name}") if inner else None
+            if isinstance(value, yaml.MappingNode):
+                values[name] = _read_mapping(master, value, inner, check, f"{where}.{name}")
         elif check is None:
             values[name] = _read_phases(master, value, f"{where}.{name}")
         else:

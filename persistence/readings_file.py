@@ -20,7 +20,7 @@ COLUMNS = (
 REGISTERS = COLUMNS[2:]
 _HEADER = ",".join(COLUMNS)
 _GZIP_MAGIC = b"\x1f\x8b"
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 18
 _LINE_BYTES_AT_MOST = 1000  # a row of eight fields never comes near
 
 _METER = rb'[^,"\r\n\x00]{1,200}'
