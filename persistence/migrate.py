@@ -35,9 +35,9 @@ def upgrade(database: Database) -> bool:
         return True
 
 
-def check_schema(connection: Connection) -> None:
-    """Raises SchemaMismatch if the schema isn't the one that this program needs."""
-    where = getattr(connection.connection.dbapi_connection, "where", "")
+def check_schema(connection: Connection, where: str | None = None) -> None:
+    """Raises SchemaMismatch if the schema isn't the one that this program needs; `where` is for its message."""
+    where = where or getattr(connection.connection.dbapi_connection, "where", "")
     current = current_revision(connection)
     if current == expected_revision():
         return

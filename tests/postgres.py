@@ -50,8 +50,11 @@ class PostgresServer:
         pid = self.embedded.pid
         if pid is None:
             return
-        for process in [pid, *self._children(pid)] if mode == signal.SIGKILL else [pid]:
-            _signal(process, mode)
+        if mode == signal.SIGKILL:  # of all at once, as when the plug is pulled: nobody may see another die
+            _signal(pid, signal.SIGSTOP)
+            for process in self._children(pid):
+                _signal(process, mode)
+        _signal(pid, mode)
         self.embedded.stop()
 
     def freeze(self) -> None:
