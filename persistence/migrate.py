@@ -37,7 +37,7 @@ def upgrade(database: Database) -> bool:
 
 def check_schema(connection: Connection, where: str | None = None) -> None:
     """Raises SchemaMismatch if the schema isn't the one that this program needs; `where` is for its message."""
-    where = where or getattr(connection.connection.dbapi_connection, "where", "")
+    where = where or str(getattr(connection.connection.dbapi_connection, "where", ""))
     current = current_revision(connection)
     if current == expected_revision():
         return
