@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("daemon.commands.imports:app", "Import master data or readings from files."),
     "issue": ("daemon.commands.issue:app", "Make invoices due now, without waiting for the schedule."),
     "invoices": ("daemon.commands.invoices:app", "List and show invoices, put held ones back."),
+    "alarms": ("daemon.commands.alarms:app", "List, acknowledge and explain alarms."),
+    "status": ("daemon.commands.status:app", "Say whether the daemon runs, and how it stands."),
     "fake-altibiz": ("daemon.commands.fake_altibiz:app", "Be the ERP, for trying out and testing."),
 }
 """Name, then module:attribute of its Typer, then its line in the help."""

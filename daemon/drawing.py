@@ -23,9 +23,8 @@ def draw_invoice(invoice: _Document) -> Iterator[str]:
         yield from _calculation(calculation)
     yield ""
     yield "History"
-    history = [
-        (each["at"], each["from_state"], each["to_state"], each["actor"], each["reason"]) for each in invoice["history"]
-    ]
+    names: tuple[str, ...] = ("at", "from_state", "to_state", "actor", "reason")
+    history = [[each[name] for name in names] for each in invoice["history"]]
     yield from columns(("at", "from", "to", "by", "why"), history, indent="  ")
     if invoice["exchanges"]:
         yield ""
@@ -57,9 +56,8 @@ def _head(invoice: _Document) -> Iterator[str]:
     if snapshot:
         rows.append(("Sub-project", snapshot["altibiz_sub_project_code"]))
     if invoice["held_code"]:
-        rows.append(
-            ("Held" if invoice["state"] == "held" else "Waits", f"{invoice['held_code']}: {invoice['held_reason']}")
-        )
+        title = "Held" if invoice["state"] == "held" else "Waits"
+        rows.append((title, f"{invoice['held_code']}: {invoice['held_reason']}"))
     if invoice["abort_reason"]:
         rows.append(("Aborted", invoice["abort_reason"]))
     rows.append(("Offers", f"{invoice['attempts']} begun"))
@@ -96,9 +94,5 @@ def _calculation(calculation: _Document) -> Iterator[str]:
     yield f"Measurement location {place}, meter {meter}, {kind}"
     names = ("item", "min", "max", "amount", "price_eur", "total_eur")
     rows = [[each[name] for name in names] for each in calculation["items"]]
-    yield from columns(
-        ("item", "from", "to", "amount", "price", "EUR"),
-        rows,
-        right=("from", "to", "amount", "price", "EUR"),
-        indent="  ",
-    )
+    titles = ("item", "from", "to", "amount", "price", "EUR")
+    yield from columns(titles, rows, right=titles[1:], indent="  ")

@@ -1,8 +1,9 @@
 """How commands show rows to people: columns of text, the same on a terminal and in a pipe."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 from billing.rounding import format_plain
 
@@ -17,8 +18,30 @@ def cell(value: object) -> str:
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
     if isinstance(value, Decimal):
         return format(value, "f")
-    text = " ".join(str(value).split())
-    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)
+    return "".join(_printable(each) for each in str(value))
+
+
+def _printable(character: str) -> str:
+    if character.isprintable():
+        return character
+    return " " if character.isspace() else f"\\x{ord(character):02x}"
+
+
+def instant(text: str | None) -> datetime | None:
+    """An instant out of a JSON document."""
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def alarm_lines(alarms: Sequence[Mapping[str, Any]], *, cleared_too: bool = False) -> Iterator[str]:
+    """A table of alarms as JSON has them; no line if there are none."""
+    titles = ["id", "severity", "code", "key", "count", "since", "cleared", "acknowledged", "what"]
+    instants = {"raised_at", "cleared_at", "acked_at"}
+    names = ["id", "severity", "code", "key", "count", "raised_at", "cleared_at", "acked_at", "summary"]
+    if not cleared_too:
+        titles.remove("cleared")
+        names.remove("cleared_at")
+    rows = [[instant(each[name]) if name in instants else each[name] for name in names] for each in alarms]
+    yield from columns(titles, rows, right=("count",)) if rows else ()
 
 
 def percent(value: Decimal) -> str:

@@ -34,4 +34,4 @@ def fake_altibiz(
         what = error.filename or f"port {port}"
         raise CommandFailed(f"cannot be the ERP: {what}: {(error.strerror or str(error)).lower()}") from error
     except (ValueError, LookupError, TypeError) as error:
-        raise CommandFailed(f"cannot be the ERP: {ledger} is not its ledger: {error}") from error
+        raise CommandFailed(f"cannot be the ERP: {ledger} is not a ledger of its bookings") from error

@@ -1,0 +1,53 @@
+"""What the database knows of a daemon that doesn't answer itself: starting nothing, within two seconds."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from alarming.store import find
+from alarming.wire import to_json
+from config.secrets import SecretUnreadable
+from config.settings import Settings
+from daemon.access import limits, server_settings
+from persistence import instances, invoices
+from persistence.database import ConnectionSettings, Database
+from persistence.embedded import EmbeddedServer
+from persistence.errors import PersistenceError
+
+PATIENCE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class LastKnown:
+    """`database` is "connected" or why it is not: then the rest is empty. `seen` is None if the daemon never was."""
+
+    database: str
+    seen: instances.Seen | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    waiting: int | None = None
+    alarms: list[dict[str, Any]] = field(default_factory=list)
+
+
+def last_known(settings: Settings) -> LastKnown:
+    """Asks the database, if it is there; never raises for one that is not."""
+    try:
+        with Database(_connection(settings)) as database, database.transaction(PATIENCE_SECONDS) as connection:
+            return LastKnown(
+                "connected",
+                instances.last_seen(connection, settings.instance),
+                invoices.counts(connection),
+                invoices.waiting_for_readings(connection),
+                [to_json(alarm) for alarm in find(connection)],
+            )
+    except (PersistenceError, SecretUnreadable, OSError, ValueError) as error:
+        return LastKnown(str(error))
+
+
+def _connection(settings: Settings) -> ConnectionSettings:
+    quick = limits(settings, "status") | {
+        "connect_timeout_seconds": min(PATIENCE_SECONDS, settings.database.connect_timeout_seconds),
+        "statement_timeout_seconds": PATIENCE_SECONDS,
+        "lock_timeout_seconds": PATIENCE_SECONDS,
+    }
+    if settings.database.embedded:
+        return EmbeddedServer(settings.state_dir).settings(**quick)
+    return replace(server_settings(settings, "status"), **quick)
