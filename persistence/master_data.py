@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 
 from persistence.master_file import FIELDS, Entry, MasterFile, read_master
+from persistence.waiting import release_waiting
 
 __all__ = ["MasterRejected", "MasterReport", "import_master"]
 
@@ -91,7 +92,7 @@ def import_master(connection: Connection, path: Path) -> MasterReport:
     added, updated = {}, {}
     for list_name, entries in master.entries.items():
         added[list_name], updated[list_name] = _store(connection, list_name, entries)
-    _look_again(connection)
+    release_waiting(connection)
     return MasterReport(
         added,
         updated,
@@ -149,17 +150,6 @@ def _store(connection: Connection, list_name: str, entries: list[Entry]) -> tupl
     ).scalars()
     outcomes = list(rows)
     return outcomes.count(True), outcomes.count(False)
-
-
-def _look_again(connection: Connection) -> None:
-    """What waits may go on now, and who is new may be due: the daemons look at once."""
-    connection.execute(
-        text("""
-            UPDATE invoices SET next_attempt_at = NULL
-            WHERE state = 'due' AND held_code IS NOT NULL AND next_attempt_at IS NOT NULL
-        """)
-    )
-    connection.execute(text("SELECT pg_notify('billingd', 'due')"))
 
 
 def _warnings(connection: Connection) -> tuple[str, ...]:

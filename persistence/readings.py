@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 from persistence.database import copy_in
 from persistence.errors import RowRefused
 from persistence.readings_file import REGISTERS, ReadingsRejected, RowStream
+from persistence.waiting import release_waiting
 
 __all__ = ["ReadingsRejected", "ReadingsReport", "import_readings", "replace_readings"]
 
@@ -74,12 +75,6 @@ _COMPUTED_FROM_REPLACED = """
                 AND CAST(d.snapshot->>'period_end' AS timestamptz)
         )
     ORDER BY i.id
-"""
-_RELEASE = """
-    UPDATE invoices SET next_attempt_at = NULL
-    WHERE state = 'due' AND held_code IS NOT NULL AND next_attempt_at IS NOT NULL AND network_user_id IN (
-        SELECT network_user FROM measurement_locations WHERE meter_id = ANY(CAST(:meters AS text[]))
-    )
 """
 
 
@@ -195,8 +190,7 @@ def _take(connection: Connection, path: Path, staged: _Staged, replaced: int) ->
         _refuse_difference(connection, path)
     meters = {"meters": staged.meters}
     invoices = connection.execute(text(_COMPUTED_FROM_REPLACED), meters).scalars().all() if replaced else ()
-    released = connection.execute(text(_RELEASE), meters).rowcount
-    connection.execute(text("SELECT pg_notify('billingd', 'due')"))
+    released = release_waiting(connection, staged.meters)
     return ReadingsReport(
         str(path),
         rows=staged.rows,

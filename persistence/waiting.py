@@ -1,0 +1,29 @@
+"""Invoices that wait in due for their data: taken up again at once when data has come."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, text
+
+from persistence.database import notify
+
+# Locked in the order of the ids, as every writer of invoices does it, so that none waits for another in a ring.
+_RELEASE = """
+    UPDATE invoices SET next_attempt_at = NULL WHERE id IN (
+        SELECT id FROM invoices
+        WHERE state = 'due' AND held_code IS NOT NULL AND next_attempt_at IS NOT NULL
+            AND (CAST(:meters AS text[]) IS NULL OR network_user_id IN (
+                SELECT network_user FROM measurement_locations WHERE meter_id = ANY(CAST(:meters AS text[]))
+            ))
+        ORDER BY id FOR UPDATE
+    )
+"""
+
+
+def release_waiting(connection: Connection, meters: Sequence[str] | None = None) -> int:
+    """Ends the waiting of due invoices with any of these meters (None: of all) and nudges the daemons to look.
+
+    Gives how many had waited. What waits for its backoff after a crash is not touched.
+    """
+    released = connection.execute(text(_RELEASE), {"meters": None if meters is None else list(meters)}).rowcount
+    notify(connection, "due")
+    return released
