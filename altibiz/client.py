@@ -141,7 +141,7 @@ class AltibizClient:
     def _never_left_a_kept_connection(self) -> bool:
         """Whether the peer had closed the connection we kept before the kernel took one byte of the request."""
         line = self._line
-        return not (line.connected_anew or line.bytes_sent or line.bytes_received or line.aborted)
+        return not (line.connects_anew or line.bytes_sent or line.bytes_received or line.aborted)
 
     def _send(self, method: Method, request: httpx.Request) -> "_Answer | Outcome":
         response = self._client.send(request, stream=True)

@@ -32,7 +32,7 @@ class Line:
         self.bytes_sent = 0
         self.bytes_received = 0
         self.peer_closed = False
-        self.connected_anew = False
+        self.connects_anew = False
 
     @property
     def aborted(self) -> bool:
@@ -46,7 +46,7 @@ class Line:
     def begin_again(self) -> None:
         """Forget an attempt's traces, and keep its deadline."""
         self.bytes_sent = self.bytes_received = 0
-        self.peer_closed = self.connected_anew = False
+        self.peer_closed = self.connects_anew = False
 
     def abort(self) -> None:
         """From any thread: wake whatever waits on the line, and let nothing wait on it again."""
@@ -60,6 +60,7 @@ class Line:
 
     def resolve(self, host: str, port: int) -> list[AddressInfo]:
         """The addresses of a name; raises OSError, TimeoutError among them."""
+        self.connects_anew = True
         found = lookup(host, port)
         either: list[Future[Any]] = [found, self._abort]
         wait(either, self._remaining(self._connect_timeout_seconds), FIRST_COMPLETED)
@@ -80,7 +81,6 @@ class Line:
         except OSError:
             self.drop(connection)
             raise
-        self.connected_anew = True
         return connection
 
     def secure(self, plain: socket.socket, context: ssl.SSLContext, server_name: str | None) -> ssl.SSLSocket:

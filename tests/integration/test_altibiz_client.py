@@ -71,13 +71,23 @@ def test_an_offer_leaves_whole_and_its_answer_is_read() -> None:
     assert b"authorization: bearer s3cret" in head.lower()
 
 
-def test_a_refused_connection_is_unreachable_and_nothing_left() -> None:
+def test_a_refused_connection_is_unreachable_and_nothing_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = 0
+    connect = line.Line.connect
+
+    def counted(self: line.Line, family: socket.AddressFamily, address: object) -> socket.socket:
+        nonlocal attempts
+        attempts += 1
+        return connect(self, family, address)
+
+    monkeypatch.setattr(line.Line, "connect", counted)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     found = client_of(f"http://127.0.0.1:{port}/api/v1").offer(INVOICE, offer_body(), TOTAL)
     assert found.kind is Kind.UNREACHABLE
     assert not found.request_left
     assert "refused" in found.detail
+    assert attempts == 1
 
 
 @pytest.mark.parametrize(
@@ -138,8 +148,9 @@ def test_a_huge_body_is_nonsense_and_not_read_to_its_end() -> None:
     assert sent < 30_000_000
 
 
-def test_a_compressed_body_is_not_unpacked() -> None:
-    found = offer_to(answer_with(http_answer(b"\x1f\x8b", extra="content-encoding: gzip\r\n")))
+def test_a_body_said_to_be_compressed_is_not_taken() -> None:
+    said_to_be = http_answer(booking(), extra="content-encoding: gzip\r\n")
+    found = offer_to(answer_with(said_to_be))
     assert found.kind is Kind.NONSENSE
 
 

@@ -34,6 +34,18 @@ def test_silence_ends_with_the_read_timeout() -> None:
     assert 0.9 <= found.duration_seconds < 1.0 + SOME_MORE_SECONDS
 
 
+def test_the_total_timeout_cuts_a_longer_read_timeout_short() -> None:
+    found = offer_to(wait_for_end, read_timeout_seconds=20.0, total_timeout_seconds=0.5)
+    assert found.kind is Kind.UNREACHABLE
+    assert 0.4 <= found.duration_seconds < 0.5 + SOME_MORE_SECONDS
+
+
+def test_a_total_that_is_over_at_once_sends_nothing() -> None:
+    found = client_of("http://127.0.0.1:9/api/v1", total_timeout_seconds=0.0).ask(INVOICE, TOTAL)
+    assert (found.kind, found.request_left) == (Kind.UNREACHABLE, False)
+    assert "total timeout" in found.detail
+
+
 def test_one_byte_at_a_time_ends_with_the_total_timeout() -> None:
     def serve(connection: socket.socket) -> None:
         read_request(connection)
@@ -124,6 +136,7 @@ def test_an_abort_from_another_thread_ends_a_wait_for_the_answer() -> None:
         assert found.kind is Kind.UNREACHABLE
         assert found.detail == "aborted"
         assert found.duration_seconds < 5
+        client.abort()
         assert client.ask(INVOICE, TOTAL).kind is Kind.NOT_SENT
 
 
