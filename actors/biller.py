@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from actors.messages import DB_WRITER, Calculate, ClaimDue, Look, MakeDue, Store
 from actors.parts import Parts
+from actors.points import point
 from actors.tidings import DATABASE_CODES, DatabaseBackoff, Tidings, database_trouble
 from billing.invoice import Invoice, NotReady, calculate
 from persistence.bases import fetch_bases
@@ -40,18 +41,21 @@ class Biller(Actor):
         self._asked = False
 
     def on_start(self) -> None:
+        point("biller.start")
         self._tidings = Tidings(self.tell, DATABASE_CODES)
         self.on_unblock(self._database.unblock)
         self.every(PENDING_LOOK_SECONDS, Look())
         self._look(newly_due=True)
 
     def on_receive(self, message: object) -> None:
+        point("biller.receive", message)
         match message:
             case Look(newly_due=newly_due):
                 self._look(newly_due=newly_due)
             case Calculate(batch=batch):
                 self._asked = False
                 if batch:
+                    point("biller.calculate", message)
                     self._calculate(batch)
             case _Overdue(asking=asking):
                 if asking == self._asking:

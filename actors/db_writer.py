@@ -30,6 +30,7 @@ from actors.messages import (
     Unfinished,
 )
 from actors.parts import Parts
+from actors.points import point
 from actors.presence import Presence
 from actors.reactions import incorrect
 from actors.tidings import DATABASE_CODES, DatabaseBackoff, Tidings, database_trouble
@@ -78,6 +79,7 @@ class DbWriter(Actor):
         self._resting = False
 
     def on_start(self) -> None:
+        point("db_writer.start")
         self._tidings = Tidings(self.tell, (*DATABASE_CODES, Code.INSTANCE_NAME_TAKEN))
         self._presence = Presence(self._parts, self._tidings)
         self.on_unblock(self._database.unblock)
@@ -87,6 +89,7 @@ class DbWriter(Actor):
     def on_receive(self, message: object) -> object:
         if isinstance(message, Unfinished):
             return len(self._writes)
+        point("db_writer.receive", message)
         tick = False
         for each in (message, *self.take_waiting(GROUP_AT_MOST)):
             match each:
@@ -100,9 +103,14 @@ class DbWriter(Actor):
                     self._writes.append(each)
                 case _:
                     logger.warning("db_writer was told what it does not know: %r", each)
+        self._note_lag()
         if not self._resting:
             self._work(tick=tick)
+            self._note_lag()
         return None
+
+    def _note_lag(self) -> None:
+        self._parts.meters.writer_waits(bool(self._writes), self._parts.clock.monotonic())
 
     def on_stop(self) -> None:
         if not self._resting:
@@ -190,10 +198,13 @@ class DbWriter(Actor):
         stores = [each for each in batch if isinstance(each, Store)]
         records = [each.write for each in batch if isinstance(each, Record)]
         if store_calculations(connection, by, write_id, [pair for store in stores for pair in store.calculated]):
+            point("db_writer.store", *stores)
             replies.append((ERP_GATEWAY, Look()))
         changes = [each for each in records if isinstance(each, Change)]
         changes += [change for store in stores for change in store.waiting]
         done = apply_changes(connection, by, write_id, changes)
+        if any(each.to_state == "registered" for each in changes):
+            point("db_writer.store_verdict", *batch)
         self._tell_of_contradictions(connection, [each for each in changes if each.invoice_id not in done])
         for blamed in (each for each in records if isinstance(each, Blamed)):
             if blame(connection, by, write_id, blamed):
@@ -285,8 +296,10 @@ class DbWriter(Actor):
         by = claims.Claimer(self._parts.claimer, settings.work.lease_seconds)
         with self._transaction() as connection:
             if isinstance(claim, ClaimDeliveries):
+                point("db_writer.claim_deliveries")
                 deliveries = _deliveries(connection, by, claim)
             else:
+                point("db_writer.claim_due")
                 batch = claims.claim_due(connection, by, limit=claim.limit, holding=())
         if isinstance(claim, ClaimDeliveries):
             self._nudge(ERP_GATEWAY, deliveries)

@@ -25,6 +25,7 @@ from actors.messages import (
     Standing,
 )
 from actors.parts import Parts
+from actors.points import point
 from actors.reactions import ALARM_OF, SAYS, Policy, Says, react
 from actors.tidings import Tidings
 from alarming.catalogue import Code
@@ -70,12 +71,14 @@ class ErpGateway(Actor):
         self._gate = Gate(self._gate_policy(), parts.clock.monotonic, parts.randomness)
 
     def on_start(self) -> None:
+        point("erp_gateway.start")
         self._tidings = Tidings(self.tell, CODES)
         self.every(PENDING_LOOK_SECONDS, Look())
         self.every(GATE_LOOK_SECONDS, _Overdue(-1))
         self._look()
 
     def on_receive(self, message: object) -> object:
+        point("erp_gateway.receive", message)
         match message:
             case Answered():
                 self._answered(message)
@@ -232,6 +235,7 @@ class ErpGateway(Actor):
         if self._lanes.get(message.lane) is not None:
             self._lanes[message.lane] = None
         outcome, delivery = message.outcome, message.delivery
+        self._parts.meters.answered(outcome)
         if outcome.kind is not Kind.NOT_SENT:
             self._mean_seconds += 0.1 * (outcome.duration_seconds - self._mean_seconds)
         if delivery is not None:
