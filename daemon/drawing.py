@@ -5,14 +5,14 @@ from typing import Any
 
 from daemon.tables import cell, columns, percent
 
-_WIDTH = 100
+_WIDTH = 106
 _Document = Mapping[str, Any]
 
 
 def draw_invoice(invoice: _Document) -> Iterator[str]:
     """The lines of one invoice as `persistence.invoices.show_invoices` gives it."""
     yield "═" * _WIDTH
-    yield f"INVOICE {invoice['id']}".ljust(50) + _standing(invoice).rjust(50)
+    yield f"INVOICE {invoice['id']}".ljust(_WIDTH // 2) + _standing(invoice).rjust(_WIDTH // 2)
     yield "═" * _WIDTH
     yield from _head(invoice)
     if invoice["lines"]:
@@ -75,11 +75,11 @@ def _lines(invoice: _Document) -> Iterator[str]:
         (each["ordinal"], each["name"], each["unit"], each["quantity"], each["price_eur"]) for each in invoice["lines"]
     ]
     drawn = list(columns(("no.", "what", "unit", "quantity", "EUR"), rows, right=("quantity", "EUR")))
-    yield drawn[0]
-    yield "─" * _WIDTH
     width = max(map(len, drawn))
+    yield drawn[0]
+    yield "─" * width
     yield from drawn[1:]
-    yield "─" * _WIDTH
+    yield "─" * width
     totals = (
         ("Total", invoice["total_eur"]),
         (f"Tax {percent(invoice['tax_rate_percent'])} %", invoice["tax_eur"]),

@@ -29,6 +29,8 @@ class LastKnown:
 
 def last_known(settings: Settings) -> LastKnown:
     """Asks the database, if it is there; never raises for one that is not."""
+    if settings.database.embedded and EmbeddedServer(settings.state_dir).pid is None:
+        return LastKnown("the embedded server is not running")
     try:
         with Database(_connection(settings)) as database, database.transaction(PATIENCE_SECONDS) as connection:
             return LastKnown(

@@ -1,6 +1,8 @@
 """How commands show rows to people: columns of text, the same on a terminal and in a pipe."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import shutil
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -47,6 +49,13 @@ def alarm_lines(alarms: Sequence[Mapping[str, Any]], *, cleared_too: bool = Fals
 def percent(value: Decimal) -> str:
     """A percentage without trailing zeros."""
     return format_plain(value)
+
+
+def fitted(lines: Iterable[str]) -> Iterator[str]:
+    """The same lines, cut to the width of the terminal where standard output is one: rows stay rows."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in lines:
+        yield line if width is None or len(line) <= width else f"{line[: width - 1]}…"
 
 
 def columns(

@@ -13,7 +13,7 @@ from alarming.wire import to_json
 from daemon.access import database
 from daemon.invocation import CommandFailed, configuration, put, put_json, say
 from daemon.operator import Reason, who, why
-from daemon.tables import alarm_lines
+from daemon.tables import alarm_lines, fitted
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -35,7 +35,7 @@ def list_them(
     if as_json:
         put_json(found)
         return
-    for line in alarm_lines(found, cleared_too=everything):
+    for line in fitted(alarm_lines(found, cleared_too=everything)):
         put(line)
     say(f"{len(found)} alarm{'' if len(found) == 1 else 's'}")
 

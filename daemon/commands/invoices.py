@@ -10,7 +10,7 @@ from daemon.commands.issue import month
 from daemon.drawing import draw_invoice
 from daemon.invocation import configuration, put, put_json, say
 from daemon.operator import Reason, who, why
-from daemon.tables import columns, percent
+from daemon.tables import columns, fitted, percent
 from persistence import invoices
 from persistence.database import notify
 
@@ -44,7 +44,7 @@ def list_them(
         for each in found
     ]
     titles = ("invoice", "state", "EUR with tax", "bill", "next try", "why")
-    for line in columns(titles, rows, right=("EUR with tax",)) if rows else ():
+    for line in fitted(columns(titles, rows, right=("EUR with tax",))) if rows else ():
         put(line)
     say(f"{len(found)} invoice{'' if len(found) == 1 else 's'}")
 

@@ -9,7 +9,7 @@ import typer
 from config.load import Loaded
 from daemon.inquiry import NotAnswering, ask_endpoint
 from daemon.invocation import configuration, put, put_json, say
-from daemon.tables import alarm_lines, cell, columns, instant
+from daemon.tables import alarm_lines, cell, columns, fitted, instant
 
 if TYPE_CHECKING:
     from daemon.last_known import LastKnown
@@ -57,7 +57,7 @@ def status(
         put(_nagios_line(answer))
         return answer.nagios_status
     else:
-        for line in _lines(answer.document):
+        for line in fitted(_lines(answer.document)):
             put(line)
     return answer.exit_status
 
@@ -78,13 +78,15 @@ def _ask(loaded: Loaded) -> _Answer:
 def _without_answer(loaded: Loaded, error: NotAnswering, known: "LastKnown") -> _Answer:
     """What can be said when the daemon doesn't: it lives if the database heard of it, or if it is only silent."""
     seen, there = known.seen, known.database == "connected"
-    running = seen.alive if seen is not None else error.silent and not there
+    # Somebody who holds the port and keeps silent is a daemon that hangs or is frozen, unless it has said good-bye.
+    running = (seen is not None and seen.alive) or (error.silent and (seen is None or seen.ended_at is None))
     serious = [alarm for alarm in known.alarms if alarm["severity"] in SERIOUS]
     off = loaded.settings.ops.address is None
     well = running and off and not serious
     since = None
     if running:
-        verdict = f"running, as far as can be seen: {error}"
+        last = f", last seen at {cell(seen.seen_at)}" if seen else ""
+        verdict = f"running, as far as can be seen{last}: {error}"
         since = seen.started_at if seen else None
     elif seen is not None:
         since = seen.ended_at or seen.seen_at
@@ -129,7 +131,7 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
         ("invoices", ", ".join(f"{state} {number}" for state, number in document["invoices"].items())),
     ]
     if document["waiting"]:
-        rows.append(("", f"{document['waiting']} of them wait for readings"))
+        rows.append(("waiting", f"{document['waiting']} of them for readings"))
     yield from columns(("", ""), rows)
     if document["alarms"]:
         yield ""
