@@ -2,10 +2,11 @@
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
 
+from actors.meters import Meters
 from config.settings import Settings
 from persistence.database import Database
 from supervision.clock import Clock
@@ -26,6 +27,7 @@ class Parts:
     tests); every other duration goes by `clock` or the database. `connect` makes a connection of the caller's own,
     under a name that the server shows. `proved_alone` says that the state directory's lock has proved the predecessor
     dead; else the instance's name is locked in the database. `token` gives the ERP's token as it stands now.
+    `meters` take what is counted for monitoring.
     """
 
     in_force: InForce
@@ -38,6 +40,7 @@ class Parts:
     proved_alone: bool
     connect: Callable[..., Database]
     token: Callable[[], str | None]
+    meters: Meters = field(default_factory=Meters)
 
     @property
     def claimer(self) -> str:

@@ -4,34 +4,37 @@ import json
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from config.values import TcpAddress, UnixAddress
+from daemon.connections import CONNECTIONS_AT_MOST, Connection
 from daemon.invocation import CommandFailed, plain
-from daemon.metrics import render
+from daemon.metrics import Metrics
 from daemon.standing import Standings
 
 logger = logging.getLogger(__name__)
 
-CONNECTIONS_AT_MOST = 64
-KEEP_ALIVE_SECONDS = 5
+PAGE_SECONDS = 0.25
+"""For so long a page is handed out again as it was made, so that many who ask cost little more than one."""
+STOP_SECONDS = 3.0
 
 
 class OpsEndpoint:
-    """Serves what Standings knows; it holds nothing that billing waits for."""
+    """Serves what Standings knows, in one thread that holds nothing billing waits for."""
 
-    def __init__(self, address: TcpAddress | UnixAddress | None, standings: Standings) -> None:
+    def __init__(self, address: TcpAddress | UnixAddress | None, standings: Standings, metrics: Metrics) -> None:
         self._address = address
         self._standings = standings
+        self._metrics = metrics
         self._socket: socket.socket | None = None
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -53,21 +56,26 @@ class OpsEndpoint:
         if self._socket is None:
             return
         config = uvicorn.Config(
-            self._application(), log_config=None, access_log=False, lifespan="off", ws="none", http="h11",
-            limit_concurrency=CONNECTIONS_AT_MOST, timeout_keep_alive=KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=1,
+            self._application(), http=Connection, ws="none", loop="asyncio", lifespan="off", log_config=None,
+            access_log=False, headers=[("Connection", "close")], backlog=CONNECTIONS_AT_MOST,
+            timeout_graceful_shutdown=1,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
-        # Outside the main thread it leaves the signals alone.
-        run, sockets = self._server.run, [self._socket]
-        self._thread = threading.Thread(target=lambda: run(sockets=sockets), name="ops", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(self._server, self._socket), name="ops", daemon=True)
         self._thread.start()
+
+    def _run(self, server: uvicorn.Server, listening: socket.socket) -> None:
+        try:
+            server.run(sockets=[listening])  # outside the main thread it leaves the signals alone
+        except Exception:
+            logger.exception("the ops endpoint has ended: monitoring sees nothing until a restart")
 
     def close(self) -> None:
         """Answers no more."""
         if self._server is not None:
             self._server.should_exit = True
         if self._thread is not None:
-            self._thread.join(3.0)
+            self._thread.join(STOP_SECONDS)
         if self._socket is not None:
             self._socket.close()
         if isinstance(self._address, UnixAddress):
@@ -76,24 +84,39 @@ class OpsEndpoint:
     def _application(self) -> Starlette:
         standings = self._standings
 
-        async def healthz(_: Request) -> Response:
-            return _verdict(standings.running(), "running", "not running")
+        def health() -> Response:
+            return _verdict(standings.alive(), "running", "stuck")
 
-        async def readyz(_: Request) -> Response:
+        def readiness() -> Response:
             ready = standings.database_is_there() and standings.erp_is_there()
             return _verdict(ready, "ready", standings.sentence())
 
-        async def status(_: Request) -> Response:
-            document = await run_in_threadpool(standings.document)
-            return Response(json.dumps(document, default=plain), media_type="application/json")
+        def status() -> Response:
+            return Response(json.dumps(standings.document(), default=plain), media_type="application/json")
 
-        async def metrics(_: Request) -> Response:
-            return PlainTextResponse(await run_in_threadpool(lambda: render(standings.document())))
+        def metrics() -> Response:
+            return Response(self._metrics.render(standings.document()), media_type=Metrics.CONTENT_TYPE)
 
-        pages: dict[str, Callable[[Request], Any]] = {
-            "/healthz": healthz, "/readyz": readyz, "/status": status, "/metrics": metrics
-        }  # fmt: skip
-        return Starlette(routes=[Route(path, page) for path, page in pages.items()])
+        pages = {"/healthz": health, "/readyz": readiness, "/status": status, "/metrics": metrics}
+        return Starlette(routes=[Route(path, _served(make)) for path, make in pages.items()])
+
+
+def _served(make: Callable[[], Response]) -> Callable[[Request], Any]:
+    """The page of an address. None waits for anything, so that all are made in the endpoint's own thread."""
+    last: tuple[float, Response] | None = None
+
+    async def page(_: Request) -> Response:
+        nonlocal last
+        now = time.monotonic()
+        if last is None or now - last[0] > PAGE_SECONDS:
+            try:
+                last = (now, make())
+            except Exception:
+                logger.exception("a page of the ops endpoint could not be made")
+                return PlainTextResponse("this page could not be made; the log says why\n", status_code=500)
+        return last[1]
+
+    return page
 
 
 def _verdict(good: bool, yes: str, no: str) -> Response:

@@ -38,6 +38,7 @@ from daemon import logs
 from daemon.access import limits, server_settings
 from daemon.alarms import alarm_settings, as_documents, listen_to_log
 from daemon.invocation import CommandFailed
+from daemon.metrics import Metrics
 from daemon.notify import Notifier
 from daemon.ops import OpsEndpoint
 from daemon.standing import Standings
@@ -52,8 +53,6 @@ logger = logging.getLogger("billingd")
 
 GLANCE_SECONDS = 0.5
 EMBEDDED_DATABASE = "embedded_database"
-# The kernel goes round several times a second; older than this and the watchdog is no longer told that all is well.
-PROGRESS_SECONDS = 10.0
 
 T = TypeVar("T")
 
@@ -116,7 +115,8 @@ class Daemon:
         self._record_signs = listen_to_log(settings)
         self.system = self._make_system()
         self.standings = Standings(self, lambda: as_documents(self.board))
-        self._ops = OpsEndpoint(settings.ops.address, self.standings)
+        metrics = Metrics(self.parts.meters, self.board, self.system.waiting_messages, self.clock.monotonic)
+        self._ops = OpsEndpoint(settings.ops.address, self.standings, metrics)
 
     def connect(self, name: str, *, listen: bool = False) -> Database:
         """A connection of the caller's own to the database in force."""
@@ -168,7 +168,7 @@ class Daemon:
                 signals.dump = False
                 logger.warning("stacks of all threads:\n%s", dump_stacks())
             self._attribution.look()
-            if self.system.progress().age_seconds < PROGRESS_SECONDS:
+            if self.standings.alive():
                 self._notifier.watchdog()
             self._notifier.status(self.standings.sentence())
 

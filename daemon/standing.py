@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 2.0
 SERIOUS = ("critical", "major")
+# The kernel goes round several times a second; older than this and neither the watchdog nor /healthz says all is well.
+PROGRESS_SECONDS = 10.0
 
 
 class Standings:
@@ -33,6 +35,7 @@ class Standings:
         self._erp: ErpStanding | None = None
         self._erp_since: datetime | None = None
         self._counts: dict[str, int] = {}
+        self._oldest: dict[str, float] = {}
         self._waiting = 0
         self._over = threading.Event()
         self._connection: Database | None = None
@@ -63,6 +66,10 @@ class Standings:
     def running(self) -> bool:
         """Whether the tree goes on."""
         return self._daemon.system.ended is None
+
+    def alive(self) -> bool:
+        """Whether the tree has proved lately that it goes on."""
+        return self.running() and self._daemon.system.progress().age_seconds < PROGRESS_SECONDS
 
     def verdict(self) -> tuple[bool, str]:
         """(all is well, one sentence that says how things stand)."""
@@ -113,6 +120,7 @@ class Standings:
                 "last_success_at": None if ago is None else _seconds_before(daemon.clock.wall(), ago),
             },
             "invoices": self._counts,
+            "oldest_seconds": self._oldest,
             "waiting": self._waiting,
             "alarms": self._standing_alarms(),
             "tree": daemon.system.tree(),
@@ -136,7 +144,8 @@ class Standings:
                 self._connection = self._daemon.connect("standing")
             with self._connection.transaction(self._daemon.parts.settings.database.statement_timeout_seconds) as each:
                 counts, waiting = invoices.counts(each), invoices.waiting_for_readings(each)
-            self._counts, self._waiting = counts, waiting
+                oldest = invoices.oldest_by_state(each)
+            self._counts, self._waiting, self._oldest = counts, waiting, oldest
             state = "connected"
         except PersistenceError as error:
             state = type(error).__name__
