@@ -11,7 +11,7 @@ from typing import Any
 
 from supervision.clock import Clock, Randomness
 from supervision.errors import StartFailed
-from supervision.events import Event, Exited, KernelFault, Listener, WrittenOff, WrittenOffEnded
+from supervision.events import Event, Exited, KernelFault, Listener, Undelivered, WrittenOff, WrittenOffEnded
 from supervision.life import Life, StartThread
 from supervision.loop import Loop
 from supervision.mailbox import NameMailbox
@@ -167,7 +167,8 @@ class Engine:
         self._end(reason)
 
     def _end(self, reason: Reason) -> None:
-        self.root.rest("is gone: the system has ended")
+        for name, left in self.names.close("is gone: the system has ended").items():
+            self.emit(Undelivered(name, left))
         how = How.GAVE_UP if isinstance(reason, GaveUp | ChildFailed) else How.STOPPED
         self.ended = Ended(how, reason)
         self.over.set()

@@ -82,6 +82,11 @@ class Names:
         records = list(self._records.items())
         return {name: len(each.mailbox) for name, each in records if each.mailbox is not None}
 
+    def close(self, why: str) -> dict[str, tuple[Any, ...]]:
+        """No name takes messages any more; those that waited, by name."""
+        boxes = {name: each.mailbox for name, each in self._records.items() if each.mailbox is not None}
+        return {name: left for name, mailbox in boxes.items() if (left := mailbox.refuse(why))}
+
     def tell_from(self, life: Life, name: str, message: Any) -> None:
         """Sends for that life, waiting a bounded time for room. Raises as Actor.tell."""
         mailbox = self.mailbox(name)

@@ -210,13 +210,22 @@ class Supervisor(Node):
         if self.spec.strategy in (Strategy.ONE_FOR_ONE, Strategy.POOL):
             node.retry_after(delay)
             return
+        self._cycle_through(group, node, now + delay)
+
+    def _cycle_through(self, group: list[Node], culprit: Node, due: float) -> None:
+        """Stops the group and starts it again when due; a cycle that was waiting already becomes part of it."""
+        waiting = self._cycle
+        if waiting is not None and waiting.to_start:
+            due = max(due, waiting.not_before)
+            awaited = set(waiting.to_start)
+            group = [each for each in self.children.values() if each in awaited or each in group]
         self._cycle = _Cycle(
             deque(each for each in group if each.spec.restart is not Restart.TEMPORARY),
-            [each for each in group if each is not node],
-            now + delay,
+            [each for each in group if each is not culprit],
+            due,
         )
-        node.state = State.RESTARTING
-        self._wake = self.core.after(delay, lambda: self.core.touch(self))
+        culprit.state = State.RESTARTING
+        self._wake = self.core.after(due - self.core.now(), lambda: self.core.touch(self))
 
     def _group(self, node: Node) -> list[Node]:
         if self.spec.strategy in (Strategy.ONE_FOR_ONE, Strategy.POOL):

@@ -30,6 +30,7 @@ from tests.unit.supervision.supervision_kit import (
     World,
     epochs,
     kill,
+    last_exit,
     of,
     raised,
     root,
@@ -193,11 +194,7 @@ def test_take_waiting_drains_told_messages_up_to_a_limit_and_never_a_question() 
     system.settle()
     assert taken[0] == [1, 2, 3]
     assert taken[1] == [5, 6]
-    in_hand = (
-        of(system, type(system.events[-1]), None)
-        and [e.in_hand for e in system.events if type(e).__name__ == "Exited"][-1]
-    )
-    assert in_hand == (("call", drain_and_crash), 5, 6)
+    assert last_exit(system, "a").in_hand == (("call", drain_and_crash), 5, 6)
 
 
 def test_take_waiting_leaves_a_question_in_its_place() -> None:

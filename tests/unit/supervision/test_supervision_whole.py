@@ -338,5 +338,5 @@ def test_ten_thousand_crashes_leave_no_thread_descriptor_or_memory_behind(
         system.stop(5.0)
     with capsys.disabled():
         sys.stdout.write(
-            f"\n10,000 crashes: threads {threads}, descriptors {files} before and after, {grown:+} bytes\n"
+            f"\n10,000 crashes: {threads} threads, {files} descriptors before and after, {grown:+} bytes\n"
         )
