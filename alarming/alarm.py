@@ -91,8 +91,10 @@ class Alarm:
         self.ailing: dict[str | None, Ailment] = {}
         self.touched: dict[str, None] = {}
         self.group: Group | None = None
+        self.revived = False
         self.awaits_look = False  # it stood by the database's state before a restart
         self.clear_due_seconds: float | None = None
+        self.untold = False  # a sign since the restart that it outlived
         self.line_seconds = 0.0
         self.line_count = 0
 
@@ -148,6 +150,7 @@ class Alarm:
         if not self.signs:
             self.first_at = seen_at
         self.signs += sign.count
+        self.untold |= self.revived
         self.last_at = now.at
         self.summary = sign.summary
         self.context.update(sign.context)
@@ -221,7 +224,9 @@ def revived(record: Record, now: Moment, quiet_seconds: float, stable_seconds: f
     alarm.first_at = alarm.raised_at = record.raised_at
     alarm.last_at, alarm.acked_at, alarm.reopened = record.last_at, record.acked_at, record.reopened
     alarm.cleared_at = record.cleared_at
-    alarm.line_seconds, alarm.line_count = now.seconds, record.count
+    alarm.revived = True
+    age = max(timedelta(), now.at - record.last_at).total_seconds()
+    alarm.line_seconds, alarm.line_count = now.seconds - age, record.count
     if record.cleared_at is not None:
         return alarm
     alarm.touched = dict.fromkeys(filter(is_invoice, record.ailing))
@@ -237,8 +242,7 @@ def revived(record: Record, now: Moment, quiet_seconds: float, stable_seconds: f
     elif alarm.ends is Ends.STABLE:
         subjects, ends_seconds = record.ailing or (None,), now.seconds + stable_seconds
     elif alarm.ends is Ends.QUIET:
-        quiet = max(timedelta(), now.at - record.last_at).total_seconds()
-        subjects, ends_seconds = (None,), now.seconds + quiet_seconds - quiet
+        subjects, ends_seconds = (None,), now.seconds + quiet_seconds - age
     for subject in subjects:
         alarm.ailing[subject] = Ailment(now.seconds, ends_seconds, False)
     return alarm

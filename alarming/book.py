@@ -20,6 +20,9 @@ REOPEN_SECONDS: Final = 600.0
 LINE_EVERY_SECONDS: Final = 60.0
 """The least time between the lines of an alarm whose count grows tenfold."""
 
+LINE_RESTART_SECONDS: Final = 120.0
+"""The least time between the lines of an alarm that each of many restarts tells of again."""
+
 LINE_AGAIN_SECONDS: Final = 3600.0
 """After how long an alarm that went on counting gets another line."""
 
@@ -225,7 +228,8 @@ class Book:
         alarm.clear_due_seconds = None
         age = now.seconds - alarm.line_seconds
         tenfold = age >= LINE_EVERY_SECONDS and alarm.count >= 10 * alarm.line_count
-        if tenfold or (age >= LINE_AGAIN_SECONDS and alarm.count != alarm.line_count):
+        told_again = alarm.untold and age >= LINE_RESTART_SECONDS
+        if tenfold or told_again or (age >= LINE_AGAIN_SECONDS and alarm.count != alarm.line_count):
             return [self._say(alarm, Change.UPDATED, now)]
         return []
 
@@ -261,4 +265,5 @@ class Book:
 
     def _say(self, alarm: Alarm, change: Change, now: Moment) -> Action:
         alarm.line_seconds, alarm.line_count = now.seconds, alarm.count
+        alarm.untold = alarm.revived = False
         return Action(change, alarm.record(self.instance))

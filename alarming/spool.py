@@ -59,7 +59,10 @@ class Spool:
         if entry is None:
             return
         same = stored is not None and stored.cleared_at == entry.record.cleared_at
-        marked = replace(entry, said=entry.said or said, stored=entry.stored or same)
+        record = entry.record
+        if same and stored is not None:  # how far it has counted; its last instant stays that of its last line
+            record = replace(record, count=stored.count, context=stored.context)
+        marked = Entry(record, entry.said or said, entry.stored or same)
         if marked != entry:
             self._put(marked, durable=False)
 

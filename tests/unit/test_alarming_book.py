@@ -225,7 +225,7 @@ def test_after_a_restart_the_alarm_stands_until_somebody_finds_all_well() -> Non
     book = Book("one")
     book.restore(restored("database_unreachable"), at(0))
     assert book.tick(at(1000)) == []
-    assert book.trouble(database("biller"), at(1001)) == [], "it stands already"
+    assert changes(book.trouble(database("biller"), at(1001))) == [Change.UPDATED], "it stands already"
     (cleared,) = book.fine(Fine(Code.DATABASE_UNREACHABLE, subject="biller"), at(1002))
     assert isinstance(cleared, Action)
     assert (cleared.change, cleared.record.id) == (Change.CLEARED, "abc")
@@ -241,6 +241,18 @@ def test_after_a_restart_what_only_the_old_process_saw_is_over_in_its_time() -> 
     assert [o.record.code for o in book.tick(at(61)) if isinstance(o, Action)] == ["actor_crashed"]
     assert [o.record.code for o in book.look([], at(62)) if isinstance(o, Action)] == ["erp_conflict"]
     assert [o.record.code for o in book.tick(at(3571)) if isinstance(o, Action)] == ["unexpected_error"]
+
+
+def test_a_restart_that_tells_of_it_again_writes_a_line_but_not_each_of_many() -> None:
+    lines, now, kept = 0, 1000.0, restored("daemon_was_down")
+    for _ in range(20):
+        book, now = Book("one"), now + 20
+        book.restore(kept, at(now))
+        for outcome in book.trouble(Trouble(Code.DAEMON_WAS_DOWN, "down for 9 s"), at(now)):
+            assert isinstance(outcome, Action)
+            assert outcome.change is Change.UPDATED
+            lines, kept = lines + 1, outcome.record
+    assert lines == 4, "the first, then not more often than every two minutes"
 
 
 def test_a_rules_own_code_has_the_severity_it_was_given_and_ends_by_being_quiet() -> None:
