@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "invoices": ("daemon.commands.invoices:app", "List and show invoices, put held ones back."),
     "alarms": ("daemon.commands.alarms:app", "List, acknowledge and explain alarms."),
     "status": ("daemon.commands.status:app", "Say whether the daemon runs, and how it stands."),
+    "demo": ("daemon.commands.demo:app", "Bill the sample data, with an ERP that goes down in the middle."),
     "fake-altibiz": ("daemon.commands.fake_altibiz:app", "Be the ERP, for trying out and testing."),
 }
 """Name, then module:attribute of its Typer, then its line in the help."""

@@ -7,15 +7,17 @@ from sqlalchemy import Connection, text
 from persistence.database import notify
 
 # Locked in the order of the ids, as every writer of invoices does it, so that none waits for another in a ring.
+# One that is being calculated rests on what was there before: its claim is raised, so that what is about to be stored
+# of it is refused and it is calculated again.
 _RELEASE = """
-    UPDATE invoices SET next_attempt_at = NULL WHERE id IN (
+    UPDATE invoices SET next_attempt_at = NULL, claim = claim + (claimed_by IS NOT NULL)::int WHERE id IN (
         SELECT id FROM invoices
-        WHERE state = 'due' AND held_code IS NOT NULL AND next_attempt_at IS NOT NULL
+        WHERE state = 'due' AND (claimed_by IS NOT NULL OR (held_code IS NOT NULL AND next_attempt_at IS NOT NULL))
             AND (CAST(:meters AS text[]) IS NULL OR network_user_id IN (
                 SELECT network_user FROM measurement_locations WHERE meter_id = ANY(CAST(:meters AS text[]))
             ))
         ORDER BY id FOR UPDATE
-    )
+    ) RETURNING held_code
 """
 
 
@@ -24,6 +26,6 @@ def release_waiting(connection: Connection, meters: Sequence[str] | None = None)
 
     Gives how many had waited. What waits for its backoff after a crash is not touched.
     """
-    released = connection.execute(text(_RELEASE), {"meters": None if meters is None else list(meters)}).rowcount
+    released = connection.execute(text(_RELEASE), {"meters": None if meters is None else list(meters)}).scalars().all()
     notify(connection, "due")
-    return released
+    return sum(code is not None for code in released)

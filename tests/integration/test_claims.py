@@ -17,6 +17,7 @@ from persistence.database import Database
 from persistence.errors import RowRefused
 from persistence.master_data import import_master
 from persistence.readings import import_readings
+from persistence.waiting import release_waiting
 from persistence.writes import Change, Exchange, apply_changes, store_calculations, was_written
 
 BAD = Path(__file__).parents[1] / "data" / "bad"
@@ -308,3 +309,18 @@ def test_a_probe_takes_the_least_recently_tried_and_not_the_one_that_failed_last
         assert probe.invoice_id != first.invoice_id
         (probe,) = claims.claim_probe(connection, US, never=None)
         assert probe.invoice_id == first.invoice_id, "whatever its next attempt says"
+
+
+def test_readings_that_arrive_during_a_calculation_refuse_its_result(due: Database) -> None:
+    with due.transaction() as connection:
+        stale = claims.claim_due(connection, US, limit=10, holding=())
+    with due.transaction() as connection:
+        release_waiting(connection)
+    waits = [
+        Change(invoice_id=each.invoice_id, claim=each.claim, reason="no reading", held_code="readings_incomplete",
+               held_reason="no reading", delay_seconds=300.0)
+        for each in stale
+    ]  # fmt: skip
+    assert write(due, *waits) == set()
+    with due.transaction() as connection:
+        assert len(claims.claim_due(connection, US, limit=10, holding=())) == 3, "it is calculated again at once"
