@@ -70,12 +70,20 @@ class Supervisor(Node):
         """Starts its children, made anew from the specification, with fresh counts."""
         self._clear()
         self.winding = None
-        for name in [name for name in self.children if name not in {s.name for s in self.spec.children}]:
-            self.drop(self.children[name], "is gone with its supervisor's last incarnation")
+        self.forget_dynamic()
         self.children = {spec.name: self._make(spec, self) for spec in self.spec.children}
         self._initial = True
         self._cycle = _Cycle(deque(self.children.values()))
         self.core.touch(self)
+
+    def forget_dynamic(self) -> None:
+        """Drops the children, here and below, that no specification names: they are not started again."""
+        named = {spec.name for spec in self.spec.children}
+        for node in list(self.children.values()):
+            if isinstance(node, Supervisor):
+                node.forget_dynamic()
+            if node.name not in named:
+                self.drop(node, "is gone with its supervisor's last incarnation")
 
     def halt(self) -> None:
         """Stops its children in reverse order."""
