@@ -1,9 +1,11 @@
 """One alarm: who is in trouble under its code and key, since when, and how it is shown to others."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from alarming.catalogue import CATALOGUE, Cure, Ends, Entry
@@ -16,6 +18,11 @@ SUBJECTS_AT_MOST: Final = 10_000
 """How many subjects are told apart; those beyond it share one place, so that memory stays bounded."""
 
 _MAILBOX_SECONDS = 10.0  # no sign waits longer to be read: more is a jump of the wall clock
+
+_LINE_CHARACTERS = 500
+_CONTEXT_CHARACTERS = 20_000
+
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # as JSON writes it, unless the backslash is itself escaped
 
 _INVOICE_ID = re.compile(r"[A-Za-z0-9-]{1,64}\.\d{4}-\d{2}\.\d+")
 
@@ -69,7 +76,7 @@ class Ailment:
 
     first_seconds: float
     ends_seconds: float | None
-    immediately: bool
+    of_invoice: bool
 
 
 class Alarm:
@@ -89,6 +96,7 @@ class Alarm:
         self.reopened = 0
         self.signs = 0
         self.ailing: dict[str | None, Ailment] = {}
+        self.immediately = False
         self.touched: dict[str, None] = {}
         self.group: Group | None = None
         self.revived = False
@@ -130,7 +138,7 @@ class Alarm:
         """The earliest first sign among those in trouble, or the instant itself if one doesn't wait."""
         if self.group is not None:
             return float("-inf")
-        if any(ailment.immediately for ailment in self.ailing.values()):
+        if self.immediately and self.ailing:
             return float("-inf")
         return next((ailment.first_seconds for ailment in self.ailing.values()), None)
 
@@ -141,19 +149,20 @@ class Alarm:
         subject = sign.subject
         if subject not in self.ailing and len(self.ailing) >= SUBJECTS_AT_MOST:
             subject = None
-        if subject is not None and is_invoice(subject) and len(self.touched) < SUBJECTS_AT_MOST:
-            self.touched[subject] = None
         ends_seconds = None if ends_after_seconds is None else now.seconds + ends_after_seconds
-        ailment = self.ailing.setdefault(subject, Ailment(first_seconds, ends_seconds, False))
-        ailment.ends_seconds = ends_seconds
-        ailment.immediately |= sign.immediately or bool(self.entry and self.entry.immediately)
+        if subject not in self.ailing:
+            self.ailing[subject] = Ailment(first_seconds, ends_seconds, subject is not None and is_invoice(subject))
+        self.ailing[subject].ends_seconds = ends_seconds
+        if subject is not None and self.ailing[subject].of_invoice and len(self.touched) < SUBJECTS_AT_MOST:
+            self.touched[subject] = None
+        self.immediately |= sign.immediately or bool(self.entry and self.entry.immediately)
         if not self.signs:
             self.first_at = seen_at
         self.signs += sign.count
         self.untold |= self.revived
         self.last_at = now.at
-        self.summary = sign.summary
-        self.context.update(sign.context)
+        self.summary = clean_line(sign.summary)
+        self.context.update(clean_context(sign.context))
 
     def heal(self, subject: str | None) -> None:
         """Takes in that a subject, or everybody (None), is well."""
@@ -191,7 +200,7 @@ class Alarm:
             self.acked_at,
             self._context(),
             self.reopened,
-            tuple(subject for subject in self.ailing if subject is not None)[:EXAMPLES],
+            tuple(islice((subject for subject in self.ailing if subject is not None), EXAMPLES)),
         )
 
     def _context(self) -> dict[str, Any]:
@@ -199,10 +208,10 @@ class Alarm:
         if self.group is not None:
             context.update(self.group.context)
         elif self.touched:
-            context["invoices"] = list(self.touched)[:EXAMPLES]
-        subjects = [subject for subject in self.ailing if subject is not None and not is_invoice(subject)]
-        if subjects:
-            context["subjects"] = subjects[:EXAMPLES]
+            context["invoices"] = list(islice(self.touched, EXAMPLES))
+        subjects = (subject for subject, ailment in self.ailing.items() if subject and not ailment.of_invoice)
+        if named := list(islice(subjects, EXAMPLES)):
+            context["subjects"] = named
         if self.signs:
             context["signs"] = self.signs
         if self.reopened:
@@ -213,6 +222,25 @@ class Alarm:
 def is_invoice(subject: str) -> bool:
     """Whether a subject is an invoice's id (billing.md, Identity)."""
     return _INVOICE_ID.fullmatch(subject) is not None
+
+
+def clean_line(text: str, characters: int = _LINE_CHARACTERS) -> str:
+    """One line that any log, file and database can hold."""
+    whole = text.encode("utf-8", "replace").decode().replace("\0", "")
+    return " ".join(whole[: 4 * characters].split())[:characters]
+
+
+def clean_context(context: Mapping[str, Any]) -> dict[str, Any]:
+    """A context that is JSON of bounded size which any log, file and database can hold, whatever somebody put in."""
+    try:
+        text = json.dumps(dict(context), ensure_ascii=False, default=str)
+    except (TypeError, ValueError):  # a key that is no text, or a circle
+        text = json.dumps({"context": repr(context)}, ensure_ascii=False)
+    if len(text) > _CONTEXT_CHARACTERS:
+        text = json.dumps({"context": text[:_LINE_CHARACTERS]}, ensure_ascii=False)
+    plain = _NUL.sub(r"\1", text).encode("utf-8", "replace")
+    cleaned: dict[str, Any] = json.loads(plain, parse_constant=str)
+    return cleaned
 
 
 def revived(record: Record, now: Moment, quiet_seconds: float, stable_seconds: float) -> Alarm:
@@ -244,5 +272,5 @@ def revived(record: Record, now: Moment, quiet_seconds: float, stable_seconds: f
     elif alarm.ends is Ends.QUIET:
         subjects, ends_seconds = (None,), now.seconds + quiet_seconds - age
     for subject in subjects:
-        alarm.ailing[subject] = Ailment(now.seconds, ends_seconds, False)
+        alarm.ailing[subject] = Ailment(now.seconds, ends_seconds, subject in alarm.touched)
     return alarm

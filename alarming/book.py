@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from alarming.alarm import Alarm, Group, Moment, Record, is_invoice, revived
+from alarming.alarm import Alarm, Group, Moment, Record, revived
 from alarming.catalogue import CATALOGUE, Code, Ends
 from alarming.signs import Fine, Trouble
 
@@ -184,7 +184,7 @@ class Book:
             subject
             for alarm in self._open.values()
             for subject, ailment in alarm.ailing.items()
-            if subject is not None and ailment.ends_seconds is None and is_invoice(subject)
+            if subject is not None and ailment.of_invoice and ailment.ends_seconds is None
         }
         return sorted(ids)
 

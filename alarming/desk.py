@@ -53,8 +53,10 @@ class Desk:
     def open(self) -> None:
         """Goes on from the spool: what stood stands, and what was not said yet is said."""
         now = self._moment()
-        for entry in list(self.spool.entries.values()):
-            if entry.record.instance == self.book.instance:
+        for alarm_id, entry in list(self.spool.entries.items()):
+            if entry.record.instance != self.book.instance:  # the daemon had another name: the table knows that one
+                self.spool.forget([alarm_id])
+            else:
                 self.book.restore(entry.record, now)
                 if not entry.said:
                     self._say(Change.RAISED if entry.record.cleared_at is None else Change.CLEARED, entry.record)

@@ -57,7 +57,8 @@ def markdown() -> str:
         f"| {_in_a_sentence(entry.english.meaning)} |"
         for entry in CATALOGUE.values()
     ]
-    return "\n".join([*head, *table, "", *(line for entry in CATALOGUE.values() for line in _section(entry))])
+    sections = [line for entry in CATALOGUE.values() for line in _section(entry)]
+    return "\n".join([*head, *table, "", *sections, _RULES_PAGE])
 
 
 def journal_catalogue(*, croatian: bool) -> str:
@@ -100,6 +101,37 @@ def prometheus_rules() -> str:
     document = {"groups": [{"name": "billingd", "rules": rules}]}
     return f"# {_MAKE_ANEW}\n" + yaml.safe_dump(document, allow_unicode=True, sort_keys=False, width=_WIDTH)
 
+
+_RULES_PAGE = """\
+## Rules of your own
+
+`alarms.rules` turns log records of the daemon and its libraries into alarms; `billingd check-config` checks them, and
+`systemctl reload billingd` puts them in force. The first rule that fits a record counts. An ERROR record that no rule
+fits is an `unexpected_error`, grouped by where it was raised. The alarms' own records are never looked at.
+
+```yaml
+alarms:
+  rules:
+    - logger: apscheduler        # and those below it; empty: all
+      level: warning             # this level and above
+      pattern: 'Run time of job "(?P<job>[^"]+)" .* was missed'
+      code: job_missed           # a name of your own, or one of the above
+      key: "{job}"               # a named group; empty: the instance
+      severity: warning
+      clear_after_seconds: 600   # without another; else alarms.quiet_seconds
+      clear_pattern: 'Job "(?P<job>[^"]+)" .* executed successfully'
+```
+
+## Where alarms go
+
+- The spool `alarms.jsonl` in `state_dir`, the log, and the table `alarms`, in this order. None waits for the next.
+- `alarms.webhook_url`: an Alertmanager (API v2). All that stands is posted each minute with an end four minutes ahead,
+  what is over with its real end for a quarter of an hour. Route by the labels `alertname` (the code), `severity`,
+  `key`.
+- Prometheus: the metric `billingd_alarm_standing{code,key,severity}`; rules for it are in `prometheus-rules.yaml`.
+- The journal: `journalctl -x BILLINGD_ALARM_STATE=raised` says what to do, with `systemd/billingd.catalog` installed in
+  `/usr/lib/systemd/catalog` (and `billingd.hr.catalog` for Croatian) and `journalctl --update-catalog` run once.
+"""
 
 DOCUMENTS: Final[Mapping[str, Callable[[], str]]] = {
     "docs/alarms.md": markdown,

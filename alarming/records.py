@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
-from alarming.alarm import EXAMPLES
+from alarming.alarm import EXAMPLES, clean_line
 from alarming.catalogue import Code
 from alarming.signs import THIS_INSTANCE, Fine, Severity, Trouble
 
@@ -65,7 +65,7 @@ class Rule:
     def key_of(self, match: re.Match[str]) -> str:
         """The alarm's key for a match."""
         groups = {name: value or "" for name, value in match.groupdict().items()}
-        return re.sub(r"\{(\w+)\}", lambda name: groups.get(name[1], ""), self.key)[:200] or THIS_INSTANCE
+        return clean_line(re.sub(r"\{(\w+)\}", lambda name: groups.get(name[1], ""), self.key), 200) or THIS_INSTANCE
 
 
 @dataclass
@@ -166,7 +166,7 @@ class RecordSigns(logging.Handler):
     ) -> _Heap:
         heap = self._heaps.get((code, key, subject))
         if heap is None:
-            line = " ".join(summary.split())[:_SUMMARY_CHARACTERS]
+            line = clean_line(summary, _SUMMARY_CHARACTERS)
             seen_at = datetime.fromtimestamp(record.created, UTC)
             after, severity = (rule.clear_after_seconds, rule.severity) if rule else (None, None)
             first = Trouble(code, line, seen_at=seen_at, clear_after_seconds=after, severity=severity)

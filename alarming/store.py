@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from alarming.alarm import Record
+from alarming.alarm import Record, clean_context, clean_line
 from alarming.signs import Severity
 from alarming.wire import instant
 
@@ -124,17 +124,16 @@ def to_record(row: Row[Any]) -> Record:
 
 
 def _parameters(record: Record) -> dict[str, Any]:
-    context = json.dumps(dict(record.context), ensure_ascii=False, default=str)
     return {
         "id": record.id,
         "code": record.code,
         "key": record.key,
         "severity": record.severity.value,
-        "summary": record.summary.replace("\0", ""),  # which PostgreSQL's text can't hold
+        "summary": clean_line(record.summary),
         "count": record.count,
         "raised_at": instant(record.raised_at),
         "last_at": instant(record.last_at),
         "cleared_at": instant(record.cleared_at),
         "instance": record.instance,
-        "context": context.replace("\\u0000", ""),
+        "context": json.dumps(clean_context(record.context), ensure_ascii=False),
     }

@@ -51,9 +51,12 @@ class Worker:
             self._wake.clear()
             try:
                 pause = self._work()
-            except Exception:
-                _LOGGER.exception("%s failed; it tries again", self._thread.name)
+            except Exception as error:  # noqa: BLE001 - alarms have to go on whatever defect this has
+                self._report(error)
                 pause = _AFTER_A_DEFECT_SECONDS
             if not self._stopping:
                 self._wake.wait(pause)
         self._on_end()
+
+    def _report(self, error: Exception) -> None:
+        _LOGGER.error("%s failed; it tries again", self._thread.name, exc_info=error)

@@ -1,7 +1,7 @@
 """The table of alarms in a real database: one row a cause, whoever writes it and however often."""
 
 import dataclasses
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
@@ -11,8 +11,10 @@ from alarming.signs import Severity
 from alarming.store import acknowledge, find, statistics, store, sweep
 from persistence.database import Database
 from persistence.errors import PersistenceError
+from supervision import SystemClock
 
-AT = datetime.now(UTC) - timedelta(hours=1)  # the statistics go by the database's clock
+NOW = SystemClock().wall()
+AT = NOW - timedelta(hours=1)  # the statistics go by the database's clock
 ALARM = Record("a", "erp_error", "one", Severity.MAJOR, "503", 1, AT, AT, "one", context={"url": "http://erp"})
 
 
@@ -92,7 +94,7 @@ def test_statistics_say_how_often_and_how_long(database: Database) -> None:
 
 
 def test_what_an_instance_that_is_gone_for_a_day_said_of_itself_is_cleared(database: Database) -> None:
-    old = datetime.now(UTC) - timedelta(days=2)
+    old = NOW - timedelta(days=2)
     gone = dataclasses.replace(ALARM, raised_at=old, last_at=old)
     put(database, dataclasses.replace(gone, id="gone", key="two", instance="two"))
     put(database, dataclasses.replace(gone, id="alive", key="three", instance="three"))
