@@ -27,5 +27,8 @@ def who() -> str:
 def why(reason: str | None) -> str:
     """The reason given, else asked for on a terminal, else "none given" (interfaces.md, Commands)."""
     if reason is None and sys.stdin.isatty() and sys.stderr.isatty():
-        reason = typer.prompt("Reason", default=NONE_GIVEN, err=True)
+        # Not typer's prompt: a blank of it goes to standard output, which is for data.
+        sys.stderr.write(f"Reason [{NONE_GIVEN}]: ")
+        sys.stderr.flush()
+        reason = sys.stdin.readline()
     return " ".join((reason or "").split()) or NONE_GIVEN

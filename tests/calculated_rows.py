@@ -1,0 +1,22 @@
+"""Calculates due invoices as a daemon would, for tests that need some and no daemon."""
+
+import uuid
+from zoneinfo import ZoneInfo
+
+from billing.invoice import Invoice, calculate
+from persistence import claims
+from persistence.bases import fetch_bases
+from persistence.claims import Claimer
+from persistence.database import Database
+from persistence.writes import store_calculations
+
+BY = Claimer("here#1", 60.0)
+
+
+def calculate_due(database: Database) -> set[str]:
+    """Calculates all that is due and ready; returns the ids."""
+    with database.transaction() as connection:
+        claimed = {each.invoice_id: each.claim for each in claims.claim_due(connection, BY, limit=100, holding=())}
+        made = [calculate(basis, 95) for basis in fetch_bases(connection, list(claimed), ZoneInfo("Europe/Zagreb"))]
+        pairs = [(claimed[str(each.id)], each) for each in made if isinstance(each, Invoice)]
+        return set(store_calculations(connection, BY.name, uuid.uuid4(), pairs))
