@@ -25,12 +25,18 @@ class TcpAddress:
     host: str
     port: int
 
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 @dataclass(frozen=True)
 class UnixAddress:
     """A unix socket to listen on."""
 
     path: Path
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
 
 
 def parse_listen(text: str) -> TcpAddress | UnixAddress | None:

@@ -80,10 +80,10 @@ class PostgresServer:
         password = self.embedded.settings().password
         return f"postgresql://billingd:{password}@127.0.0.1:{self.port}/{database}"
 
-    def create_database(self, name: str) -> str:
-        """Makes a database like `billingd`, to which nobody may be connected; gives its URL."""
+    def create_database(self, name: str, template: str = "billingd") -> str:
+        """Makes a database like `template`, to which nobody may be connected; gives its URL."""
         with self._maintenance() as database:
-            database.run_alone(f"CREATE DATABASE {name} TEMPLATE billingd")
+            database.run_alone(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
 
     def drop_database(self, name: str) -> None:
