@@ -321,7 +321,9 @@ def _of_the_server(fields: dict[str, str], where: str, *, connecting: bool, comm
         detail = " ".join(fields.get("D", "").split())
         message = f"database {where}: {said}" + (f" ({detail})" if detail else "")
         return RowRefused(message, sqlstate, fields.get("n"))
-    return DatabaseFailed(f"database {where}: {said} (SQLSTATE {sqlstate})", sqlstate)
+    # Undefined tables and columns: who reads it can rarely tell a missing schema from a broken one.
+    hint = "; is the schema current? run `billingd db upgrade`" if sqlstate in ("42P01", "42703") else ""
+    return DatabaseFailed(f"database {where}: {said} (SQLSTATE {sqlstate}){hint}", sqlstate)
 
 
 def _fields(error: DatabaseError) -> dict[str, str]:
