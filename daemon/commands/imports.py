@@ -51,7 +51,7 @@ def _tell_master(file: Path, report: MasterReport) -> None:
 @app.command()
 def readings(
     context: typer.Context,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV or CSV.gz, as in the sample data.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="CSV or CSV.gz, as in the sample data.")],
     replace: Annotated[
         bool, typer.Option("--replace", help="Let known values be replaced; the old ones are kept.")
     ] = False,

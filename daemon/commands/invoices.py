@@ -52,7 +52,7 @@ def list_them(
 @app.command()
 def show(
     context: typer.Context,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Such as user-001.2026-10.1")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Such as user-001.2026-10.1")],
     as_json: AsJson = False,
 ) -> int:
     """Show whole invoices: lines, calculations, history and what the ERP answered."""
@@ -74,7 +74,7 @@ def show(
 @app.command()
 def retry(
     context: typer.Context,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Of held invoices.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Of held invoices.")] = None,
     all_held: Annotated[bool, typer.Option("--all-held", help="All that are held.")] = False,
     reason: Reason = None,
 ) -> int:
