@@ -1,0 +1,52 @@
+"""The alarms of a drill's daemon as ops see them: read from its log, line by line, with the time of each."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One alarm line; `at` is the wall clock's, in seconds since 1970."""
+
+    at: float
+    code: str
+    key: str
+    state: str
+    message: str
+
+
+class AlarmsSeen:
+    """All alarm lines of a log file that several incarnations have written to."""
+
+    def __init__(self, log_path: Path) -> None:
+        self._path = log_path
+
+    def all(self) -> list[Seen]:
+        """In order; half a last line, of a daemon that was killed, is none."""
+        found = []
+        for line in self._path.read_text("utf-8", errors="replace").splitlines() if self._path.exists() else ():
+            if "BILLINGD_ALARM_STATE" not in line:
+                continue
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            at = datetime.fromisoformat(entry["at"]).timestamp()
+            code, key, state = (entry[f"BILLINGD_ALARM_{name}"] for name in ("CODE", "KEY", "STATE"))
+            found.append(Seen(at, code, key, state, entry["message"]))
+        return found
+
+    def first_raised(self, codes: tuple[str, ...], since: float) -> Seen | None:
+        """The first of these codes that was raised (or was said to stand still) after an instant."""
+        return next(
+            (each for each in self.all() if each.code in codes and each.at >= since and each.state != "cleared"), None
+        )
+
+    def standing(self) -> set[tuple[str, str]]:
+        """Code and key of what was raised and not cleared since."""
+        standing: set[tuple[str, str]] = set()
+        for each in self.all():
+            (standing.discard if each.state == "cleared" else standing.add)((each.code, each.key))
+        return standing

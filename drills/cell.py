@@ -1,0 +1,178 @@
+"""One cell of the table, from a fresh stage to the verdict: reach the state, strike, stand, end, recover, judge."""
+
+import shutil
+import signal
+import time
+import traceback
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from drills.checker import judge, standing_in_table
+from drills.daemon_process import RAISE_WITHIN_SECONDS, wall_seconds, waited_for
+from drills.faults import Fault
+from drills.stage import FINISH_SECONDS, Stage
+from drills.states import STATES, State
+from drills.table import Cell
+from drills.waiting import LOOK_SECONDS, NotReached, pause
+from drills.world import World
+
+TOLERANCE_SECONDS = 1.0
+"""What a busy machine may add to the time until an alarm is read in the log."""
+CLEAR_SECONDS = 45.0
+UNMET_SECONDS = 1.0
+
+
+@dataclass
+class Result:
+    """What a cell came to, as the JSON of interfaces.md has it."""
+
+    failure: str
+    variant: str
+    state: str
+    met: bool = False
+    held: bool = False
+    alarm_code: str | None = None
+    alarm_seconds: float | None = None
+    recovery_seconds: float | None = None
+    reason: str | None = None
+    log: str | None = None
+    wrong: list[str] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """The result without what only the run itself needs."""
+        return {name: value for name, value in asdict(self).items() if name != "wrong"}
+
+
+class CellRun:
+    """One run of one cell."""
+
+    def __init__(self, cell: Cell, stage: Stage, fault: Fault) -> None:
+        self.result = Result(cell.failure, cell.variant, cell.state)
+        self._stage = stage
+        self._fault = fault
+        self._state: State = STATES[cell.state]
+
+    def play(self) -> Result:
+        """All of it; whatever goes wrong is a reason."""
+        try:
+            self._play()
+        except NotReached as error:
+            self._wrong(str(error))
+        except Exception as error:  # noqa: BLE001 - one cell's end must not be the table's
+            self._wrong(f"{type(error).__name__}: {error} ({traceback.format_exc(limit=-2).splitlines()[-2].strip()})")
+        self.result.held = not self.result.wrong
+        self.result.reason = "; ".join(self.result.wrong) or self.result.reason
+        return self.result
+
+    def _play(self) -> None:
+        stage, fault, state = self._stage, self._fault, self._state
+        fault.prepare(stage)
+        state.reach(stage)
+        met = fault.can_be_met(state)
+        struck_at = wall_seconds()
+        fault.strike(stage, state)
+        if met:
+            fault.release(stage, state)
+            fault.released(stage, state)
+            fault.stand(stage)
+            self._see_untouched_go_on()
+            if fault.lasting and not fault.alarm_after_end:
+                self._see_alarm(struck_at)
+            met = fault.was_met(stage)
+        else:
+            pause(UNMET_SECONDS)
+        self._nobody_held_for_all()
+        fault.end(stage)
+        ended = time.monotonic()
+        if not met:
+            self.result.reason = "could not be met in this state"
+            fault.release(stage, state)
+            state.release(stage)
+        self.result.met = met
+        state.after(stage)
+        if met and fault.lasting and fault.alarm_after_end:
+            self._see_alarm(struck_at)
+        self._see_recovery(ended)
+        self._see_alarms_cleared()
+        self._end_in_order()
+        self.result.wrong += judge(stage)
+
+    def _see_alarm(self, struck_at: float) -> None:
+        """The alarm stands within its time of the first sign."""
+        fault, seen = self._fault, self._stage.daemon.alarms
+        patience = 3 * (RAISE_WITHIN_SECONDS + fault.silence_seconds) + 10
+        if not waited_for("", lambda: seen.first_raised(fault.codes, struck_at) is not None, patience):
+            self._wrong(f"no alarm {' or '.join(fault.codes)} within {patience:g} s")
+            return
+        alarm = seen.first_raised(fault.codes, struck_at)
+        assert alarm is not None, "it was seen"
+        sign_at = fault.first_sign(self._stage) or struck_at + fault.silence_seconds
+        self.result.alarm_code = alarm.code
+        self.result.alarm_seconds = round(max(0.0, alarm.at - sign_at), 2)
+        if self.result.alarm_seconds > RAISE_WITHIN_SECONDS + TOLERANCE_SECONDS:
+            self._wrong(f"the alarm came {self.result.alarm_seconds:g} s after the first sign")
+
+    def _see_untouched_go_on(self) -> None:
+        stage, others = self._stage, self._fault.untouched(self._stage)
+
+        def done() -> bool:
+            states = stage.states()
+            return all(states.get(each) == "registered" for each in others)
+
+        if not waited_for("", done, FINISH_SECONDS / 2):
+            self._wrong(f"what the fault doesn't touch did not go on: {stage.states()}")
+
+    def _nobody_held_for_all(self) -> None:
+        """What is wrong with the whole ERP holds no invoice: there is no witness."""
+        if not self._fault.holds_some and "held" in self._stage.states().values():
+            self._wrong("an invoice is held though all are refused")
+
+    def _see_recovery(self, ended: float) -> None:
+        stage = self._stage
+        give_up = time.monotonic() + FINISH_SECONDS
+        while not stage.all_in("registered"):
+            if time.monotonic() > give_up:
+                self._wrong(f"not finished within {FINISH_SECONDS:g} s of the fault's end: {stage.states()}")
+                return
+            stage.retry_held()
+            pause(LOOK_SECONDS)
+        self.result.recovery_seconds = round(time.monotonic() - ended, 2)
+
+    def _see_alarms_cleared(self) -> None:
+        stage = self._stage
+        waited_for("", lambda: not stage.daemon.alarms.standing() and not standing_in_table(stage), CLEAR_SECONDS)
+
+    def _end_in_order(self) -> None:
+        """The daemon still runs, ends in order, and never ended by itself where it should not have."""
+        daemon = self._stage.daemon
+        if daemon.pid is None:
+            self._wrong("the daemon doesn't run")
+        daemon.kill(signal.SIGTERM)
+        allowed = {1} if self._fault.ends_process else set()
+        if bad := [status for status in daemon.ends.unexpected if status not in allowed]:
+            self._wrong(f"the daemon ended by itself with {bad}")
+
+    def _wrong(self, what: str) -> None:
+        self.result.wrong.append(what)
+
+
+def run_cell(cell: Cell, folder: Path, template: Path, world: World) -> Result:
+    """Runs a cell in a folder of its own, whose logs are kept if it did not hold."""
+    home = folder / f"{cell.failure}-{cell.variant}-{cell.state}"
+    fault = cell.fault()
+    stage: Stage | None = None
+    try:
+        stage = Stage(home, template, world, fault.setting)
+        result = CellRun(cell, stage, fault).play()
+    except Exception as error:  # noqa: BLE001 - a stage that can't be set is this cell's failure, not the table's
+        result = Result(cell.failure, cell.variant, cell.state, reason=f"{type(error).__name__}: {error}")
+    finally:
+        fault.close()
+        if stage is not None:
+            stage.close()
+    if result.held:
+        shutil.rmtree(home, ignore_errors=True)
+    else:
+        result.log = str(home)
+    return result

@@ -1,0 +1,95 @@
+"""The judge of a drill, who trusts nobody: database, ledger, readings and log are compared with one another."""
+
+from collections import Counter
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from drills.stage import Stage
+from drills.world import ORDINALS, Debt
+
+ARROWS = {
+    "due": {"calculated", "held", "aborted"},
+    "calculated": {"sent", "initiated", "registered", "aborted", "held"},
+    "sent": {"initiated", "registered", "aborted", "held"},
+    "initiated": {"registered", "aborted", "held", "sent"},
+    "held": {"due", "calculated", "sent", "initiated", "registered", "aborted"},
+}
+"""Where each state may lead (billing.md); a step back from initiated to sent rests on the ERP's 404."""
+
+
+def judge(stage: Stage) -> list[str]:
+    """Everything that is wrong at the end; nothing if all four promises were kept to the letter."""
+    now = datetime.fromisoformat(stage.now.replace("Z", "+00:00"))
+    debts = stage.world.debts(now, late=stage.late)
+    invoices = {row.id: row for row in stage.postgres.rows("SELECT * FROM invoices")}
+    bookings = stage.erp.bookings()
+    wrong = [f"{extra} is an invoice that nobody owes" for extra in sorted(invoices.keys() - debts.keys())]
+    booked = Counter(booking["id"] for booking in bookings)
+    wrong += [f"the ERP has {extra}, which nobody owes" for extra in sorted(booked.keys() - debts.keys())]
+    for debt in debts.values():
+        if (times := booked[debt.invoice_id]) != 1:
+            wrong.append(f"the ERP has {debt.invoice_id} {times} times")
+        if debt.invoice_id not in invoices:
+            wrong.append(f"{debt.invoice_id} has no invoice")
+    bills = Counter(row.bill_id for row in invoices.values())
+    wrong += [f"bill_id {bill} stands at {number} invoices" for bill, number in bills.items() if number > 1]
+    of_id = {booking["id"]: booking for booking in bookings}
+    documents = {row.invoice_id: row for row in stage.postgres.rows("SELECT * FROM invoice_documents")}
+    for invoice_id, row in invoices.items():
+        if invoice_id in debts and invoice_id in of_id:
+            wrong += _compare(debts[invoice_id], row, documents.get(invoice_id), of_id[invoice_id])
+    return wrong + _judge_history(stage, invoices) + _judge_alarms(stage)
+
+
+def _compare(debt: Debt, row: Any, document: Any, booking: dict[str, Any]) -> list[str]:
+    """One invoice: what is owed, what the database has, what the ERP has."""
+    here = [Decimal(line["price_eur"]) for line in document.lines] if document is not None else []
+    body = booking["body"]
+    there = {item["ordinal"]: Decimal(item["price_eur"]) for item in body["items"]}
+    pairs = (
+        ("state", "registered", row.state),
+        ("lines", list(debt.lines), here),
+        ("the ERP's lines", dict(zip(ORDINALS, debt.lines, strict=True)), there),
+        ("total", debt.total_eur, row.total_eur),
+        ("tax", debt.tax_eur, row.tax_eur),
+        ("total with tax", debt.total_with_tax_eur, row.total_with_tax_eur),
+        ("the ERP's total", str(debt.total_eur), body["total_eur"]),
+        ("the ERP's tax", str(debt.tax_eur), body["tax_eur"]),
+        ("the ERP's total with tax", str(debt.total_with_tax_eur), body["total_with_tax_eur"]),
+        ("the ERP's state", "registered", booking["state"]),
+        ("bill_id", booking["bill_id"], row.bill_id),
+        ("claimed by", None, row.claimed_by),
+    )
+    return [f"{debt.invoice_id}: {what} is {is_!r}, not {should!r}" for what, should, is_ in pairs if is_ != should]
+
+
+def _judge_history(stage: Stage, invoices: dict[str, Any]) -> list[str]:
+    """Each step follows from the one before, none is missing, none goes against the arrows."""
+    wrong: list[str] = []
+    steps: dict[str, list[Any]] = {invoice_id: [] for invoice_id in invoices}
+    for row in stage.postgres.rows("SELECT * FROM invoice_history ORDER BY invoice_id, seq"):
+        steps[row.invoice_id].append(row)
+    for invoice_id, rows in steps.items():
+        stood: str | None = None
+        for number, row in enumerate(rows, 1):
+            if row.seq != number or row.from_state != stood:
+                wrong.append(f"{invoice_id}: a gap in its history before step {row.seq}")
+            if stood is not None and row.to_state not in ARROWS.get(stood, set()):
+                wrong.append(f"{invoice_id} went from {stood} to {row.to_state}")
+            stood = row.to_state
+        if stood != invoices[invoice_id].state or len(rows) != invoices[invoice_id].history_length:
+            wrong.append(f"{invoice_id}: its history ends in {stood}, it stands in {invoices[invoice_id].state}")
+    return wrong
+
+
+def _judge_alarms(stage: Stage) -> list[str]:
+    """What was raised has been cleared, in the log and in the table."""
+    in_table = {(row.code, row.key) for row in standing_in_table(stage)}
+    in_log = stage.daemon.alarms.standing()
+    return [f"the alarm {code} ({key}) still stands" for code, key in sorted(in_table | in_log)]
+
+
+def standing_in_table(stage: Stage) -> list[Any]:
+    """The alarms that the database still shows."""
+    return stage.postgres.rows_if_there("SELECT code, key FROM alarms WHERE cleared_at IS NULL")

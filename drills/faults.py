@@ -1,0 +1,79 @@
+"""What a fault is to a drill: how it strikes, how long it stands, what it raises, and how it ends."""
+
+from dataclasses import dataclass, field
+
+from drills.daemon_process import waited_for
+from drills.stage import Setting, Stage
+from drills.states import State
+from drills.waiting import pause
+
+LONG_SECONDS = 2.5
+"""Longer than the breaker's reset time and the largest backoff of the drill's configuration."""
+BRIEF_SECONDS = 0.3
+
+
+@dataclass
+class Fault:
+    """The base of all: a fault that does nothing.
+
+    `codes`: the alarms of which one has to be raised, if it is `lasting` and met. `silence_seconds`: at the most so
+    long after the strike comes its first sign. `touches_some`: it strikes one invoice, and the others go on.
+    """
+
+    codes: tuple[str, ...] = ()
+    lasting: bool = True
+    stands_seconds: float = LONG_SECONDS
+    silence_seconds: float = 1.0
+    touches_some: bool = False
+    holds_some: bool = True
+    """Whether invoices may be held because of it."""
+    ends_process: bool = False
+    """Whether the daemon may end by its own giving up."""
+    alarm_after_end: bool = False
+    """Whether its alarm is raised only when it is over, as by a process that was down."""
+    setting: Setting = field(default_factory=Setting)
+
+    def prepare(self, stage: Stage) -> None:
+        """Before the daemon starts."""
+
+    def can_be_met(self, state: State) -> bool:
+        """Whether the daemon meets it in this state."""
+        return True
+
+    def strike(self, stage: Stage, state: State) -> None:
+        """Begins; the state is let go afterwards."""
+
+    def release(self, stage: Stage, state: State) -> None:
+        """Lets the daemon go on from where it is held."""
+        state.release(stage)
+
+    def released(self, stage: Stage, state: State) -> None:
+        """The daemon goes on, into the fault."""
+
+    def first_sign(self, stage: Stage) -> float | None:
+        """When the daemon could notice it first, in wall seconds, where that was seen; else strike and silence."""
+        return None
+
+    def was_met(self, stage: Stage) -> bool:
+        """Whether it really touched the daemon."""
+        return True
+
+    def stand(self, stage: Stage) -> None:
+        """Waits as long as it stands at the least."""
+        pause(self.stands_seconds)
+
+    def end(self, stage: Stage) -> None:
+        """Is over."""
+
+    def untouched(self, stage: Stage) -> list[str]:
+        """The invoices that go on meanwhile."""
+        return []
+
+    def close(self) -> None:
+        """Whatever became of the drill: nothing of the fault is left behind."""
+
+
+def soon(what: str, look: object, seconds: float = 10.0) -> bool:
+    """Whether something came true while a fault waits for its moment."""
+    assert callable(look)
+    return waited_for(what, lambda: bool(look()), seconds)

@@ -1,0 +1,408 @@
+"""Faults of the database: off the network (D1), throwing (D2), restored from an older backup (D3)."""
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import text
+
+from drills.faults import BRIEF_SECONDS, Fault, soon
+from drills.postgres import APP_USER
+from drills.stage import FINISH_SECONDS, Stage
+from drills.states import State
+from persistence.database import Database
+from persistence.errors import PersistenceError
+
+UNREACHABLE = ("database_unreachable",)
+ERROR = ("database_error",)
+# The daemon that has nothing to do looks every two seconds.
+LOOK_SECONDS = 2.0
+# The statement's own limit and the client's grace behind it.
+ANSWER_SECONDS = 2.0 + 5.0
+DAEMON_BACKENDS = "datname = 'billingd' AND application_name LIKE 'billingd%'"
+
+
+@dataclass
+class Stopped(Fault):
+    """The server is stopped, and started later."""
+
+    codes: tuple[str, ...] = UNREACHABLE
+    silence_seconds: float = LOOK_SECONDS
+    mode: signal.Signals = signal.SIGINT
+
+    def strike(self, stage: Stage, state: State) -> None:
+        stage.postgres.stop(self.mode)
+
+    def end(self, stage: Stage) -> None:
+        stage.postgres.start()
+
+
+@dataclass
+class Frozen(Fault):
+    """The connections stay open and nobody answers."""
+
+    codes: tuple[str, ...] = UNREACHABLE
+    silence_seconds: float = LOOK_SECONDS + ANSWER_SECONDS + 1.0
+
+    def strike(self, stage: Stage, state: State) -> None:
+        stage.postgres.freeze()
+
+    def end(self, stage: Stage) -> None:
+        stage.postgres.thaw()
+
+
+@dataclass
+class Trapped(Fault):
+    """The connection is cut once: in the middle of a statement, or so that COMMIT is never answered."""
+
+    lasting: bool = False
+    stands_seconds: float = BRIEF_SECONDS
+    commit: bool = False
+
+    def strike(self, stage: Stage, state: State) -> None:
+        stage.proxy.set_trap("commit" if self.commit else "statement")
+
+    def stand(self, stage: Stage) -> None:
+        stage.proxy.trapped.wait(10)
+
+    def was_met(self, stage: Stage) -> bool:
+        return stage.proxy.trapped.is_set()
+
+
+@dataclass
+class WrongPort(Fault):
+    """At the port there is something else, which is no PostgreSQL server: the ERP."""
+
+    codes: tuple[str, ...] = UNREACHABLE
+    silence_seconds: float = LOOK_SECONDS + 1.0
+
+    def strike(self, stage: Stage, state: State) -> None:
+        stage.proxy.target_port = stage.erp.port
+        stage.proxy.cut()
+
+    def end(self, stage: Stage) -> None:
+        stage.proxy.target_port = stage.postgres.port
+        stage.proxy.cut()
+
+
+@dataclass
+class SlotsUsedUp(Fault):
+    """Others have all connections that the server gives."""
+
+    codes: tuple[str, ...] = UNREACHABLE
+    silence_seconds: float = LOOK_SECONDS
+    taken: list[Database] = field(default_factory=list)
+
+    def strike(self, stage: Stage, state: State) -> None:
+        self._take_all(stage)
+        stage.proxy.cut()
+        soon("the daemon's sessions are gone", lambda: not self._daemon_sessions(stage), 5)
+        self._take_all(stage)
+
+    def end(self, stage: Stage) -> None:
+        for database in self.taken:
+            database.close()
+        self.taken.clear()
+
+    def _take_all(self, stage: Stage) -> None:
+        while True:
+            database = Database(stage.postgres.app())
+            try:
+                with database.transaction() as connection:
+                    connection.execute(text("SELECT 1"))
+            except PersistenceError:
+                return
+            self.taken.append(database)
+
+    @staticmethod
+    def _daemon_sessions(stage: Stage) -> bool:
+        return bool(stage.postgres.rows_if_there(f"SELECT 1 FROM pg_stat_activity WHERE {DAEMON_BACKENDS}"))
+
+
+@dataclass
+class Ruled(Fault):
+    """Statements of the superuser make the daemon's fail; others undo them."""
+
+    codes: tuple[str, ...] = ERROR
+    silence_seconds: float = LOOK_SECONDS + 1.0
+    begins: tuple[str, ...] = ()
+    ends: tuple[str, ...] = ()
+    thread: threading.Thread | None = None
+
+    def strike(self, stage: Stage, state: State) -> None:
+        # In a thread: what the daemon holds in this state may make them wait until it goes on.
+        self.thread = threading.Thread(target=lambda: stage.postgres.execute(*self.begins), daemon=True)
+        self.thread.start()
+        self.thread.join(0.3)
+
+    def end(self, stage: Stage) -> None:
+        if self.thread is not None:
+            self.thread.join(30)
+        stage.postgres.execute(*self.ends)
+
+
+@dataclass
+class Locked(Fault):
+    """Somebody else's transaction holds a lock for longer than the daemon's lock_timeout."""
+
+    codes: tuple[str, ...] = ERROR
+    silence_seconds: float = LOOK_SECONDS + 1.5
+    over: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
+    locked: threading.Event = field(default_factory=threading.Event)
+
+    def strike(self, stage: Stage, state: State) -> None:
+        self.thread = threading.Thread(target=self._hold, args=(stage,), daemon=True)
+        self.thread.start()
+
+    def released(self, stage: Stage, state: State) -> None:
+        self.locked.wait(20)
+
+    def end(self, stage: Stage) -> None:
+        self.over.set()
+        if self.thread is not None:
+            self.thread.join(30)
+
+    def was_met(self, stage: Stage) -> bool:
+        return self.locked.is_set()
+
+    def _hold(self, stage: Stage) -> None:
+        with stage.postgres.session() as connection:
+            connection.execute(text("LOCK TABLE invoices IN SHARE ROW EXCLUSIVE MODE"))
+            self.locked.set()
+            self.over.wait(120)
+
+
+@dataclass
+class Cancelled(Locked):
+    """A statement of the daemon's that provably runs, since it waits for a lock, is cancelled; once."""
+
+    codes: tuple[str, ...] = ()
+    lasting: bool = False
+    met: bool = False
+
+    def stand(self, stage: Stage) -> None:
+        cancel = f"""SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+                     WHERE {DAEMON_BACKENDS} AND wait_event_type = 'Lock'"""
+        self.met = soon("a statement is cancelled", lambda: stage.postgres.rows(cancel), 8)
+
+    def was_met(self, stage: Stage) -> bool:
+        return self.met
+
+
+@dataclass
+class Terminated(Fault):
+    """The daemon's backends are terminated; once."""
+
+    lasting: bool = False
+    stands_seconds: float = BRIEF_SECONDS
+    met: bool = False
+
+    def strike(self, stage: Stage, state: State) -> None:
+        ended = stage.postgres.rows(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {DAEMON_BACKENDS}")
+        self.met = bool(ended)
+
+    def was_met(self, stage: Stage) -> bool:
+        return self.met
+
+
+@dataclass
+class Deadlocked(Fault):
+    """A row lock is held that the daemon's write waits for, then one is asked for that this write holds."""
+
+    lasting: bool = False
+    met: bool = False
+    thread: threading.Thread | None = None
+
+    def strike(self, stage: Stage, state: State) -> None:
+        self.thread = threading.Thread(target=self._entangle, args=(stage,), daemon=True)
+        self.thread.start()
+        self.thread.join(0.2)
+
+    def stand(self, stage: Stage) -> None:
+        if self.thread is not None:
+            self.thread.join(30)
+
+    def was_met(self, stage: Stage) -> bool:
+        return self.met
+
+    def _entangle(self, stage: Stage) -> None:
+        before = self._deadlocks(stage)
+        try:
+            with stage.postgres.session() as connection:
+                # The daemon's is the one that finds the deadlock, and so the one that the server lets down.
+                connection.execute(text("SET LOCAL deadlock_timeout = '20s'"))
+                connection.execute(text("SET LOCAL lock_timeout = '3s'"))
+                last, first = stage.debts[-1], stage.debts[0]
+                row = text("SELECT id FROM invoices WHERE id = :id FOR UPDATE")
+                connection.execute(row, {"id": last})
+                mine = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+                waits = f"SELECT 1 FROM pg_stat_activity WHERE {DAEMON_BACKENDS} AND :mine = ANY(pg_blocking_pids(pid))"
+                if soon("the daemon waits for the row", lambda: stage.postgres.rows(waits, mine=mine), 4):
+                    connection.execute(row, {"id": first})
+        except PersistenceError:
+            return
+        self.met = soon("the server counts a deadlock", lambda: self._deadlocks(stage) > before, 3)
+
+    @staticmethod
+    def _deadlocks(stage: Stage) -> int:
+        rows = stage.postgres.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = 'billingd'")
+        return int(rows[0].deadlocks)
+
+
+REFUSAL = """
+CREATE TABLE drill_refused (id text PRIMARY KEY);
+GRANT SELECT ON drill_refused TO PUBLIC;
+CREATE FUNCTION drill_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.state NOT IN (OLD.state, 'held') AND EXISTS (SELECT FROM drill_refused r WHERE r.id = NEW.id) THEN
+        RAISE EXCEPTION 'new row for relation "invoices" violates check constraint "drill"'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'drill';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER drill_refuse BEFORE UPDATE ON invoices FOR EACH ROW EXECUTE FUNCTION drill_refuse();
+"""
+
+
+@dataclass
+class RowRefusedFault(Fault):
+    """A constraint that one row violates at each change of its state: in the end it is held, and the others go on."""
+
+    codes: tuple[str, ...] = ("poison_invoice",)
+    silence_seconds: float = 15.0
+    touches_some: bool = True
+    target: str = ""
+
+    def prepare(self, stage: Stage) -> None:
+        with stage.postgres.session() as connection:
+            connection.exec_driver_sql(REFUSAL)
+        self.target = stage.debts[0]
+
+    def can_be_met(self, state: State) -> bool:
+        return state.has_work and state.name != "storing_verdict"
+
+    def strike(self, stage: Stage, state: State) -> None:
+        stage.postgres.rows("INSERT INTO drill_refused VALUES (:id) RETURNING id", id=self.target)
+
+    def end(self, stage: Stage) -> None:
+        stage.postgres.rows("DELETE FROM drill_refused RETURNING id")
+
+    def untouched(self, stage: Stage) -> list[str]:
+        return [debt for debt in stage.debts if debt != self.target]
+
+
+@dataclass
+class DiskFull(Fault):
+    """The disk with the invoices' tables is full: a small file system of their own."""
+
+    codes: tuple[str, ...] = ERROR
+    silence_seconds: float = LOOK_SECONDS + 1.0
+    folder: Path | None = None
+
+    def prepare(self, stage: Stage) -> None:
+        folder = stage.postgres.home / "small"
+        folder.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)]
+        if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+            return
+        self.folder = folder
+        owner = (stage.postgres.home / "postgres" / "data").stat()
+        inside = folder / "tables"
+        inside.mkdir(mode=0o700)
+        os.chown(inside, owner.st_uid, owner.st_gid)
+        tables = ("invoices", "invoice_documents", "invoice_history", "erp_exchanges")
+        stage.postgres.execute(
+            f"CREATE TABLESPACE small LOCATION '{inside}'",
+            *(f"ALTER TABLE {table} SET TABLESPACE small" for table in tables),
+            *(f"ALTER TABLE {table} SET (fillfactor = 10)" for table in tables),
+        )
+
+    def can_be_met(self, state: State) -> bool:
+        return state.has_work and self.folder is not None
+
+    def strike(self, stage: Stage, state: State) -> None:
+        if self.folder is not None:
+            with (self.folder / "full").open("wb", buffering=0) as file:
+                try:
+                    while file.write(b"\0" * 4096):
+                        pass
+                except OSError:
+                    return
+
+    def end(self, stage: Stage) -> None:
+        if self.folder is not None:
+            (self.folder / "full").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """The file system goes with the drill."""
+        if self.folder is not None:
+            subprocess.run(["umount", "-l", str(self.folder)], capture_output=True, check=False)
+
+
+@dataclass
+class Restored(Fault):
+    """A backup taken in this state is put back when all has been done; the ERP has everything by then."""
+
+    lasting: bool = False
+    stands_seconds: float = 0.0
+    while_down: bool = False
+    backup: Path | None = None
+    state: State | None = None
+
+    def strike(self, stage: Stage, state: State) -> None:
+        self.backup = stage.postgres.home / "backup"
+        self.state = state
+        stage.postgres.back_up(self.backup)
+
+    def stand(self, stage: Stage) -> None:
+        if self.state is not None and self.state.has_work:
+            self.state.after(stage)
+        stage.wait_all_in("registered", FINISH_SECONDS)
+
+    def end(self, stage: Stage) -> None:
+        assert self.backup is not None, "it struck"
+        if self.while_down:
+            stage.daemon.kill()
+        stage.postgres.restore(self.backup)
+        if self.while_down:
+            stage.daemon.start()
+
+
+READ_ONLY = ("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
+WRITABLE = ("SET default_transaction_read_only = off", "ALTER SYSTEM RESET default_transaction_read_only",
+            "SELECT pg_reload_conf()")  # fmt: skip
+RENAMED = ("SET lock_timeout = '20s'", "ALTER TABLE invoices RENAME TO invoices_gone")
+NAMED = ("ALTER TABLE invoices_gone RENAME TO invoices",)
+
+D1 = {
+    "stopped_fast": lambda: Stopped(),
+    "stopped_immediate": lambda: Stopped(mode=signal.SIGQUIT),
+    "cut_in_statement": lambda: Trapped(),
+    "cut_in_commit": lambda: Trapped(commit=True),
+    "frozen": lambda: Frozen(),
+    "wrong_port": lambda: WrongPort(),
+    "slots_used_up": lambda: SlotsUsedUp(),
+}
+D2 = {
+    "read_only": lambda: Ruled(begins=READ_ONLY, ends=WRITABLE),
+    "privilege_dropped": lambda: Ruled(
+        begins=(f"REVOKE UPDATE ON invoices FROM {APP_USER}",), ends=(f"GRANT UPDATE ON invoices TO {APP_USER}",)
+    ),
+    "locked": lambda: Locked(),
+    "deadlock": lambda: Deadlocked(),
+    "cancelled": lambda: Cancelled(),
+    "terminated": lambda: Terminated(),
+    "row_refused": lambda: RowRefusedFault(),
+    "table_missing": lambda: Ruled(begins=RENAMED, ends=NAMED),
+    "disk_full": lambda: DiskFull(),
+}
+D3 = {
+    "restored": lambda: Restored(),
+    "restored_while_down": lambda: Restored(while_down=True),
+}
+

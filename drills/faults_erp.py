@@ -1,0 +1,235 @@
+"""Faults of the ERP: off the network (E1), sending incorrect data (E2), throwing (E3)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from drills.daemon_process import wall_seconds
+from drills.faults import BRIEF_SECONDS, Fault, soon
+from drills.stage import REACH_SECONDS, Setting, Stage
+from drills.states import State
+from drills.waiting import NotReached, until
+
+UNREACHABLE = ("erp_unreachable",)
+INCORRECT = ("erp_incorrect_data",)
+# The total timeout; and what is waiting to be asked again waits at most so long.
+TOTAL_SECONDS = 1.0
+NEXT_SECONDS = 1.5
+
+
+@dataclass
+class ErpFault(Fault):
+    """The base: it can be met only where something is asked of the ERP next."""
+
+    silence_seconds: float = NEXT_SECONDS
+
+    def can_be_met(self, state: State) -> bool:
+        return state.asks_erp
+
+
+@dataclass
+class Gone(ErpFault):
+    """Its port refuses connections."""
+
+    codes: tuple[str, ...] = UNREACHABLE
+
+    def strike(self, stage: Stage, state: State) -> None:
+        stage.erp.kill()
+
+    def end(self, stage: Stage) -> None:
+        stage.erp.start()
+
+
+@dataclass
+class FrozenErp(ErpFault):
+    """It takes connections and never answers."""
+
+    codes: tuple[str, ...] = UNREACHABLE
+    silence_seconds: float = NEXT_SECONDS + TOTAL_SECONDS
+
+    def strike(self, stage: Stage, state: State) -> None:
+        stage.erp.freeze()
+
+    def end(self, stage: Stage) -> None:
+        stage.erp.thaw()
+
+
+@dataclass
+class NameLost(ErpFault):
+    """Its name is not resolved; connections that were kept open are gone with it."""
+
+    codes: tuple[str, ...] = UNREACHABLE
+    setting: Setting = field(default_factory=lambda: Setting(named_host=True))
+
+    def strike(self, stage: Stage, state: State) -> None:
+        stage.names.unlink()
+        stage.erp.kill()
+        stage.erp.start()
+
+    def end(self, stage: Stage) -> None:
+        stage.names.touch()
+
+
+@dataclass
+class Untrusted(ErpFault):
+    """Its certificate is another than the one that is trusted."""
+
+    codes: tuple[str, ...] = UNREACHABLE
+    setting: Setting = field(default_factory=lambda: Setting(tls=True))
+
+    def strike(self, stage: Stage, state: State) -> None:
+        stage.erp.kill()
+        stage.erp.start("untrusted")
+
+    def end(self, stage: Stage) -> None:
+        stage.erp.kill()
+        stage.erp.start()
+
+
+@dataclass
+class Answers(ErpFault):
+    """It answers as it was told to: once, all the time, or about one invoice only."""
+
+    what: dict[str, Any] = field(default_factory=dict)
+    which: Literal["once", "long", "one"] = "long"
+    ids: list[int] = field(default_factory=list)
+    first_hit_at: float | None = None
+    target: str = ""
+
+    def __post_init__(self) -> None:
+        if self.which == "once":
+            self.lasting, self.stands_seconds = False, BRIEF_SECONDS
+        self.touches_some = self.which == "one"
+
+    def strike(self, stage: Stage, state: State) -> None:
+        limits: dict[str, Any] = {"remaining": 1} if self.which == "once" else {}
+        if self.which == "one":
+            self.target = stage.debts[0]
+            limits = {"invoice_id": self.target}
+        self.ids.append(stage.erp.add_fault(**self.what, **limits))
+        if self.touches_some:
+            # The others are to go on: nothing but the fault may keep them.
+            state.after(stage) if state.name == "initiated" else None
+
+    def released(self, stage: Stage, state: State) -> None:
+        if soon("a request meets it", lambda: stage.erp.hits(self.ids), 15):
+            self.first_hit_at = wall_seconds()
+
+    def first_sign(self, stage: Stage) -> float | None:
+        return None if self.first_hit_at is None else self.first_hit_at + self.silence_seconds
+
+    def was_met(self, stage: Stage) -> bool:
+        return self.first_hit_at is not None
+
+    def end(self, stage: Stage) -> None:
+        stage.erp.clear_faults(self.ids)
+
+    def untouched(self, stage: Stage) -> list[str]:
+        return [debt for debt in stage.debts if debt != self.target] if self.touches_some else []
+
+
+@dataclass
+class ForeignBill(Answers):
+    """One invoice is answered with the bill_id of another that is registered already."""
+
+    which: Literal["once", "long", "one"] = "one"
+
+    def strike(self, stage: Stage, state: State) -> None:
+        self.target = stage.debts[0]
+        orders = stage.daemon.orders
+        if state.name == "sending_before":
+            # All couriers are held there: those of the others go on, the target's stays.
+            orders.give("courier.send", "hold 0", [self.target])
+        elif self.can_be_met(state):
+            orders.give("courier.send", "hold 0", [self.target])
+            if state.name != "initiated":
+                orders.take_back(state.point)
+        else:
+            return
+        if state.name == "initiated":
+            state.after(stage)
+        others = self.untouched(stage)
+        until(
+            "the others are registered",
+            lambda: all(stage.states().get(each) == "registered" for each in others),
+            REACH_SECONDS,
+        )
+        bills = stage.postgres.rows("SELECT bill_id FROM invoices WHERE state = 'registered' ORDER BY id")
+        if not bills:
+            raise NotReached("another invoice with a bill_id")
+        self.ids.append(stage.erp.add_fault(**self.what, invoice_id=self.target, bill_id=bills[0].bill_id))
+
+    def release(self, stage: Stage, state: State) -> None:
+        """It has let go whom it had to, but the target."""
+        if not self.can_be_met(state):
+            state.release(stage)
+
+    def released(self, stage: Stage, state: State) -> None:
+        stage.daemon.orders.take_back("courier.send")
+        super().released(stage, state)
+
+
+@dataclass
+class OfTheBooked(Answers):
+    """It takes back what it said of invoices that are registered with us: met only by a late answer."""
+
+    lasting: bool = False
+
+    def can_be_met(self, state: State) -> bool:
+        return False
+
+    def strike(self, stage: Stage, state: State) -> None:
+        for debt, stands in stage.states().items():
+            if stands == "registered":
+                self.ids.append(stage.erp.add_fault(**self.what, invoice_id=debt))
+
+
+def _answers(code: str, which: Literal["once", "long", "one"] = "long", **what: Any) -> Callable[[], Fault]:
+    late = what.pop("silence_seconds", 0.3)
+    refused = what.get("status") in (400, 413, 422) and which == "long"
+    return lambda: Answers(codes=(code,), which=which, what=what, silence_seconds=late, holds_some=not refused)
+
+
+def _code_of(status: int) -> str:
+    """The alarm by which failures.md answers a status."""
+    if status in (401, 403):
+        return "erp_credentials"
+    if status in (400, 413, 422):
+        return "erp_refused_invoice"
+    return "erp_conflict" if status == 409 else "erp_error"
+
+
+STATUSES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("500", {"status": 500}),
+    ("502", {"status": 502}),
+    ("503", {"status": 503}),
+    ("503_retry_after", {"status": 503, "retry_after": "1"}),
+    ("429", {"status": 429}),
+    ("429_retry_after", {"status": 429, "retry_after": "1"}),
+    *((str(status), {"status": status}) for status in (400, 401, 403, 404, 409, 413, 422, 204, 302)),
+)
+E1: dict[str, Callable[[], Fault]] = {
+    "refused": lambda: Gone(),
+    "no_answer": lambda: FrozenErp(),
+    "one_byte_at_a_time": _answers("erp_unreachable", kind="trickle", seconds=0.3, silence_seconds=TOTAL_SECONDS + 0.3),
+    "reset_before": _answers("erp_unreachable", kind="drop", when="request"),
+    "reset_in": _answers("erp_unreachable", kind="drop", when="before"),
+    "reset_after": _answers("erp_unreachable", kind="drop", when="after"),
+    "name_not_resolved": lambda: NameLost(),
+    "tls_not_accepted": lambda: Untrusted(),
+    "cut_in_answer": _answers("erp_unreachable", kind="cut"),
+}
+NONSENSE = ("not_json", "other_shape", "html", "truncated", "huge", "wrong_charset")
+WRONG = ("other_id", "other_total", "unknown_state", "no_bill_id", "no_abort_reason")
+E2: dict[str, Callable[[], Fault]] = {
+    **{kind: _answers("erp_incorrect_data", kind=kind) for kind in (*NONSENSE, *WRONG)},
+    "foreign_bill_id": lambda: ForeignBill(codes=INCORRECT, what={"kind": "foreign_bill_id"}, silence_seconds=0.3),
+    "changed_bill_id": lambda: OfTheBooked(what={"kind": "changed_bill_id"}),
+    "step_back": lambda: OfTheBooked(what={"kind": "step_back"}),
+}
+E3: dict[str, Callable[[], Fault]] = {
+    f"{name}_{which}": _answers(_code_of(what["status"]), which, kind="status", **what)
+    for name, what in STATUSES
+    for which in ("once", "long", "one")
+}
+

@@ -1,0 +1,182 @@
+"""Faults of our own server: off the network or frozen (S1), throwing (S2)."""
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from drills.daemon_process import wall_seconds
+from drills.faults import BRIEF_SECONDS, Fault, soon
+from drills.stage import Setting, Stage
+from drills.states import State
+from drills.waiting import pause
+
+WAS_DOWN = ("daemon_was_down",)
+CRASHED = ("actor_crashed",)
+HANG_SECONDS = 12.0
+FROZEN_SECONDS = 18.0
+"""Longer than every deadline: the lease is 16 s, the hang deadline 12 s."""
+
+
+@dataclass
+class Restarted(Fault):
+    """The process is ended while its work is in flight, and started again, perhaps months later."""
+
+    codes: tuple[str, ...] = WAS_DOWN
+    stands_seconds: float = BRIEF_SECONDS
+    how: signal.Signals = signal.SIGKILL
+    later: str | None = None
+    alarm_after_end: bool = True
+    started_at: float | None = None
+
+    def strike(self, stage: Stage, state: State) -> None:
+        # What is held has to go on, or the process could not end in order.
+        stage.daemon.kill(self.how, lambda: state.release(stage))
+
+    def end(self, stage: Stage) -> None:
+        if self.later is not None:
+            stage.now = stage.daemon.now = self.later
+        stage.daemon.start()
+        self.started_at = wall_seconds()
+
+    def first_sign(self, stage: Stage) -> float | None:
+        return self.started_at
+
+
+@dataclass
+class FrozenProcess(Fault):
+    """The process stands still for longer than every deadline, and goes on."""
+
+    lasting: bool = False
+    stands_seconds: float = FROZEN_SECONDS
+
+    def strike(self, stage: Stage, state: State) -> None:
+        stage.daemon.signal(signal.SIGSTOP)
+
+    def end(self, stage: Stage) -> None:
+        stage.daemon.signal(signal.SIGCONT)
+
+
+@dataclass
+class Raises(Fault):
+    """Who is at work in this state raises, once."""
+
+    codes: tuple[str, ...] = CRASHED
+    order: str = "raise once"
+    stands_seconds: float = 0.0
+    met: bool = False
+
+    def strike(self, stage: Stage, state: State) -> None:
+        stage.daemon.orders.give(state.point, self.order)
+
+    def release(self, stage: Stage, state: State) -> None:
+        """The order that has taken the place of the state's own lets it go on."""
+
+    def released(self, stage: Stage, state: State) -> None:
+        self.met = soon("it is ordered", lambda: stage.daemon.orders.reached(state.point) > 0)
+
+    def end(self, stage: Stage) -> None:
+        stage.daemon.orders.take_back()
+
+    def was_met(self, stage: Stage) -> bool:
+        return self.met
+
+
+@dataclass
+class RaisesEvery(Fault):
+    """Who is at work in this state raises on every message."""
+
+    codes: tuple[str, ...] = CRASHED
+    silence_seconds: float = 2.0
+    until_end: bool = False
+
+    def release(self, stage: Stage, state: State) -> None:
+        """The order that has taken the place of the state's own lets it go on."""
+
+    def strike(self, stage: Stage, state: State) -> None:
+        point = state.point if state.actor == "courier" else f"{state.actor}.receive"
+        stage.daemon.orders.take_back()
+        stage.daemon.orders.give(point, "raise")
+
+    def stand(self, stage: Stage) -> None:
+        if self.until_end:
+            soon("the process gives up", lambda: stage.daemon.ends.unexpected, 30)
+        else:
+            pause(self.stands_seconds)
+
+    def end(self, stage: Stage) -> None:
+        stage.daemon.orders.take_back()
+        if self.until_end:
+            stage.daemon.wait_until_up()
+
+    def was_met(self, stage: Stage) -> bool:
+        return not self.until_end or bool(stage.daemon.ends.unexpected)
+
+
+@dataclass
+class Poison(Fault):
+    """One invoice crashes whoever works on it; the others go on."""
+
+    codes: tuple[str, ...] = ("poison_invoice",)
+    silence_seconds: float = 20.0
+    touches_some: bool = True
+    target: str = ""
+
+    def release(self, stage: Stage, state: State) -> None:
+        """The order that has taken the place of the state's own lets it go on."""
+        if not self.can_be_met(state):
+            state.release(stage)
+
+    def can_be_met(self, state: State) -> bool:
+        return state.has_work
+
+    def strike(self, stage: Stage, state: State) -> None:
+        if not self.can_be_met(state):
+            return
+        self.target = stage.debts[0]
+        point = {"due": "biller.calculate", "calculated": "courier.send"}.get(state.name, state.point)
+        stage.daemon.orders.take_back()
+        stage.daemon.orders.give(point, "raise", [self.target])
+
+    def end(self, stage: Stage) -> None:
+        stage.daemon.orders.take_back()
+
+    def untouched(self, stage: Stage) -> list[str]:
+        return [debt for debt in stage.debts if debt != self.target] if self.target else []
+
+
+@dataclass
+class FailsToStart(Raises):
+    """Who is at work raises, and its successors fail to start for a while."""
+
+    stands_seconds: float = 3.0
+
+    def strike(self, stage: Stage, state: State) -> None:
+        stage.daemon.orders.give(f"{state.actor}.start", "raise")
+        super().strike(stage, state)
+
+
+def _hangs() -> Fault:
+    return Raises(codes=("actor_hung",), order="hang once", silence_seconds=HANG_SECONDS + 2.0)
+
+
+FEW_RESTARTS = Setting(daemon={"supervision": {"max_restarts": 2}})
+S1: dict[str, Callable[[], Fault]] = {
+    "terminated": lambda: Restarted(how=signal.SIGTERM),
+    "killed": lambda: Restarted(),
+    "down_over_a_month": lambda: Restarted(later="2026-12-15T00:00:00Z"),
+    "down_over_months": lambda: Restarted(later="2027-01-15T00:00:00Z"),
+    "frozen": lambda: FrozenProcess(),
+    "clock_forward": lambda: Restarted(how=signal.SIGTERM, later="2026-12-02T00:00:00Z", lasting=False),
+    "clock_back": lambda: Restarted(how=signal.SIGTERM, later="2026-11-02T00:00:00Z", lasting=False),
+}
+S2: dict[str, Callable[[], Fault]] = {
+    "raises_once": lambda: Raises(),
+    "raises_on_every": lambda: RaisesEvery(),
+    "poison_invoice": lambda: Poison(),
+    "hangs": lambda: _hangs(),
+    "fails_to_start": lambda: FailsToStart(),
+    "thread_dies": lambda: Raises(order="exit once"),
+    "restart_limit": lambda: RaisesEvery(
+        codes=WAS_DOWN, until_end=True, alarm_after_end=True, silence_seconds=30.0, ends_process=True, setting=FEW_RESTARTS
+    ),
+}

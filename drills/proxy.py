@@ -1,0 +1,146 @@
+"""The TCP proxy between a drill's daemon and its database: it can cut, mute and misdirect what goes through it."""
+
+import contextlib
+import re
+import socket
+import struct
+import threading
+from typing import Literal
+
+Trap = Literal["statement", "commit"]
+
+_COMMIT = re.compile(rb"Q\x00\x00\x00\x0b(?i:commit)\x00")
+_STATEMENT = re.compile(rb"^[PQ]\x00")
+_RESET = struct.pack("ii", 1, 0)
+_CHUNK_BYTES = 65536
+
+
+class Proxy:
+    """Forwards connections to a port of the loopback until it is closed."""
+
+    def __init__(self, target_port: int) -> None:
+        self.target_port = target_port
+        self.trapped = threading.Event()
+        """Set when a trap has struck."""
+        self._trap: Trap | None = None
+        self._lock = threading.Lock()
+        self._open: set[_Link] = set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._thread = threading.Thread(target=self._accept, name="drill proxy", daemon=True)
+        self._thread.start()
+
+    def cut(self) -> int:
+        """Resets every open connection; returns how many there were."""
+        with self._lock:
+            links, self._open = self._open, set()
+        for link in links:
+            link.cut()
+        return len(links)
+
+    def set_trap(self, trap: Trap) -> None:
+        """The next statement is cut off half sent, or the answer to the next COMMIT never arrives; once."""
+        self.trapped.clear()
+        self._trap = trap
+
+    def take_trap(self, data: bytes) -> Trap | None:
+        """The trap that this piece from the daemon springs, if any."""
+        with self._lock:
+            pattern = _COMMIT if self._trap == "commit" else _STATEMENT
+            if self._trap is None or pattern.search(data) is None:
+                return None
+            trap, self._trap = self._trap, None
+        return trap
+
+    def close(self) -> None:
+        """Ends everything."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+        self._thread.join(5)
+
+    def forget(self, link: "_Link") -> None:
+        """A link has ended by itself."""
+        with self._lock:
+            self._open.discard(link)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                server = socket.create_connection(("127.0.0.1", self.target_port), timeout=5)
+            except OSError:
+                _reset(client)
+                continue
+            server.settimeout(None)
+            link = _Link(self, client, server)
+            with self._lock:
+                self._open.add(link)
+            link.start()
+
+
+class _Link:
+    """One connection through the proxy, with a thread for each direction."""
+
+    def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
+        self._proxy = proxy
+        self._client, self._server = client, server
+        self._mute = False
+        self._answered = threading.Event()
+
+    def start(self) -> None:
+        for work in (self._to_server, self._to_client):
+            threading.Thread(target=work, name="drill proxy link", daemon=True).start()
+
+    def cut(self) -> None:
+        """Ends it as a network that has gone does: with a reset on the daemon's side."""
+        _reset(self._client)
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+
+    def _to_server(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := self._client.recv(_CHUNK_BYTES):
+                match self._proxy.take_trap(data):
+                    case "statement":
+                        self._server.sendall(data[: len(data) // 2])
+                        self.cut()
+                        self._proxy.trapped.set()
+                        break
+                    case "commit":
+                        self._mute = True
+                        self._server.sendall(data)
+                        self._answered.wait(5)
+                        self.cut()
+                        self._proxy.trapped.set()
+                        break
+                    case _:
+                        self._server.sendall(data)
+        self._end()
+
+    def _to_client(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := self._server.recv(_CHUNK_BYTES):
+                if self._mute:
+                    self._answered.set()
+                else:
+                    self._client.sendall(data)
+        self._end()
+
+    def _end(self) -> None:
+        self._proxy.forget(self)
+        for sock in (self._client, self._server):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+
+def _reset(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        # A shutdown first wakes the thread that reads; the linger makes the close behind it a reset.
+        sock.shutdown(socket.SHUT_RD)
+        sock.close()

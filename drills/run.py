@@ -1,0 +1,34 @@
+"""Runs cells, several at once, on copies of one prepared cluster."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+
+from drills.cell import Result, run_cell
+from drills.postgres import Postgres
+from drills.table import Cell
+from drills.world import World
+
+
+@contextmanager
+def prepared(world: World) -> Iterator[Path]:
+    """The folder of a cluster that knows this world, to be copied by each stage."""
+    # Short, since PostgreSQL's socket lies in it.
+    with tempfile.TemporaryDirectory(prefix="drills-", ignore_cleanup_errors=True) as folder:
+        template = Path(folder) / "cluster"
+        Postgres.prepare(template, world)
+        yield template
+
+
+def run_cells(cells: Sequence[Cell], folder: Path, *, jobs: int, tell: Callable[[Result], None]) -> list[Result]:
+    """Runs them all, telling of each as it ends; the logs of what did not hold are left below `folder`."""
+    world = World()
+    results: dict[Cell, Result] = {}
+    with prepared(world) as template, ThreadPoolExecutor(jobs, thread_name_prefix="drill") as pool:
+        under_way = {pool.submit(run_cell, cell, folder, template, world): cell for cell in cells}
+        for future in as_completed(under_way):
+            results[under_way[future]] = future.result()
+            tell(future.result())
+    return [results[cell] for cell in cells]

@@ -1,0 +1,143 @@
+"""One drill's stage: a throwaway database behind a proxy, an ERP process and a daemon process, and what they show."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from drills.daemon_process import DaemonProcess
+from drills.erp import CERTIFICATES, Erp
+from drills.postgres import APP_PASSWORD, APP_USER, Postgres
+from drills.proxy import Proxy
+from drills.waiting import until
+from drills.world import World
+from persistence.database import notify
+from persistence.errors import PersistenceError
+from persistence.invoices import held_ids, retry_held
+from persistence.master_data import import_master
+from persistence.readings import import_readings
+
+NOW = "2026-11-15T00:00:00Z"
+# The machine may be busy with other drills: the waiting is generous, what is measured is not.
+REACH_SECONDS = 60.0
+FINISH_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a variant needs to be different from the start."""
+
+    tls: bool = False
+    named_host: bool = False
+    daemon: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Stage:
+    """All stations of one drill below a folder of its own."""
+
+    def __init__(self, home: Path, template: Path, world: World, setting: Setting | None = None) -> None:
+        setting = setting or Setting()
+        home.mkdir(parents=True)
+        # Sockets have short names: the folder of the logs may be anywhere.
+        self._short = tempfile.TemporaryDirectory(prefix="drill-", ignore_cleanup_errors=True)
+        self.home, self.world = home, world
+        self.late = False
+        self.now = NOW
+        self.postgres = Postgres.copy(template, Path(self._short.name))
+        self.proxy = Proxy(self.postgres.port)
+        host = "erp.drill" if setting.named_host else "localhost" if setting.tls else "127.0.0.1"
+        self.erp = Erp(home, tls=setting.tls, host=host)
+        self.erp.start()
+        more = dict(setting.daemon)
+        if setting.tls:
+            more["erp"] = {"ca_file": str(CERTIFICATES / "trusted.pem"), **more.get("erp", {})}
+        self.names = home / "names"
+        environment = _resolver(self.names) if setting.named_host else {}
+        url = f"postgresql://{APP_USER}:{APP_PASSWORD}@127.0.0.1:{self.proxy.port}/billingd?sslmode=disable"
+        self.daemon = DaemonProcess(home, url, self.erp.base_url, now=NOW, more=more, environment=environment)
+
+    # What stands
+
+    @property
+    def debts(self) -> list[str]:
+        """The ids of all that is owed by now."""
+        now = datetime.fromisoformat(self.now.replace("Z", "+00:00"))
+        return sorted(self.world.debts(now, late=self.late))
+
+    def states(self) -> dict[str, str]:
+        """The state of each invoice; empty while the database is away."""
+        return {row.id: row.state for row in self.postgres.rows_if_there("SELECT id, state FROM invoices")}
+
+    def all_in(self, state: str) -> bool:
+        """Whether everything that is owed has an invoice in this state."""
+        states = self.states()
+        return all(states.get(debt) == state for debt in self.debts)
+
+    def wait_all_in(self, state: str, seconds: float = REACH_SECONDS) -> None:
+        """Waits for it. Raises NotReached."""
+        until(f"all invoices are {state}", lambda: self.all_in(state), seconds)
+
+    # What people do
+
+    def import_late_user(self) -> None:
+        """New work: one more network user with readings, as an operator's imports would bring it."""
+        self.late = True
+        master = self.world.write_master(self.home / "late.yaml", late=True)
+        readings = self.world.write_readings(self.home / "late.csv", late=True)
+        with self.postgres.session() as connection:
+            import_master(connection, master)
+            import_readings(connection, readings)
+            notify(connection, "due")
+
+    def retry_held(self) -> list[str]:
+        """What an operator does once the cause is gone: puts back what is held; returns the ids."""
+        try:
+            with self.postgres.session() as connection:
+                held = held_ids(connection)
+                for invoice_id in held:
+                    retry_held(connection, "drill", invoice_id, "the drill's fault is over")
+                if held:
+                    notify(connection, "retry")
+        except PersistenceError:
+            return []
+        return held
+
+    def close(self) -> None:
+        """Ends every station."""
+        self.daemon.close()
+        self.erp.kill()
+        self.proxy.close()
+        self.postgres.destroy()
+        log = self.postgres.log_path
+        if log.exists():
+            (self.home / "postgres.log").write_bytes(log.read_bytes())
+        self._short.cleanup()
+
+
+def _resolver(names: Path) -> dict[str, str]:
+    """Lets the daemon's process find the name erp.drill as long as a file says so: Python's own start hook."""
+    folder = names.with_name("hook")
+    folder.mkdir()
+    names.touch()
+    (folder / "sitecustomize.py").write_text(
+        f"""
+import os, socket
+_real = socket.getaddrinfo
+def getaddrinfo(host, *more, **named):
+    if host == "erp.drill":
+        if not os.path.exists({str(names)!r}):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        if named.get("flags", 0) & socket.AI_NUMERICHOST:
+            raise socket.gaierror(socket.EAI_NONAME, "not numeric")
+        host = "127.0.0.1"
+    return _real(host, *more, **named)
+socket.getaddrinfo = getaddrinfo
+""",
+        "utf-8",
+    )
+
+
+    return {"PYTHONPATH": os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))}

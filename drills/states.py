@@ -1,0 +1,112 @@
+"""The states in which a fault can strike (failures.md), each reached provably and let go again."""
+
+from dataclasses import dataclass
+
+from drills.stage import REACH_SECONDS, Stage
+from drills.waiting import NotReached, until
+
+
+@dataclass(frozen=True)
+class State:
+    """Where the daemon stands. `point`: where it is held, or what its work passes next; `actor`: who does that."""
+
+    name: str
+    point: str
+    actor: str
+    asks_erp: bool = False
+    """Whether the next thing to come is a request to the ERP."""
+    has_work: bool = True
+
+    def reach(self, stage: Stage) -> None:
+        """Starts the daemon and brings it there. Raises NotReached."""
+        stage.daemon.orders.give(self.point, "hold 0")
+        stage.daemon.start()
+        self._await(stage)
+
+    def _await(self, stage: Stage) -> None:
+        passed = 0
+        orders = stage.daemon.orders
+
+        def comes() -> bool:
+            return orders.reached(self.point) > passed
+
+        while True:
+            until(f"{self.actor} comes to {self.point}", comes, REACH_SECONDS)
+            if self.stands(stage):
+                return
+            passed = orders.reached(self.point)
+            orders.give(self.point, f"hold {passed}")
+
+    def stands(self, stage: Stage) -> bool:
+        """Whether the database agrees that this is the state."""
+        wanted = {"due": ("due",), "calculating": ("due",), "storing": ("due",), "calculated": ("calculated",)}
+        states = stage.states()
+        return all(states.get(debt) in wanted.get(self.name, ("sent", "registered")) for debt in stage.debts)
+
+    def release(self, stage: Stage) -> None:
+        """Lets the daemon go on."""
+        stage.daemon.orders.take_back(self.point)
+
+    def after(self, stage: Stage) -> None:
+        """What the state itself waits for, once the fault is over."""
+
+
+class Sending(State):
+    """All couriers are held with an invoice each; with `booked` the ERP has it and its answer was lost."""
+
+    def reach(self, stage: Stage) -> None:
+        booked = self.name == "sending_after"
+        if booked:
+            for debt in stage.debts:
+                stage.erp.add_fault(kind="drop", method="PUT", when="after", invoice_id=debt, remaining=1)
+        stage.daemon.orders.give(self.point, "hold 0")
+        stage.daemon.start()
+        number = len(stage.debts)
+        until("all couriers are held", lambda: stage.daemon.orders.reached(self.point) >= number, REACH_SECONDS)
+        if len(stage.erp.bookings()) != (number if booked else 0) or not stage.all_in("sent"):
+            raise NotReached("all invoices sent, and the ERP's ledger as it should be")
+
+
+class Initiated(State):
+    """The ERP has all invoices and gives no verdict."""
+
+    def reach(self, stage: Stage) -> None:
+        stage.erp.add_fault(kind="initiated", method="PUT", seconds=864_000)
+        stage.daemon.start()
+        stage.wait_all_in("initiated")
+
+    def release(self, stage: Stage) -> None:
+        pass
+
+    def after(self, stage: Stage) -> None:
+        stage.erp.give_verdicts()
+
+
+class Idle(State):
+    """All is registered. New work comes once the fault is over."""
+
+    def reach(self, stage: Stage) -> None:
+        stage.daemon.start()
+        stage.wait_all_in("registered")
+
+    def release(self, stage: Stage) -> None:
+        pass
+
+    def after(self, stage: Stage) -> None:
+        stage.import_late_user()
+
+
+STATES: dict[str, State] = {
+    state.name: state
+    for state in (
+        State("due", "db_writer.claim_due", "db_writer"),
+        State("calculating", "biller.calculate", "biller"),
+        State("storing", "db_writer.store", "db_writer"),
+        State("calculated", "db_writer.claim_deliveries", "db_writer", asks_erp=True),
+        Sending("sending_before", "courier.send", "courier", asks_erp=True),
+        Sending("sending_after", "courier.answered", "courier", asks_erp=True),
+        Initiated("initiated", "courier.send", "courier", asks_erp=True),
+        State("storing_verdict", "db_writer.store_verdict", "db_writer"),
+        Idle("idle", "biller.receive", "biller", has_work=False),
+    )
+}

@@ -1,0 +1,70 @@
+"""The table of failures.md as data: failures, their variants and the states they strike in, and the choice among them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from drills.faults import Fault
+from drills.faults_database import D1, D2, D3
+from drills.faults_erp import E1, E2, E3
+from drills.faults_server import S1, S2
+from drills.states import STATES
+from supervision.clock import Randomness
+
+FAILURES: dict[str, dict[str, Callable[[], Fault]]] = {
+    "D1": dict(D1), "D2": dict(D2), "D3": dict(D3), "S1": S1, "S2": S2, "E1": E1, "E2": E2, "E3": E3,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One failure's variant in one state."""
+
+    failure: str
+    variant: str
+    state: str
+
+    def fault(self) -> Fault:
+        """A fresh one."""
+        return FAILURES[self.failure][self.variant]()
+
+
+class UnknownCell(ValueError):  # noqa: N818 - named for what was asked
+    """No failure, variant or state of that name."""
+
+
+def choose(failures: Sequence[str], variants: Sequence[str], states: Sequence[str]) -> list[Cell]:
+    """The cells with these names, an empty list meaning all. Raises UnknownCell."""
+    known = {variant for table in FAILURES.values() for variant in table}
+    for what, asked, there in (
+        ("failure", failures, FAILURES.keys()), ("variant", variants, known), ("state", states, STATES.keys()),
+    ):  # fmt: skip
+        for name in asked:
+            if name not in there:
+                raise UnknownCell(f"no {what} is called {name}: there are {', '.join(there)}")
+    return [
+        Cell(failure, variant, state)
+        for failure, table in FAILURES.items()
+        for variant in table
+        for state in STATES
+        if (not failures or failure in failures)
+        and (not variants or variant in variants)
+        and (not states or state in states)
+    ]
+
+
+def sample(cells: Sequence[Cell], number: int, seed: int) -> list[Cell]:
+    """Some cells, in which each failure and each state is met as often as any other; the seed turns them round."""
+    chance = Randomness(seed)
+    rest = list(cells)
+    chance.shuffle(rest)
+    chosen: list[Cell] = []
+    while rest and len(chosen) < number:
+        best = min(rest, key=lambda cell: _weight(cell, chosen))
+        chosen.append(best)
+        rest.remove(best)
+    return sorted(chosen, key=cells.index)
+
+
+def _weight(cell: Cell, chosen: Iterable[Cell]) -> tuple[int, int]:
+    same = [(each.failure == cell.failure, each.state == cell.state) for each in chosen]
+    return sum(a for a, _ in same) + sum(b for _, b in same), sum(a and b for a, b in same)

@@ -1,0 +1,30 @@
+"""Waiting for what has to become true, with a deadline; nothing in a drill sleeps for luck."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+LOOK_SECONDS = 0.03
+
+T = TypeVar("T")
+
+
+class NotReached(Exception):  # noqa: N818 - named for what is so
+    """What had to become true didn't in time; the message says what."""
+
+
+def until(what: str, look: Callable[[], T], seconds: float, every: float = LOOK_SECONDS) -> T:
+    """Looks until the answer is true and returns it. Raises NotReached."""
+    give_up = time.monotonic() + seconds
+    while True:
+        if found := look():
+            return found
+        if time.monotonic() >= give_up:
+            raise NotReached(f"not within {seconds:g} s: {what}")
+        pause(every)
+
+
+def pause(seconds: float) -> None:
+    """Lets time pass: for how long a fault stands."""
+    threading.Event().wait(seconds)

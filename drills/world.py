@@ -1,0 +1,230 @@
+"""The synthetic world of a drill: who is billed, every reading, and the debts that follow, by arithmetic of its own.
+
+Nothing of billing/ is used for the amounts: the checker's judgement must not share a bug with what it judges.
+"""
+
+import csv
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import yaml
+
+ZONE = ZoneInfo("Europe/Zagreb")
+FIRST_PERIOD = "2026-10"
+LATE_USER = 5
+"""The user who is imported only when a fault is over: new work after it."""
+KINDS = {1: ("blue_low",), 2: ("white_low",), 3: ("white_low", "blue_low"), 4: ("red_low",), 5: ("white_low",)}
+"""The kinds of each user's measurement locations; further users are as the second."""
+PEAK_USER = 4
+TAX_PERCENT = Decimal(13)
+SUPPLY = {"t1": Decimal("0.137199"), "t2": Decimal("0.080705"), "renewable": Decimal("0.013239"),
+          "business": Decimal("0.000500")}  # fmt: skip
+REACTIVE = Decimal("0.027352")
+NETWORK = {
+    "blue_low": {"t0": Decimal("0.052324"), "fee": Decimal("7.060")},
+    "white_low": {"t1": Decimal("0.065702"), "t2": Decimal("0.028689"), "fee": Decimal("7.060")},
+    "red_low": {
+        "t1": Decimal("0.037236"), "t2": Decimal("0.016945"), "peak": Decimal("6.559"), "fee": Decimal("7.060"),
+    },
+}  # fmt: skip
+PRICE_KEYS = {
+    "t0": "active_energy_t0_price", "t1": "active_energy_t1_price", "t2": "active_energy_t2_price",
+    "peak": "active_power_peak_price", "fee": "meter_fee",
+}  # fmt: skip
+ORDINALS = ("1.1.", "1.2.", "1.3.", "1.4.", "1.5.", "1.6.", "2.1.", "2.2.", "2.3.", "2.4.")
+QUARTER = timedelta(minutes=15)
+
+
+@dataclass(frozen=True)
+class Debt:
+    """One invoice that has to be, and its amounts."""
+
+    invoice_id: str
+    lines: tuple[Decimal, ...]
+    total_eur: Decimal
+    tax_eur: Decimal
+
+    @property
+    def total_with_tax_eur(self) -> Decimal:
+        return self.total_eur + self.tax_eur
+
+
+class World:
+    """`users` of them from FIRST_PERIOD on, for `months` periods; the one with peak power for the first alone."""
+
+    def __init__(self, users: int = 5, months: int = 4) -> None:
+        self.users = users
+        self.periods = _periods(months)
+
+    def user_id(self, user: int) -> str:
+        """The id of a user, counted from 1."""
+        return f"NU-{user:04d}"
+
+    def debts(self, now: datetime, *, late: bool) -> dict[str, Debt]:
+        """What is owed once `now` has come; `late`: the late user is known."""
+        found = [
+            self._debt(user, period)
+            for period in self.periods
+            if _start(_after(period)) + timedelta(hours=2) <= now
+            for user in range(1, self.users + 1)
+            if (late or user != LATE_USER) and (user != PEAK_USER or period == FIRST_PERIOD)
+        ]
+        return {debt.invoice_id: debt for debt in found}
+
+    def write_master(self, path: Path, *, late: bool) -> Path:
+        """The master data as the import takes it."""
+        users = [user for user in range(1, self.users + 1) if late or user != LATE_USER]
+        locations = [(user, place, kind) for user in users for place, kind in enumerate(_kinds(user), 1)]
+        document: dict[str, Any] = {
+            "locations": [
+                {"id": "zds", "title": "ZDS", "regulatory_catalogue": "hr", "legal_person": _person("ZDS d.o.o.", 0)}
+            ],
+            "regulatory_catalogues": [_regulatory()],
+            "network_user_catalogues": [_catalogue(kind) for kind in NETWORK],
+            "network_users": [self._user(user) for user in users],
+            "measurement_locations": [
+                {"id": f"ml-{user}-{place}", "title": f"Mjesto {place}", "network_user": self.user_id(user),
+                 "catalogue": kind, "meter_id": _meter(user, place)}
+                for user, place, kind in locations
+            ],
+            "meters": [
+                {"id": _meter(user, place), "kind": "abb_b2x", "phases": ["l1"]} for user, place, _ in locations
+            ],
+        }  # fmt: skip
+        path.write_text(yaml.safe_dump(document, allow_unicode=True), "utf-8")
+        return path
+
+    def write_readings(self, path: Path, *, late: bool) -> Path:
+        """The readings of the late user, or of all others, as the import takes them."""
+        with path.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow((
+                "meter_id", "timestamp", "active_import_total_wh", "active_import_t1_wh", "active_import_t2_wh",
+                "active_export_total_wh", "reactive_import_total_varh", "reactive_export_total_varh",
+            ))  # fmt: skip
+            for user in (LATE_USER,) if late else range(1, self.users + 1):
+                if user == LATE_USER and not late:
+                    continue
+                for place in range(1, len(_kinds(user)) + 1):
+                    for at in self._instants(user):
+                        t1, t2, qi, qe = _registers(user, place, at)
+                        stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
+                        rows.writerow((_meter(user, place), stamp, t1 + t2, t1, t2, 0, qi, qe))
+        return path
+
+    def _instants(self, user: int) -> list[datetime]:
+        if user != PEAK_USER:
+            return [_start(period) for period in (*self.periods, _after(self.periods[-1]))]
+        start, end = _start(FIRST_PERIOD), _start(_after(FIRST_PERIOD))
+        return [start + number * QUARTER for number in range(int((end - start) / QUARTER) + 1)]
+
+    def _user(self, user: int) -> dict[str, Any]:
+        entry: dict[str, Any] = {
+            "id": self.user_id(user), "title": f"Korisnik {user}", "location": "zds",
+            "altibiz_sub_project_code": f"ZDS-{user:03d}", "billed_from": FIRST_PERIOD,
+            "legal_person": _person(f"Korisnik {user} d.o.o.", user),
+        }  # fmt: skip
+        if user == PEAK_USER:
+            entry["billed_until"] = FIRST_PERIOD
+        return entry
+
+    def _debt(self, user: int, period: str) -> Debt:
+        start, end = _start(period), _start(_after(period))
+        lines = [Decimal("0.00")] * len(ORDINALS)
+        for place, kind in enumerate(_kinds(user), 1):
+            before, after = _registers(user, place, start), _registers(user, place, end)
+            t1, t2, qi, qe = (_energy(low, high) for low, high in zip(before, after, strict=True))
+            t0 = _energy(before[0] + before[1], after[0] + after[1])
+            prices = NETWORK[kind]
+            peak = Decimal(0)
+            if "peak" in prices:
+                steps = (_registers(user, place, at + QUARTER)[0] - _registers(user, place, at)[0]
+                         for at in self._instants(user)[:-1])  # fmt: skip
+                peak = _round(_round(Decimal(4 * max(steps)) / 1000, 2), 0)
+            reactive = _round(max(abs(qi) + abs(qe) - Decimal("0.33") * t0, Decimal(0)), 0)
+            amounts = (
+                (t0, prices.get("t0")), (t1, prices.get("t1")), (t2, prices.get("t2")), (peak, prices.get("peak")),
+                (reactive, REACTIVE), (Decimal(1), prices["fee"]), (t1, SUPPLY["t1"]), (t2, SUPPLY["t2"]),
+                (t0, SUPPLY["renewable"]), (t0, SUPPLY["business"]),
+            )  # fmt: skip
+            for number, (amount, price) in enumerate(amounts):
+                lines[number] += _round(amount * price, 2) if price is not None else 0
+        total = sum(lines, Decimal("0.00"))
+        return Debt(f"{self.user_id(user)}.{period}.1", tuple(lines), total, _round(total * TAX_PERCENT / 100, 2))
+
+
+def _registers(user: int, place: int, at: datetime) -> tuple[int, int, int, int]:
+    """T1, T2, reactive import and export of a meter: odd numbers that only grow, day faster than night."""
+    quarters = int((at - datetime(2026, 9, 1, tzinfo=UTC)) / QUARTER)
+    base = 1_000_003 * user + 70_001 * place
+    day = quarters // 96 * 57 + min(quarters % 96, 57)
+    return (
+        base + day * (131 + 7 * user) + quarters // 7 * place,
+        base // 2 + (quarters - day) * (67 + 3 * user),
+        base // 3 + quarters * (41 + 13 * user),
+        base // 5 + quarters * 2,
+    )
+
+
+def _energy(low: int, high: int) -> Decimal:
+    return _round(_round(Decimal(high) / 1000, 2) - _round(Decimal(low) / 1000, 2), 0)
+
+
+def _round(value: Decimal, digits: int) -> Decimal:
+    return value.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+
+
+def _kinds(user: int) -> tuple[str, ...]:
+    return KINDS.get(user, KINDS[2])
+
+
+def _meter(user: int, place: int) -> str:
+    return f"meter-{user:04d}-{place}"
+
+
+def _periods(months: int) -> list[str]:
+    periods = [FIRST_PERIOD]
+    while len(periods) < months:
+        periods.append(_after(periods[-1]))
+    return periods
+
+
+def _after(period: str) -> str:
+    year, month = map(int, period.split("-"))
+    return f"{year + month // 12}-{month % 12 + 1:02d}"
+
+
+def _start(period: str) -> datetime:
+    year, month = map(int, period.split("-"))
+    return datetime(year, month, 1, tzinfo=ZONE).astimezone(UTC)
+
+
+def _regulatory() -> dict[str, str]:
+    return {
+        "id": "hr", "title": "Opskrba", "supply_active_energy_t1_price": str(SUPPLY["t1"]),
+        "supply_active_energy_t2_price": str(SUPPLY["t2"]), "renewable_energy_fee": str(SUPPLY["renewable"]),
+        "business_usage_fee": str(SUPPLY["business"]), "tax_rate_percent": str(TAX_PERCENT),
+    }  # fmt: skip
+
+
+def _catalogue(kind: str) -> dict[str, str]:
+    prices = {PRICE_KEYS[name]: str(price) for name, price in NETWORK[kind].items()}
+    return {"id": kind, "kind": kind, "title": kind, **prices, "reactive_energy_price": str(REACTIVE)}
+
+
+def _person(name: str, number: int) -> dict[str, str]:
+    return {"name": name, "oib": _oib(number), "address": "Ulica 1", "postal_code": "10000", "city": "Zagreb"}
+
+
+def _oib(number: int) -> str:
+    """Ten digits and their check digit by ISO 7064 MOD 11,10."""
+    digits = f"{9_310_442_000 + number:010d}"
+    rest = 10
+    for digit in digits:
+        rest = (rest + int(digit)) % 10 or 10
+        rest = rest * 2 % 11
+    return f"{digits}{(11 - rest) % 10}"
