@@ -48,10 +48,14 @@ class Clock(Actor):
         self._next_tick = self._tick_after(self._parts.now())
 
     def on_receive(self, message: object) -> None:
+        now = self._parts.now()
+        if isinstance(message, Look):  # the schedule may be another one
+            self._next_tick = self._tick_after(now)
+            self.tell(BILLER, Look(newly_due=True))
+            return
         if not isinstance(message, _Glance):
             logger.warning("clock was told what it does not know: %r", message)
             return
-        now = self._parts.now()
         ticked = self._next_tick is not None and now >= self._next_tick
         waited = self._parts.clock.monotonic() - self._looked_at
         if ticked or waited >= self._parts.settings.billing.look_every_seconds:

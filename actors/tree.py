@@ -24,31 +24,36 @@ def tree(parts: Parts, alarms: Callable[[], Actor]) -> SupervisorSpec:
         "backoff_max_seconds": settings.supervision.backoff_max_seconds,
         "stable_seconds": settings.supervision.window_seconds,
     }
-    hang_seconds = settings.supervision.hang_seconds
-    # A courier finishes its request, a writer its transaction: then it is freed by force, at half of this.
-    request_seconds = settings.erp.total_timeout_seconds
+    # A writer finishes its transaction: then it is freed by force, at half of this.
     database_seconds = 2 * settings.database.connect_timeout_seconds
 
-    def worker(name: str, factory: Callable[[], Actor], shutdown_seconds: float) -> ChildSpec:
-        return ChildSpec(
-            name, factory, shutdown_seconds=shutdown_seconds, hang_seconds=hang_seconds, start_seconds=hang_seconds
-        )
+    def worker(name: str, factory: Callable[[], Actor]) -> ChildSpec:
+        return _worker(parts, name, factory, database_seconds)
 
-    def courier(number: int) -> ChildSpec:
-        return worker(courier_name(number), lambda: Courier(parts), request_seconds)
-
-    couriers = pool(SupervisorSpec(COURIERS, **limits), settings.erp.max_in_flight, courier)
+    lanes = pool(SupervisorSpec(COURIERS, **limits), settings.erp.max_in_flight, lambda number: courier(parts, number))
     delivery = SupervisorSpec(
         "delivery",
         Strategy.REST_FOR_ONE,
-        (worker(ERP_GATEWAY, lambda: ErpGateway(parts), database_seconds), couriers),
+        (worker(ERP_GATEWAY, lambda: ErpGateway(parts)), lanes),
         **limits,
     )
     children = (
-        worker(ALARMS, alarms, database_seconds),
-        worker(DB_WRITER, lambda: DbWriter(parts), database_seconds),
+        worker(ALARMS, alarms),
+        worker(DB_WRITER, lambda: DbWriter(parts)),
         delivery,
-        worker(BILLER, lambda: Biller(parts), database_seconds),
-        worker(CLOCK, lambda: Clock(parts), database_seconds),
+        worker(BILLER, lambda: Biller(parts)),
+        worker(CLOCK, lambda: Clock(parts)),
     )
     return SupervisorSpec("root", Strategy.ONE_FOR_ONE, children, **limits)
+
+
+def courier(parts: Parts, number: int) -> ChildSpec:
+    """One lane to the ERP, from 1. It finishes its request: then it is freed by force, at half of the time for one."""
+    return _worker(parts, courier_name(number), lambda: Courier(parts), parts.settings.erp.total_timeout_seconds)
+
+
+def _worker(parts: Parts, name: str, factory: Callable[[], Actor], shutdown_seconds: float) -> ChildSpec:
+    hang_seconds = parts.settings.supervision.hang_seconds
+    return ChildSpec(
+        name, factory, shutdown_seconds=shutdown_seconds, hang_seconds=hang_seconds, start_seconds=hang_seconds
+    )

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "daemon.commands.configuration:check",
         "Read the configuration and print every problem.",
     ),
+    "reload": ("daemon.commands.reload:app", "Have the running daemon read its configuration again."),
     "config": ("daemon.commands.configuration:app", "Show the configuration in force, or the default file."),
     "db": ("daemon.commands.db:app", "Create or migrate the schema of the database."),
     "import": ("daemon.commands.imports:app", "Import master data or readings from files."),
@@ -35,9 +36,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "alarms": ("daemon.commands.alarms:app", "List, acknowledge and explain alarms."),
     "status": ("daemon.commands.status:app", "Say whether the daemon runs, and how it stands."),
     "demo": ("daemon.commands.demo:app", "Bill the sample data, with an ERP that goes down in the middle."),
+    "last-words": ("daemon.commands.last_words:app", ""),
     "fake-altibiz": ("daemon.commands.fake_altibiz:app", "Be the ERP, for trying out and testing."),
 }
-"""Name, then module:attribute of its Typer, then its line in the help."""
+"""Name, then module:attribute of its Typer, then its line in the help (without one it isn't shown there)."""
 
 # Errors of other rooms that are expected of any command, by name: their modules stay unimported here.
 EXPECTED = (
@@ -66,7 +68,7 @@ class _Commands(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as in its base
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items() if line])
 
 
 app = typer.Typer(

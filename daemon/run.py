@@ -1,11 +1,12 @@
 """The daemon's life: what it needs before the tree starts, its signals, its drain, and how it ends."""
 
+import faulthandler
 import logging
 import os
 import signal
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from actors.messages import (
     ALARMS,
     BILLER,
     CLOCK,
+    COURIERS,
     DB_WRITER,
     ERP_GATEWAY,
     Drain,
@@ -25,7 +27,7 @@ from actors.messages import (
     Unfinished,
 )
 from actors.parts import InForce, Parts
-from actors.tree import tree
+from actors.tree import courier, tree
 from alarming.actor import AlarmActor, Board, Configure
 from alarming.catalogue import Code
 from alarming.signs import Fine, Trouble
@@ -34,7 +36,7 @@ from config.load import ConfigurationRejected, Loaded, load
 from config.moved_clock import now_from
 from config.secrets import SecretUnreadable, erp_token
 from config.settings import Settings
-from daemon import logs
+from daemon import logs, reloading
 from daemon.access import limits, server_settings
 from daemon.alarms import alarm_settings, as_documents, listen_to_log
 from daemon.invocation import CommandFailed
@@ -53,6 +55,7 @@ logger = logging.getLogger("billingd")
 
 GLANCE_SECONDS = 0.5
 EMBEDDED_DATABASE = "embedded_database"
+EMBEDDED_START_SECONDS = 600.0
 
 T = TypeVar("T")
 
@@ -131,6 +134,8 @@ class Daemon:
         """Starts, works until told to stop or unable to go on, ends; returns the exit status."""
         signals = Signals.installed()
         self._ops.bind()
+        if self._server is not None:
+            self._notifier.extend_timeout(EMBEDDED_START_SECONDS)
         try:
             self.system.start()
         except StartFailed as error:
@@ -168,6 +173,7 @@ class Daemon:
                 signals.dump = False
                 logger.warning("stacks of all threads:\n%s", dump_stacks())
             self._attribution.look()
+            self._fit_lanes()
             if self.standings.alive():
                 self._notifier.watchdog()
             self._notifier.status(self.standings.sentence())
@@ -180,22 +186,40 @@ class Daemon:
             loaded = load(self._config_path)
             in_force = take_live(before, loaded.settings)
             token = self._read_token(in_force)
-            _refuse_unusable(lambda: alarm_settings(in_force))
+            alarms = _refuse_unusable(lambda: alarm_settings(in_force))
         except (ConfigurationRejected, CommandFailed) as error:
             logger.warning("the configuration on disk is rejected, what was in force stays: %s", error)
             self._tell(ALARMS, Trouble(Code.CONFIGURATION_REJECTED, f"the file on disk is not in force: {error}"))
+            self._leave_outcome([str(error)], accepted=False)
         else:
-            for change in changes(before, loaded.settings):
-                logger.info("configuration: %s", change)
+            lines = [str(change) for change in changes(before, loaded.settings)]
+            for line in lines:
+                logger.info("configuration: %s", line)
             self.loaded, self._token = loaded, token
             self.parts.in_force.settings = in_force
             logs.set_level(in_force.log.level)
-            self._tell(ALARMS, Configure(alarm_settings(in_force)))
+            self._tell(ALARMS, Configure(alarms))
             self._tell(ALARMS, Fine(Code.CONFIGURATION_REJECTED))
-            for name in (BILLER, ERP_GATEWAY):
+            for name in (BILLER, ERP_GATEWAY, CLOCK):
                 self._tell(name, Look())
             self.standings.configuration_loaded()
+            self._leave_outcome(lines or ["nothing has changed"], accepted=True)
         self._notifier.ready(self.standings.sentence())
+
+    def _leave_outcome(self, lines: Sequence[str], *, accepted: bool) -> None:
+        try:
+            reloading.leave(reloading.place(self.parts.settings.state_dir), lines, accepted=accepted)
+        except OSError as error:
+            logger.warning("what became of the reload could not be left for `billingd reload`: %s", error)
+
+    def _fit_lanes(self) -> None:
+        """More lanes than the tree began with are children started later; fewer are left idle by the gateway."""
+        wanted = self.parts.settings.erp.max_in_flight
+        try:
+            for number in range(self.system.count_children(COURIERS).specs + 1, wanted + 1):
+                self.system.start_child(COURIERS, courier(self.parts, number))
+        except SupervisionError as error:
+            logger.info("a lane to the ERP was not added: %s", error)
 
     # The end
 
@@ -251,7 +275,10 @@ class Daemon:
         if self._server is not None:
             server = self._server
             keeper = ChildSpec(
-                EMBEDDED_DATABASE, lambda: EmbeddedDatabase(server), start_seconds=600.0, hang_seconds=None
+                EMBEDDED_DATABASE,
+                lambda: EmbeddedDatabase(server),
+                start_seconds=EMBEDDED_START_SECONDS,
+                hang_seconds=None,
             )
             spec = replace(spec, children=(keeper, *spec.children))
         listener = fan_out(log_events(logging.getLogger("billingd.supervision")), self._attribution.listen)
@@ -290,6 +317,7 @@ def run(loaded: Loaded, config_path: Path | None, version: str) -> int:
     """
     settings = loaded.settings
     logs.configure(settings.log.level, settings.log.format)
+    faulthandler.enable()  # systemd's watchdog ends us with SIGABRT: every stack is said then
     lock = StateLock(settings.state_dir, "billingd run")
     try:
         lock.acquire()
