@@ -1,7 +1,6 @@
 """The actor that everybody tells what is wrong, and who needs nothing of what is reported to it."""
 
 import logging
-import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ NAME: Final = "alarms"
 """The name of its post in the supervision tree."""
 
 _BEAT_SECONDS = 0.25
+_FROZEN_SECONDS = 2.0
 _LOGGER = logging.getLogger("billingd.alarms.actor")
 
 
@@ -82,6 +82,27 @@ class Board:
     webhook_delivered_at: datetime | None = None
 
 
+class Steady:
+    """The time as the alarms count it: while the process stands still, frozen or suspended, nothing becomes due.
+
+    It has to be asked more often than every two seconds, as each beat does.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last_seconds = clock.monotonic()
+        self._frozen_seconds = 0.0
+
+    def __call__(self) -> Moment:
+        """Now."""
+        seconds = self._clock.monotonic()
+        gap_seconds = seconds - self._last_seconds
+        self._last_seconds = seconds
+        if gap_seconds > _FROZEN_SECONDS:
+            self._frozen_seconds += gap_seconds
+        return Moment(seconds - self._frozen_seconds, self._clock.wall())
+
+
 class AlarmActor(Actor):
     """Takes `Trouble`, `Fine`, `Configure` and `Standing`.
 
@@ -120,9 +141,9 @@ class AlarmActor(Actor):
 
     def on_start(self) -> None:
         """Goes on from the spool, then starts the threads beside."""
-        self._records.ignore_thread(threading.get_ident())
+        self._records.ignore_this_thread()
         spool = Spool(self._spool_path)
-        self._desk = Desk(self._instance, spool, self._moment, self._settings.timing, self._reached)
+        self._desk = Desk(self._instance, spool, Steady(self._clock), self._settings.timing, self._reached)
         self._desk.open()
         if self._database is not None:
             self._keeper = TableKeeper(
@@ -131,7 +152,7 @@ class AlarmActor(Actor):
                 self._settings.state,
                 self._now,
                 self._settings.look_every_seconds,
-                self._records.ignore_thread,
+                self._records.ignore_this_thread,
                 self._reached,
             )
             self._keeper.start()
@@ -205,13 +226,10 @@ class AlarmActor(Actor):
             self._webhook.settings = settings.webhook
         elif settings.webhook is not None:
             self._webhook = Webhook(
-                settings.webhook, self._clock.wall, system_randomness().random, self._records.ignore_thread
+                settings.webhook, self._clock.wall, system_randomness().random, self._records.ignore_this_thread
             )
             self._webhook.start()
         elif self._webhook is not None:
             self._webhook.stop()
             self._webhook = None
             self._desk.fine(Fine(Code.ALARM_WEBHOOK_UNREACHABLE))
-
-    def _moment(self) -> Moment:
-        return Moment(self._clock.monotonic(), self._clock.wall())

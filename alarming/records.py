@@ -82,26 +82,26 @@ class RecordSigns(logging.Handler):
     """Heaps signs up until the alarm actor takes them: no record waits, and many cost as little memory as one.
 
     Records of the alarms themselves are passed over: those of their loggers and those of their threads
-    (`ignore_thread`), which includes what libraries log there.
+    (`ignore_this_thread`), which includes what libraries log there.
     """
 
     def __init__(self, rules: Sequence[Rule] = ()) -> None:
         super().__init__(logging.NOTSET)
         self.rules = tuple(rules)
         self.seen: Counter[str] = Counter()
-        self._ignored: set[int] = set()
+        self._thread = threading.local()
         self._heaps: dict[tuple[str, str, str | None], _Heap] = {}
         self._fines: list[Fine] = []
         self._keys: dict[str, set[str]] = {}
         self._places: Counter[str] = Counter()
 
-    def ignore_thread(self, ident: int) -> None:
-        """Passes over what that thread logs."""
-        self._ignored.add(ident)
+    def ignore_this_thread(self) -> None:
+        """Passes over what the calling thread logs from now on."""
+        self._thread.ignored = True
 
     def emit(self, record: logging.LogRecord) -> None:
         """Takes a record; never raises and never waits."""
-        if record.name.startswith(_OWN_LOGGERS) or threading.get_ident() in self._ignored:
+        if record.name.startswith(_OWN_LOGGERS) or getattr(self._thread, "ignored", False):
             return
         try:
             self._take(record)

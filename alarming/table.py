@@ -52,7 +52,7 @@ class TableKeeper:
         settings: StateSettings,
         now: Callable[[], datetime],
         every_seconds: float = LOOK_EVERY_SECONDS,
-        on_start: Callable[[int], object] | None = None,
+        on_start: Callable[[], object] = lambda: None,
         reached: Callable[[str], object] = lambda _: None,
     ) -> None:
         self.settings = settings

@@ -80,7 +80,7 @@ class Webhook:
         settings: WebhookSettings,
         now: Callable[[], datetime],
         chance: Callable[[], float],
-        on_start: Callable[[int], object] | None = None,
+        on_start: Callable[[], object] = lambda: None,
     ) -> None:
         self.settings = settings
         self.delivered_at: datetime | None = None

@@ -11,18 +11,18 @@ _AFTER_A_DEFECT_SECONDS = 5.0
 class Worker:
     """Calls `work` again and again; what it returns is the pause in seconds, cut short by `wake`.
 
-    `on_start` is told the thread's ident, `on_end` is called in the thread at its end.
+    `on_start` and `on_end` are called in the thread, at its start and its end.
     """
 
     def __init__(
         self,
         name: str,
         work: Callable[[], float],
-        on_start: Callable[[int], object] | None,
+        on_start: Callable[[], object],
         on_end: Callable[[], object],
     ) -> None:
         self._work = work
-        self._on_start = on_start or (lambda _: None)
+        self._on_start = on_start
         self._on_end = on_end
         self._wake = threading.Event()
         self._stopping = False
@@ -46,7 +46,7 @@ class Worker:
         self._thread.join(timeout_seconds)
 
     def _run(self) -> None:
-        self._on_start(threading.get_ident())
+        self._on_start()
         while not self._stopping:
             self._wake.clear()
             try:

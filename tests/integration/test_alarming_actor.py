@@ -53,8 +53,9 @@ def lines() -> Iterator[Lines]:
 class House:
     """A supervision tree with the alarms in it, to be started again and again on the same spool."""
 
-    def __init__(self, spool: Path) -> None:
+    def __init__(self, spool: Path, instance: str = "one") -> None:
         self.spool = spool
+        self.instance = instance
         self.board = Board()
         self.records = RecordSigns()
         self.system: System | None = None
@@ -62,7 +63,7 @@ class House:
     def start(self, make_database: Callable[[], Database] | None, settings: AlarmSettings = SETTINGS) -> None:
         def make() -> AlarmActor:
             return AlarmActor(
-                instance="one",
+                instance=self.instance,
                 spool_path=self.spool,
                 settings=settings,
                 database=make_database() if make_database else None,
@@ -259,3 +260,36 @@ def test_a_spool_that_cannot_be_written_is_said_once_and_stops_nothing(house: Ho
     wait_for(lambda: set(house.standing()) == {"erp_credentials"}, "it can be written again")
     assert b'"erp_credentials"' in house.spool.read_bytes()
     assert lines.of("alarm_spool_unwritable") == ["raised", "cleared"]
+
+
+def test_a_defect_in_the_alarms_themselves_costs_no_alarm(house: House, lines: Lines) -> None:
+    house.start(None)
+    house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
+    wait_for(lambda: "erp_credentials" in house.standing(), "raised")
+    first = house.standing()["erp_credentials"].id
+    house.tell(Trouble(Code.ERP_ERROR, None))  # type: ignore[arg-type] # as a defect would
+    house.tell(Trouble(Code.ERP_UNREACHABLE, "no answer"))
+    wait_for(lambda: "erp_unreachable" in house.standing(), "its successor goes on")
+    assert house.system is not None
+    assert house.system.tree()["children"][0]["restarts"] == 1
+    assert house.standing()["erp_credentials"].id == first
+    assert lines.of("erp_credentials") == ["raised"]
+
+
+def test_two_daemons_on_one_database_have_one_alarm_of_an_invoice(tmp_path: Path, database: Database) -> None:
+    houses = [House(tmp_path / "one.jsonl"), House(tmp_path / "two.jsonl", "two")]
+    with database.transaction() as connection:
+        add_users(connection, 1)
+        add_invoices(connection, "held", range(1, 2), held_code="erp_conflict", reason="409")
+    for house in houses:
+        house.start(lambda: Database(database.settings))
+    wait_for(lambda: all("erp_conflict" in house.standing() for house in houses), "both show it")
+    wait_for(lambda: len({house.standing()["erp_conflict"].id for house in houses}) == 1, "under one id")
+    with database.transaction() as connection:
+        set_state(connection, "sent")
+    wait_for(lambda: not any(house.standing() for house in houses), "cleared by both")
+    wait_for(lambda: in_table(database)["erp_conflict"].cleared_at is not None, "and in the table")
+    with database.transaction() as connection:
+        assert len(find(connection, cleared_too=True)) == 1
+    for house in houses:
+        house.stop()

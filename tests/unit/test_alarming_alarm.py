@@ -8,10 +8,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alarming.actor import Steady
 from alarming.alarm import SUBJECTS_AT_MOST, Moment, clean_context, clean_line
 from alarming.book import Book
 from alarming.catalogue import Code
 from alarming.signs import Fine, Trouble
+from supervision import SystemClock
 
 START = datetime(2026, 11, 15, tzinfo=UTC)
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
@@ -61,3 +63,25 @@ def test_an_outage_of_ten_thousand_invoices_is_cheap_to_follow() -> None:
     assert record.count == SUBJECTS_AT_MOST, "at least so many: memory is bounded"
     book.fine(Fine(Code.ERP_ERROR, subject="NU-5.2026-10.1"), Moment(60, START + timedelta(seconds=60)))
     assert book.standing() == ()
+
+
+class StandingClock(SystemClock):
+    """A clock that stands where it is put."""
+
+    seconds = 100.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+def test_nothing_becomes_due_while_the_process_stands_still() -> None:
+    clock = StandingClock()
+    steady, book = Steady(clock), Book("one")
+    book.trouble(Trouble(Code.ERP_ERROR, "503"), steady())
+    clock.seconds += 3600
+    assert book.tick(steady()) == [], "it was frozen for an hour"
+    for _ in range(9):
+        clock.seconds += 0.4
+        assert book.tick(steady()) == []
+    clock.seconds += 0.5
+    assert len(book.tick(steady())) == 1

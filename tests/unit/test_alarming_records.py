@@ -130,13 +130,15 @@ def test_the_alarms_never_feed_on_what_they_log_themselves(logger: logging.Logge
     own.error("disk sda is slow")
 
     def in_a_thread_of_the_alarms() -> None:
-        signs.ignore_thread(threading.get_ident())
+        signs.ignore_this_thread()
         logger.error("a library, called by the alarms")
 
     thread = threading.Thread(target=in_a_thread_of_the_alarms)
     thread.start()
     thread.join()
     assert signs.take() == []
+    logger.error("another thread, even under the same ident")
+    assert len(taken(signs)) == 1
 
 
 def test_a_record_whose_arguments_do_not_fit_is_counted_all_the_same(logger: logging.Logger) -> None:
