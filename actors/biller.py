@@ -13,7 +13,7 @@ from persistence.bases import fetch_bases
 from persistence.claims import Claimed
 from persistence.errors import PersistenceError
 from persistence.writes import Change
-from supervision import Actor
+from supervision import Actor, Timer
 
 logger = logging.getLogger(__name__)
 
@@ -24,9 +24,7 @@ ANSWER_OVERDUE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class _Overdue:
-    """The answer to this asking is late."""
-
-    asking: int
+    """The answer to what was asked of the db_writer is late, or the wait after a failure is over."""
 
 
 class Biller(Actor):
@@ -37,8 +35,7 @@ class Biller(Actor):
         self._parts = parts
         self._database = parts.connect("biller")
         self._backoff = DatabaseBackoff()
-        self._asking = 0
-        self._asked = False
+        self._asked: Timer | None = None
 
     def on_start(self) -> None:
         point("biller.start")
@@ -53,13 +50,14 @@ class Biller(Actor):
             case Look(newly_due=newly_due):
                 self._look(newly_due=newly_due)
             case Calculate(batch=batch):
-                self._asked = False
+                if self._asked is not None:
+                    self._asked.cancel()
+                    self._asked = None
                 if batch:
                     point("biller.calculate", message)
                     self._calculate(batch)
-            case _Overdue(asking=asking):
-                if asking == self._asking:
-                    self._asked = False
+            case _Overdue():
+                self._asked = None
             case _:
                 logger.warning("biller was told what it does not know: %r", message)
 
@@ -69,11 +67,9 @@ class Biller(Actor):
     def _look(self, *, newly_due: bool) -> None:
         if newly_due:
             self.tell(DB_WRITER, MakeDue())
-        if not self._asked:
-            self._asked = True
-            self._asking += 1
+        if self._asked is None:
+            self._asked = self.after(ANSWER_OVERDUE_SECONDS, _Overdue())
             self.tell(DB_WRITER, ClaimDue(self._parts.settings.billing.batch_size))
-            self.after(ANSWER_OVERDUE_SECONDS, _Overdue(self._asking))
 
     def _calculate(self, batch: Sequence[Claimed]) -> None:
         settings = self._parts.settings
@@ -84,9 +80,7 @@ class Biller(Actor):
         except PersistenceError as error:
             # The batch is claimed and nobody holds it: the next look takes it up.
             database_trouble(self._tidings, error, self.name)
-            self._asked = True
-            self._asking += 1
-            self.after(self._backoff.next_seconds(), _Overdue(self._asking))
+            self._asked = self.after(self._backoff.next_seconds(), _Overdue())
             return
         self._backoff.reset()
         self._tidings.all_fine(self.name)

@@ -32,7 +32,7 @@ from alarming.catalogue import Code
 from altibiz.outcomes import Kind, Outcome, not_sent
 from config.settings import Settings
 from persistence.claims import Delivery
-from supervision import Actor
+from supervision import Actor, Timer
 from supervision.errors import SupervisionError
 
 logger = logging.getLogger(__name__)
@@ -48,9 +48,12 @@ CODES = tuple(dict.fromkeys(Code(code) for code in ALARM_OF.values()))
 
 @dataclass(frozen=True, slots=True)
 class _Overdue:
-    """The answer to this asking is late."""
+    """The answer to what was asked of the db_writer is late: it was lost, or the database is away."""
 
-    asking: int
+
+@dataclass(frozen=True, slots=True)
+class _Glance:
+    """Time to look at the gate."""
 
 
 class ErpGateway(Actor):
@@ -62,8 +65,8 @@ class ErpGateway(Actor):
         self._lanes: dict[str, Deliver | Knock | None] = {}
         self._offers: deque[tuple[Delivery, float]] = deque()
         self._questions: deque[tuple[Delivery, float]] = deque()
-        self._asking = 0
-        self._asked = False
+        self._asked: Timer | None = None
+        self._nothing_more = False
         self._several_open = True
         self._mean_seconds = 1.0
         self._draining = False
@@ -74,7 +77,7 @@ class ErpGateway(Actor):
         point("erp_gateway.start")
         self._tidings = Tidings(self.tell, CODES)
         self.every(PENDING_LOOK_SECONDS, Look())
-        self.every(GATE_LOOK_SECONDS, _Overdue(-1))
+        self.every(GATE_LOOK_SECONDS, _Glance())
         self._look()
 
     def on_receive(self, message: object) -> object:
@@ -85,11 +88,14 @@ class ErpGateway(Actor):
             case Deliveries():
                 self._claimed(message)
             case Look():
+                self._nothing_more = False
                 self._look()
             case LaneFree(lane=lane):
                 self._lane_starts(lane)
-            case _Overdue(asking=asking):
-                self._asked = self._asked and asking != self._asking
+            case _Glance():
+                pass  # the gate may want a probe by now
+            case _Overdue():
+                self._asked = None
             case Held(invoice_id=invoice_id):
                 self._tidings.all_fine(invoice_id)  # its alarm follows from the database now
             case Contradicted(invoice_id=invoice_id, reason=reason):
@@ -108,7 +114,7 @@ class ErpGateway(Actor):
 
     def _look(self) -> None:
         """Asks for what the lanes can start before its lease runs out; for a probe only while the gate is shut."""
-        if self._asked or self._draining or not self._lanes:
+        if self._asked is not None or self._draining or not self._lanes:
             return
         probe = self._gate.wants_probe()
         if not probe and not self._gate.lets_through():
@@ -118,9 +124,7 @@ class ErpGateway(Actor):
         offers = 0 if probe else max(0, limit - len(self._offers))
         questions = 0 if probe else max(0, self._question_lanes() * 2 - len(self._questions))
         if probe or offers or questions:
-            self._asked = True
-            self._asking += 1
-            self.after(ANSWER_OVERDUE_SECONDS, _Overdue(self._asking))
+            self._asked = self.after(ANSWER_OVERDUE_SECONDS, _Overdue())
             asked_at = self._parts.clock.boottime()
             self.tell(
                 DB_WRITER,
@@ -140,8 +144,11 @@ class ErpGateway(Actor):
         return frozenset((*in_flight, *queued))
 
     def _claimed(self, message: Deliveries) -> None:
-        self._asked = False
+        if self._asked is not None:
+            self._asked.cancel()
+            self._asked = None
         self._several_open = message.several_open
+        self._nothing_more = not message.deliveries
         settings = self._parts.settings
         leave_by = leave_by_seconds(
             message.asked_at_seconds, settings.work.lease_seconds, settings.erp.total_timeout_seconds
@@ -185,7 +192,7 @@ class ErpGateway(Actor):
             busy += 1
             delivery, leave_by = following
             self._hand(lane, Deliver(delivery, leave_by, self._gate.generation))
-        if len(self._offers) < self._limit(self._parts.settings) // 2:
+        if not self._nothing_more and len(self._offers) < self._limit(self._parts.settings) // 2:
             self._look()
 
     def _next(self) -> tuple[Delivery, float] | None:
@@ -240,6 +247,8 @@ class ErpGateway(Actor):
             self._mean_seconds += 0.1 * (outcome.duration_seconds - self._mean_seconds)
         if delivery is not None:
             self._record(delivery, outcome)
+            # What the ERP does not have can be offered again at once.
+            self._nothing_more = self._nothing_more and outcome.kind is not Kind.ABSENT
         self._tell_gate(message)
 
     def _record(self, delivery: Delivery, outcome: Outcome) -> None:
@@ -254,7 +263,8 @@ class ErpGateway(Actor):
         match SAYS[outcome.kind]:
             case Says.WORKS:
                 self._last_success_at = self._parts.clock.monotonic()
-                self._tidings.all_fine(invoice_id)
+                if invoice_id is not None:
+                    self._tidings.all_fine(invoice_id)
                 if self._gate.succeeded(generation):
                     self._tell_of_return()
             case Says.FAILS:
