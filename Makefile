@@ -5,13 +5,22 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SEED ?=
 
-.PHONY: help demo test check clean
+# Of `make install`; DESTDIR collects the files for a package instead of installing them here.
+DESTDIR ?=
+PREFIX ?= /opt/billingd
+LIBDIR ?= /usr/local/lib
+ETC := $(DESTDIR)/etc/billingd
+UNITS := $(DESTDIR)$(LIBDIR)/systemd/system
+CATALOG := $(DESTDIR)$(LIBDIR)/systemd/catalog
+PREFIXED := sed 's|/opt/billingd|$(PREFIX)|g'
+
+.PHONY: help demo test check clean install uninstall
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 demo: $(STAMP) ## bill the sample data with an embedded database and a fake ERP that goes down in the middle
@@ -26,6 +35,46 @@ check: $(STAMP) ## lint, format, types, import rules, tidiness
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m pytest -q tests/unit/test_tidy.py
+
+install: ## PREFIX=/opt/billingd PYTHON=/usr/bin/python3: the service, its user and its configuration
+	rm -rf dist/install
+	$(PYTHON) -m venv --clear $(DESTDIR)$(PREFIX)
+	$(DESTDIR)$(PREFIX)/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist/install .
+	$(DESTDIR)$(PREFIX)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt dist/install/*.whl
+	@# The service may write nothing here: what Python compiles it compiles now, under the paths that will hold.
+	$(DESTDIR)$(PREFIX)/bin/python -m compileall -q -s "$(DESTDIR)" $(DESTDIR)$(PREFIX)/lib
+	test -z "$(DESTDIR)" || grep -rlIF "$(DESTDIR)$(PREFIX)" $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/pyvenv.cfg \
+	  | xargs sed -i 's|$(DESTDIR)$(PREFIX)|$(PREFIX)|g'
+	install -d $(UNITS) $(CATALOG) $(DESTDIR)$(LIBDIR)/sysusers.d $(DESTDIR)$(LIBDIR)/tmpfiles.d $(ETC)
+	install -d -m 0700 $(ETC)/credentials
+	$(PREFIXED) systemd/billingd.service >$(UNITS)/billingd.service
+	$(PREFIXED) systemd/billingd-failure@.service >$(UNITS)/billingd-failure@.service
+	install -m 0644 systemd/billingd.sysusers $(DESTDIR)$(LIBDIR)/sysusers.d/billingd.conf
+	install -m 0644 systemd/billingd.tmpfiles $(DESTDIR)$(LIBDIR)/tmpfiles.d/billingd.conf
+	install -m 0644 systemd/billingd.catalog systemd/billingd.hr.catalog $(CATALOG)
+	test -e $(ETC)/billingd.yaml || sed 's|^# state_dir: |state_dir: |' config/billingd.yaml >$(ETC)/billingd.yaml
+ifeq ($(DESTDIR),)
+	systemd-sysusers billingd.conf
+	systemd-tmpfiles --create billingd.conf
+	journalctl --update-catalog
+	systemctl daemon-reload
+	@echo "Set database.url and erp.base_url in /etc/billingd/billingd.yaml, put the secrets into"
+	@echo "/etc/billingd/credentials, then: $(PREFIX)/bin/billingd db upgrade && systemctl enable --now billingd"
+endif
+
+uninstall: ## takes away what install brought; configuration, secrets and state stay
+ifeq ($(DESTDIR),)
+	-systemctl disable --now billingd
+endif
+	rm -rf $(DESTDIR)$(PREFIX)
+	rm -f $(UNITS)/billingd.service $(UNITS)/billingd-failure@.service
+	rm -f $(DESTDIR)$(LIBDIR)/sysusers.d/billingd.conf $(DESTDIR)$(LIBDIR)/tmpfiles.d/billingd.conf
+	rm -f $(CATALOG)/billingd.catalog $(CATALOG)/billingd.hr.catalog
+ifeq ($(DESTDIR),)
+	systemctl daemon-reload
+	journalctl --update-catalog
+	@echo "What stays: /etc/billingd, /var/lib/billingd, the user billingd"
+endif
 
 clean: ## removes what the other targets made
 	rm -rf $(VENV) var dist demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis
