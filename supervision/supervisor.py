@@ -311,7 +311,6 @@ class Supervisor(Node):
             return
         self.winding = reason
         self._cycle = None
-        self._exits.clear()
         for reply, _ in self._requests:
             reply.give(error=NotRunning(f"{self.name} is being stopped"))
         self._requests.clear()

@@ -12,6 +12,7 @@ from supervision import (
     Decline,
     Event,
     Exited,
+    Randomness,
     Reason,
     Spec,
     Strategy,
@@ -24,6 +25,14 @@ E = TypeVar("E", bound=Event)
 
 class BoomError(Exception):
     """What the tests' actors die of."""
+
+
+class FullWait(Randomness):
+    """Chance that always gives the longest wait."""
+
+    def uniform(self, a: float, b: float) -> float:
+        """The upper end."""
+        return max(a, b)
 
 
 class World:

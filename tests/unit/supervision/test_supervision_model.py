@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -12,7 +13,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from supervision import (
     AutoShutdown,
     NotRunning,
-    Randomness,
     Restart,
     Shutdown,
     Spec,
@@ -23,20 +23,12 @@ from supervision import (
     UnknownName,
 )
 from supervision.testing import DrivenSystem
-from tests.unit.supervision.supervision_kit import World, raised, states
+from tests.unit.supervision.supervision_kit import FullWait, World, raised, states
 from tests.unit.supervision.supervision_model import Member, Model
 
 SEQUENCES = int(os.environ.get("SUPERVISION_SEQUENCES", "1000"))
 WORKERS = "abcdefgh"
 MOMENT = 1 / 1024  # so that no two things are ever due at the same instant; exact in binary
-
-
-class FullWait(Randomness):
-    """Chance that always gives the longest wait."""
-
-    def uniform(self, a: float, b: float) -> float:
-        """The upper end."""
-        return max(a, b)
 
 
 def _spec(draw: Any, world: World, name: str, names: list[str], depth: int, backoff: float) -> SupervisorSpec:
@@ -201,7 +193,7 @@ class Agreement(RuleBasedStateMachine):
             assert self.real.threads.lives == []
 
 
-TestAgreement = Agreement.TestCase
+TestAgreement = pytest.mark.timeout(900)(Agreement.TestCase)
 TestAgreement.settings = settings(
     max_examples=SEQUENCES,
     stateful_step_count=25,
