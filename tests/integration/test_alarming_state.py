@@ -90,7 +90,7 @@ def test_an_aborted_invoice_is_an_alarm_until_it_is_corrected_or_taken_note_of(d
     with database.transaction() as connection:
         add_users(connection, 4)
         add_invoices(connection, "aborted", range(1, 3), reason="ERP: unknown sub-project")
-        add_invoices(connection, "aborted", range(3, 4), reason="waived: a test")
+        add_invoices(connection, "aborted", range(3, 4), reason="waived by ana: a test")
         add_invoices(connection, "aborted", range(4, 5), reason="superseded by NU-0004.2026-10.2")
     assert found(database) == {("invoice_aborted", "2026-10"): 2}
     with database.transaction() as connection:
