@@ -282,12 +282,13 @@ class DbWriter(Actor):
     def _claim_all(self) -> None:
         """One kind of claim that fails keeps the other from nothing."""
         failed: PersistenceError | None = None
-        claims_asked, self._claims = self._claims, {}
-        for kind, claim in claims_asked.items():
+        for kind, claim in list(self._claims.items()):
             try:
-                self._claim(claim)
+                self._claim(claim)  # with the database away it stays asked for
             except DatabaseFailed as error:
-                self._claims[kind], failed = claim, error
+                failed = error
+            else:
+                del self._claims[kind]
         if failed is not None:
             raise failed
 
