@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-LOOK_SECONDS = 0.03
+LOOK_SECONDS = 0.05
 
 T = TypeVar("T")
 
