@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from supervision.clock import system_randomness
 from tests.postgres import PostgresServer
 from tests.small_load import write_load
 from tests.world import World, eventually
 
 KILLS = 30
 INVOICES = 200
-SEED = int(os.environ.get("BILLINGD_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
+SEED = int(os.environ.get("BILLINGD_TEST_SEED", "0")) or system_randomness().randrange(1, 10**9)
 
 
 @pytest.fixture

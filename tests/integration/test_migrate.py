@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from persistence import migrate
@@ -229,3 +231,10 @@ def test_documents_and_history_are_written_once(invoices: Database, statement: s
 def test_the_shared_template_is_at_the_expected_revision(shared_server: PostgresServer) -> None:
     with Database(shared_server.settings()) as database:
         check(database)
+
+
+def test_the_files_of_the_migrations_name_the_revisions_that_alembic_finds() -> None:
+    configuration = Config()
+    configuration.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    found = [script.revision for script in ScriptDirectory.from_config(configuration).walk_revisions()]
+    assert list(migrate.revisions()) == found[::-1]
