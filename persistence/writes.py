@@ -1,4 +1,4 @@
-"""Every change of an invoice that the daemon makes: batches, each row fenced by its claim, each step in the history."""
+"""Every change of an invoice that calculating and delivering make: fenced by claims, each step in the history."""
 
 import json
 import uuid
@@ -162,6 +162,37 @@ def store_calculations(
         {"rows": json.dumps(rows), "by": by, "write_id": str(write_id)},
     ).scalars()
     return set(stored)
+
+
+def insert_calculated(connection: Connection, by: str, write_id: uuid.UUID, invoice: Invoice, reason: str) -> None:
+    """Makes a new invoice that is calculated already, with its document: the revision that an operator asked for."""
+    connection.execute(
+        text("""
+            WITH input AS (
+                SELECT * FROM jsonb_to_record(CAST(:row AS jsonb)) AS r(
+                    id text, invoice_date date, total_eur numeric, tax_rate_percent numeric, tax_eur numeric,
+                    total_with_tax_eur numeric, lines jsonb, calculations jsonb, snapshot jsonb, body text)
+            ), made AS (
+                INSERT INTO invoices (id, network_user_id, period, revision, state, invoice_date, total_eur,
+                    tax_rate_percent, tax_eur, total_with_tax_eur, history_length)
+                SELECT id, :user, :period, :revision, 'calculated', invoice_date, total_eur,
+                    tax_rate_percent, tax_eur, total_with_tax_eur, 1 FROM input
+            ), logged AS (
+                INSERT INTO invoice_history (invoice_id, seq, from_state, to_state, actor, reason, write_id)
+                SELECT id, 1, NULL, 'calculated', :by, :reason, CAST(:write_id AS uuid) FROM input
+            )
+            INSERT INTO invoice_documents (invoice_id, lines, calculations, snapshot, body)
+            SELECT id, lines, calculations, snapshot, convert_to(body, 'UTF8') FROM input"""),
+        {
+            "row": json.dumps(_stored(0, invoice)),
+            "user": invoice.id.network_user_id,
+            "period": str(invoice.id.period),
+            "revision": invoice.id.revision,
+            "by": by,
+            "reason": reason,
+            "write_id": str(write_id),
+        },
+    )
 
 
 def _stored(claim: int, invoice: Invoice) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import typer
 
 from billing.states import State
 from daemon.access import database
+from daemon.commands import corrections
 from daemon.commands.issue import month
 from daemon.drawing import draw_invoice
 from daemon.invocation import configuration, put, put_json, say
@@ -15,6 +16,9 @@ from persistence import invoices
 from persistence.database import notify
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+app.command()(corrections.correct)
+app.command()(corrections.waive)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 

@@ -107,6 +107,7 @@ CREATE TABLE invoices (
     next_attempt_at timestamptz,                   -- null: now
     last_outcome text,                             -- of the last offer; null while unknown: ask before offering
     last_attempt_at timestamptz,
+    approved_at timestamptz,                       -- where billing.approval is required: not offered before
     -- claims: who works on it, until when, under which number
     claim bigint NOT NULL DEFAULT 0,
     claimed_by text,                               -- instance and incarnation
@@ -154,7 +155,8 @@ CREATE TABLE invoice_documents ( -- what an invoice says and what it was compute
     lines jsonb NOT NULL,        -- [{ordinal, name, unit, quantity, price_eur}]
     calculations jsonb NOT NULL, -- [{measurement_location_id, meter_id, catalogue_kind, items: [...]}]
     snapshot jsonb NOT NULL,     -- names, codes, catalogues and instants as they stood
-    body bytea NOT NULL          -- the bytes that each offer to the ERP sends
+    body bytea NOT NULL,         -- the bytes that each offer to the ERP sends
+    hash bytea NOT NULL          -- of all of it, made by its trigger
 );
 CREATE TABLE invoice_history (
     invoice_id text NOT NULL REFERENCES invoices,
@@ -165,7 +167,40 @@ CREATE TABLE invoice_history (
     actor text NOT NULL,
     reason text NOT NULL,
     write_id uuid NOT NULL,      -- of the transaction: found here, a COMMIT whose answer was lost has happened
+    position bigint GENERATED ALWAYS AS IDENTITY, -- in the whole trail: what a day's root covers
+    hash bytea NOT NULL,         -- of this row and the hash of the one before, made by its trigger
     PRIMARY KEY (invoice_id, seq)
+);
+
+-- The audit trail: whoever writes, the database chains. `billingd verify` makes the same again and compares.
+CREATE FUNCTION history_hash(before bytea, h invoice_history) RETURNS bytea LANGUAGE sql STABLE AS $$
+    SELECT sha256(coalesce(before, '') || convert_to(jsonb_build_array(h.invoice_id, h.seq,
+        to_char(h.at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), h.from_state, h.to_state, h.actor, h.reason,
+        h.write_id)::text, 'UTF8'))
+$$;
+CREATE FUNCTION chain_history() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.hash := history_hash((SELECT hash FROM invoice_history
+        WHERE invoice_id = NEW.invoice_id AND seq = NEW.seq - 1), NEW);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER chain BEFORE INSERT ON invoice_history FOR EACH ROW EXECUTE FUNCTION chain_history();
+CREATE FUNCTION document_hash(d invoice_documents) RETURNS bytea LANGUAGE sql STABLE AS $$
+    SELECT sha256(d.body || convert_to(
+        jsonb_build_array(d.invoice_id, d.lines, d.calculations, d.snapshot)::text, 'UTF8'))
+$$;
+CREATE FUNCTION hash_document() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.hash := document_hash(NEW);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER hashed BEFORE INSERT ON invoice_documents FOR EACH ROW EXECUTE FUNCTION hash_document();
+CREATE TABLE audit_roots (       -- each day one hash over all chains up to a position and the documents in them
+    day date PRIMARY KEY,
+    at timestamptz NOT NULL,
+    position bigint NOT NULL,
+    invoices bigint NOT NULL,
+    root bytea NOT NULL
 );
 CREATE INDEX invoice_history_write ON invoice_history (write_id);
 CREATE INDEX invoice_history_passed ON invoice_history (to_state, at);
@@ -212,7 +247,28 @@ CREATE TRIGGER written_once BEFORE UPDATE OR DELETE ON invoice_documents
     FOR EACH ROW EXECUTE FUNCTION written_once();
 CREATE TRIGGER written_once BEFORE UPDATE OR DELETE ON invoice_history
     FOR EACH ROW EXECUTE FUNCTION written_once();
+CREATE TRIGGER written_once BEFORE UPDATE OR DELETE ON audit_roots
+    FOR EACH ROW EXECUTE FUNCTION written_once();
 CREATE TRIGGER never_deleted BEFORE DELETE ON invoices FOR EACH ROW EXECUTE FUNCTION written_once();
+
+-- What an operator has ordered, and what was told of a month ------------------------------------
+CREATE TABLE delivery_pause (    -- one row or none: until then nothing is claimed for delivery
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    since timestamptz NOT NULL DEFAULT now(),
+    until timestamptz NOT NULL,
+    by text NOT NULL,
+    reason text NOT NULL
+);
+CREATE TABLE period_closings (   -- periods whose every invoice is final, as they were when it was told
+    period text PRIMARY KEY CHECK (period ~ '^[0-9]{4}-(0[1-9]|1[0-2])$'),
+    closed_at timestamptz NOT NULL DEFAULT now(),
+    told_at timestamptz,         -- null: the notice is still to be given
+    registered bigint NOT NULL,
+    aborted bigint NOT NULL,
+    total_eur numeric(18,2) NOT NULL,
+    tax_eur numeric(18,2) NOT NULL,
+    total_with_tax_eur numeric(18,2) NOT NULL
+);
 
 -- Operations -----------------------------------------------------------------------------------
 CREATE TABLE alarms (

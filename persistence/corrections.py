@@ -1,0 +1,192 @@
+"""What an operator makes of an invoice that can't go on: its next revision, or its end (billing.md, Corrections).
+
+It takes three steps, because the ERP is asked in between and no lock outlives that: `take_up` claims the invoice, so
+that no daemon begins anything with it; the caller waits until no offer can be under way any more and asks the ERP;
+`correct` or `waive` writes under the claim, or `put_down` gives it back. A caller who dies on the way has changed
+nothing: his claim ends by itself.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, text
+
+from billing.corrections import RegisteredRevision, correction
+from billing.identity import InvoiceId
+from billing.invoice import Invoice, NotReady, calculate
+from persistence.bases import fetch_bases
+from persistence.database import notify
+from persistence.writes import insert_calculated
+
+Order = Literal["correct", "waive"]
+
+# What an invoice has to stand in, by what is ordered; `held` and all that may be waived is asked after at the ERP.
+_ACCEPTED = {"correct": ("registered", "aborted", "held"), "waive": ("due", "calculated", "held")}
+
+
+class OrderRefused(Exception):  # noqa: N818 - an outcome, named as the others of this room
+    """An order that can't be carried out; the message says why in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenUp:
+    """An invoice in hand. `wait_seconds`: how long an offer may still be under way; None: the ERP needn't be asked."""
+
+    invoice_id: InvoiceId
+    state: str
+    claim: int
+    by: str
+    wait_seconds: float | None
+
+
+def take_up(
+    connection: Connection, order: Order, invoice_id: str, by: str, *, offer_seconds: float, lease_seconds: float
+) -> TakenUp:
+    """Claims an invoice for an order, for `lease_seconds` beyond the wait.
+
+    `offer_seconds`: how long after it was claimed an offer can be under way. Raises OrderRefused.
+    """
+    row = connection.execute(
+        text("""SELECT *, claimed_until > now() AS claimed, greatest(0, extract(epoch FROM
+                    last_attempt_at + make_interval(secs => :offer) - clock_timestamp()))::float8 AS wait
+                FROM invoices WHERE id = :id FOR UPDATE"""),
+        {"id": invoice_id, "offer": offer_seconds},
+    ).one_or_none()
+    if row is None:
+        raise OrderRefused("there is no such invoice")
+    if row.state not in _ACCEPTED[order]:
+        raise OrderRefused(_wrong_state(order, row.state))
+    _refuse_superseded(connection, InvoiceId.parse(invoice_id))
+    if row.claimed:
+        raise OrderRefused(f"the daemon works on it until {row.claimed_until:%H:%M:%SZ}: try again then")
+    taken = TakenUp(InvoiceId.parse(invoice_id), row.state, row.claim + 1, f"{by}#{uuid.uuid4()}", None)
+    if row.state in ("registered", "aborted"):
+        return TakenUp(taken.invoice_id, row.state, row.claim, taken.by, None)
+    wait_seconds = row.wait or 0.0
+    connection.execute(
+        text("""UPDATE invoices SET claim = :claim, claimed_by = :by, claimed_for = 'delivery',
+                    claimed_until = now() + make_interval(secs => :lease) WHERE id = :id"""),
+        {"id": invoice_id, "claim": taken.claim, "by": taken.by, "lease": wait_seconds + lease_seconds},
+    )
+    return TakenUp(taken.invoice_id, row.state, taken.claim, taken.by, wait_seconds)
+
+
+def put_down(connection: Connection, taken: TakenUp) -> None:
+    """Gives an invoice back unchanged; whoever has taken over meanwhile keeps it."""
+    connection.execute(
+        text("""UPDATE invoices SET claimed_by = NULL, claimed_for = NULL, claimed_until = NULL
+                WHERE id = :id AND claim = :claim AND claimed_by = :by"""),
+        {"id": str(taken.invoice_id), "claim": taken.claim, "by": taken.by},
+    )
+    notify(connection, "retry")
+
+
+def waive(connection: Connection, taken: TakenUp, by: str, reason: str) -> None:
+    """Ends an invoice as aborted. Raises OrderRefused if somebody has changed it meanwhile."""
+    _lock_unchanged(connection, taken)
+    _abort(connection, taken, by, f"waived by {by}: {reason}", reason, uuid.uuid4())
+    notify(connection, "waive")
+
+
+def correct(
+    connection: Connection,
+    taken: TakenUp,
+    by: str,
+    reason: str,
+    time_zone: ZoneInfo,
+    min_coverage_percent: Decimal,
+) -> Invoice:
+    """Makes the next revision, as calculated: the amounts of now minus all that is registered; returns it.
+
+    Raises OrderRefused where there is nothing to correct, readings are missing, or somebody was quicker.
+    """
+    _lock_unchanged(connection, taken)
+    _refuse_superseded(connection, taken.invoice_id)
+    following = taken.invoice_id.next_revision()
+    (basis,) = fetch_bases(connection, [str(following)], time_zone)
+    calculated = calculate(basis, min_coverage_percent)
+    if isinstance(calculated, NotReady):
+        raise OrderRefused(f"it can't be calculated ({calculated.code}): {calculated.reason}")
+    invoice = correction(calculated, _registered_revisions(connection, taken.invoice_id))
+    if invoice is None:
+        raise OrderRefused("there is nothing to correct: each line and the tax are what is registered already")
+    write_id = uuid.uuid4()
+    if taken.state == "held":
+        _abort(connection, taken, by, f"superseded by {following}", reason, write_id)
+    insert_calculated(connection, by, write_id, invoice, f"corrects {taken.invoice_id}: {reason}")
+    notify(connection, "correct")
+    return invoice
+
+
+def registered_revisions(connection: Connection, ids: Sequence[str]) -> list[RegisteredRevision]:
+    """What these invoices have booked."""
+    rows = connection.execute(
+        text("""SELECT i.id, d.lines, i.tax_eur FROM invoices i JOIN invoice_documents d ON d.invoice_id = i.id
+                WHERE i.id = ANY(CAST(:ids AS text[])) AND i.state = 'registered' ORDER BY i.revision"""),
+        {"ids": list(ids)},
+    )
+    return [RegisteredRevision.from_document(row.id, row.lines, row.tax_eur) for row in rows]
+
+
+def _registered_revisions(connection: Connection, invoice_id: InvoiceId) -> list[RegisteredRevision]:
+    ids = [str(InvoiceId(invoice_id.network_user_id, invoice_id.period, n)) for n in range(1, invoice_id.revision + 1)]
+    return registered_revisions(connection, ids)
+
+
+def _wrong_state(order: Order, state: str) -> str:
+    if order == "correct" and state in ("due", "calculated"):
+        return f"it is {state}, and nothing of it is booked: waive it, then correct it, if it has to be made anew"
+    if state in ("sent", "initiated"):
+        return f"it is {state}, and under way at the ERP: wait for the verdict"
+    return f"it is {state}, which is final: correct it instead" if state == "registered" else f"it is {state} already"
+
+
+def _refuse_superseded(connection: Connection, invoice_id: InvoiceId) -> None:
+    later = connection.execute(
+        text("""SELECT id FROM invoices WHERE network_user_id = :user AND period = :period AND revision > :revision
+                ORDER BY revision DESC LIMIT 1"""),
+        {
+            "user": invoice_id.network_user_id,
+            "period": str(invoice_id.period),
+            "revision": invoice_id.revision,
+        },
+    ).scalar_one_or_none()
+    if later is not None:
+        raise OrderRefused(f"it has a later revision already: {later}")
+
+
+def _lock_unchanged(connection: Connection, taken: TakenUp) -> None:
+    row = connection.execute(
+        text("SELECT state, claim FROM invoices WHERE id = :id FOR UPDATE"), {"id": str(taken.invoice_id)}
+    ).one()
+    if (row.state, row.claim) != (taken.state, taken.claim):
+        raise OrderRefused(f"it was changed meanwhile and is {row.state} now: look at it again")
+
+
+def _abort(
+    connection: Connection, taken: TakenUp, by: str, abort_reason: str, reason: str, write_id: uuid.UUID
+) -> None:
+    connection.execute(
+        text("""
+            WITH ended AS (
+                UPDATE invoices SET state = 'aborted', abort_reason = :abort_reason, held_code = NULL,
+                    held_reason = NULL, held_from = NULL, next_attempt_at = NULL, batch_limit = NULL,
+                    claimed_by = NULL, claimed_for = NULL, claimed_until = NULL,
+                    updated_at = clock_timestamp(), history_length = history_length + 1
+                WHERE id = :id RETURNING id, history_length
+            )
+            INSERT INTO invoice_history (invoice_id, seq, from_state, to_state, actor, reason, write_id)
+            SELECT id, history_length, :from_state, 'aborted', :by, :reason, CAST(:write_id AS uuid) FROM ended"""),
+        {
+            "id": str(taken.invoice_id),
+            "from_state": taken.state,
+            "abort_reason": abort_reason,
+            "by": by,
+            "reason": reason if abort_reason.startswith("waived") else f"{abort_reason}: {reason}",
+            "write_id": str(write_id),
+        },
+    )
