@@ -67,7 +67,7 @@ class OpsEndpoint:
     def _run(self, server: uvicorn.Server, listening: socket.socket) -> None:
         try:
             server.run(sockets=[listening])  # outside the main thread it leaves the signals alone
-        except Exception:
+        except Exception:  # a bad client must not end the endpoint
             logger.exception("the ops endpoint has ended: monitoring sees nothing until a restart")
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ def _served(make: Callable[[], Response]) -> Callable[[Request], Any]:
         if last is None or now - last[0] > PAGE_SECONDS:
             try:
                 last = (now, make())
-            except Exception:
+            except Exception:  # a bad client must not end the endpoint
                 logger.exception("a page of the ops endpoint could not be made")
                 return PlainTextResponse("this page could not be made; the log says why\n", status_code=500)
         return last[1]

@@ -130,7 +130,7 @@ class Standings:
         while not self._over.is_set():
             try:
                 self._refresh()
-            except Exception:
+            except Exception:  # whoever shows how things stand must not fall with them
                 logger.exception("how things stand could not be found out")
             self._over.wait(REFRESH_SECONDS)
 
