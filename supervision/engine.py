@@ -93,7 +93,7 @@ class Engine:
         if self._on_event is not None:
             try:
                 self._on_event(event)
-            except Exception:  # noqa: BLE001 - a failing log must not end what it reports on
+            except BaseException:  # noqa: BLE001 - a failing log must not end what it reports on
                 self.listener_failures += 1
 
     def exited(self, notice: Exited) -> None:
@@ -109,7 +109,7 @@ class Engine:
         """Tells a monitor; its failure is counted and changes nothing."""
         try:
             callback(notice)
-        except Exception:  # noqa: BLE001 - a monitor's failure is its own
+        except BaseException:  # noqa: BLE001 - a monitor's failure is its own
             self.listener_failures += 1
 
     def touch(self, supervisor: Supervisor) -> None:
@@ -237,10 +237,10 @@ class Engine:
                 self.loop.turn()
                 if self.ended is None:
                     self.loop.pause()
-        except Exception as error:  # noqa: BLE001 - a kernel that met its own bug must not go on
+        except BaseException as error:  # noqa: BLE001 - a kernel that met its own bug must not go on
             self._fault(error)
 
-    def _fault(self, error: Exception) -> None:
+    def _fault(self, error: BaseException) -> None:
         self.emit(KernelFault(self.root.name, detached(error)[1]))
         for life in list(self._lives):
             life.fence()

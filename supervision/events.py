@@ -155,11 +155,11 @@ def fan_out(*listeners: Listener) -> Listener:
     """One listener out of several; one that raises keeps no other from being told."""
 
     def listen(event: Event) -> None:
-        failure: Exception | None = None
+        failure: BaseException | None = None
         for each in listeners:
             try:
                 each(event)
-            except Exception as error:  # noqa: BLE001 - a listener's failure is no reason to skip the next
+            except BaseException as error:  # noqa: BLE001 - a listener's failure is no reason to skip the next
                 failure = error
         if failure is not None:
             raise failure

@@ -99,7 +99,8 @@ class System:
         """Stops the tree in reverse order, within the children's budgets.
 
         After `timeout_seconds` whoever still has to stop has one tick for it, and is abandoned then.
-        Harmless when it has ended, or was never started.
+        Harmless when it has ended, or was never started. Raises SupervisionError if it still has not
+        ended as long again, and 5 seconds, later: then the kernel itself is stuck in a listener.
         """
         engine = self._engine
         if not self._begun:
@@ -108,7 +109,9 @@ class System:
         engine.loop.post(engine.stop_root)
         if not self._pump(engine.over, timeout_seconds):
             engine.loop.post(engine.hurry)
-            self._pump(engine.over, None)
+            late_seconds = None if timeout_seconds is None else timeout_seconds + 5.0
+            if not self._pump(engine.over, late_seconds):
+                raise SupervisionError("the kernel does not go on: a listener, monitor or on_unblock blocks it")
         assert engine.ended is not None
         return engine.ended
 

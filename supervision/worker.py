@@ -47,10 +47,8 @@ class Worker(Node):
 
     def halt(self) -> None:
         """Tells the life to stop after the message in hand; without any grace it is abandoned at once."""
+        assert self.life is not None, "only what runs is told to stop"
         self._reset_lateness()
-        if self.life is None:
-            self.went_down(Shutdown())
-            return
         self.life.stop(Shutdown())
         if self.spec.shutdown_seconds == 0:
             self.abandon(Abandoned(0.0, self.life.stack()))

@@ -281,12 +281,13 @@ def test_case_40_every_happening_is_one_structured_event_in_order() -> None:
     ]
 
 
-def test_case_40_a_failing_listener_or_monitor_never_breaks_supervision() -> None:
+@pytest.mark.parametrize("error", [BoomError("a full disk"), SystemExit(1)])
+def test_case_40_a_failing_listener_or_monitor_never_breaks_supervision(error: BaseException) -> None:
     world = World()
     seen: list[str] = []
 
     def fail(event: Any) -> None:
-        raise BoomError("a full disk")
+        raise error
 
     system = DrivenSystem(root(world.child("a")), on_event=fan_out(fail, lambda event: seen.append(event.name)))
     system.start()
