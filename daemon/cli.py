@@ -35,7 +35,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "invoices": ("daemon.commands.invoices:app", "List and show invoices, put held ones back."),
     "alarms": ("daemon.commands.alarms:app", "List, acknowledge and explain alarms."),
     "status": ("daemon.commands.status:app", "Say whether the daemon runs, and how it stands."),
+    "reconcile": ("daemon.commands.reconcile:app", "Compare every invoice with the ERP's bookings, both ways."),
     "demo": ("daemon.commands.demo:app", "Bill the sample data, with an ERP that goes down in the middle."),
+    "drill": ("daemon.commands.drill:app", "Make every failure happen for real, and see what holds."),
     "last-words": ("daemon.commands.last_words:app", ""),
     "fake-altibiz": ("daemon.commands.fake_altibiz:app", "Be the ERP, for trying out and testing."),
 }

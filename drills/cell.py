@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from drills.checker import judge, standing_in_table
-from drills.daemon_process import RAISE_WITHIN_SECONDS, wall_seconds, waited_for
+from drills.daemon_process import RAISE_WITHIN_SECONDS, wall_seconds
 from drills.faults import Fault
 from drills.stage import FINISH_SECONDS, Stage
 from drills.states import STATES, State
 from drills.table import Cell
-from drills.waiting import LOOK_SECONDS, NotReached, pause
+from drills.waiting import LOOK_SECONDS, NotReached, comes_true, pause
 from drills.world import World
 
 TOLERANCE_SECONDS = 1.0
@@ -76,7 +76,8 @@ class CellRun:
             fault.release(stage, state)
             fault.released(stage, state)
             fault.stand(stage)
-            self._see_untouched_go_on()
+            if fault.touches_some:
+                self._see_untouched_go_on()
             if fault.lasting and not fault.alarm_after_end:
                 self._see_alarm(struck_at)
             met = fault.was_met(stage)
@@ -102,12 +103,12 @@ class CellRun:
         """The alarm stands within its time of the first sign."""
         fault, seen = self._fault, self._stage.daemon.alarms
         patience = 3 * (RAISE_WITHIN_SECONDS + fault.silence_seconds) + 10
-        if not waited_for("", lambda: seen.first_raised(fault.codes, struck_at) is not None, patience):
+        if not comes_true(lambda: seen.first_raised(fault.codes, struck_at) is not None, patience):
             self._wrong(f"no alarm {' or '.join(fault.codes)} within {patience:g} s")
             return
         alarm = seen.first_raised(fault.codes, struck_at)
         assert alarm is not None, "it was seen"
-        sign_at = fault.first_sign(self._stage) or struck_at + fault.silence_seconds
+        sign_at = fault.first_sign(self._stage) or struck_at + fault.silence_seconds + self._state.next_seconds
         self.result.alarm_code = alarm.code
         self.result.alarm_seconds = round(max(0.0, alarm.at - sign_at), 2)
         if self.result.alarm_seconds > RAISE_WITHIN_SECONDS + TOLERANCE_SECONDS:
@@ -120,7 +121,7 @@ class CellRun:
             states = stage.states()
             return all(states.get(each) == "registered" for each in others)
 
-        if not waited_for("", done, FINISH_SECONDS / 2):
+        if not comes_true(done, FINISH_SECONDS / 2):
             self._wrong(f"what the fault doesn't touch did not go on: {stage.states()}")
 
     def _nobody_held_for_all(self) -> None:
@@ -141,7 +142,7 @@ class CellRun:
 
     def _see_alarms_cleared(self) -> None:
         stage = self._stage
-        waited_for("", lambda: not stage.daemon.alarms.standing() and not standing_in_table(stage), CLEAR_SECONDS)
+        comes_true(lambda: not stage.daemon.alarms.standing() and not standing_in_table(stage), CLEAR_SECONDS)
 
     def _end_in_order(self) -> None:
         """The daemon still runs, ends in order, and never ended by itself where it should not have."""

@@ -174,13 +174,3 @@ def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 def wall_seconds() -> float:
     """The wall clock in seconds since 1970, as the daemon's log tells it."""
     return time.clock_gettime(time.CLOCK_REALTIME)
-
-
-def waited_for(what: str, look: Callable[[], bool], seconds: float) -> bool:
-    """Whether it became true in time."""
-    give_up = time.monotonic() + seconds
-    while time.monotonic() < give_up:
-        if look():
-            return True
-        threading.Event().wait(LOOK_SECONDS)
-    return look()

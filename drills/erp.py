@@ -1,12 +1,10 @@
 """The ERP of a drill: a process of its own, which can vanish, freeze, lie and throw, and whose ledger is a file."""
 
 import json
-import os
 import signal
 import ssl
 import subprocess
 import sys
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
@@ -111,7 +109,7 @@ class Erp:
         )
         context = None
         if self._scheme == "https":
-            context = ssl._create_unverified_context()  # noqa: SLF001 - its own other end
+            context = ssl._create_unverified_context()
         try:
             with urllib.request.urlopen(request, timeout=20, context=context) as answer:
                 return json.load(answer)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from drills.daemon_process import waited_for
 from drills.stage import Setting, Stage
 from drills.states import State
 from drills.waiting import pause
@@ -17,13 +16,13 @@ class Fault:
     """The base of all: a fault that does nothing.
 
     `codes`: the alarms of which one has to be raised, if it is `lasting` and met. `silence_seconds`: at the most so
-    long after the strike comes its first sign. `touches_some`: it strikes one invoice, and the others go on.
+    long after the daemon meets it comes its first sign. `touches_some`: it strikes one invoice, and the others go on.
     """
 
     codes: tuple[str, ...] = ()
     lasting: bool = True
     stands_seconds: float = LONG_SECONDS
-    silence_seconds: float = 1.0
+    silence_seconds: float = 0.0
     touches_some: bool = False
     holds_some: bool = True
     """Whether invoices may be held because of it."""
@@ -71,9 +70,3 @@ class Fault:
 
     def close(self) -> None:
         """Whatever became of the drill: nothing of the fault is left behind."""
-
-
-def soon(what: str, look: object, seconds: float = 10.0) -> bool:
-    """Whether something came true while a fault waits for its moment."""
-    assert callable(look)
-    return waited_for(what, lambda: bool(look()), seconds)

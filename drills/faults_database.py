@@ -5,22 +5,23 @@ import shutil
 import signal
 import subprocess
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import text
 
-from drills.faults import BRIEF_SECONDS, Fault, soon
+from drills.faults import BRIEF_SECONDS, Fault
 from drills.postgres import APP_USER
 from drills.stage import FINISH_SECONDS, Stage
 from drills.states import State
+from drills.waiting import comes_true
 from persistence.database import Database
 from persistence.errors import PersistenceError
 
 UNREACHABLE = ("database_unreachable",)
 ERROR = ("database_error",)
-# The daemon that has nothing to do looks every two seconds.
-LOOK_SECONDS = 2.0
+LOCK_SECONDS = 0.5
 # The statement's own limit and the client's grace behind it.
 ANSWER_SECONDS = 2.0 + 5.0
 DAEMON_BACKENDS = "datname = 'billingd' AND application_name LIKE 'billingd%'"
@@ -31,7 +32,6 @@ class Stopped(Fault):
     """The server is stopped, and started later."""
 
     codes: tuple[str, ...] = UNREACHABLE
-    silence_seconds: float = LOOK_SECONDS
     mode: signal.Signals = signal.SIGINT
 
     def strike(self, stage: Stage, state: State) -> None:
@@ -46,7 +46,7 @@ class Frozen(Fault):
     """The connections stay open and nobody answers."""
 
     codes: tuple[str, ...] = UNREACHABLE
-    silence_seconds: float = LOOK_SECONDS + ANSWER_SECONDS + 1.0
+    silence_seconds: float = ANSWER_SECONDS
 
     def strike(self, stage: Stage, state: State) -> None:
         stage.postgres.freeze()
@@ -78,7 +78,6 @@ class WrongPort(Fault):
     """At the port there is something else, which is no PostgreSQL server: the ERP."""
 
     codes: tuple[str, ...] = UNREACHABLE
-    silence_seconds: float = LOOK_SECONDS + 1.0
 
     def strike(self, stage: Stage, state: State) -> None:
         stage.proxy.target_port = stage.erp.port
@@ -94,13 +93,12 @@ class SlotsUsedUp(Fault):
     """Others have all connections that the server gives."""
 
     codes: tuple[str, ...] = UNREACHABLE
-    silence_seconds: float = LOOK_SECONDS
     taken: list[Database] = field(default_factory=list)
 
     def strike(self, stage: Stage, state: State) -> None:
         self._take_all(stage)
         stage.proxy.cut()
-        soon("the daemon's sessions are gone", lambda: not self._daemon_sessions(stage), 5)
+        comes_true(lambda: not self._daemon_sessions(stage), 5)
         self._take_all(stage)
 
     def end(self, stage: Stage) -> None:
@@ -128,7 +126,6 @@ class Ruled(Fault):
     """Statements of the superuser make the daemon's fail; others undo them."""
 
     codes: tuple[str, ...] = ERROR
-    silence_seconds: float = LOOK_SECONDS + 1.0
     begins: tuple[str, ...] = ()
     ends: tuple[str, ...] = ()
     thread: threading.Thread | None = None
@@ -150,7 +147,7 @@ class Locked(Fault):
     """Somebody else's transaction holds a lock for longer than the daemon's lock_timeout."""
 
     codes: tuple[str, ...] = ERROR
-    silence_seconds: float = LOOK_SECONDS + 1.5
+    silence_seconds: float = LOCK_SECONDS
     over: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
     locked: threading.Event = field(default_factory=threading.Event)
@@ -188,7 +185,7 @@ class Cancelled(Locked):
     def stand(self, stage: Stage) -> None:
         cancel = f"""SELECT pg_cancel_backend(pid) FROM pg_stat_activity
                      WHERE {DAEMON_BACKENDS} AND wait_event_type = 'Lock'"""
-        self.met = soon("a statement is cancelled", lambda: stage.postgres.rows(cancel), 8)
+        self.met = comes_true(lambda: stage.postgres.rows(cancel), 8)
 
     def was_met(self, stage: Stage) -> bool:
         return self.met
@@ -242,11 +239,11 @@ class Deadlocked(Fault):
                 connection.execute(row, {"id": last})
                 mine = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
                 waits = f"SELECT 1 FROM pg_stat_activity WHERE {DAEMON_BACKENDS} AND :mine = ANY(pg_blocking_pids(pid))"
-                if soon("the daemon waits for the row", lambda: stage.postgres.rows(waits, mine=mine), 4):
+                if comes_true(lambda: stage.postgres.rows(waits, mine=mine), 4):
                     connection.execute(row, {"id": first})
         except PersistenceError:
             return
-        self.met = soon("the server counts a deadlock", lambda: self._deadlocks(stage) > before, 3)
+        self.met = comes_true(lambda: self._deadlocks(stage) > before, 3)
 
     @staticmethod
     def _deadlocks(stage: Stage) -> int:
@@ -301,7 +298,6 @@ class DiskFull(Fault):
     """The disk with the invoices' tables is full: a small file system of their own."""
 
     codes: tuple[str, ...] = ERROR
-    silence_seconds: float = LOOK_SECONDS + 1.0
     folder: Path | None = None
 
     def prepare(self, stage: Stage) -> None:
@@ -379,7 +375,7 @@ WRITABLE = ("SET default_transaction_read_only = off", "ALTER SYSTEM RESET defau
 RENAMED = ("SET lock_timeout = '20s'", "ALTER TABLE invoices RENAME TO invoices_gone")
 NAMED = ("ALTER TABLE invoices_gone RENAME TO invoices",)
 
-D1 = {
+D1: dict[str, Callable[[], Fault]] = {
     "stopped_fast": lambda: Stopped(),
     "stopped_immediate": lambda: Stopped(mode=signal.SIGQUIT),
     "cut_in_statement": lambda: Trapped(),
@@ -388,7 +384,7 @@ D1 = {
     "wrong_port": lambda: WrongPort(),
     "slots_used_up": lambda: SlotsUsedUp(),
 }
-D2 = {
+D2: dict[str, Callable[[], Fault]] = {
     "read_only": lambda: Ruled(begins=READ_ONLY, ends=WRITABLE),
     "privilege_dropped": lambda: Ruled(
         begins=(f"REVOKE UPDATE ON invoices FROM {APP_USER}",), ends=(f"GRANT UPDATE ON invoices TO {APP_USER}",)
@@ -401,8 +397,7 @@ D2 = {
     "table_missing": lambda: Ruled(begins=RENAMED, ends=NAMED),
     "disk_full": lambda: DiskFull(),
 }
-D3 = {
+D3: dict[str, Callable[[], Fault]] = {
     "restored": lambda: Restored(),
     "restored_while_down": lambda: Restored(while_down=True),
 }
-

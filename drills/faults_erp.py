@@ -5,23 +5,19 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from drills.daemon_process import wall_seconds
-from drills.faults import BRIEF_SECONDS, Fault, soon
+from drills.faults import BRIEF_SECONDS, Fault
 from drills.stage import REACH_SECONDS, Setting, Stage
 from drills.states import State
-from drills.waiting import NotReached, until
+from drills.waiting import NotReached, comes_true, until
 
 UNREACHABLE = ("erp_unreachable",)
 INCORRECT = ("erp_incorrect_data",)
-# The total timeout; and what is waiting to be asked again waits at most so long.
 TOTAL_SECONDS = 1.0
-NEXT_SECONDS = 1.5
 
 
 @dataclass
 class ErpFault(Fault):
     """The base: it can be met only where something is asked of the ERP next."""
-
-    silence_seconds: float = NEXT_SECONDS
 
     def can_be_met(self, state: State) -> bool:
         return state.asks_erp
@@ -45,7 +41,7 @@ class FrozenErp(ErpFault):
     """It takes connections and never answers."""
 
     codes: tuple[str, ...] = UNREACHABLE
-    silence_seconds: float = NEXT_SECONDS + TOTAL_SECONDS
+    silence_seconds: float = TOTAL_SECONDS
 
     def strike(self, stage: Stage, state: State) -> None:
         stage.erp.freeze()
@@ -112,7 +108,7 @@ class Answers(ErpFault):
             state.after(stage) if state.name == "initiated" else None
 
     def released(self, stage: Stage, state: State) -> None:
-        if soon("a request meets it", lambda: stage.erp.hits(self.ids), 15):
+        if comes_true(lambda: stage.erp.hits(self.ids), 15):
             self.first_hit_at = wall_seconds()
 
     def first_sign(self, stage: Stage) -> float | None:
@@ -232,4 +228,3 @@ E3: dict[str, Callable[[], Fault]] = {
     for name, what in STATUSES
     for which in ("once", "long", "one")
 }
-

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from drills.daemon_process import wall_seconds
-from drills.faults import BRIEF_SECONDS, Fault, soon
+from drills.faults import BRIEF_SECONDS, Fault
 from drills.stage import Setting, Stage
 from drills.states import State
-from drills.waiting import pause
+from drills.waiting import comes_true, pause
 
 WAS_DOWN = ("daemon_was_down",)
 CRASHED = ("actor_crashed",)
@@ -72,7 +72,7 @@ class Raises(Fault):
         """The order that has taken the place of the state's own lets it go on."""
 
     def released(self, stage: Stage, state: State) -> None:
-        self.met = soon("it is ordered", lambda: stage.daemon.orders.reached(state.point) > 0)
+        self.met = comes_true(lambda: not stage.daemon.orders.stands(state.point), 10)
 
     def end(self, stage: Stage) -> None:
         stage.daemon.orders.take_back()
@@ -86,7 +86,6 @@ class RaisesEvery(Fault):
     """Who is at work in this state raises on every message."""
 
     codes: tuple[str, ...] = CRASHED
-    silence_seconds: float = 2.0
     until_end: bool = False
 
     def release(self, stage: Stage, state: State) -> None:
@@ -99,7 +98,7 @@ class RaisesEvery(Fault):
 
     def stand(self, stage: Stage) -> None:
         if self.until_end:
-            soon("the process gives up", lambda: stage.daemon.ends.unexpected, 30)
+            comes_true(lambda: stage.daemon.ends.unexpected, 30)
         else:
             pause(self.stands_seconds)
 
@@ -156,7 +155,7 @@ class FailsToStart(Raises):
 
 
 def _hangs() -> Fault:
-    return Raises(codes=("actor_hung",), order="hang once", silence_seconds=HANG_SECONDS + 2.0)
+    return Raises(codes=("actor_hung",), order="hang once", silence_seconds=HANG_SECONDS)
 
 
 FEW_RESTARTS = Setting(daemon={"supervision": {"max_restarts": 2}})
@@ -177,6 +176,11 @@ S2: dict[str, Callable[[], Fault]] = {
     "fails_to_start": lambda: FailsToStart(),
     "thread_dies": lambda: Raises(order="exit once"),
     "restart_limit": lambda: RaisesEvery(
-        codes=WAS_DOWN, until_end=True, alarm_after_end=True, silence_seconds=30.0, ends_process=True, setting=FEW_RESTARTS
+        codes=WAS_DOWN,
+        until_end=True,
+        alarm_after_end=True,
+        silence_seconds=30.0,
+        ends_process=True,
+        setting=FEW_RESTARTS,
     ),
 }

@@ -22,6 +22,10 @@ class Orders:
         for path in self.folder.glob(f"{point or '*'}.order"):
             path.unlink(missing_ok=True)
 
+    def stands(self, point: str) -> bool:
+        """Whether an order stands there; one that was for once is taken away by who obeys it."""
+        return (self.folder / f"{point}.order").exists()
+
     def reached(self, point: str) -> int:
         """The number of the last comer who was held, crashed or hung there; 0: nobody yet."""
         try:

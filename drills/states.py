@@ -16,6 +16,8 @@ class State:
     asks_erp: bool = False
     """Whether the next thing to come is a request to the ERP."""
     has_work: bool = True
+    next_seconds: float = 0.5
+    """Within how long it next needs the database or the ERP, once it is let go."""
 
     def reach(self, stage: Stage) -> None:
         """Starts the daemon and brings it there. Raises NotReached."""
@@ -101,12 +103,12 @@ STATES: dict[str, State] = {
     for state in (
         State("due", "db_writer.claim_due", "db_writer"),
         State("calculating", "biller.calculate", "biller"),
-        State("storing", "db_writer.store", "db_writer"),
+        State("storing", "db_writer.store", "db_writer", next_seconds=2.0),
         State("calculated", "db_writer.claim_deliveries", "db_writer", asks_erp=True),
         Sending("sending_before", "courier.send", "courier", asks_erp=True),
         Sending("sending_after", "courier.answered", "courier", asks_erp=True),
-        Initiated("initiated", "courier.send", "courier", asks_erp=True),
-        State("storing_verdict", "db_writer.store_verdict", "db_writer"),
-        Idle("idle", "biller.receive", "biller", has_work=False),
+        Initiated("initiated", "courier.send", "courier", asks_erp=True, next_seconds=1.0),
+        State("storing_verdict", "db_writer.store_verdict", "db_writer", next_seconds=2.0),
+        Idle("idle", "biller.receive", "biller", has_work=False, next_seconds=2.0),
     )
 }

@@ -1,4 +1,4 @@
-"""The table of failures.md as data: failures, their variants and the states they strike in, and the choice among them."""
+"""The table of failures.md as data: failures, their variants, the states they strike in, and a choice of them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from drills.states import STATES
 from supervision.clock import Randomness
 
 FAILURES: dict[str, dict[str, Callable[[], Fault]]] = {
-    "D1": dict(D1), "D2": dict(D2), "D3": dict(D3), "S1": S1, "S2": S2, "E1": E1, "E2": E2, "E3": E3,
+    "D1": D1, "D2": D2, "D3": D3, "S1": S1, "S2": S2, "E1": E1, "E2": E2, "E3": E3,
 }  # fmt: skip
 
 

@@ -25,6 +25,14 @@ def until(what: str, look: Callable[[], T], seconds: float, every: float = LOOK_
         pause(every)
 
 
+def comes_true(look: Callable[[], object], seconds: float) -> bool:
+    """Whether the answer becomes true in time."""
+    try:
+        return bool(until("", look, seconds))
+    except NotReached:
+        return False
+
+
 def pause(seconds: float) -> None:
     """Lets time pass: for how long a fault stands."""
     threading.Event().wait(seconds)
