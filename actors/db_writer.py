@@ -274,6 +274,7 @@ class DbWriter(Actor):
                     Code.ERP_INCORRECT_DATA,
                     f"the ERP books {change.invoice_id} as {change.bill_id}, here it is {ours.bill_id or ours.state}",
                     change.invoice_id,
+                    immediately=True,
                     clear_after_seconds=self._parts.settings.alarms.quiet_seconds,
                 )
 

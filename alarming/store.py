@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from alarming.alarm import Record, clean_context, clean_line
+from alarming.catalogue import Code
 from alarming.signs import Severity
 from alarming.wire import instant
 
@@ -69,12 +70,17 @@ def find(connection: Connection, *, cleared_too: bool = False) -> list[Record]:
 
 
 def acknowledge(connection: Connection, alarm_id: str, who: str, reason: str) -> bool:
-    """Notes that somebody has taken note of an alarm (the first one counts); False if there is none of that id."""
+    """Notes that somebody has taken note of an alarm (the first one counts); False if there is none of that id.
+
+    Of aborted invoices the last one counts: it speaks for those that were aborted until then.
+    """
     return bool(
         connection.execute(
-            text("""UPDATE alarms SET acked_at = coalesce(acked_at, clock_timestamp()),
+            text("""UPDATE alarms SET
+                    acked_at = CASE WHEN code = :aborted THEN clock_timestamp()
+                                    ELSE coalesce(acked_at, clock_timestamp()) END,
                     acked_by = coalesce(acked_by, :who), ack_reason = coalesce(ack_reason, :reason) WHERE id = :id"""),
-            {"id": alarm_id, "who": who, "reason": reason},
+            {"id": alarm_id, "who": who, "reason": reason, "aborted": Code.INVOICE_ABORTED.value},
         ).rowcount
     )
 

@@ -1,12 +1,12 @@
 """The alarms' settings out of the daemon's, and their ear in its log."""
 
 import logging
-from datetime import UTC
 from typing import Any
 
 from alarming.actor import AlarmSettings, Board
 from alarming.records import RecordSigns, Rule
 from alarming.webhook import WebhookSettings
+from alarming.wire import to_json
 from config.secrets import webhook_token
 from config.settings import Settings
 
@@ -46,19 +46,4 @@ def _foreseen(record: logging.LogRecord) -> bool:
 
 def as_documents(board: Board) -> list[dict[str, Any]]:
     """The standing alarms as `status` and `alarms list` show them (interfaces.md, Commands)."""
-    return [
-        {
-            "id": record.id,
-            "code": record.code,
-            "key": record.key,
-            "severity": str(record.severity),
-            "summary": record.summary,
-            "count": record.count,
-            "raised_at": record.raised_at.astimezone(UTC),
-            "last_at": record.last_at.astimezone(UTC),
-            "cleared_at": record.cleared_at,
-            "acked_at": record.acked_at,
-            "context": dict(record.context),
-        }
-        for record in board.standing
-    ]
+    return [to_json(record) for record in board.standing]

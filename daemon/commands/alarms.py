@@ -3,17 +3,18 @@
 import difflib
 import textwrap
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from alarming.catalogue import CATALOGUE, Entry
-from alarming.store import acknowledge, find
+from alarming.store import acknowledge, find, statistics
 from alarming.wire import to_json
 from daemon.access import database
 from daemon.invocation import CommandFailed, configuration, put, put_json, say
 from daemon.operator import Reason, who, why
-from daemon.tables import alarm_lines, fitted
+from daemon.tables import alarm_lines, columns, fitted
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -52,6 +53,28 @@ def ack(
         if not acknowledge(connection, alarm_id, who(), given):
             raise CommandFailed(f"there is no alarm {alarm_id}: `billingd alarms list --all` shows their ids")
     put(f"{alarm_id}: acknowledged")
+
+
+@app.command()
+def stats(
+    context: typer.Context,
+    days: Annotated[float, typer.Option(min=0.001, help="Of how many days.")] = 30,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Say per code how often there was an alarm, how long it stood, and how often it came back."""
+    with database(configuration(context).settings, "alarms stats") as opened, opened.transaction() as connection:
+        found = statistics(connection, days)
+    if as_json:
+        put_json([asdict(each) for each in found])
+        return
+    titles = ("code", "alarms", "standing", "came back", "stood for s", "longest s")
+    rows = [
+        (of.code, of.alarms, of.standing, of.reopened, round(of.standing_seconds), round(of.longest_seconds))
+        for of in found
+    ]
+    for line in columns(titles, rows, right=titles[1:]) if rows else ():
+        put(line)
+    say(f"{sum(each.alarms for each in found)} alarms in {days:g} days")
 
 
 @app.command()

@@ -87,3 +87,14 @@ def test_a_code_of_ones_own_rule_is_explained_by_the_rule(tmp_path: Path, capsys
     done = Commands(tmp_path, capsys, alarms={"rules": rules})("alarms", "explain", "slow_disk")
     assert done.status == 0
     assert "match disk .* slow" in done.out
+
+
+def test_the_statistics_count_per_code_what_stood_and_for_how_long(billingd: Commands) -> None:
+    done = billingd("alarms", "stats", "--days", "36500", "--json")
+    found = {each["code"]: each for each in done.document}
+    assert found.keys() == {"invoice_overdue", "erp_unreachable", "database_unreachable"}
+    assert (found["erp_unreachable"]["alarms"], found["erp_unreachable"]["standing"]) == (1, 1)
+    assert (found["database_unreachable"]["standing"], found["database_unreachable"]["standing_seconds"]) == (0, 0)
+    shown = billingd("alarms", "stats", "--days", "36500")
+    assert shown.out.startswith("code ")
+    assert shown.err == "3 alarms in 36500 days\n"
