@@ -55,8 +55,10 @@ DATABASE_CODES = (Code.DATABASE_UNREACHABLE, Code.DATABASE_ERROR)
 
 
 def database_trouble(tidings: Tidings, error: PersistenceError, subject: str) -> None:
-    """Tells which trouble with the database an error means."""
+    """Tells which trouble with the database an error means; one that the database itself tells is no other's sign."""
     away = isinstance(error, DatabaseUnreachable | CredentialsRefused)
+    if not away:
+        tidings.fine(Code.DATABASE_UNREACHABLE, subject)
     tidings.trouble(Code.DATABASE_UNREACHABLE if away else Code.DATABASE_ERROR, str(error), subject)
 
 

@@ -89,6 +89,8 @@ class Desk:
         if isinstance(result, Failed):
             unreachable = isinstance(result.error, DatabaseUnreachable | CredentialsRefused)
             code = Code.DATABASE_UNREACHABLE if unreachable else Code.DATABASE_ERROR
+            if not unreachable:
+                self.fine(Fine(Code.DATABASE_UNREACHABLE, subject=SUBJECT))
             self.trouble(Trouble(code, str(result.error), subject=SUBJECT))
             return
         if isinstance(result, Stored):
