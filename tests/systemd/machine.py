@@ -1,5 +1,6 @@
 """A machine of its own for a test: systemd booted in a sandbox, billingd installed, a database server and an ERP."""
 
+import atexit
 import json
 import os
 import shutil
@@ -51,8 +52,9 @@ class Ran:
 
 @cache
 def staged() -> Path:
-    """Where `make install` has put the files of an installation; made once, kept outside /tmp, which a sandbox hides."""
+    """Where `make install` has put the files of an installation: once a session, outside /tmp, which a sandbox hides."""
     home = Path(tempfile.mkdtemp(prefix="billingd-staged.", dir="/var/tmp"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
     home.chmod(0o755)
     done = subprocess.run(
         ["make", "install", f"DESTDIR={home}", "PREFIX=/opt/billingd", f"PYTHON={DEBIAN_PYTHON}"],

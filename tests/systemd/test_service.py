@@ -1,14 +1,15 @@
-"""The service from its installation to its end, on a machine of its own: starts, bills, reloads, stops, tells no secret."""
+"""The service from its installation to its end, on its own machine: starts, bills, reloads, stops, tells no secret."""
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 
 from tests.systemd.machine import Ran, run
 
 EXPOSURE_AT_MOST = 1.2
+# The first test of a session installs billingd.
+pytestmark = pytest.mark.timeout(900)
 
 SCRIPT = r"""
 install_billingd
