@@ -224,6 +224,18 @@ def test_case_38_a_supervisor_that_gave_up_is_rebuilt_afresh_by_its_parent() -> 
     assert isinstance(raised(lambda: system.tell("dynamic", "hello")), UnknownName)
 
 
+def test_case_38_dynamic_children_below_a_restarted_supervisor_are_forgotten_too() -> None:
+    world = World()
+    middle = sub("middle", world.child("a"), sub("inner"), strategy=Strategy.ONE_FOR_ALL, max_restarts=0)
+    system = started(root(middle))
+    system.start_child("inner", world.child("dynamic"))
+    kill(system, "a")
+    system.advance(1.0)
+    assert "dynamic" not in states(system)
+    assert isinstance(raised(lambda: system.tell("dynamic", "hello")), UnknownName)
+    assert system.start_child("inner", world.child("dynamic")) == 2
+
+
 def test_case_38_giving_up_climbs_the_tree_to_the_root() -> None:
     world = World()
     inner = sub("inner", world.child("a"), max_restarts=1)

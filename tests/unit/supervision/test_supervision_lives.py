@@ -25,6 +25,7 @@ from supervision import (
     Started,
     StartFailed,
     StopFailed,
+    SupervisionError,
     SupervisorSpec,
     System,
     ThreadNotStarted,
@@ -219,6 +220,25 @@ def test_too_many_written_off_threads_alive_end_the_system(board: Board) -> None
     assert ended.how is How.GAVE_UP
     assert "written off" in str(ended.reason) or "restarts" in str(ended.reason)
     assert [event.alive for event in board.of(WrittenOff)] == [1, 2, 3]
+
+
+def test_idle_actors_stop_at_once(board: Board) -> None:
+    system = board.run(*(ChildSpec(f"c{n}", lambda: Mortal(board), shutdown_seconds=60.0) for n in range(50)))
+    began = system.clock.monotonic()
+    system.stop()
+    assert system.clock.monotonic() - began < 30.0, "nobody's budget is used up"
+    assert not [event for event in board.events if isinstance(event, WrittenOff)]
+
+
+def test_a_stop_that_a_blocked_listener_holds_up_says_so(board: Board) -> None:
+    system = board.run(ChildSpec("a", lambda: Mortal(board)))
+
+    def block(_: Exited) -> None:
+        board.release.wait(60)
+
+    system.monitor("a", block)
+    with pytest.raises(SupervisionError, match="does not go on"):
+        system.stop(0.1)
 
 
 def test_on_unblock_frees_a_written_off_thread(board: Board) -> None:

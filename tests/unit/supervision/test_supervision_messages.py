@@ -23,6 +23,7 @@ from supervision import (
     System,
     Undelivered,
     UnknownName,
+    WrittenOff,
 )
 from supervision.testing import DrivenSystem, Stage, Stuck, wait_until
 from tests.unit.supervision.supervision_kit import (
@@ -143,6 +144,32 @@ def test_a_full_mailbox_refuses_an_outsider_at_once_and_an_actor_after_a_bounded
     assert [message for name, _, message in world.got if name == "slow"][1:] == [0, 1, "room again"]
 
 
+def test_waiting_for_room_in_a_full_mailbox_is_not_hanging() -> None:
+    world, written_off = World(), []
+    release = threading.Event()
+
+    def listen(event: object) -> None:
+        if isinstance(event, WrittenOff):
+            written_off.append(event.name)
+
+    children = (world.child("full", mailbox_limit=1, hang_seconds=None), world.child("sender", hang_seconds=0.1))
+    system = System(root(*children), full_mailbox_seconds=30.0, tick_seconds=0.02, on_event=listen)
+    system.start()
+    try:
+        system.tell("full", ("call", lambda _: release.wait(30)))
+        assert wait_until(lambda: system.waiting_messages()["full"] == 0)
+        for number in range(2):
+            system.tell("sender", ("tell", "full", number))
+        assert wait_until(lambda: system.waiting_messages()["full"] == 1)
+        rounds = system.progress().rounds
+        assert wait_until(lambda: system.progress().rounds > rounds + 25)
+        assert written_off == []
+    finally:
+        release.set()
+        system.stop(5.0)
+    assert [message for name, _, message in world.got if name == "full"][1:] == [0, 1]
+
+
 def test_every_question_has_an_answer_in_bounded_time_whatever_happens() -> None:
     world = World()
     system = started(root(*world.children("ab", shutdown_seconds=1.0), **LONG))
@@ -254,7 +281,8 @@ def test_timers_of_dead_incarnations_leave_nothing_behind() -> None:
         def on_start(self) -> None:
             self.every(100_000.0, "beat")
 
-    system = started(root(ChildSpec("a", lambda: Timed(world)), max_restarts=10_000))
+    system = started(root(ChildSpec("a", lambda: Timed(world)), world.child("b"), max_restarts=10_000))
+    system.ask("b", ("call", lambda probe: probe.after(50_000.0, "still due, ahead of all the others")), 1.0)
     for _ in range(500):
         kill(system, "a")
         system.advance(0.25)
