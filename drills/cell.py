@@ -52,6 +52,7 @@ class CellRun:
         self._stage = stage
         self._fault = fault
         self._state: State = STATES[cell.state]
+        self._let_go_at = 0.0
 
     def play(self) -> Result:
         """All of it; whatever goes wrong is a reason."""
@@ -72,6 +73,7 @@ class CellRun:
         met = fault.can_be_met(state)
         struck_at = wall_seconds()
         fault.strike(stage, state)
+        self._let_go_at = wall_seconds()
         if met:
             fault.release(stage, state)
             fault.released(stage, state)
@@ -97,7 +99,7 @@ class CellRun:
         self._see_recovery(ended)
         self._see_alarms_cleared()
         self._end_in_order()
-        self.result.wrong += judge(stage)
+        self.result.wrong += judge(stage, offers_again=fault.offers_again)
 
     def _see_alarm(self, struck_at: float) -> None:
         """The alarm stands within its time of the first sign."""
@@ -108,7 +110,7 @@ class CellRun:
             return
         alarm = seen.first_raised(fault.codes, struck_at)
         assert alarm is not None, "it was seen"
-        sign_at = fault.first_sign(self._stage) or struck_at + fault.silence_seconds + self._state.next_seconds
+        sign_at = fault.first_sign(self._stage) or self._let_go_at + fault.silence_seconds + self._state.next_seconds
         self.result.alarm_code = alarm.code
         self.result.alarm_seconds = round(max(0.0, alarm.at - sign_at), 2)
         if self.result.alarm_seconds > RAISE_WITHIN_SECONDS + TOLERANCE_SECONDS:
@@ -158,22 +160,36 @@ class CellRun:
         self.result.wrong.append(what)
 
 
-def run_cell(cell: Cell, folder: Path, template: Path, world: World) -> Result:
-    """Runs a cell in a folder of its own, whose logs are kept if it did not hold."""
-    home = folder / f"{cell.failure}-{cell.variant}-{cell.state}"
-    fault = cell.fault()
-    stage: Stage | None = None
-    try:
-        stage = Stage(home, template, world, fault.setting)
-        result = CellRun(cell, stage, fault).play()
-    except Exception as error:  # noqa: BLE001 - a stage that can't be set is this cell's failure, not the table's
-        result = Result(cell.failure, cell.variant, cell.state, reason=f"{type(error).__name__}: {error}")
-    finally:
-        fault.close()
-        if stage is not None:
+class CellRunner:
+    """Runs cells, each in a folder of its own, whose logs are kept if it did not hold."""
+
+    def __init__(self, folder: Path, template: Path, world: World) -> None:
+        self._folder, self._template, self._world = folder, template, world
+        self._open: set[Stage] = set()
+
+    def run(self, cell: Cell) -> Result:
+        """Sets the stage, plays the cell, and leaves no process behind."""
+        home = self._folder / f"{cell.failure}-{cell.variant}-{cell.state}"
+        fault = cell.fault()
+        stage: Stage | None = None
+        try:
+            stage = Stage(home, self._template, self._world, fault.setting)
+            self._open.add(stage)
+            result = CellRun(cell, stage, fault).play()
+        except Exception as error:  # noqa: BLE001 - a stage that can't be set is this cell's failure, not the table's
+            result = Result(cell.failure, cell.variant, cell.state, reason=f"{type(error).__name__}: {error}")
+        finally:
+            fault.close()
+            if stage is not None:
+                stage.close()
+                self._open.discard(stage)
+        if result.held:
+            shutil.rmtree(home, ignore_errors=True)
+        else:
+            result.log = str(home)
+        return result
+
+    def abandon(self) -> None:
+        """Ends every process of the cells under way."""
+        for stage in list(self._open):
             stage.close()
-    if result.held:
-        shutil.rmtree(home, ignore_errors=True)
-    else:
-        result.log = str(home)
-    return result

@@ -18,8 +18,12 @@ ARROWS = {
 """Where each state may lead (billing.md); a step back from initiated to sent rests on the ERP's 404."""
 
 
-def judge(stage: Stage) -> list[str]:
-    """Everything that is wrong at the end; nothing if all four promises were kept to the letter."""
+def judge(stage: Stage, *, offers_again: bool = False) -> list[str]:
+    """Everything that is wrong at the end; nothing if all four promises were kept to the letter.
+
+    `offers_again`: what the ERP has may have been offered again. Else it was asked about first: the fake ERP takes
+    the same offer twice for one, and not every ERP may be as kind.
+    """
     now = datetime.fromisoformat(stage.now.replace("Z", "+00:00"))
     debts = stage.world.debts(now, late=stage.late)
     invoices = {row.id: row for row in stage.postgres.rows("SELECT * FROM invoices")}
@@ -27,6 +31,8 @@ def judge(stage: Stage) -> list[str]:
     wrong = [f"{extra} is an invoice that nobody owes" for extra in sorted(invoices.keys() - debts.keys())]
     booked = Counter(booking["id"] for booking in bookings)
     wrong += [f"the ERP has {extra}, which nobody owes" for extra in sorted(booked.keys() - debts.keys())]
+    if not offers_again:
+        wrong += [f"{again} was offered though the ERP had it" for again in stage.erp.offered_again()]
     for debt in debts.values():
         if (times := booked[debt.invoice_id]) != 1:
             wrong.append(f"the ERP has {debt.invoice_id} {times} times")

@@ -87,18 +87,26 @@ class Erp:
         """How many requests it has seen."""
         return int(self._control("GET", "stats")["requests"])
 
+    def offered_again(self) -> list[str]:
+        """The invoices that were offered when it had them already."""
+        return sorted({entry["id"] for entry in self._ledger() if entry["kind"] == "offered-again"})
+
     def bookings(self) -> list[dict[str, Any]]:
         """The lines of its ledger of the kind `booked`, with their verdicts: what it has on file."""
-        if not self.ledger_path.exists():
-            return []
         booked: dict[int, dict[str, Any]] = {}
-        for line in self.ledger_path.read_text("utf-8").splitlines():
-            entry = json.loads(line)
+        for entry in self._ledger():
             if entry["kind"] == "booked":
                 booked[entry["number"]] = {**entry, "state": "initiated", "bill_id": None}
             elif entry["kind"] == "verdict":
                 booked[entry["number"]] |= {"state": entry["state"], "bill_id": entry["bill_id"]}
         return list(booked.values())
+
+    def _ledger(self) -> list[dict[str, Any]]:
+        if not self.ledger_path.exists():
+            return []
+        # A kill in the middle of a line: it was never answered.
+        whole = self.ledger_path.read_text("utf-8").rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
 
     def _control(self, method: str, path: str, body: object = None) -> Any:
         request = urllib.request.Request(

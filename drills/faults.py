@@ -26,6 +26,8 @@ class Fault:
     touches_some: bool = False
     holds_some: bool = True
     """Whether invoices may be held because of it."""
+    offers_again: bool = False
+    """Whether what the ERP has may be offered to it again: it lied about it, or we have forgotten."""
     ends_process: bool = False
     """Whether the daemon may end by its own giving up."""
     alarm_after_end: bool = False

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from drills.faults import BRIEF_SECONDS, Fault
 from drills.postgres import APP_USER
+from drills.proxy import Trap
 from drills.stage import FINISH_SECONDS, Stage
 from drills.states import State
 from drills.waiting import comes_true
@@ -57,14 +58,14 @@ class Frozen(Fault):
 
 @dataclass
 class Trapped(Fault):
-    """The connection is cut once: in the middle of a statement, or so that COMMIT is never answered."""
+    """The connection is cut once: in the middle of a statement, before COMMIT arrives, or before its answer does."""
 
     lasting: bool = False
     stands_seconds: float = BRIEF_SECONDS
-    commit: bool = False
+    trap: Trap = "statement"
 
     def strike(self, stage: Stage, state: State) -> None:
-        stage.proxy.set_trap("commit" if self.commit else "statement")
+        stage.proxy.set_trap(self.trap)
 
     def stand(self, stage: Stage) -> None:
         stage.proxy.trapped.wait(10)
@@ -346,6 +347,7 @@ class Restored(Fault):
 
     lasting: bool = False
     stands_seconds: float = 0.0
+    offers_again: bool = True
     while_down: bool = False
     backup: Path | None = None
     state: State | None = None
@@ -379,7 +381,8 @@ D1: dict[str, Callable[[], Fault]] = {
     "stopped_fast": lambda: Stopped(),
     "stopped_immediate": lambda: Stopped(mode=signal.SIGQUIT),
     "cut_in_statement": lambda: Trapped(),
-    "cut_in_commit": lambda: Trapped(commit=True),
+    "cut_before_commit": lambda: Trapped(trap="before_commit"),
+    "cut_in_commit": lambda: Trapped(trap="commit"),
     "frozen": lambda: Frozen(),
     "wrong_port": lambda: WrongPort(),
     "slots_used_up": lambda: SlotsUsedUp(),

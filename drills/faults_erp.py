@@ -183,7 +183,10 @@ class OfTheBooked(Answers):
 def _answers(code: str, which: Literal["once", "long", "one"] = "long", **what: Any) -> Callable[[], Fault]:
     late = what.pop("silence_seconds", 0.3)
     refused = what.get("status") in (400, 413, 422) and which == "long"
-    return lambda: Answers(codes=(code,), which=which, what=what, silence_seconds=late, holds_some=not refused)
+    return lambda: Answers(
+        codes=(code,), which=which, what=what, silence_seconds=late, holds_some=not refused,
+        offers_again=what.get("status") == 404,
+    )  # fmt: skip
 
 
 def _code_of(status: int) -> str:

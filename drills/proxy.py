@@ -7,7 +7,7 @@ import struct
 import threading
 from typing import Literal
 
-Trap = Literal["statement", "commit"]
+Trap = Literal["statement", "before_commit", "commit"]
 
 _COMMIT = re.compile(rb"Q\x00\x00\x00\x0b(?i:commit)\x00")
 _STATEMENT = re.compile(rb"^[PQ]\x00")
@@ -39,14 +39,14 @@ class Proxy:
         return len(links)
 
     def set_trap(self, trap: Trap) -> None:
-        """The next statement is cut off half sent, or the answer to the next COMMIT never arrives; once."""
+        """The next statement is cut off half sent, the next COMMIT never arrives, or its answer doesn't; once."""
         self.trapped.clear()
         self._trap = trap
 
     def take_trap(self, data: bytes) -> Trap | None:
         """The trap that this piece from the daemon springs, if any."""
         with self._lock:
-            pattern = _COMMIT if self._trap == "commit" else _STATEMENT
+            pattern = _STATEMENT if self._trap == "statement" else _COMMIT
             if self._trap is None or pattern.search(data) is None:
                 return None
             trap, self._trap = self._trap, None
@@ -108,6 +108,10 @@ class _Link:
                 match self._proxy.take_trap(data):
                     case "statement":
                         self._server.sendall(data[: len(data) // 2])
+                        self.cut()
+                        self._proxy.trapped.set()
+                        break
+                    case "before_commit":
                         self.cut()
                         self._proxy.trapped.set()
                         break

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
-from drills.cell import Result, run_cell
+from drills.cell import CellRunner, Result
 from drills.postgres import Postgres
 from drills.table import Cell
 from drills.world import World
@@ -27,8 +27,15 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, jobs: int, tell: Callable[
     world = World()
     results: dict[Cell, Result] = {}
     with prepared(world) as template, ThreadPoolExecutor(jobs, thread_name_prefix="drill") as pool:
-        under_way = {pool.submit(run_cell, cell, folder, template, world): cell for cell in cells}
-        for future in as_completed(under_way):
-            results[under_way[future]] = future.result()
-            tell(future.result())
+        runner = CellRunner(folder, template, world)
+        under_way = {pool.submit(runner.run, cell): cell for cell in cells}
+        try:
+            for future in as_completed(under_way):
+                results[under_way[future]] = future.result()
+                tell(future.result())
+        except BaseException:
+            # Whoever interrupts a drill wants its processes gone, too.
+            pool.shutdown(wait=False, cancel_futures=True)
+            runner.abandon()
+            raise
     return [results[cell] for cell in cells]

@@ -107,7 +107,7 @@ STATES: dict[str, State] = {
         State("calculated", "db_writer.claim_deliveries", "db_writer", asks_erp=True),
         Sending("sending_before", "courier.send", "courier", asks_erp=True),
         Sending("sending_after", "courier.answered", "courier", asks_erp=True),
-        Initiated("initiated", "courier.send", "courier", asks_erp=True, next_seconds=1.0),
+        Initiated("initiated", "courier.send", "courier", asks_erp=True, next_seconds=3.0),
         State("storing_verdict", "db_writer.store_verdict", "db_writer", next_seconds=2.0),
         Idle("idle", "biller.receive", "biller", has_work=False, next_seconds=2.0),
     )
