@@ -52,7 +52,7 @@ class Ran:
 
 @cache
 def staged() -> Path:
-    """Where `make install` has put the files of an installation: once a session, outside /tmp, which a sandbox hides."""
+    """Where `make install` has put its files: once a session, outside /tmp, which a sandbox hides."""
     home = Path(tempfile.mkdtemp(prefix="billingd-staged.", dir="/var/tmp"))
     atexit.register(shutil.rmtree, home, ignore_errors=True)
     home.chmod(0o755)
