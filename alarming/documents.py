@@ -62,11 +62,11 @@ def markdown() -> str:
 
 
 def journal_catalogue(*, croatian: bool) -> str:
-    """The message catalogue of which `journalctl -x` shows the entries (one language a file)."""
+    """The message catalogue of which `journalctl -x` shows the entries; the file's name says its language."""
     parts = [f"# {_MAKE_ANEW}\n"]
     for entry in CATALOGUE.values():
         text, labels = (entry.croatian, _CROATIAN_LABELS) if croatian else (entry.english, _ENGLISH_LABELS)
-        parts.append(_journal_entry(entry, text, labels, " hr" if croatian else ""))
+        parts.append(_journal_entry(entry, text, labels))
     return "\n".join(parts)
 
 
@@ -176,7 +176,7 @@ def _in_a_sentence(text: str) -> str:
     return text.removesuffix(".").replace("|", "\\|")
 
 
-def _journal_entry(entry: Entry, text: Text, labels: Mapping[str, str], language: str) -> str:
+def _journal_entry(entry: Entry, text: Text, labels: Mapping[str, str]) -> str:
     paragraphs = [
         text.meaning,
         f"{labels['effect']}: {text.effect}",
@@ -187,7 +187,7 @@ def _journal_entry(entry: Entry, text: Text, labels: Mapping[str, str], language
         textwrap.fill(paragraph.replace("`", ""), 78, break_on_hyphens=False) for paragraph in paragraphs
     )
     return (
-        f"-- {entry.message_id.hex}{language}\n"
+        f"-- {entry.message_id.hex}\n"
         f"Subject: {text.title}: @BILLINGD_ALARM_STATE@ (@BILLINGD_ALARM_KEY@)\n"
         f"Defined-By: billingd\n\n{wrapped}\n"
     )

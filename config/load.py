@@ -16,6 +16,8 @@ from config.sections import Section
 from config.settings import Settings
 
 SYSTEM_FILE = Path("/etc/billingd/billingd.yaml")
+SYSTEM_CREDENTIALS = Path("/etc/billingd/credentials")
+"""Where the unit's credentials come from: an administrator's command reads them there itself."""
 _MOST_BYTES = 1_000_000
 _CREDENTIALS = {"erp.token_file": "erp-token", "database.password_file": "database-password"}
 
@@ -64,6 +66,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> L
         raise ConfigurationRejected([problem], found) from error
     stated = _without_empty_sections(document.values, Settings)
     surroundings = _from_environment(environ)
+    if found == SYSTEM_FILE and not environ.get("CREDENTIALS_DIRECTORY"):
+        surroundings |= _credentials(SYSTEM_CREDENTIALS, str(SYSTEM_CREDENTIALS))
     sources = {name: Source("default") for name in KEYS}
     filled = nested({name: value for name, (value, _) in surroundings.items()})
     for name, (_, variable) in surroundings.items():
@@ -104,11 +108,13 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     if state_dir := environ.get("STATE_DIRECTORY", "").partition(":")[0]:
         result["state_dir"] = (state_dir, "STATE_DIRECTORY")
     if directory := environ.get("CREDENTIALS_DIRECTORY"):
-        for name, file_name in _CREDENTIALS.items():
-            path = Path(directory, file_name)
-            if os.access(path, os.F_OK):
-                result[name] = (str(path), "CREDENTIALS_DIRECTORY")
+        result |= _credentials(Path(directory), "CREDENTIALS_DIRECTORY")
     return result
+
+
+def _credentials(directory: Path, source: str) -> dict[str, tuple[str, str]]:
+    paths = {name: directory / file_name for name, file_name in _CREDENTIALS.items()}
+    return {name: (str(path), source) for name, path in paths.items() if os.access(path, os.F_OK)}
 
 
 def _without_empty_sections(values: dict[str, Any], model: type[Section]) -> dict[str, Any]:

@@ -17,8 +17,6 @@ install_billingd() {
   systemd-tmpfiles --create billingd.conf
   journalctl --update-catalog
   printf '%s\n' "$DATABASE_PASSWORD" >/etc/billingd/credentials/database-password
-  # For commands of the administrator; the service is given a copy of its own.
-  export CREDENTIALS_DIRECTORY=/etc/billingd/credentials
 }
 
 # configure DATABASE_URL: a machine in a hurry, on which months have passed.

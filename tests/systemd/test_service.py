@@ -7,6 +7,9 @@ import pytest
 from tests.systemd.machine import Ran, run
 
 EXPOSURE_AT_MOST = 1.2
+PLACES = (
+    "environ", "cmdline", "processes", "config-show", "metrics", "check-config", "systemctl-status", "after-bad.json"
+)  # fmt: skip
 # The first test of a session installs billingd.
 pytestmark = pytest.mark.timeout(900)
 
@@ -55,7 +58,7 @@ pid=$(property MainPID)
 tr '\0' '\n' <"/proc/$pid/environ" >/out/environ
 tr '\0' ' ' <"/proc/$pid/cmdline" >/out/cmdline
 ps axww -o args | grep -v fake-altibiz >/out/processes
-CREDENTIALS_DIRECTORY=/run/credentials/billingd.service billingd config show >/out/config-show
+billingd config show >/out/config-show
 ops /metrics >/out/metrics
 billingd check-config >/out/check-config 2>&1
 
