@@ -33,7 +33,8 @@ class Attribution:
         if not isinstance(event, Exited):
             return
         code = _code_of(event.reason)
-        if code is None or (event.expected and code is Code.ACTOR_CRASHED and not event.in_hand):
+        # One that was told to stop may well fall over what was cut off for that: no crash, and nobody's fault.
+        if code is None or event.expected:
             return
         how: Literal["crashed", "hung"] = "hung" if code is Code.ACTOR_HUNG else "crashed"
         invoices = tuple(dict.fromkeys(each for message in event.in_hand for each in _invoices_of(message)))
