@@ -14,7 +14,7 @@ UNITS := $(DESTDIR)$(LIBDIR)/systemd/system
 CATALOG := $(DESTDIR)$(LIBDIR)/systemd/catalog
 PREFIXED := sed 's|/opt/billingd|$(PREFIX)|g'
 
-.PHONY: help demo test check clean install uninstall
+.PHONY: help demo test drill check clean install uninstall
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -28,6 +28,11 @@ demo: $(STAMP) ## bill the sample data with an embedded database and a fake ERP 
 
 test: $(STAMP) ## all tests, on a real PostgreSQL, a real HTTP ERP and real processes
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+drill: $(STAMP) ## SEED= JOBS= every failure in every state, 20 storms, and the mutations that have to be noticed
+	@mkdir -p var; $(BIN)/billingd drill --json var/drill.json $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
+	@for seed in $$(seq 1 20); do $(BIN)/billingd drill --storm 60 --seed $$seed || exit 1; done
+	@BILLINGD_DRILL=all $(BIN)/python -m pytest tests/drills/test_mutations.py
 
 check: $(STAMP) ## lint, format, types, import rules, tidiness
 	@$(BIN)/ruff check .
