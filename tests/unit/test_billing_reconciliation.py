@@ -1,0 +1,60 @@
+"""What counts as a difference between an invoice and its bookings, and what is only open."""
+
+from decimal import Decimal
+
+import pytest
+
+from billing.reconciliation import Difference, Kind, Side, compare
+
+ID = "NU-1.2026-10.1"
+TOTAL = Decimal("125.00")
+
+
+def side(state: str, bill_id: str | None = None, total: str | None = "125.00") -> Side:
+    return Side(state, bill_id, None if total is None else Decimal(total))
+
+
+BOOKED = side("registered", "ALT-1")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "kinds", "is_open"),
+    [
+        (BOOKED, [BOOKED], [], False),
+        (BOOKED, [side("registered", "ALT-1", "125")], [], False),
+        (BOOKED, [], [Kind.MISSING_THERE], False),
+        (None, [BOOKED], [Kind.MISSING_HERE], False),
+        (None, [BOOKED, side("registered", "ALT-2")], [Kind.DOUBLED, Kind.MISSING_HERE], False),
+        (BOOKED, [side("registered", "ALT-1", "126.00")], [Kind.AMOUNT], False),
+        (BOOKED, [side("registered", "ALT-2")], [Kind.BILL_ID], False),
+        (BOOKED, [side("registered", "ALT-2", "1.00")], [Kind.AMOUNT, Kind.BILL_ID], False),
+        (BOOKED, [side("aborted")], [Kind.STATE], False),
+        (BOOKED, [side("initiated")], [Kind.STATE], False),
+        (BOOKED, [side("lost")], [Kind.STATE], False),
+        (BOOKED, [side("registered", "ALT-2"), BOOKED], [Kind.DOUBLED], False),
+        (side("due", total=None), [], [], False),
+        (side("calculated"), [], [], False),
+        (side("calculated"), [BOOKED], [], True),
+        (side("sent"), [], [], True),
+        (side("sent"), [BOOKED], [], True),
+        (side("sent"), [side("registered", "ALT-1", "1.00")], [Kind.AMOUNT], True),
+        (side("initiated"), [side("initiated")], [], True),
+        (side("aborted"), [], [], False),
+        (side("aborted"), [side("aborted")], [], False),
+        (side("aborted"), [BOOKED], [Kind.STATE], False),
+        (side("held"), [], [], False),
+        (side("held"), [side("initiated")], [], True),
+        (side("held"), [BOOKED], [Kind.STATE], False),
+    ],
+)
+def test_each_pair_is_judged(ours: Side | None, theirs: list[Side], kinds: list[Kind], is_open: bool) -> None:
+    compared = compare(ID, ours, theirs)
+    assert [each.kind for each in compared.differences] == kinds
+    assert compared.is_open == is_open
+
+
+def test_a_difference_says_what_each_side_has() -> None:
+    (amount,) = compare(ID, BOOKED, [side("registered", "ALT-1", "126.00")]).differences
+    assert amount == Difference(ID, Kind.AMOUNT, "125.00", "126.00")
+    (missing,) = compare(ID, None, [BOOKED]).differences
+    assert (missing.ours, missing.theirs) == (None, "registered ALT-1 125.00 EUR")
