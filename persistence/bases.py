@@ -23,13 +23,14 @@ from billing.invoice import InvoiceBasis, RegulatoryCatalogue
 _REGISTERS = [field.name for field in fields(Registers)]
 
 
-def _array_of(table: str) -> str:
+def array_of(table: str) -> str:
+    """SQL for the registers of a row of readings as an array; null without a row."""
     values = ", ".join(f"{table}.{name}" for name in _REGISTERS)
     return f"CASE WHEN {table}.at IS NOT NULL THEN ARRAY[{values}] END"
 
 
 # One pass over a meter's readings in the order of the primary key: no sort, and no other month is touched.
-_STEPS = f"""
+STEPS = f"""
     SELECT
         count(*) FILTER (WHERE step.exact) AS quarter_hour_pairs,
         max(step.active_import_t1_wh - step.before_active_import_t1_wh) FILTER (WHERE step.exact) AS max_t1_step_wh,
@@ -56,8 +57,8 @@ BASES = f"""
         ml.id AS measurement_location_id, ml.title AS measurement_location_title, ml.meter_id,
         ml.catalogue, nc.valid_from, nc.kind,
         {", ".join(f"nc.{name}" for name in NETWORK_USER_PRICES.values())},
-        {_array_of("first")} AS at_start, {_array_of("last")} AS at_end,
-        steps.*, {_array_of("fallen")} AS fallen, {_array_of("before")} AS before_fall
+        {array_of("first")} AS at_start, {array_of("last")} AS at_end,
+        steps.*, {array_of("fallen")} AS fallen, {array_of("before")} AS before_fall
     FROM unnest(
         CAST(:network_user_ids AS text[]), CAST(:periods AS text[]),
         CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[])
@@ -75,7 +76,7 @@ BASES = f"""
     ) AS nc ON true
     LEFT JOIN readings first ON first.meter_id = ml.meter_id AND first.at = wanted.starts_at
     LEFT JOIN readings last ON last.meter_id = ml.meter_id AND last.at = wanted.ends_at
-    LEFT JOIN LATERAL ({_STEPS}) AS steps ON true
+    LEFT JOIN LATERAL ({STEPS}) AS steps ON true
     LEFT JOIN readings fallen ON fallen.meter_id = ml.meter_id AND fallen.at = steps.first_fall_at
     LEFT JOIN LATERAL (
         SELECT * FROM readings r WHERE r.meter_id = ml.meter_id AND r.at < steps.first_fall_at
@@ -157,12 +158,12 @@ def _location(row: Row[Any]) -> MeasurementLocationBasis:
         meter_id=row.meter_id,
         catalogue_id=row.catalogue,
         catalogue=catalogue,
-        at_start=_registers(row.at_start),
-        at_end=_registers(row.at_end),
+        at_start=registers(row.at_start),
+        at_end=registers(row.at_end),
         max_t1_step_wh=row.max_t1_step_wh,
         quarter_hour_pairs=row.quarter_hour_pairs,
         first_gap_after=row.first_gap_after,
-        first_fall=_fall(row.first_fall_at, _registers(row.fallen), _registers(row.before_fall)),
+        first_fall=_fall(row.first_fall_at, registers(row.fallen), registers(row.before_fall)),
     )
 
 
@@ -171,7 +172,8 @@ def _prices(row: Row[Any], columns: dict[Item, str]) -> dict[Item, Decimal]:
     return {item: price for item, price in prices.items() if price is not None}
 
 
-def _registers(values: list[int] | None) -> Registers | None:
+def registers(values: list[int] | None) -> Registers | None:
+    """Reads what `array_of` gives."""
     return None if values is None else Registers(*values)
 
 

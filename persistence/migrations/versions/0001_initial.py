@@ -252,13 +252,18 @@ CREATE TRIGGER written_once BEFORE UPDATE OR DELETE ON audit_roots
 CREATE TRIGGER never_deleted BEFORE DELETE ON invoices FOR EACH ROW EXECUTE FUNCTION written_once();
 
 -- What an operator has ordered, and what was told of a month ------------------------------------
-CREATE TABLE delivery_pause (    -- one row or none: until then nothing is claimed for delivery
-    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+CREATE TABLE delivery_pauses (   -- while one stands nothing is claimed for delivery
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     since timestamptz NOT NULL DEFAULT now(),
     until timestamptz NOT NULL,
     by text NOT NULL,
-    reason text NOT NULL
+    reason text NOT NULL,
+    resumed_at timestamptz,      -- by a person, before its time, or replaced by another
+    resumed_by text,
+    resume_reason text,
+    CHECK ((resumed_at IS NULL) = (resumed_by IS NULL) AND (resumed_at IS NULL) = (resume_reason IS NULL))
 );
+CREATE UNIQUE INDEX delivery_pauses_standing ON delivery_pauses ((true)) WHERE resumed_at IS NULL;
 CREATE TABLE period_closings (   -- periods whose every invoice is final, as they were when it was told
     period text PRIMARY KEY CHECK (period ~ '^[0-9]{4}-(0[1-9]|1[0-2])$'),
     closed_at timestamptz NOT NULL DEFAULT now(),
