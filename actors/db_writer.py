@@ -80,7 +80,7 @@ class DbWriter(Actor):
 
     def on_start(self) -> None:
         point("db_writer.start")
-        self._tidings = Tidings(self.tell, (*DATABASE_CODES, Code.INSTANCE_NAME_TAKEN))
+        self._tidings = Tidings(self.tell, (*DATABASE_CODES, Code.INSTANCE_NAME_TAKEN, Code.DAEMON_WAS_DOWN))
         self._presence = Presence(self._parts, self._tidings)
         self.on_unblock(self._database.unblock)
         self.every(TICK_SECONDS, _Tick())
@@ -295,7 +295,8 @@ class DbWriter(Actor):
 
     def _claim(self, claim: Claim) -> None:
         settings = self._parts.settings
-        by = claims.Claimer(self._parts.claimer, settings.work.lease_seconds)
+        approved_only = settings.billing.approval == "required"
+        by = claims.Claimer(self._parts.claimer, settings.work.lease_seconds, approved_only)
         with self._transaction() as connection:
             if isinstance(claim, ClaimDeliveries):
                 point("db_writer.claim_deliveries")
@@ -330,7 +331,9 @@ def _deliveries(connection: Connection, by: claims.Claimer, claim: ClaimDeliveri
             found += claims.claim_deliveries(connection, by, limit=claim.offers, holding=claim.holding)
         if claim.questions:
             found += claims.claim_questions(connection, by, limit=claim.questions, holding=claim.holding)
-    return Deliveries(found, claim.asked_at_seconds, claims.several_open(connection), claim.probe)
+    return Deliveries(
+        found, claim.asked_at_seconds, claims.several_open(connection, approved_only=by.approved_only), claim.probe
+    )
 
 
 def _halves(batch: list[Write]) -> tuple[list[Write], list[Write]] | None:

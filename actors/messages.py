@@ -15,6 +15,7 @@ DB_WRITER = "db_writer"
 ERP_GATEWAY = "erp_gateway"
 BILLER = "biller"
 CLOCK = "clock"
+BOOKKEEPER = "bookkeeper"
 COURIERS = "couriers"
 
 

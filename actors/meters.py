@@ -3,6 +3,7 @@
 from prometheus_client import Histogram
 
 from altibiz.outcomes import Kind, Outcome
+from persistence.closings import Closing
 
 BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -19,6 +20,8 @@ class Meters:
             registry=None,
         )
         self._behind_since_seconds: float | None = None
+        self.closings: tuple[Closing, ...] = ()
+        """The months that are closed, the last ones; replaced as a whole."""
 
     def answered(self, outcome: Outcome) -> None:
         """Counts a request that left; one that did not is none."""

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.biller import Biller
+from actors.bookkeeper import Bookkeeper
 from actors.clock import Clock
 from actors.courier import Courier
 from actors.db_writer import DbWriter
 from actors.erp_gateway import ErpGateway
-from actors.messages import ALARMS, BILLER, CLOCK, COURIERS, DB_WRITER, ERP_GATEWAY, courier_name
+from actors.messages import ALARMS, BILLER, BOOKKEEPER, CLOCK, COURIERS, DB_WRITER, ERP_GATEWAY, courier_name
 from actors.parts import Parts
 from supervision import Actor, ChildSpec, Strategy, SupervisorSpec
 from supervision.specs import pool
@@ -43,6 +44,7 @@ def tree(parts: Parts, alarms: Callable[[], Actor]) -> SupervisorSpec:
         delivery,
         worker(BILLER, lambda: Biller(parts)),
         worker(CLOCK, lambda: Clock(parts)),
+        worker(BOOKKEEPER, lambda: Bookkeeper(parts)),
     )
     return SupervisorSpec("root", Strategy.ONE_FOR_ONE, children, **limits)
 

@@ -17,7 +17,7 @@ from alarming.signs import Fine, Trouble
 from alarming.spool import Spool
 from alarming.state_alarms import StateSettings
 from alarming.table import LOOK_EVERY_SECONDS, TableKeeper
-from alarming.webhook import Webhook, WebhookSettings
+from alarming.webhook import Notice, Webhook, WebhookSettings
 from persistence.database import Database
 from supervision import Actor, Clock, SystemClock, system_randomness
 
@@ -59,6 +59,13 @@ class Configure:
     """The message that puts other settings in force."""
 
     settings: AlarmSettings
+
+
+@dataclass(frozen=True)
+class Announce:
+    """The message that says which notices the webhook has to have now; replaces what was said before."""
+
+    notices: tuple[Notice, ...]
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ class Steady:
 
 
 class AlarmActor(Actor):
-    """Takes `Trouble`, `Fine`, `Configure` and `Standing`.
+    """Takes `Trouble`, `Fine`, `Configure`, `Announce` and `Standing`.
 
     `database`: a new one for each incarnation, with short limits (it may block the thread beside, never this
     actor), closed at the end; None: without.
@@ -137,6 +144,7 @@ class AlarmActor(Actor):
         self._board = board or Board()
         self._reached = reached
         self._webhook: Webhook | None = None
+        self._notices: tuple[Notice, ...] = ()
         self._keeper: TableKeeper | None = None
 
     def on_start(self) -> None:
@@ -171,6 +179,10 @@ class AlarmActor(Actor):
                 self._beat()
             case Configure(settings):
                 self._configure(settings)
+            case Announce(notices):
+                self._notices = notices
+                if self._webhook is not None:
+                    self._webhook.announce(notices)
             case Standing():
                 return self._desk.book.standing()
             case _:
@@ -228,6 +240,7 @@ class AlarmActor(Actor):
             self._webhook = Webhook(
                 settings.webhook, self._clock.wall, system_randomness().random, self._records.ignore_this_thread
             )
+            self._webhook.announce(self._notices)
             self._webhook.start()
         elif self._webhook is not None:
             self._webhook.stop()

@@ -29,6 +29,7 @@ class Code(StrEnum):
     READINGS_INCOMPLETE = "readings_incomplete"
     READINGS_INCONSISTENT = "readings_inconsistent"
     POISON_INVOICE = "poison_invoice"
+    DELIVERY_PAUSED = "delivery_paused"
     ACTOR_CRASHED = "actor_crashed"
     ACTOR_HUNG = "actor_hung"
     DAEMON_WAS_DOWN = "daemon_was_down"
@@ -57,7 +58,8 @@ class Ends(StrEnum):
 
 @dataclass(frozen=True)
 class Entry:
-    """All that is known of one code. `by_period`: its alarms may have a period as their key (‡)."""
+    """All that is known of one code. `by_period`: its alarms follow from the database's rows, and may
+    have a period as their key (‡)."""
 
     code: Code
     severity: Severity
@@ -166,6 +168,13 @@ _ENTRIES = (
         Severity.MAJOR,
         UUID("bf55891e-d59c-4ab4-a764-38267d64b791"),
         by_period=True,
+    ),
+    Entry(
+        Code.DELIVERY_PAUSED,
+        Severity.WARNING,
+        UUID("f2e123b5-cf6e-4807-9f61-9d38f42ee6d7"),
+        by_period=True,
+        mutes=(Code.INVOICE_OVERDUE,),
     ),
     Entry(
         Code.ACTOR_CRASHED,

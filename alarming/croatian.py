@@ -136,6 +136,14 @@ CROATIAN: Final[Mapping[str, Text]] = {
         "`billingd invoices waive ID` ga završava.",
         cleared_by="Kad nijedan račun razdoblja zbog toga nije zadržan.",
     ),
+    "delivery_paused": Text(
+        title="Slanje u ERP je zaustavljeno",
+        meaning="Netko je zaustavio slanje, na primjer zbog održavanja ERP-a; sažetak kaže tko, zašto i do kada.",
+        effect="Računi se obračunavaju i čekaju; ERP-u se ništa novo ne nudi i ništa ga se ne pita.",
+        meanwhile="slanje se samo nastavlja kad zaustavljanje istekne",
+        action="Ako razloga više nema, pokrenite `billingd resume`; ako traje dulje, `billingd pause`.",
+        cleared_by="Kraj zaustavljanja.",
+    ),
     "actor_crashed": Text(
         title="Dio servisa se srušio",
         meaning="Dio billingd-a naišao je na grešku u programu i pokrenut je iznova.",

@@ -135,6 +135,14 @@ ENGLISH: Final[Mapping[str, Text]] = {
         " ID` ends it.",
         cleared_by="When no invoice of the period is held for it.",
     ),
+    "delivery_paused": Text(
+        title="Delivery to the ERP is paused",
+        meaning="Somebody has paused delivery, as for the ERP's maintenance; the summary says who, why and until when.",
+        effect="Invoices are calculated and wait; nothing new is offered to the ERP and nothing is asked of it.",
+        meanwhile="delivery goes on by itself at the end of the pause",
+        action="If the reason is over, run `billingd resume`; if it lasts longer, `billingd pause`.",
+        cleared_by="The end of the pause.",
+    ),
     "actor_crashed": Text(
         title="A part of the daemon crashed",
         meaning="A part of billingd met a defect in the program and was started anew.",

@@ -11,6 +11,9 @@ from alarming.alarm import EXAMPLES, Group, Record
 from alarming.catalogue import STATE_CODES, Code
 from alarming.store import to_record
 
+PAUSED_KEY: Final = "delivery"
+"""The key of the alarm of a pause: there is one for all daemons on a database."""
+
 GONE_SECONDS: Final = 60.0
 """After how long without a sign of life another instance sees to the alarms of an instance's invoices."""
 
@@ -52,6 +55,10 @@ WITH concerned AS (
             AND later.period = a.period AND later.revision > a.revision)
         AND NOT EXISTS (SELECT FROM alarms k WHERE k.code = :aborted_code AND k.key = a.period
             AND k.acked_at >= a.updated_at)
+    UNION ALL
+    SELECT :paused_key, :paused_key, :paused_code, 'until ' || to_char(until AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')
+        || 'Z by ' || by || ': ' || reason
+    FROM delivery_pauses WHERE resumed_at IS NULL AND until > now()
 )
 SELECT c.code, c.period, count(*) AS number, (array_agg(c.id ORDER BY c.id))[1:CAST(:examples AS int)] AS ids,
     mode() WITHIN GROUP (ORDER BY c.reason) AS reason, count(DISTINCT c.reason) AS reasons,
@@ -90,6 +97,8 @@ def look(
             "inconsistent": Code.READINGS_INCONSISTENT.value,
             "overdue_code": Code.INVOICE_OVERDUE.value,
             "aborted_code": Code.INVOICE_ABORTED.value,
+            "paused_code": Code.DELIVERY_PAUSED.value,
+            "paused_key": PAUSED_KEY,
             "now": now,
             "grace": settings.readings_grace_seconds,
             "overdue": settings.overdue_seconds,
@@ -106,6 +115,9 @@ def look(
 
 
 def _group(row: Row[Any]) -> Group:
+    if row.code == Code.DELIVERY_PAUSED:
+        summary = f"delivery is paused {row.reason}"
+        return Group(row.code, row.period, 1, summary, {}, row.standing_id, row.standing_since)
     noun = "invoice" if row.number == 1 else "invoices"
     more = f", …{row.number - 3} more" if row.number > 3 else ""
     why = f"{row.reason}" + (f" (and {row.reasons - 1} other reasons)" if row.reasons > 1 else "")

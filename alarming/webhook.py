@@ -69,6 +69,26 @@ def alert(record: Record, now: datetime, ends_after_seconds: float) -> dict[str,
     }
 
 
+@dataclass(frozen=True)
+class Notice:
+    """Good news for whoever listens: sent as an alert of severity `info` from `at` until `ends_at`."""
+
+    name: str
+    key: str
+    summary: str
+    at: datetime
+    ends_at: datetime
+
+    def alert(self) -> dict[str, Any]:
+        """As Alertmanager's `postableAlert`; the same notice again is the same alert."""
+        return {
+            "labels": {"alertname": self.name, "severity": "info", "key": self.key, "job": "billingd"},
+            "annotations": {"summary": self.summary},
+            "startsAt": instant(self.at),
+            "endsAt": instant(self.ends_at),
+        }
+
+
 class Webhook:
     """Give it the alarms with `offer`; `take` has signs of its own trouble. Neither waits.
 
@@ -89,6 +109,7 @@ class Webhook:
         self._lock = threading.Lock()
         self._standing: tuple[Record, ...] = ()
         self._resolved: dict[str, Record] = {}
+        self._notices: tuple[Notice, ...] = ()
         self._signs: deque[Trouble | Fine] = deque(maxlen=100)
         self._failures = 0
         self._client = httpx.Client(timeout=_TIMEOUT, trust_env=False)
@@ -117,6 +138,13 @@ class Webhook:
             while len(self._resolved) > _RESOLVED_AT_MOST:
                 del self._resolved[next(iter(self._resolved))]
         if news and not self._failures:  # a failing receiver is left its pause
+            self._worker.wake()
+
+    def announce(self, notices: Iterable[Notice]) -> None:
+        """What has to be known now, all of it; it is said again until it ends."""
+        with self._lock:
+            known, self._notices = self._notices, tuple(notices)
+        if set(self._notices) - set(known) and not self._failures:
             self._worker.wake()
 
     def take(self) -> list[Trouble | Fine]:
@@ -150,7 +178,8 @@ class Webhook:
                 if age_seconds > resolved_seconds and not self._failures:  # its end has to arrive once
                     del self._resolved[record.id]
             records = [*self._standing, *self._resolved.values()]
-        return [alert(record, now, settings.repeat_seconds * _ENDS_AFTER_REPEATS) for record in records]
+            notices = [notice.alert() for notice in self._notices if notice.ends_at > now]
+        return notices + [alert(record, now, settings.repeat_seconds * _ENDS_AFTER_REPEATS) for record in records]
 
     def _post(self, settings: WebhookSettings, alerts: list[dict[str, Any]]) -> str | None:
         """What is wrong, in words; None if all were taken."""

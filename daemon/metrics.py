@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from actors.meters import Meters
 from alarming.actor import Board
 from billing.states import FINAL_STATES, State
+from persistence.closings import Closing
 
 BREAKER_STATES = ("closed", "open", "half-open")
 
@@ -50,6 +51,7 @@ class Metrics:
         for name, number in self._waiting_messages().items():
             waiting.add_metric([name], number)
         yield waiting
+        yield from _closings(self._meters.closings)
         yield from _tree(document["tree"])
         yield from self._alarms(document)
 
@@ -109,6 +111,24 @@ def _surroundings(document: Mapping[str, Any]) -> Iterator[Metric]:
     for state in BREAKER_STATES:
         breaker.add_metric([state], float(erp["breaker"] == state))
     yield breaker
+
+
+def _closings(closings: Sequence[Closing]) -> Iterator[Metric]:
+    closed = GaugeMetricFamily(
+        "billingd_period_closed_seconds", "When the last invoice of a period became final.", labels=["period"]
+    )
+    number = GaugeMetricFamily(
+        "billingd_period_invoices", "Invoices of a closed period by how they ended.", labels=["period", "state"]
+    )
+    total = GaugeMetricFamily(
+        "billingd_period_total_with_tax_eur", "What is registered of a closed period.", labels=["period"]
+    )
+    for each in closings:
+        closed.add_metric([each.period], each.closed_at.timestamp())
+        number.add_metric([each.period, "registered"], each.registered)
+        number.add_metric([each.period, "aborted"], each.aborted)
+        total.add_metric([each.period], float(each.total_with_tax_eur))
+    yield from (closed, number, total)
 
 
 def _tree(root: Mapping[str, Any]) -> Iterator[Metric]:

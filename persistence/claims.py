@@ -25,6 +25,8 @@ from sqlalchemy import Connection, text
 OFFER_AGAIN = ("refused", "credentials", "too_many_requests", "not_sent", "absent")
 
 LEASE = "now() + make_interval(secs => :lease_seconds)"
+PAUSED = "EXISTS (SELECT FROM delivery_pauses WHERE resumed_at IS NULL AND until > now())"
+MAY_LEAVE = "(state <> 'calculated' OR approved_at IS NOT NULL OR NOT CAST(:approved_only AS boolean))"
 READY = "(next_attempt_at IS NULL OR next_attempt_at <= now()) AND (claimed_until IS NULL OR claimed_until <= now())"
 
 
@@ -53,10 +55,11 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Claimer:
-    """Who claims: the instance with its incarnation, for how long."""
+    """Who claims: the instance with its incarnation, for how long; `approved_only`: offers need a person's approval."""
 
     name: str
     lease_seconds: float
+    approved_only: bool = False
 
 
 def claim_due(connection: Connection, by: Claimer, *, limit: int, holding: Collection[str]) -> list[Claimed]:
@@ -136,7 +139,8 @@ def _claim(
             WITH picked AS (
                 SELECT id, state, (state = 'calculated' OR (state = 'sent'
                     AND last_outcome = ANY(CAST(:offer_again AS text[])))) IS TRUE AS offer
-                FROM invoices WHERE {where} ORDER BY {order} LIMIT {size} FOR UPDATE SKIP LOCKED
+                FROM invoices WHERE {where} AND {MAY_LEAVE} AND NOT {PAUSED}
+                ORDER BY {order} LIMIT {size} FOR UPDATE SKIP LOCKED
             ), claimed AS (
                 UPDATE invoices i SET
                     claim = i.claim + 1, claimed_by = :by, claimed_for = 'delivery', claimed_until = {LEASE},
@@ -158,7 +162,7 @@ def _claim(
             FROM claimed c JOIN invoice_documents d ON d.invoice_id = c.id"""),
         {
             "by": by.name, "lease_seconds": by.lease_seconds, "limit": limit, "holding": list(holding),
-            "offer_again": list(OFFER_AGAIN), "never": never,
+            "offer_again": list(OFFER_AGAIN), "never": never, "approved_only": by.approved_only,
         },
     ).all()  # fmt: skip
     return [
@@ -170,12 +174,13 @@ def _claim(
     ]  # fmt: skip
 
 
-def several_open(connection: Connection) -> bool:
+def several_open(connection: Connection, *, approved_only: bool = False) -> bool:
     """Whether more than one invoice is on its way to the ERP (the breaker asks: failures.md, The breaker)."""
     return bool(
         connection.execute(
-            text("""SELECT count(*) > 1 FROM (SELECT FROM invoices
-                    WHERE state IN ('calculated', 'sent', 'initiated') LIMIT 2) AS open_ones""")
+            text(f"""SELECT count(*) > 1 FROM (SELECT FROM invoices
+                     WHERE state IN ('calculated', 'sent', 'initiated') AND {MAY_LEAVE} LIMIT 2) AS open_ones"""),
+            {"approved_only": approved_only},
         ).scalar()
     )
 

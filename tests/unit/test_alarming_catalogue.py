@@ -37,7 +37,7 @@ BY_ROWS = {"erp_conflict", "poison_invoice"}
 COMMANDS = {
     "alarms ack", "alarms explain", "alarms list", "check-config", "config show", "db upgrade", "import master",
     "import readings", "invoices correct", "invoices list", "invoices retry", "invoices show", "invoices waive",
-    "reconcile", "status",
+    "pause", "reconcile", "resume", "status",
 }  # fmt: skip
 
 entries = pytest.mark.parametrize("entry", CATALOGUE.values(), ids=list(CATALOGUE))

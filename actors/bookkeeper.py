@@ -1,0 +1,130 @@
+"""The actor that closes the books: says when a month is closed, and makes each day's root of the audit trail."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import text
+
+from actors.messages import ALARMS
+from actors.parts import Parts
+from actors.tidings import DATABASE_CODES, Tidings, database_trouble
+from alarming.actor import Announce
+from alarming.webhook import Notice
+from billing.periods import Period, Schedule, due_periods
+from persistence import closings, invoices, verification
+from persistence.closings import Closing
+from persistence.errors import DatabaseFailed, PersistenceError
+from supervision import Actor
+from supervision.errors import SupervisionError
+
+logger = logging.getLogger("billingd.books")
+
+LOOK_SECONDS = 5.0
+ROOT_LOOK_SECONDS = 60.0
+ANNOUNCED_FOR = timedelta(days=1)
+LOCK_NOT_AVAILABLE = "55P03"
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Time to look."""
+
+
+class Bookkeeper(Actor):
+    """Looks every few seconds; whatever it has to say follows from the database, so nothing is lost with it."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__()
+        self._parts = parts
+        self._database = parts.connect("bookkeeper")
+        self._root_due_seconds = float("-inf")
+
+    def on_start(self) -> None:
+        self._tidings = Tidings(self.tell, DATABASE_CODES)
+        self.on_unblock(self._database.unblock)
+        self.every(LOOK_SECONDS, _Look())
+
+    def on_receive(self, message: object) -> None:
+        if not isinstance(message, _Look):
+            logger.warning("bookkeeper was told what it does not know: %r", message)
+            return
+        try:
+            self._close_periods()
+            self._make_root()
+        except PersistenceError as error:
+            database_trouble(self._tidings, error, self.name)
+        else:
+            self._tidings.all_fine(self.name)
+
+    def on_stop(self) -> None:
+        self._database.close()
+
+    def _close_periods(self) -> None:
+        deadline = self._parts.settings.database.statement_timeout_seconds
+        with self._database.transaction(deadline) as connection:
+            first = invoices.first_billed_period(connection)
+            if first is not None:
+                closings.close_periods(connection, self._due(first))
+        with self._database.transaction(deadline) as connection:
+            for closing in closings.take_untold(connection):
+                self._say(closing)  # before it counts as said: a kill in between says it twice, never not at all
+            known = closings.last_closings(connection)
+            now = connection.execute(text("SELECT now()")).scalar_one()
+        self._parts.meters.closings = tuple(known)
+        self._announce(known, now)
+
+    def _due(self, first: str) -> list[str]:
+        settings = self._parts.settings
+        schedule = Schedule(settings.billing.schedule)
+        return [str(each) for each in due_periods(Period.parse(first), self._parts.now(), schedule, settings.zone)]
+
+    def _say(self, closing: Closing) -> None:
+        logger.info(
+            "%s", closing,
+            extra={
+                "BILLINGD_PERIOD_CLOSED": closing.period,
+                "BILLINGD_REGISTERED": str(closing.registered),
+                "BILLINGD_ABORTED": str(closing.aborted),
+                "BILLINGD_TOTAL_EUR": str(closing.total_eur),
+                "BILLINGD_TAX_EUR": str(closing.tax_eur),
+                "BILLINGD_TOTAL_WITH_TAX_EUR": str(closing.total_with_tax_eur),
+            },
+        )  # fmt: skip
+
+    def _announce(self, known: Sequence[Closing], now: datetime) -> None:
+        notices = tuple(
+            Notice("period_closed", each.period, str(each), each.closed_at, each.closed_at + ANNOUNCED_FOR)
+            for each in known
+            if now < each.closed_at + ANNOUNCED_FOR
+        )
+        try:
+            self.tell(ALARMS, Announce(notices))
+        except SupervisionError:
+            return  # at the next look
+
+    def _make_root(self) -> None:
+        now = self._parts.clock.monotonic()
+        if now < self._root_due_seconds:
+            return
+        with self._database.transaction(self._parts.settings.database.statement_timeout_seconds) as connection:
+            day = connection.execute(text("SELECT (now() AT TIME ZONE 'UTC')::date")).scalar_one()
+            needed = verification.needs_root(connection, day)
+        if needed:
+            try:
+                with self._database.transaction() as connection:
+                    position = verification.settled_position(connection)
+            except DatabaseFailed as error:
+                if error.sqlstate == LOCK_NOT_AVAILABLE:
+                    return  # somebody writes at length: at the next look
+                raise
+            if position:
+                with self._database.transaction() as connection:
+                    root = verification.make_root(connection, day, position)
+                if root is not None:
+                    logger.info(
+                        "the audit root of %s over %s invoices is %s", root.day, root.invoices, root.root,
+                        extra={"BILLINGD_AUDIT_ROOT": root.root, "BILLINGD_AUDIT_DAY": str(root.day)},
+                    )  # fmt: skip
+        self._root_due_seconds = now + ROOT_LOOK_SECONDS

@@ -1,0 +1,101 @@
+"""Calculated invoices that wait for a person's approval: what they come to, and letting them go."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from persistence.database import notify
+
+EXAMPLES = 5
+MONTHS = 3
+
+# Those that wait, each beside what its user was billed on average in the last months before it.
+_WAITING = """
+    WITH waiting AS (
+        SELECT i.id, i.network_user_id, i.period, i.total_eur, i.tax_eur, i.total_with_tax_eur, past.usual_eur
+        FROM invoices i LEFT JOIN LATERAL (
+            SELECT avg(month.total_eur) AS usual_eur FROM (
+                SELECT sum(p.total_with_tax_eur) AS total_eur FROM invoices p
+                WHERE p.network_user_id = i.network_user_id AND p.period < i.period AND p.state = 'registered'
+                GROUP BY p.period ORDER BY p.period DESC LIMIT :months
+            ) AS month
+        ) AS past ON true
+        WHERE i.state = 'calculated' AND i.approved_at IS NULL
+            AND (CAST(:period AS text) IS NULL OR i.period = :period)
+            AND (CAST(:ids AS text[]) IS NULL OR i.id = ANY(CAST(:ids AS text[])))
+    )
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What waits for approval: how many with which sums, per line, and those worth a look.
+
+    `extremes` has rows (id, total_with_tax_eur, usual_eur) under largest, smallest and furthest.
+    """
+
+    number: int
+    total_eur: Decimal
+    tax_eur: Decimal
+    total_with_tax_eur: Decimal
+    lines: Sequence[Row[Any]]
+    extremes: dict[str, Sequence[Row[Any]]]
+
+
+def preview(connection: Connection, period: str | None, ids: Sequence[str] | None) -> Preview:
+    """Looks at what waits for approval, of a period, of these ids, or of all."""
+    wanted = {"period": period, "ids": None if ids is None else list(ids), "months": MONTHS}
+    sums = connection.execute(
+        text(f"""{_WAITING} SELECT count(*) AS number, coalesce(sum(total_eur), 0) AS total_eur,
+                 coalesce(sum(tax_eur), 0) AS tax_eur, coalesce(sum(total_with_tax_eur), 0) AS total_with_tax_eur
+                 FROM waiting"""),
+        wanted,
+    ).one()
+    lines = connection.execute(
+        text(f"""{_WAITING} SELECT line->>'ordinal' AS ordinal, min(line->>'name') AS name,
+                    sum((line->>'price_eur')::numeric) AS price_eur
+                 FROM waiting w JOIN invoice_documents d ON d.invoice_id = w.id,
+                    jsonb_array_elements(d.lines) AS line GROUP BY 1 ORDER BY 1"""),
+        wanted,
+    ).all()
+    orders = {
+        "largest": "total_with_tax_eur DESC, id",
+        "smallest": "total_with_tax_eur, id",
+        "furthest": "abs(total_with_tax_eur / nullif(usual_eur, 0) - 1) DESC NULLS LAST, id",
+    }
+    extremes = {
+        name: connection.execute(
+            text(f"""{_WAITING} SELECT id, total_with_tax_eur, usual_eur FROM waiting
+                     WHERE {"usual_eur IS NOT NULL" if name == "furthest" else "true"}
+                     ORDER BY {order} LIMIT :examples"""),
+            {**wanted, "examples": EXAMPLES},
+        ).all()
+        for name, order in orders.items()
+    }
+    return Preview(sums.number, sums.total_eur, sums.tax_eur, sums.total_with_tax_eur, lines, extremes)
+
+
+def approve(connection: Connection, by: str, reason: str, period: str | None, ids: Sequence[str] | None) -> list[str]:
+    """Lets calculated invoices go, of a period, of these ids, or of all; returns the ids of those it has approved."""
+    approved = connection.execute(
+        text("""
+            WITH locked AS (
+                SELECT id FROM invoices WHERE state = 'calculated' AND approved_at IS NULL
+                    AND (CAST(:period AS text) IS NULL OR period = :period)
+                    AND (CAST(:ids AS text[]) IS NULL OR id = ANY(CAST(:ids AS text[])))
+                ORDER BY id FOR UPDATE
+            ), approved AS (
+                UPDATE invoices i SET approved_at = clock_timestamp(), history_length = history_length + 1
+                FROM locked l WHERE i.id = l.id RETURNING i.id, i.history_length
+            )
+            INSERT INTO invoice_history (invoice_id, seq, from_state, to_state, actor, reason, write_id)
+            SELECT id, history_length, 'calculated', 'calculated', :by, 'approved: ' || :reason, gen_random_uuid()
+            FROM approved RETURNING invoice_id"""),
+        {"period": period, "ids": None if ids is None else list(ids), "by": by, "reason": reason},
+    ).scalars()
+    found = sorted(approved)
+    notify(connection, "approve")
+    return found

@@ -1,0 +1,54 @@
+"""The pauses of delivery that a person orders, for the ERP's maintenance: at most one stands, and it ends by itself."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+from persistence.database import notify
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Since when, until when, by whom and why nothing new is sent to the ERP."""
+
+    since: datetime
+    until: datetime
+    by: str
+    reason: str
+
+
+def pause(connection: Connection, by: str, reason: str, seconds: float) -> Pause:
+    """Lets nothing be claimed for delivery for so long, in place of a pause that stands; what is under way ends."""
+    _end(connection, by, "replaced by another pause")
+    row = connection.execute(
+        text("""INSERT INTO delivery_pauses (until, by, reason)
+                VALUES (now() + make_interval(secs => :seconds), :by, :reason) RETURNING *"""),
+        {"seconds": seconds, "by": by, "reason": reason},
+    ).one()
+    notify(connection, "pause")
+    return Pause(row.since, row.until, row.by, row.reason)
+
+
+def resume(connection: Connection, by: str, reason: str) -> bool:
+    """Ends the pause that stands; False if there is none."""
+    standing = current(connection)
+    _end(connection, by, reason)
+    notify(connection, "resume")
+    return standing is not None
+
+
+def current(connection: Connection) -> Pause | None:
+    """The pause that stands."""
+    row = connection.execute(
+        text("SELECT * FROM delivery_pauses WHERE resumed_at IS NULL AND until > now()")
+    ).one_or_none()
+    return None if row is None else Pause(row.since, row.until, row.by, row.reason)
+
+
+def _end(connection: Connection, by: str, reason: str) -> None:
+    connection.execute(
+        text("""UPDATE delivery_pauses SET resumed_at = now(), resumed_by = :by, resume_reason = :reason
+                WHERE resumed_at IS NULL"""),
+        {"by": by, "reason": reason},
+    )
