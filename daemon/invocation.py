@@ -57,6 +57,14 @@ def put(text: str) -> None:
         raise CommandFailed(f"cannot write the output: {error.strerror}") from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a file that the person asked for. Raises CommandFailed when it can't be written."""
+    try:
+        path.write_text(text, "utf-8", newline="")
+    except OSError as error:
+        raise CommandFailed(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+
+
 def say(text: str) -> None:
     """Write one line for the person to standard error: progress, notes, problems. It never raises."""
     with contextlib.suppress(OSError, ValueError):

@@ -173,13 +173,9 @@ def retry_held(connection: Connection, by: str, invoice_id: str, reason: str) ->
 
     From `sent` on the ERP is asked before anything is offered again: the last outcome is forgotten.
     """
-    row = connection.execute(
-        text("SELECT state, held_from FROM invoices WHERE id = :id FOR UPDATE"), {"id": invoice_id}
-    ).one_or_none()
-    if row is None:
-        return "there is no such invoice"
-    if row.state != "held":
-        return f"it is not held, it is {row.state}"
+    problem = why_no_retry(connection, invoice_id)
+    if problem is not None:
+        return problem
     connection.execute(
         text("""
             WITH back AS (
@@ -197,9 +193,26 @@ def retry_held(connection: Connection, by: str, invoice_id: str, reason: str) ->
     return None
 
 
-def held_ids(connection: Connection) -> list[str]:
-    """All held invoices."""
-    return list(connection.execute(text("SELECT id FROM invoices WHERE state = 'held' ORDER BY period, id")).scalars())
+def why_no_retry(connection: Connection, invoice_id: str) -> str | None:
+    """Why an invoice can't be put back, or None; it is locked until the transaction ends."""
+    state = connection.execute(
+        text("SELECT state FROM invoices WHERE id = :id FOR UPDATE"), {"id": invoice_id}
+    ).scalar_one_or_none()
+    if state is None:
+        return "there is no such invoice"
+    return None if state == "held" else f"it is not held, it is {state}"
+
+
+def held_ids(connection: Connection, code: str | None = None, period: str | None = None) -> list[str]:
+    """The held invoices, with this code and of this period; None means any."""
+    return list(
+        connection.execute(
+            text("""SELECT id FROM invoices WHERE state = 'held'
+                    AND (CAST(:code AS text) IS NULL OR held_code = :code)
+                    AND (CAST(:period AS text) IS NULL OR period = :period) ORDER BY id"""),
+            {"code": code, "period": period},
+        ).scalars()
+    )
 
 
 def waiting_for_readings(connection: Connection) -> int:

@@ -1,5 +1,6 @@
 """`billingd invoices`: which there are, what they say, and putting held ones back."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -7,9 +8,12 @@ import typer
 from billing.states import State
 from daemon.access import database
 from daemon.commands import corrections
+from daemon.commands.approval import approve
+from daemon.commands.explain import explain
 from daemon.commands.issue import month
 from daemon.drawing import draw_invoice
-from daemon.invocation import configuration, put, put_json, say
+from daemon.invocation import configuration, put, put_json, say, write_text
+from daemon.invoice_page import invoice_page
 from daemon.operator import Reason, who, why
 from daemon.tables import columns, fitted, percent
 from persistence import invoices
@@ -17,6 +21,8 @@ from persistence.database import notify
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+app.command()(explain)
+app.command()(approve)
 app.command()(corrections.correct)
 app.command()(corrections.waive)
 
@@ -58,6 +64,9 @@ def show(
     context: typer.Context,
     ids: Annotated[list[str], typer.Argument(metavar="ID", help="Such as user-001.2026-10.1")],
     as_json: AsJson = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write them there as pages to be printed, or kept as PDF.")
+    ] = None,
 ) -> int:
     """Show whole invoices: lines, calculations, history and what the ERP answered."""
     wanted = list(dict.fromkeys(ids))
@@ -65,9 +74,11 @@ def show(
         found = invoices.show_invoices(connection, wanted)
     if as_json:
         put_json([_as_json(each) for each in found])
-    else:
+    elif html is None:
         for place, each in enumerate(found):
             put("\n" * (place > 0) + "\n".join(draw_invoice(each)))
+    if html is not None and found:
+        write_text(html, invoice_page(found))
     unknown = set(wanted) - {each["id"] for each in found}
     for invoice_id in wanted:
         if invoice_id in unknown:
@@ -78,27 +89,34 @@ def show(
 @app.command()
 def retry(
     context: typer.Context,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Of held invoices.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Of held invoices.")] = None,
     all_held: Annotated[bool, typer.Option("--all-held", help="All that are held.")] = False,
+    code: Annotated[str | None, typer.Option(metavar="CODE", help="Those held with this code.")] = None,
+    period: Annotated[
+        str | None, typer.Option(parser=month, metavar="YYYY-MM", help="Those that are held of this month.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which would go on.")] = False,
     reason: Reason = None,
 ) -> int:
     """Put held invoices back where they stood, their counts reset."""
-    if bool(ids) == all_held:
-        raise typer.BadParameter("give either ids or --all-held", ctx=context, param_hint="ID")
-    settings, given, status = configuration(context).settings, why(reason), 0
+    if bool(ids) == (all_held or code is not None or period is not None):
+        raise typer.BadParameter("give either ids, or --all-held, --code and --period", ctx=context, param_hint="ID")
+    settings, given = configuration(context).settings, "" if dry_run else why(reason)
     with database(settings, "invoices retry") as opened, opened.transaction() as connection:
-        chosen = invoices.held_ids(connection) if all_held else list(dict.fromkeys(ids or []))
-        refused = {each: invoices.retry_held(connection, who(), each, given) for each in chosen}
-        notify(connection, "retry")
+        chosen = list(dict.fromkeys(ids)) if ids else invoices.held_ids(connection, code, period)
+        if dry_run:
+            refused = {each: invoices.why_no_retry(connection, each) for each in chosen}
+        else:
+            refused = {each: invoices.retry_held(connection, who(), each, given) for each in chosen}
+            notify(connection, "retry")
     for invoice_id, problem in refused.items():
         if problem is None:
-            put(f"{invoice_id}: goes on")
+            put(f"{invoice_id}: {'would go on' if dry_run else 'goes on'}")
         else:
             say(f"{invoice_id}: {problem}")
-            status = 1
     if not chosen:
-        say("no invoice is held")
-    return status
+        say("no invoice is held" + (" that is asked for" if code or period else ""))
+    return 1 if any(refused.values()) else 0
 
 
 def _note(invoice: dict[str, Any]) -> str | None:

@@ -1,0 +1,30 @@
+"""`billingd invoices explain`: how an invoice came to each of its cents."""
+
+from typing import Annotated
+
+import typer
+
+from daemon.access import database
+from daemon.explain import explain as steps
+from daemon.invocation import CommandFailed, configuration, put
+from persistence.corrections import registered_revisions
+from persistence.invoices import show_invoices
+
+
+def explain(
+    context: typer.Context,
+    invoice_id: Annotated[str, typer.Argument(metavar="ID", help="Such as user-001.2026-10.1")],
+) -> None:
+    """Explain an invoice step by step: from the readings to each cent, out of what is stored with it."""
+    with database(configuration(context).settings, "invoices explain") as opened, opened.transaction() as connection:
+        found = show_invoices(connection, [invoice_id])
+        corrects = found[0]["snapshot"].get("corrects", []) if found else []
+        registered = registered_revisions(connection, corrects)
+    if not found:
+        raise CommandFailed(f"{invoice_id}: there is no such invoice")
+    (invoice,) = found
+    if not invoice["lines"]:
+        why = f": {invoice['held_reason']}" if invoice["held_reason"] else ""
+        raise CommandFailed(f"{invoice_id}: it is {invoice['state']}, and nothing of it is calculated{why}")
+    for line in steps(invoice, registered):
+        put(line)
