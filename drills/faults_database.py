@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from drills.faults import BRIEF_SECONDS, Fault
+from drills.faults_locks import DAEMON_BACKENDS, ERROR, Cancelled, Deadlocked, Locked
 from drills.postgres import APP_USER
 from drills.proxy import Trap
 from drills.stage import FINISH_SECONDS, Stage
@@ -21,11 +22,8 @@ from persistence.database import Database
 from persistence.errors import PersistenceError
 
 UNREACHABLE = ("database_unreachable",)
-ERROR = ("database_error",)
-LOCK_SECONDS = 0.5
 # The statement's own limit and the client's grace behind it.
 ANSWER_SECONDS = 2.0 + 5.0
-DAEMON_BACKENDS = "datname = 'billingd' AND application_name LIKE 'billingd%'"
 
 
 @dataclass
@@ -144,55 +142,6 @@ class Ruled(Fault):
 
 
 @dataclass
-class Locked(Fault):
-    """Somebody else's transaction holds a lock for longer than the daemon's lock_timeout."""
-
-    codes: tuple[str, ...] = ERROR
-    silence_seconds: float = LOCK_SECONDS
-    over: threading.Event = field(default_factory=threading.Event)
-    thread: threading.Thread | None = None
-    locked: threading.Event = field(default_factory=threading.Event)
-
-    def strike(self, stage: Stage, state: State) -> None:
-        self.thread = threading.Thread(target=self._hold, args=(stage,), daemon=True)
-        self.thread.start()
-
-    def released(self, stage: Stage, state: State) -> None:
-        self.locked.wait(20)
-
-    def end(self, stage: Stage) -> None:
-        self.over.set()
-        if self.thread is not None:
-            self.thread.join(30)
-
-    def was_met(self, stage: Stage) -> bool:
-        return self.locked.is_set()
-
-    def _hold(self, stage: Stage) -> None:
-        with stage.postgres.session() as connection:
-            connection.execute(text("LOCK TABLE invoices IN SHARE ROW EXCLUSIVE MODE"))
-            self.locked.set()
-            self.over.wait(120)
-
-
-@dataclass
-class Cancelled(Locked):
-    """A statement of the daemon's that provably runs, since it waits for a lock, is cancelled; once."""
-
-    codes: tuple[str, ...] = ()
-    lasting: bool = False
-    met: bool = False
-
-    def stand(self, stage: Stage) -> None:
-        cancel = f"""SELECT pg_cancel_backend(pid) FROM pg_stat_activity
-                     WHERE {DAEMON_BACKENDS} AND wait_event_type = 'Lock'"""
-        self.met = comes_true(lambda: stage.postgres.rows(cancel), 8)
-
-    def was_met(self, stage: Stage) -> bool:
-        return self.met
-
-
-@dataclass
 class Terminated(Fault):
     """The daemon's backends are terminated; once."""
 
@@ -206,50 +155,6 @@ class Terminated(Fault):
 
     def was_met(self, stage: Stage) -> bool:
         return self.met
-
-
-@dataclass
-class Deadlocked(Fault):
-    """A row lock is held that the daemon's write waits for, then one is asked for that this write holds."""
-
-    lasting: bool = False
-    met: bool = False
-    thread: threading.Thread | None = None
-
-    def strike(self, stage: Stage, state: State) -> None:
-        self.thread = threading.Thread(target=self._entangle, args=(stage,), daemon=True)
-        self.thread.start()
-        self.thread.join(0.2)
-
-    def stand(self, stage: Stage) -> None:
-        if self.thread is not None:
-            self.thread.join(30)
-
-    def was_met(self, stage: Stage) -> bool:
-        return self.met
-
-    def _entangle(self, stage: Stage) -> None:
-        before = self._deadlocks(stage)
-        try:
-            with stage.postgres.session() as connection:
-                # The daemon's is the one that finds the deadlock, and so the one that the server lets down.
-                connection.execute(text("SET LOCAL deadlock_timeout = '20s'"))
-                connection.execute(text("SET LOCAL lock_timeout = '3s'"))
-                last, first = stage.debts[-1], stage.debts[0]
-                row = text("SELECT id FROM invoices WHERE id = :id FOR UPDATE")
-                connection.execute(row, {"id": last})
-                mine = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
-                waits = f"SELECT 1 FROM pg_stat_activity WHERE {DAEMON_BACKENDS} AND :mine = ANY(pg_blocking_pids(pid))"
-                if comes_true(lambda: stage.postgres.rows(waits, mine=mine), 4):
-                    connection.execute(row, {"id": first})
-        except PersistenceError:
-            return
-        self.met = comes_true(lambda: self._deadlocks(stage) > before, 3)
-
-    @staticmethod
-    def _deadlocks(stage: Stage) -> int:
-        rows = stage.postgres.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = 'billingd'")
-        return int(rows[0].deadlocks)
 
 
 REFUSAL = """
