@@ -79,7 +79,11 @@ def _raise(settings: Settings, sign: Trouble) -> tuple[Record, ...]:
             )
             desk.open()
             desk.trouble(sign)
-            return tuple(record for record in desk.book.standing() if record.code == sign.code)
+            standing = tuple(record for record in desk.book.standing() if record.code == sign.code)
+            for record in standing:  # one more of a loop of ends is no new line, but counts
+                desk.spool.keep(record)
+                desk.spool.mark(record.id, said=True)
+            return standing
     except (LockTaken, OSError) as error:
         logger.warning("no alarm is kept of it: %s", error)
         return ()

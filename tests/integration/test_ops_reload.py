@@ -37,7 +37,7 @@ def test_a_good_file_is_applied_while_work_goes_on(world: World) -> None:
     assert after["sha256"] != before["sha256"]
     assert after["loaded_at"] > before["loaded_at"]
     eventually(lambda: world.all_registered(36))
-    assert world.do("reload") == "nothing has changed\n"
+    assert world.do("reload") == "work.max_attempts: 3 -> 5 (waits for a restart)\n"
     assert world.standing() == {}
 
 
@@ -58,6 +58,11 @@ def test_a_bad_file_changes_nothing_and_is_an_alarm_until_it_is_mended(world: Wo
     world.config_path.write_text(good, "utf-8")
     assert world.run("reload").returncode == 0
     eventually(lambda: "configuration_rejected" not in world.standing())
+
+
+def test_the_same_file_again_changes_nothing(world: World) -> None:
+    world.start_daemon()
+    assert world.do("reload") == "nothing has changed\n"
 
 
 def test_what_does_not_go_with_what_waits_for_a_restart_is_refused(world: World) -> None:
