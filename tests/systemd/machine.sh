@@ -97,7 +97,9 @@ property() { systemctl show --property="$1" --value "${2:-billingd}"; }
 is_active() { [ "$(property ActiveState)" = active ]; }
 billed() { [ "$(billingd invoices list --state registered --json | grep -c '"id"')" = "$1" ]; }
 restarted() { is_active && [ "$(property MainPID)" != "$1" ] && [ "$(property MainPID)" != 0 ]; }
-in_journal() { journalctl --sync; journalctl --no-pager "${@:2}" | grep -q "$1"; }
+# Whoever reads only until it has found what it looks for breaks the pipe of whoever writes.
+says() { grep "$1" >/dev/null; }
+in_journal() { journalctl --sync; journalctl --no-pager "${@:2}" | says "$1"; }
 
 # ops PAGE: a page of the ops endpoint.
 ops() { /usr/bin/python3 -c 'import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=5).read().decode())' "http://127.0.0.1:9464$1"; }

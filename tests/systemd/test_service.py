@@ -41,7 +41,7 @@ billingd invoices list --json >/out/invoices.json
 sed -i 's/poll_interval_seconds: 0.2/poll_interval_seconds: 0.3\n  max_in_flight: 20/' /etc/billingd/billingd.yaml
 systemctl reload billingd
 systemctl show billingd -p ActiveState,SubState >/out/reloaded
-until_true eval 'ops /metrics | grep -q courier-20'
+until_true eval 'ops /metrics | says courier-20'
 ops /status >/out/after-good.json
 sha256sum /etc/billingd/billingd.yaml >/out/sha256
 cp /etc/billingd/billingd.yaml /root/good.yaml
@@ -51,7 +51,7 @@ systemctl show billingd -p ActiveState,SubState >>/out/reloaded
 ops /status >/out/after-bad.json
 cp /root/good.yaml /etc/billingd/billingd.yaml
 systemctl reload billingd
-until_true eval '! ops /status | grep -q configuration_rejected'
+until_true eval '! ops /status | says configuration_rejected'
 
 # Secrets: where they must not be.
 pid=$(property MainPID)
@@ -66,6 +66,7 @@ systemctl stop billingd
 systemctl show billingd -p ActiveState,SubState,Result,ExecMainStatus >/out/stopped
 billingd invoices list --json >/out/invoices-after.json
 
+systemctl stop database erp
 umount /opt/billingd
 make -C "$PROJECT" uninstall >/out/uninstall 2>&1
 find / -xdev \( -path /proc -o -path /sys -o -path /out -o -path /run -o -path /tmp -o -path "$PROJECT" \

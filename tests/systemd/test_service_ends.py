@@ -31,7 +31,7 @@ first=$(property MainPID)
 # A stop, and a start, in the middle of work: what is under way with the ERP ends, and is stored.
 erp_fault '{"kind": "delay", "method": "PUT", "when": "after", "seconds": 2}'
 billingd import readings "$SAMPLE/readings-2026-08.csv.gz"
-until_true eval 'ops /metrics | grep -q "^billingd_erp_in_flight [1-9]"'
+until_true eval 'ops /metrics | says "^billingd_erp_in_flight [1-9]"'
 systemctl stop billingd
 query "SELECT count(*) FROM invoices WHERE claimed_by IS NOT NULL OR state = 'sent'" >/out/half-done
 query "SELECT count(*) FROM invoices WHERE state = 'registered'" >/out/done
@@ -119,7 +119,7 @@ journalctl --no-pager -o cat -u 'billingd-failure@*' >/out/failure-unit
 rm /srv/points/biller.receive.order
 import_sample
 until_true billed 36
-until_true eval '! ops /status | grep -q daemon_was_down'
+until_true eval '! ops /status | says daemon_was_down'
 systemctl show billingd -p ActiveState,SubState >/out/state
 journalctl --no-pager -o json BILLINGD_ALARM_CODE=daemon_was_down >/out/alarm.json
 """
