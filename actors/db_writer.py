@@ -254,12 +254,14 @@ class DbWriter(Actor):
             self._write([Record(wrong)], alone=True)
             return
         if isinstance(write, Store | Record):
-            ids = write.invoice_ids
-            logger.warning("the database refuses what is to be stored of %s: %s", ", ".join(ids), error)
-            self._tidings.trouble(Code.DATABASE_ERROR, str(error), ids[0])
-            self._write([CountCrash(ids, self.name, "crashed", str(error))], alone=True)
+            self._count_refusal(write.invoice_ids, error)
             return
         raise error
+
+    def _count_refusal(self, ids: tuple[str, ...], error: RowRefused) -> None:
+        logger.warning("the database refuses what is to be stored of %s: %s", ", ".join(ids), error)
+        self._tidings.trouble(Code.DATABASE_ERROR, str(error), ids[0])
+        self._write([CountCrash(ids, self.name, "crashed", str(error))], alone=True)
 
     def _tell_of_contradictions(self, connection: Connection, late: Sequence[Change]) -> None:
         """A late booking of what is final with us changes nothing; that it differs is an alarm."""
@@ -286,6 +288,9 @@ class DbWriter(Actor):
         for kind, claim in list(self._claims.items()):
             try:
                 self._claim(claim)  # with the database away it stays asked for
+            except RowRefused as error:
+                self._claim_one_by_one(claim, error)
+                del self._claims[kind]
             except DatabaseFailed as error:
                 failed = error
             else:
@@ -308,6 +313,27 @@ class DbWriter(Actor):
             self._nudge(ERP_GATEWAY, deliveries)
         else:
             self._nudge(BILLER, Calculate(batch))
+
+    def _claim_one_by_one(self, claim: Claim, error: RowRefused) -> None:
+        """One row that the database refuses to have claimed keeps the others from nothing; it counts as a crash."""
+        if not isinstance(claim, ClaimDeliveries):
+            raise error
+        settings = self._parts.settings
+        by = claims.Claimer(
+            self._parts.claimer, settings.work.lease_seconds, settings.billing.approval == "required"
+        )  # fmt: skip
+        with self._transaction() as connection:
+            ready = claims.ready_to_offer(connection, by, limit=max(1, claim.offers))
+        found: list[claims.Delivery] = []
+        for invoice_id in ready:
+            try:
+                with self._transaction() as connection:
+                    found += claims.claim_offer(connection, by, invoice_id)
+            except RowRefused as refused:
+                with self._transaction() as connection:
+                    claims.claim_as_it_is(connection, by, invoice_id)
+                self._count_refusal((invoice_id,), refused)
+        self._nudge(ERP_GATEWAY, Deliveries(found[:1] if claim.probe else found, claim.asked_at_seconds, True))
 
     def _pass_nudges_on(self, payloads: Sequence[str]) -> None:
         if payloads:

@@ -191,6 +191,8 @@ class RowRefusedFault(Fault):
 
     def strike(self, stage: Stage, state: State) -> None:
         stage.postgres.rows("INSERT INTO drill_refused VALUES (:id) RETURNING id", id=self.target)
+        if state.name == "initiated":
+            state.after(stage)  # the others are to go on
 
     def end(self, stage: Stage) -> None:
         stage.postgres.rows("DELETE FROM drill_refused RETURNING id")

@@ -103,9 +103,8 @@ class Answers(ErpFault):
             self.target = stage.debts[0]
             limits = {"invoice_id": self.target}
         self.ids.append(stage.erp.add_fault(**self.what, **limits))
-        if self.touches_some:
-            # The others are to go on: nothing but the fault may keep them.
-            state.after(stage) if state.name == "initiated" else None
+        if self.touches_some and state.name == "initiated":
+            state.after(stage)  # the others are to go on
 
     def released(self, stage: Stage, state: State) -> None:
         if comes_true(lambda: stage.erp.hits(self.ids), 15):

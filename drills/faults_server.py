@@ -135,6 +135,8 @@ class Poison(Fault):
         point = {"due": "biller.calculate", "calculated": "courier.send"}.get(state.name, state.point)
         stage.daemon.orders.take_back()
         stage.daemon.orders.give(point, "raise", [self.target])
+        if state.name == "initiated":
+            state.after(stage)  # the others are to go on
 
     def end(self, stage: Stage) -> None:
         stage.daemon.orders.take_back()

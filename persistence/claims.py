@@ -174,6 +174,32 @@ def _claim(
     ]  # fmt: skip
 
 
+def ready_to_offer(connection: Connection, by: Claimer, *, limit: int) -> list[str]:
+    """The ids of calculated invoices that nobody works on, in the order in which they would be claimed."""
+    return list(
+        connection.execute(
+            text(f"""SELECT id FROM invoices WHERE state = 'calculated' AND {READY} AND {MAY_LEAVE} AND NOT {PAUSED}
+                     ORDER BY next_attempt_at NULLS FIRST, period, id LIMIT :limit"""),
+            {"limit": limit, "approved_only": by.approved_only},
+        ).scalars()
+    )
+
+
+def claim_offer(connection: Connection, by: Claimer, invoice_id: str) -> list[Delivery]:
+    """Claims this one for its offer, if it is still to be had."""
+    where = f"state = 'calculated' AND {READY} AND {MAY_LEAVE} AND NOT {PAUSED} AND id = :never"
+    return _claim(connection, by, where, "id", "1", 1, (), invoice_id)
+
+
+def claim_as_it_is(connection: Connection, by: Claimer, invoice_id: str) -> None:
+    """Takes one in hand without a change of its state, so that what is wrong with it can be counted."""
+    connection.execute(
+        text(f"""UPDATE invoices SET claim = claim + 1, claimed_by = :by, claimed_for = 'delivery',
+                 claimed_until = {LEASE} WHERE id = :id AND {READY}"""),
+        {"by": by.name, "lease_seconds": by.lease_seconds, "id": invoice_id},
+    )
+
+
 def several_open(connection: Connection, *, approved_only: bool = False) -> bool:
     """Whether more than one invoice is on its way to the ERP (the breaker asks: failures.md, The breaker)."""
     return bool(
