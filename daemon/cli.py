@@ -39,6 +39,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("daemon.commands.verify:app", "Prove that invoices, readings and history are as they were stored."),
     "pause": ("daemon.commands.delivery:pause_app", "Send nothing new to the ERP for a while."),
     "resume": ("daemon.commands.delivery:resume_app", "End the pause of delivery before its time."),
+    "export": ("daemon.commands.export:app", "Export a month's invoices as CSV for accounting."),
+    "doctor": ("daemon.commands.doctor:app", "Look at all that billing rests on, and say what to mend."),
     "demo": ("daemon.commands.demo:app", "Bill the sample data, with an ERP that goes down in the middle."),
     "drill": ("daemon.commands.drill:app", "Make every failure happen for real, and see what holds."),
     "last-words": ("daemon.commands.last_words:app", ""),

@@ -1,0 +1,117 @@
+"""A real daemon under a person's orders: it waits for approval and through a pause, then closes the months."""
+
+import csv
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.alertmanager import Alertmanager
+from tests.small_load import write_load
+from tests.world import World, eventually
+
+USERS, MONTHS = 4, 2
+ALL = USERS * MONTHS
+
+
+@pytest.fixture
+def receiver() -> Iterator[Alertmanager]:
+    receiver = Alertmanager()
+    yield receiver
+    receiver.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path, receiver: Alertmanager) -> Iterator[World]:
+    settings = {
+        "billing": {"approval": "required"},
+        "alarms": {"raise_within_seconds": 1, "webhook_url": receiver.url},
+        "log": {"format": "json"},
+    }
+    world = World(tmp_path / "world", settings=settings)
+    yield world
+    world.close()
+
+
+def metrics(world: World) -> str:
+    with httpx.Client(transport=httpx.HTTPTransport(uds=f"{world.home}/ops.sock"), timeout=5) as client:
+        return client.get("http://daemon/metrics").text
+
+
+def records(world: World, field: str) -> list[dict[str, Any]]:
+    lines = world.log().splitlines()
+    return [json.loads(line) for line in lines if field in line and line.startswith("{")]
+
+
+def test_nothing_leaves_without_approval_or_in_a_pause_and_the_closed_months_are_told_once(
+    world: World, receiver: Alertmanager, tmp_path: Path
+) -> None:
+    world.start_erp()
+    world.start_daemon()
+    master, readings = write_load(tmp_path / "load", users=USERS, first="2026-09", months=MONTHS)
+    world.do("import", "master", str(master))
+    world.do("import", "readings", str(readings))
+    eventually(lambda: world.counts() == {"calculated": ALL})
+
+    assert "is paused until" in world.do("pause", "--for", "2h", "--reason", "ERP maintenance")
+    eventually(lambda: "delivery_paused" in world.standing())
+    paused = world.standing()["delivery_paused"]
+    assert (paused["severity"], paused["key"]) == ("warning", "delivery")
+    assert paused["summary"].endswith(": ERP maintenance")
+
+    shown = world.do("invoices", "approve", "--period", "2026-10", "--preview")
+    assert f"{USERS} invoices wait for approval" in shown
+    assert world.run("invoices", "approve", "--period", "2026-10").returncode == 64, "nobody can be asked"
+    done = world.run("invoices", "approve", "--period", "2026-10", "--yes", "--reason", "looked at")
+    assert (done.returncode, done.stderr) == (0, f"{USERS} approved\n")
+    (approved,) = world.json("invoices", "show", "user-00001.2026-10.1")
+    assert approved["history"][-1]["reason"] == "approved: looked at"
+    assert world.counts() == {"calculated": ALL}, "it is paused"
+    assert world.erp("GET", "stats")["offers"] == {}
+
+    assert world.do("resume", "--reason", "done early") == "delivery goes on\n"
+    eventually(lambda: world.counts() == {"calculated": USERS, "registered": USERS})
+    eventually(lambda: "delivery_paused" not in world.standing())
+    assert world.do("resume") == "delivery was not paused\n"
+    one = "user-00002.2026-09.1"
+    world.do("invoices", "approve", one, "--yes")
+    eventually(lambda: world.counts() == {"calculated": USERS - 1, "registered": USERS + 1})
+    assert one in world.ledger()
+    done = world.run("invoices", "approve", one, "--yes")
+    assert (done.returncode, done.stderr) == (1, f"{one}: there is no such invoice that waits for approval\n")
+    world.do("invoices", "approve", "--period", "2026-09", "--yes")
+    eventually(lambda: world.all_registered(ALL))
+
+    eventually(lambda: len(records(world, "BILLINGD_PERIOD_CLOSED")) == MONTHS)
+    listed = world.json("invoices", "list", "--period", "2026-09")
+    told = {record["BILLINGD_PERIOD_CLOSED"]: record for record in records(world, "BILLINGD_PERIOD_CLOSED")}
+    for name in ("total_eur", "tax_eur", "total_with_tax_eur"):
+        total = sum(Decimal(each[name]) for each in listed)
+        assert Decimal(told["2026-09"][f"BILLINGD_{name.upper()}"]) == total
+    assert told["2026-09"]["BILLINGD_REGISTERED"] == str(USERS)
+    eventually(lambda: 'billingd_period_invoices{period="2026-09",state="registered"} 4.0' in metrics(world))
+
+    def announced() -> set[str]:
+        alerts = [alert["labels"] for post in receiver.posts for alert in post]
+        return {labels["key"] for labels in alerts if labels["alertname"] == "period_closed"}
+
+    eventually(lambda: announced() == {"2026-09", "2026-10"})
+    assert receiver.wrong == []
+    eventually(lambda: records(world, "BILLINGD_AUDIT_ROOT"))
+    assert world.run("verify").returncode == 0
+    world.kill_daemon()
+    world.start_daemon()
+    eventually(lambda: "billingd_period_closed_seconds" in metrics(world))
+    assert len(records(world, "BILLINGD_PERIOD_CLOSED")) == MONTHS, "it is told once"
+
+    rows = list(csv.DictReader(world.do("export", "--period", "2026-09").splitlines()))
+    assert [row["invoice"] for row in rows] == [each["id"] for each in listed]
+    for row, each in zip(rows, listed, strict=True):
+        assert (row["bill_id"], row["total_with_tax_eur"]) == (each["bill_id"], each["total_with_tax_eur"])
+        lines = sum(Decimal(value) for name, value in row.items() if name.startswith("line_"))
+        assert lines == Decimal(row["total_eur"])
+        assert len(row["oib"]) == 11
