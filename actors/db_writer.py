@@ -37,7 +37,7 @@ from actors.tidings import DATABASE_CODES, DatabaseBackoff, Tidings, database_tr
 from alarming.catalogue import Code
 from billing.periods import Period, Schedule, due_periods
 from persistence import claims, invoices
-from persistence.blame import Blamed, blame, count_crash
+from persistence.blame import Blamed, blame, count_crash, crashing_without_witness
 from persistence.errors import CommitUnknown, DatabaseFailed, PersistenceError, RowRefused
 from persistence.writes import Change, apply_changes, store_calculations, was_written
 from supervision import Actor
@@ -80,7 +80,9 @@ class DbWriter(Actor):
 
     def on_start(self) -> None:
         point("db_writer.start")
-        self._tidings = Tidings(self.tell, (*DATABASE_CODES, Code.INSTANCE_NAME_TAKEN, Code.DAEMON_WAS_DOWN))
+        self._tidings = Tidings(
+            self.tell, (*DATABASE_CODES, Code.INSTANCE_NAME_TAKEN, Code.DAEMON_WAS_DOWN, Code.POISON_INVOICE)
+        )
         self._presence = Presence(self._parts, self._tidings)
         self.on_unblock(self._database.unblock)
         self.every(TICK_SECONDS, _Tick())
@@ -113,10 +115,13 @@ class DbWriter(Actor):
         self._parts.meters.writer_waits(bool(self._writes), self._parts.clock.monotonic())
 
     def on_stop(self) -> None:
-        if not self._resting:
-            self._work(tick=False)
-            self._guarded(self._presence.leave)
-        self._database.close()
+        try:
+            # After a crash nobody leaves, and what was in hand is not tried again here: its claims tell the next one.
+            if self.stopping and not self._resting:
+                self._work(tick=False)
+                self._guarded(self._presence.leave)
+        finally:
+            self._database.close()
 
     def _transaction(self) -> Any:
         """One message has one deadline for all its work with the database, below the hang deadline."""
@@ -190,6 +195,8 @@ class DbWriter(Actor):
         for write in batch:
             for invoice_id in getattr(write, "invoice_ids", ()):
                 self._tidings.fine(Code.DATABASE_ERROR, invoice_id)
+                if not isinstance(write, CountCrash):
+                    self._tidings.fine(Code.POISON_INVOICE, invoice_id)
         for name, reply in dict.fromkeys(replies):
             self._nudge(name, reply)
 
@@ -237,9 +244,14 @@ class DbWriter(Actor):
         held = count_crash(
             connection, self._parts.claimer, write_id, crash.invoices, reason=reason,
             max_attempts=settings.work.max_attempts, backoff_base_seconds=settings.erp.retry.base_seconds,
+            backoff_max_seconds=settings.erp.retry.max_seconds,
         )  # fmt: skip
         for invoice_id in held:
             logger.warning("%s is held: work on it crashes", invoice_id)
+            self._tidings.fine(Code.POISON_INVOICE, invoice_id)  # its alarm follows from the database now
+        for invoice_id in crashing_without_witness(connection, crash.invoices, settings.work.max_attempts):
+            summary = f"work on {invoice_id} crashes, and no other invoice has passed since: {reason}"
+            self._tidings.trouble(Code.POISON_INVOICE, summary, invoice_id)
 
     def _refused(self, write: Write, error: DatabaseFailed) -> None:
         """One row that the database alone refuses, or that somebody else keeps locked."""

@@ -227,7 +227,7 @@ class DiskFull(Fault):
         )
 
     def can_be_met(self, state: State) -> bool:
-        return state.has_work and self.folder is not None
+        return state.has_work and state.name != "storing_verdict" and self.folder is not None
 
     def strike(self, stage: Stage, state: State) -> None:
         if self.folder is not None:

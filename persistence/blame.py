@@ -77,6 +77,7 @@ def count_crash(
     reason: str,
     max_attempts: int,
     backoff_base_seconds: float,
+    backoff_max_seconds: float = 300.0,
 ) -> list[str]:
     """An actor crashed, or was written off, with these in hand: one is counted, a batch is halved.
 
@@ -98,7 +99,7 @@ def count_crash(
         passed, column = (PASSED_CALCULATION, "at") if calculating else (PASSED_DELIVERY, "last_at")
         change = Change(
             invoice_id=row.id, claim=row.claim, reason=reason, failures=row.failures, polls=row.polls,
-            delay_seconds=min(backoff_base_seconds * 2**count, 300.0),
+            delay_seconds=min(backoff_base_seconds * 2.0 ** min(count, 60), backoff_max_seconds),
         )  # fmt: skip
         since = row.crash_since
         if count >= max_attempts and since and _witnessed(connection, passed, column, row.id, since):
@@ -114,6 +115,17 @@ def count_crash(
         )
         apply_changes(connection, by, write_id, [change])
     return held
+
+
+def crashing_without_witness(connection: Connection, invoice_ids: Sequence[str], max_attempts: int) -> list[str]:
+    """Those whose counts have reached the limit and who are not held all the same: nobody else has passed since."""
+    return list(
+        connection.execute(
+            text("""SELECT id FROM invoices WHERE id = ANY(CAST(:ids AS text[])) AND crash_count >= :most
+                    AND state NOT IN ('registered', 'aborted', 'held') ORDER BY id"""),
+            {"ids": list(invoice_ids), "most": max_attempts},
+        ).scalars()
+    )
 
 
 def _halve(connection: Connection, invoice_ids: Sequence[str], backoff_base_seconds: float) -> None:
