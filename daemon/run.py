@@ -34,7 +34,7 @@ from alarming.signs import Fine, Trouble
 from config.diff import changes, take_live
 from config.load import ConfigurationRejected, Loaded, load
 from config.moved_clock import now_from
-from config.secrets import SecretUnreadable, erp_token
+from config.secrets import SecretUnreadable, database_password, erp_token, webhook_token
 from config.settings import Settings
 from daemon import logs, reloading
 from daemon.access import limits, server_settings
@@ -308,7 +308,8 @@ class Daemon:
     @staticmethod
     def _read_token(settings: Settings) -> str | None:
         token = _refuse_unusable(lambda: erp_token(settings))
-        logs.hide(token)
+        logs.hide(token, _refuse_unusable(lambda: database_password(settings)))
+        logs.hide(_refuse_unusable(lambda: webhook_token(settings)))
         return token.get_secret_value() if token else None
 
 

@@ -41,6 +41,13 @@ def test_a_second_end_is_the_same_alarm(world: World) -> None:
     assert entry.record.summary.startswith("billingd ended with status 1")
 
 
+def test_a_unit_of_onfailure_is_told_by_its_environment(world: World) -> None:
+    world.env |= {"MONITOR_SERVICE_RESULT": "oom-kill", "MONITOR_EXIT_STATUS": "KILL"}
+    said = world.run("last-words", "billingd")
+    assert "billingd was ended because memory ran out" in said.stderr
+    assert spooled(world)[0].record.context["exit_status"] == "KILL"
+
+
 def test_a_configuration_that_cannot_be_used_keeps_nobody_silent(world: World) -> None:
     world.config_path.write_text("erp: [")
     world.state.mkdir()
