@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.world import World, eventually
 
 USERS, MONTHS = 4, 2
 ALL = USERS * MONTHS
+ONE = "user-00001.2026-10.1"
 
 
 @pytest.fixture
@@ -47,6 +49,86 @@ def records(world: World, field: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if field in line and line.startswith("{")]
 
 
+def announced(receiver: Alertmanager) -> set[str]:
+    alerts = [alert["labels"] for post in receiver.posts for alert in post]
+    return {labels["key"] for labels in alerts if labels["alertname"] == "period_closed"}
+
+
+def approve_in_a_pause(world: World) -> None:
+    assert "is paused until" in world.do("pause", "--for", "2h", "--reason", "ERP maintenance")
+    eventually(lambda: "delivery_paused" in world.standing())
+    paused = world.standing()["delivery_paused"]
+    assert (paused["severity"], paused["key"]) == ("warning", "delivery")
+    assert paused["summary"].endswith(": ERP maintenance")
+    shown = world.do("invoices", "approve", "--period", "2026-10", "--preview")
+    assert f"{USERS} invoices wait for approval" in shown
+    assert world.run("invoices", "approve", "--period", "2026-10").returncode == 64, "nobody can be asked"
+    done = world.run("invoices", "approve", "--period", "2026-10", "--yes", "--reason", "looked at")
+    assert (done.returncode, done.stderr) == (0, f"{USERS} approved\n")
+    (approved,) = world.json("invoices", "show", ONE)
+    assert approved["history"][-1]["reason"] == "approved: looked at"
+    assert world.counts() == {"calculated": ALL}, "it is paused"
+    assert world.erp("GET", "stats")["offers"] == {}
+
+
+def resume_and_approve_the_rest(world: World) -> None:
+    assert world.do("resume", "--reason", "done early") == "delivery goes on\n"
+    eventually(lambda: world.counts() == {"calculated": USERS, "registered": USERS})
+    eventually(lambda: "delivery_paused" not in world.standing())
+    assert world.do("resume") == "delivery was not paused\n"
+    earlier = "user-00002.2026-09.1"
+    world.do("invoices", "approve", earlier, "--yes")
+    eventually(lambda: world.counts() == {"calculated": USERS - 1, "registered": USERS + 1})
+    assert earlier in world.ledger()
+    done = world.run("invoices", "approve", earlier, "--yes")
+    assert (done.returncode, done.stderr) == (1, f"{earlier}: there is no such invoice that waits for approval\n")
+    world.do("invoices", "approve", "--period", "2026-09", "--yes")
+    eventually(lambda: world.all_registered(ALL))
+
+
+def see_the_months_closed(world: World, receiver: Alertmanager) -> None:
+    eventually(lambda: len(records(world, "BILLINGD_PERIOD_CLOSED")) == MONTHS)
+    listed = world.json("invoices", "list", "--period", "2026-09")
+    told = {record["BILLINGD_PERIOD_CLOSED"]: record for record in records(world, "BILLINGD_PERIOD_CLOSED")}
+    for name in ("total_eur", "tax_eur", "total_with_tax_eur"):
+        total = sum(Decimal(each[name]) for each in listed)
+        assert Decimal(told["2026-09"][f"BILLINGD_{name.upper()}"]) == total
+    assert told["2026-09"]["BILLINGD_REGISTERED"] == str(USERS)
+    eventually(lambda: 'billingd_period_invoices{period="2026-09",state="registered"} 4.0' in metrics(world))
+    eventually(lambda: announced(receiver) == {"2026-09", "2026-10"})
+    assert receiver.wrong == []
+    eventually(lambda: records(world, "BILLINGD_AUDIT_ROOT"))
+    world.kill_daemon()
+    world.start_daemon()
+    eventually(lambda: "billingd_period_closed_seconds{" in metrics(world))
+    assert len(records(world, "BILLINGD_PERIOD_CLOSED")) == MONTHS, "it is told once"
+
+
+def correct_one(world: World, master: Path) -> None:
+    """A price was wrong: the next revision is offered by the daemon, and the month is told of again."""
+    changed = re.sub(r"meter_fee: .*", 'meter_fee: "9.99"', master.read_text("utf-8"))
+    master.write_text(changed, "utf-8")
+    world.do("import", "master", str(master))
+    world.do("invoices", "correct", ONE, "--reason", "wrong fee")
+    world.do("invoices", "approve", ONE.replace(".1", ".2"), "--yes")
+    eventually(lambda: world.all_registered(ALL + 1))
+    eventually(lambda: len(records(world, "BILLINGD_PERIOD_CLOSED")) == MONTHS + 1)
+    assert records(world, "BILLINGD_PERIOD_CLOSED")[-1]["BILLINGD_REGISTERED"] == str(USERS + 1)
+    assert world.run("reconcile").returncode == 0
+    assert world.run("verify").returncode == 0
+
+
+def export_adds_up(world: World) -> None:
+    listed = world.json("invoices", "list", "--period", "2026-10")
+    rows = list(csv.DictReader(world.do("export", "--period", "2026-10").splitlines()))
+    assert [row["invoice"] for row in rows] == [each["id"] for each in listed]
+    for row, each in zip(rows, listed, strict=True):
+        assert (row["bill_id"], row["total_with_tax_eur"]) == (each["bill_id"], each["total_with_tax_eur"])
+        lines = sum(Decimal(value) for name, value in row.items() if name.startswith("line_"))
+        assert lines == Decimal(row["total_eur"])
+        assert len(row["oib"]) == 11
+
+
 def test_nothing_leaves_without_approval_or_in_a_pause_and_the_closed_months_are_told_once(
     world: World, receiver: Alertmanager, tmp_path: Path
 ) -> None:
@@ -56,62 +138,8 @@ def test_nothing_leaves_without_approval_or_in_a_pause_and_the_closed_months_are
     world.do("import", "master", str(master))
     world.do("import", "readings", str(readings))
     eventually(lambda: world.counts() == {"calculated": ALL})
-
-    assert "is paused until" in world.do("pause", "--for", "2h", "--reason", "ERP maintenance")
-    eventually(lambda: "delivery_paused" in world.standing())
-    paused = world.standing()["delivery_paused"]
-    assert (paused["severity"], paused["key"]) == ("warning", "delivery")
-    assert paused["summary"].endswith(": ERP maintenance")
-
-    shown = world.do("invoices", "approve", "--period", "2026-10", "--preview")
-    assert f"{USERS} invoices wait for approval" in shown
-    assert world.run("invoices", "approve", "--period", "2026-10").returncode == 64, "nobody can be asked"
-    done = world.run("invoices", "approve", "--period", "2026-10", "--yes", "--reason", "looked at")
-    assert (done.returncode, done.stderr) == (0, f"{USERS} approved\n")
-    (approved,) = world.json("invoices", "show", "user-00001.2026-10.1")
-    assert approved["history"][-1]["reason"] == "approved: looked at"
-    assert world.counts() == {"calculated": ALL}, "it is paused"
-    assert world.erp("GET", "stats")["offers"] == {}
-
-    assert world.do("resume", "--reason", "done early") == "delivery goes on\n"
-    eventually(lambda: world.counts() == {"calculated": USERS, "registered": USERS})
-    eventually(lambda: "delivery_paused" not in world.standing())
-    assert world.do("resume") == "delivery was not paused\n"
-    one = "user-00002.2026-09.1"
-    world.do("invoices", "approve", one, "--yes")
-    eventually(lambda: world.counts() == {"calculated": USERS - 1, "registered": USERS + 1})
-    assert one in world.ledger()
-    done = world.run("invoices", "approve", one, "--yes")
-    assert (done.returncode, done.stderr) == (1, f"{one}: there is no such invoice that waits for approval\n")
-    world.do("invoices", "approve", "--period", "2026-09", "--yes")
-    eventually(lambda: world.all_registered(ALL))
-
-    eventually(lambda: len(records(world, "BILLINGD_PERIOD_CLOSED")) == MONTHS)
-    listed = world.json("invoices", "list", "--period", "2026-09")
-    told = {record["BILLINGD_PERIOD_CLOSED"]: record for record in records(world, "BILLINGD_PERIOD_CLOSED")}
-    for name in ("total_eur", "tax_eur", "total_with_tax_eur"):
-        total = sum(Decimal(each[name]) for each in listed)
-        assert Decimal(told["2026-09"][f"BILLINGD_{name.upper()}"]) == total
-    assert told["2026-09"]["BILLINGD_REGISTERED"] == str(USERS)
-    eventually(lambda: 'billingd_period_invoices{period="2026-09",state="registered"} 4.0' in metrics(world))
-
-    def announced() -> set[str]:
-        alerts = [alert["labels"] for post in receiver.posts for alert in post]
-        return {labels["key"] for labels in alerts if labels["alertname"] == "period_closed"}
-
-    eventually(lambda: announced() == {"2026-09", "2026-10"})
-    assert receiver.wrong == []
-    eventually(lambda: records(world, "BILLINGD_AUDIT_ROOT"))
-    assert world.run("verify").returncode == 0
-    world.kill_daemon()
-    world.start_daemon()
-    eventually(lambda: "billingd_period_closed_seconds" in metrics(world))
-    assert len(records(world, "BILLINGD_PERIOD_CLOSED")) == MONTHS, "it is told once"
-
-    rows = list(csv.DictReader(world.do("export", "--period", "2026-09").splitlines()))
-    assert [row["invoice"] for row in rows] == [each["id"] for each in listed]
-    for row, each in zip(rows, listed, strict=True):
-        assert (row["bill_id"], row["total_with_tax_eur"]) == (each["bill_id"], each["total_with_tax_eur"])
-        lines = sum(Decimal(value) for name, value in row.items() if name.startswith("line_"))
-        assert lines == Decimal(row["total_eur"])
-        assert len(row["oib"]) == 11
+    approve_in_a_pause(world)
+    resume_and_approve_the_rest(world)
+    see_the_months_closed(world, receiver)
+    correct_one(world, master)
+    export_adds_up(world)
