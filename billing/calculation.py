@@ -56,6 +56,7 @@ class MeasurementLocationBasis:
 
     `max_t1_step_wh` and `quarter_hour_pairs` are over the pairs of readings exactly 15 minutes apart,
     `first_gap_after` is the last reading before the first longer step; all three matter for peak power only.
+    `readings_checksum` is over all readings of the period, for later proof that they are the same.
     """
 
     id: str
@@ -69,6 +70,7 @@ class MeasurementLocationBasis:
     quarter_hour_pairs: int
     first_gap_after: datetime | None
     first_fall: RegisterFall | None
+    readings_checksum: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

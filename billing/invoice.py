@@ -213,4 +213,5 @@ def _location_snapshot(location: MeasurementLocationBasis) -> dict[str, object]:
         "registers_at_end": at_end and at_end.to_document(),
         "max_t1_step_wh": location.max_t1_step_wh,
         "quarter_hour_pairs": location.quarter_hour_pairs,
+        "readings_checksum": location.readings_checksum,
     }

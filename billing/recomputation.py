@@ -64,6 +64,7 @@ def _location(calculation: _Document, place: _Document) -> MeasurementLocationBa
         quarter_hour_pairs=place["quarter_hour_pairs"],
         first_gap_after=None,
         first_fall=None,
+        readings_checksum=place["readings_checksum"],
     )
 
 

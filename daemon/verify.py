@@ -124,7 +124,7 @@ def _places(row: Row[Any], verdict: Verdict) -> Iterator[_Place]:
         for each in row.snapshot["measurement_locations"]:
             stored = Measured(
                 Registers(**each["registers_at_start"]), Registers(**each["registers_at_end"]),
-                each["max_t1_step_wh"], each["quarter_hour_pairs"], False,
+                each["max_t1_step_wh"], each["quarter_hour_pairs"], each["readings_checksum"], False,
             )  # fmt: skip
             yield _Place(row, Span(each["meter_id"], start, end), stored)
     except (KeyError, ValueError, TypeError) as error:
@@ -159,4 +159,6 @@ def _what_differs(place: _Place, now: Measured) -> str:
         return f"{meter}: a register falls, which none did"
     if now.quarter_hour_pairs != stored.quarter_hour_pairs:
         return f"{meter}: there are {now.quarter_hour_pairs} quarter hours, not {stored.quarter_hour_pairs}"
-    return f"{meter}: the highest quarter hour is {now.max_t1_step_wh} Wh, not {stored.max_t1_step_wh}"
+    if now.max_t1_step_wh != stored.max_t1_step_wh:
+        return f"{meter}: the highest quarter hour is {now.max_t1_step_wh} Wh, not {stored.max_t1_step_wh}"
+    return f"{meter}: a reading within the period was changed, though no figure of the invoice rests on it"

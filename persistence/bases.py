@@ -29,10 +29,16 @@ def array_of(table: str) -> str:
     return f"CASE WHEN {table}.at IS NOT NULL THEN ARRAY[{values}] END"
 
 
+# One number that changes with any reading, so that `billingd verify` can tell. The operators are those that can't
+# overflow, whatever a register says.
+_CHECKSUM = """sum(mod(step.active_import_total_wh # (step.active_import_t1_wh << 7) # (step.active_import_t2_wh << 13)
+    # (step.active_export_total_wh << 19) # (step.reactive_import_total_varh << 29)
+    # (step.reactive_export_total_varh << 37), 2147483647)
+    * mod(step.active_import_t1_wh # step.reactive_import_total_varh, 65521))::bigint"""
 # One pass over a meter's readings in the order of the primary key: no sort, and no other month is touched.
 STEPS = f"""
     SELECT
-        count(*) FILTER (WHERE step.exact) AS quarter_hour_pairs,
+        count(*) FILTER (WHERE step.exact) AS quarter_hour_pairs, {_CHECKSUM} AS readings_checksum,
         max(step.active_import_t1_wh - step.before_active_import_t1_wh) FILTER (WHERE step.exact) AS max_t1_step_wh,
         min(step.before_at) FILTER (WHERE NOT step.exact) AS first_gap_after,
         min(step.at) FILTER (
@@ -163,6 +169,7 @@ def _location(row: Row[Any]) -> MeasurementLocationBasis:
         max_t1_step_wh=row.max_t1_step_wh,
         quarter_hour_pairs=row.quarter_hour_pairs,
         first_gap_after=row.first_gap_after,
+        readings_checksum=row.readings_checksum,
         first_fall=_fall(row.first_fall_at, registers(row.fallen), registers(row.before_fall)),
     )
 

@@ -53,6 +53,7 @@ class Measured:
     at_end: Registers | None
     max_t1_step_wh: int | None
     quarter_hour_pairs: int
+    readings_checksum: int | None
     falls: bool
 
     @property
@@ -77,6 +78,7 @@ def measure(connection: Connection, spans: Sequence[Span], *, before: datetime |
             registers(row.at_end),
             row.max_t1_step_wh,
             row.quarter_hour_pairs,
+            row.readings_checksum,
             row.first_fall_at is not None,
         )
         for row in connection.execute(text(sql), parameters)

@@ -115,6 +115,10 @@ PEAK = f"""UPDATE readings r SET active_import_t1_wh = active_import_t1_wh + 5, 
             f"UPDATE readings SET active_import_t1_wh = active_import_t1_wh + 1 WHERE meter_id = {METER} AND at = {END}"
         ]),
         ("reading", "highest quarter hour", [PEAK]),
+        ("reading", "within the period", [
+            f"UPDATE readings SET active_import_t1_wh = active_import_t1_wh + 1"
+            f" WHERE meter_id = {METER} AND at = {DAY}"
+        ]),
         ("reading", "quarter hours", [f"DELETE FROM readings WHERE meter_id = {METER} AND at = {DAY}"]),
         ("reading", "falls", [
             f"UPDATE readings SET reactive_export_total_varh = 0 WHERE meter_id = {METER} AND at = {DAY}"
