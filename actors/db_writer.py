@@ -77,9 +77,12 @@ class DbWriter(Actor):
         self._unsure: tuple[uuid.UUID, list[Write]] | None = None
         self._backoff = DatabaseBackoff()
         self._resting = False
+        self._one_at_a_time_until = float("-inf")
 
     def on_start(self) -> None:
         point("db_writer.start")
+        if self.epoch > 1:
+            self._go_on_after_another()
         self._tidings = Tidings(
             self.tell, (*DATABASE_CODES, Code.INSTANCE_NAME_TAKEN, Code.DAEMON_WAS_DOWN, Code.POISON_INVOICE)
         )
@@ -93,7 +96,8 @@ class DbWriter(Actor):
             return len(self._writes)
         point("db_writer.receive", message)
         tick = False
-        for each in (message, *self.take_waiting(GROUP_AT_MOST)):
+        grouped = self._parts.clock.monotonic() >= self._one_at_a_time_until
+        for each in (message, *(self.take_waiting(GROUP_AT_MOST) if grouped else ())):
             match each:
                 case _Tick():
                     tick = True
@@ -110,6 +114,14 @@ class DbWriter(Actor):
             self._work(tick=tick)
             self._note_lag()
         return None
+
+    def _go_on_after_another(self) -> None:
+        """After a crash what crashes is to be alone in hand; and who waits for a claim may ask for it again."""
+        window_seconds = self._parts.settings.supervision.window_seconds
+        self._one_at_a_time_until = self._parts.clock.monotonic() + window_seconds
+        for name, nothing in ((BILLER, Calculate(())), (ERP_GATEWAY, Deliveries((), 0.0, several_open=True))):
+            self._nudge(name, nothing)
+            self._nudge(name, Look())
 
     def _note_lag(self) -> None:
         self._parts.meters.writer_waits(bool(self._writes), self._parts.clock.monotonic())

@@ -153,6 +153,9 @@ class CellRun:
             self._wrong("the daemon doesn't run")
         daemon.kill(signal.SIGTERM)
         allowed = {1} if self._fault.ends_process else set()
+        ended = daemon.ends.expected > 1 or daemon.ends.unexpected
+        if not ended and daemon.alarms.first_raised(("daemon_was_down",), 0.0):
+            self._wrong("it is said to have been down, and never was")
         if bad := [status for status in daemon.ends.unexpected if status not in allowed]:
             self._wrong(f"the daemon ended by itself with {bad}")
 

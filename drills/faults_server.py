@@ -94,6 +94,8 @@ class RaisesEvery(Fault):
     def strike(self, stage: Stage, state: State) -> None:
         point = state.point if state.actor == "courier" else f"{state.actor}.receive"
         stage.daemon.orders.take_back()
+        if self.until_end:
+            stage.daemon.orders.give(f"{state.actor}.start", "raise")
         stage.daemon.orders.give(point, "raise")
 
     def stand(self, stage: Stage) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, text
 class Arrival:
     """What a daemon finds when it arrives: its predecessor under the same name, and what was in hand then.
 
-    `down_seconds` is None at the very first start. `clean` says whether the predecessor said how it ended,
+    `down_seconds` is None at the very first start, and where this very process comes again. `clean` says whether the predecessor said how it ended,
     `gave_ups` counts its own givings up in a row. `alone_in_hand` names an invoice that was alone in hand at two
     unclean ends in a row.
     """
@@ -56,8 +56,8 @@ def arrive(connection: Connection, name: str, incarnation: uuid.UUID, version: s
     ).scalar_one()
     twice = [row.id for row in in_hand if row.unclean_ends >= 2]
     return Arrival(
-        down_since=None if before is None else before.ended_at or before.seen_at,
-        down_seconds=None if before is None else before.down_seconds,
+        down_since=None if before is None or again else before.ended_at or before.seen_at,
+        down_seconds=None if before is None or again else before.down_seconds,
         clean=clean,
         gave_ups=before.gave_ups if before is not None and before.ended_how == "gave_up" else 0,
         open_invoices=open_invoices,
