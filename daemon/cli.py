@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "db": ("daemon.commands.db:app", "Create or migrate the schema of the database."),
     "import": ("daemon.commands.imports:app", "Import master data or readings from files."),
     "issue": ("daemon.commands.issue:app", "Make invoices due now, without waiting for the schedule."),
-    "invoices": ("daemon.commands.invoices:app", "List and show invoices, put held ones back."),
+    "invoices": ("daemon.commands.invoices:app", "List, show, explain, approve, retry, correct and waive invoices."),
     "alarms": ("daemon.commands.alarms:app", "List, acknowledge and explain alarms."),
     "status": ("daemon.commands.status:app", "Say whether the daemon runs, and how it stands."),
     "reconcile": ("daemon.commands.reconcile:app", "Compare every invoice with the ERP's bookings, both ways."),

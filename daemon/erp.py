@@ -7,6 +7,7 @@ from altibiz.outcomes import Kind, Outcome
 from config.secrets import SecretUnreadable, erp_token
 from config.settings import Settings
 from daemon.invocation import CommandFailed
+from daemon.tables import cell
 from supervision.clock import SystemClock
 
 CANNOT_ASK = 2
@@ -42,6 +43,6 @@ def why_not_free(outcome: Outcome) -> str | None:
     if outcome.kind is Kind.BOOKED and booking is not None:
         if booking.state == "aborted":
             return None
-        bill = f" as {booking.bill_id}" if booking.bill_id else ""
+        bill = f" as {cell(booking.bill_id)}" if booking.bill_id else ""
         return f"the ERP has it, {booking.state}{bill}: `billingd invoices retry` takes that over"
     return f"the ERP could not say whether it has it ({outcome.kind}: {outcome.detail})"

@@ -8,6 +8,7 @@ from altibiz.outcomes import Booking, Kind, Outcome
 from billing.reconciliation import Compared, Difference, Side, compare
 from daemon.erp import CANNOT_ASK
 from daemon.invocation import CommandFailed
+from daemon.tables import cell
 from persistence import reconciliation
 from persistence.database import Database
 from persistence.reconciliation import Pair
@@ -70,7 +71,7 @@ def _read_bookings(opened: Database, client: AltibizClient, progress: Callable[[
         if page.next is None:
             return
         if page.next in seen or not page.bookings:
-            raise CommandFailed(f"the ERP's pages of bookings go in a circle after {page.next}", CANNOT_ASK)
+            raise CommandFailed(f"the ERP's pages of bookings go in a circle after {cell(page.next)}", CANNOT_ASK)
         seen.add(page.next)
         after = page.next
 

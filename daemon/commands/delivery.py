@@ -41,7 +41,8 @@ def pause(
     with database(settings, "pause") as opened, opened.transaction() as connection:
         made = delivery_pause.pause(connection, who(), given, for_seconds)
     put(f"delivery is paused until {cell(made.until)}: {made.reason}")
-    say("`billingd resume` ends it before; requests that are under way end as they would")
+    lease = f"{settings.work.lease_seconds:g} s (work.lease_seconds)"
+    say(f"what a daemon has in hand already may still leave within {lease}; `billingd resume` ends the pause before")
 
 
 @resume_app.command()
