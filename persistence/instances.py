@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Row, text
 class Arrival:
     """What a daemon finds when it arrives: its predecessor under the same name, and what was in hand then.
 
-    `down_seconds` is None at the very first start, and where this very process comes again. `clean` says whether the
-    predecessor said how it ended, `gave_ups` counts its own givings up in a row. `alone_in_hand` names an invoice that was alone in hand at two
-    unclean ends in a row.
+    `down_seconds` is None at the very first start, and where this very process comes again. `clean` says
+    whether the predecessor said how it ended, `gave_ups` counts its own givings up in a row. `alone_in_hand`
+    names an invoice that was alone in hand at two unclean ends in a row.
     """
 
     down_since: datetime | None
