@@ -66,6 +66,7 @@ class Storm:
         """All of it."""
         stage = self._stage
         self._refusing.prepare(stage)
+        stage.import_late_user()
         stage.daemon.start()
         gusts = (
             ("database", self._draw(D1, D2, D3), (0.5, 4.0)),
