@@ -31,7 +31,10 @@ def approve(
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask; needed where there is no terminal.")] = False,
     reason: Reason = None,
 ) -> int:
-    """Approve calculated invoices, after a look at sums and the most unusual ones (key billing.approval)."""
+    """Approve calculated invoices, after a look at them.
+
+    Shown first are the sums, the largest, the smallest and the most unusual; goes with the key billing.approval.
+    """
     if bool(ids) == (period is not None):
         raise typer.BadParameter("give either ids or --period", ctx=context, param_hint="ID")
     if not (preview or yes or sys.stdin.isatty()):

@@ -11,7 +11,10 @@ InvoiceId = Annotated[str, typer.Argument(metavar="ID", help="Such as user-001.2
 
 
 def correct(context: typer.Context, invoice_id: InvoiceId, reason: Reason = None) -> None:
-    """Make the next revision: the amounts of now minus what is registered; a held one is asked after first."""
+    """Make the next revision: now minus what is registered.
+
+    A held invoice is superseded, if the ERP, asked first, has nothing of it.
+    """
     from daemon.orders import carry_out  # the way to the ERP is long, and `invoices list` needs none of it
 
     invoice = carry_out(configuration(context).settings, "correct", invoice_id, why(reason)).invoice
@@ -20,7 +23,10 @@ def correct(context: typer.Context, invoice_id: InvoiceId, reason: Reason = None
 
 
 def waive(context: typer.Context, invoice_id: InvoiceId, reason: Reason = None) -> None:
-    """End a due, calculated or held invoice as aborted, if the ERP has nothing of it."""
+    """End an invoice that the ERP has nothing of.
+
+    It may be due, calculated or held, and becomes aborted; the ERP is asked first.
+    """
     from daemon.orders import carry_out  # as above
 
     carry_out(configuration(context).settings, "waive", invoice_id, why(reason))

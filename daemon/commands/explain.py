@@ -15,7 +15,10 @@ def explain(
     context: typer.Context,
     invoice_id: Annotated[str, typer.Argument(metavar="ID", help="Such as user-001.2026-10.1")],
 ) -> None:
-    """Explain an invoice step by step: from the readings to each cent, out of what is stored with it."""
+    """Explain an invoice, from the readings to each cent.
+
+    All of it out of what is stored with the invoice; each step is computed again and held against it.
+    """
     with database(configuration(context).settings, "invoices explain") as opened, opened.transaction() as connection:
         found = show_invoices(connection, [invoice_id])
         corrects = found[0]["snapshot"].get("corrects", []) if found else []

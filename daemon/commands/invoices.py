@@ -1,4 +1,4 @@
-"""`billingd invoices`: which there are, what they say, and putting held ones back."""
+"""`billingd invoices`: which there are, what they say, and what a person may do with them."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,17 +21,12 @@ from persistence.database import notify
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-app.command()(explain)
-app.command()(approve)
-app.command()(corrections.correct)
-app.command()(corrections.waive)
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @app.callback()
 def group() -> None:
-    """Which invoices there are, what they say, and what can be done with those that are held."""
+    """Which invoices there are, what they say, how they came about, and what a person may do with them."""
 
 
 @app.command("list")
@@ -131,3 +126,7 @@ def _as_json(invoice: dict[str, Any]) -> dict[str, Any]:
     if document["tax_rate_percent"] is not None:
         document["tax_rate_percent"] = percent(document["tax_rate_percent"])
     return document
+
+
+for command in (explain, approve, corrections.correct, corrections.waive):
+    app.command()(command)
