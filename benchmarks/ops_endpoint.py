@@ -1,4 +1,4 @@
-"""What a thousand slow and broken clients of the ops endpoint cost billing: the ratio of the times, and of CPU.
+"""What bad clients of the ops endpoint cost billing, slow, broken or greedy ones: ratios of times and of CPU.
 
 Clients, ERP and database run on the same machine, so that the ratio of the times is a bound from above.
 """
@@ -10,18 +10,20 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.bad_clients import storm
+from tests.bad_clients import greed, storm
 from tests.small_load import write_load
 from tests.world import World, eventually
 
 USERS = 150
 MONTHS = 6
 ROUNDS = 3
-CLIENTS = 1000
+SLOW_CLIENTS = 1000
+GREEDY_CLIENTS = 16
 
 
 def cpu_seconds(pid: int) -> float:
@@ -30,8 +32,27 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def bill(home: Path, clients: int) -> tuple[float, float]:
-    """Bills the load while that many bad clients are there; returns seconds and the daemon's CPU seconds."""
+def nobody(_: Path, over: threading.Event) -> None:
+    """Nobody is there."""
+    over.wait()
+
+
+def slow(address: Path, over: threading.Event) -> None:
+    """A thousand slow and broken clients, again and again."""
+    while not over.is_set():
+        storm(address, SLOW_CLIENTS)
+
+
+def greedy(address: Path, over: threading.Event) -> None:
+    """Some that ask for the metrics as fast as they are answered."""
+    greed(address, GREEDY_CLIENTS, over.is_set)
+
+
+KINDS = (nobody, slow, greedy)
+
+
+def bill(home: Path, annoy: Callable[[Path, threading.Event], None]) -> tuple[float, float]:
+    """Bills the load while those clients are there; returns seconds and the daemon's CPU seconds."""
     master, readings = write_load(home / "load", users=USERS, first="2026-05", months=MONTHS)
     world = World(home / "world", settings={"erp": {"poll_interval_seconds": 0.2}})
     over = threading.Event()
@@ -41,12 +62,7 @@ def bill(home: Path, clients: int) -> tuple[float, float]:
         world.do("import", "master", str(master))
         assert world.daemon is not None
 
-        def annoy() -> None:
-            while not over.is_set():
-                storm(world.home / "ops.sock", clients)
-
-        if clients:
-            threading.Thread(target=annoy, daemon=True).start()
+        threading.Thread(target=annoy, args=(world.home / "ops.sock", over), daemon=True).start()
         begun, used = time.monotonic(), cpu_seconds(world.daemon.pid)
         world.do("import", "readings", str(readings))
         eventually(lambda: world.counts().get("registered") == USERS * MONTHS, within_seconds=300)
@@ -58,29 +74,21 @@ def bill(home: Path, clients: int) -> tuple[float, float]:
 
 def main() -> None:
     """Prints one JSON document."""
-    rounds: dict[int, list[tuple[float, float]]] = {0: [], CLIENTS: []}
+    rounds: dict[str, list[tuple[float, float]]] = {kind.__name__: [] for kind in KINDS}
     for number in range(ROUNDS):
-        for clients in rounds:
+        for kind in KINDS:
             with tempfile.TemporaryDirectory() as home:
-                rounds[clients].append(bill(Path(home), clients))
-                print(f"round {number + 1}, {clients} clients: {rounds[clients][-1]}", file=sys.stderr)
+                rounds[kind.__name__].append(bill(Path(home), kind))
+                print(f"round {number + 1}, {kind.__name__}: {rounds[kind.__name__][-1]}", file=sys.stderr)
     medians = {
-        clients: [statistics.median(column) for column in zip(*found, strict=True)] for clients, found in rounds.items()
+        name: [statistics.median(column) for column in zip(*found, strict=True)] for name, found in rounds.items()
     }
-    print(
-        json.dumps(
-            {
-                "invoices": USERS * MONTHS,
-                "clients": CLIENTS,
-                "rounds": ROUNDS,
-                "seconds_without": round(medians[0][0], 2),
-                "seconds_with": round(medians[CLIENTS][0], 2),
-                "ratio_of_times": round(medians[CLIENTS][0] / medians[0][0], 2),
-                "ratio_of_cpu": round(medians[CLIENTS][1] / medians[0][1], 2),
-            },
-            indent=2,
-        )
-    )
+    seconds, cpu = medians["nobody"]
+    ratios = {
+        name: {"seconds": round(each[0], 2), "times": round(each[0] / seconds, 2), "cpu": round(each[1] / cpu, 2)}
+        for name, each in medians.items()
+    }
+    print(json.dumps({"invoices": USERS * MONTHS, "rounds": ROUNDS, **ratios}, indent=2))
 
 
 if __name__ == "__main__":

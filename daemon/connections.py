@@ -1,4 +1,4 @@
-"""The patience of the ops endpoint: one connection is one request, answered soon or cut off, and never too many."""
+"""The patience of the ops endpoint: a connection is one request, answered soon or cut off; never too many at once."""
 
 import asyncio
 import logging
@@ -12,9 +12,25 @@ CONNECTIONS_AT_MOST = 64
 SECONDS_AT_MOST = 10.0
 """From accepting a connection to the last byte of its answer: uvicorn itself waits for a request without end."""
 
+REQUESTS_A_SECOND = 50.0
+"""Answered at the most, so that clients who ask as fast as they can take no time from billing."""
+
 # What a client does wrong is its own affair: it must neither fill the log nor raise an alarm.
 _unheard = logging.getLogger("daemon.ops.clients")
 _unheard.disabled = True
+
+
+class Pace:
+    """Lets requests through one after another, so many a second; who asks seldom waits for nothing."""
+
+    def __init__(self) -> None:
+        self._free_seconds = float("-inf")
+
+    def wait_seconds(self, now_seconds: float) -> float:
+        """For how long this request has to wait; never longer than all connections together would take."""
+        wait = min(max(0.0, self._free_seconds - now_seconds), CONNECTIONS_AT_MOST / REQUESTS_A_SECOND)
+        self._free_seconds = now_seconds + wait + 1 / REQUESTS_A_SECOND
+        return wait
 
 
 class Connection(H11Protocol):

@@ -1,5 +1,6 @@
 """The endpoint for monitoring: health, readiness, metrics and status, over TCP or a unix socket."""
 
+import asyncio
 import json
 import logging
 import socket
@@ -14,9 +15,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from config.values import TcpAddress, UnixAddress
-from daemon.connections import CONNECTIONS_AT_MOST, Connection
+from daemon.connections import CONNECTIONS_AT_MOST, Connection, Pace
 from daemon.invocation import CommandFailed, plain
 from daemon.metrics import Metrics
 from daemon.standing import Standings
@@ -56,7 +58,7 @@ class OpsEndpoint:
         if self._socket is None:
             return
         config = uvicorn.Config(
-            self._application(), http=Connection, ws="none", loop="asyncio", lifespan="off", log_config=None,
+            _paced(self._application()), http=Connection, ws="none", loop="asyncio", lifespan="off", log_config=None,
             access_log=False, headers=[("Connection", "close")], backlog=CONNECTIONS_AT_MOST,
             timeout_graceful_shutdown=1,
         )  # fmt: skip
@@ -99,6 +101,16 @@ class OpsEndpoint:
 
         pages = {"/healthz": health, "/readyz": readiness, "/status": status, "/metrics": metrics}
         return Starlette(routes=[Route(path, _served(make)) for path, make in pages.items()])
+
+
+def _paced(app: ASGIApp) -> ASGIApp:
+    pace = Pace()
+
+    async def paced(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(pace.wait_seconds(time.monotonic()))
+        await app(scope, receive, send)
+
+    return paced
 
 
 def _served(make: Callable[[], Response]) -> Callable[[Request], Any]:

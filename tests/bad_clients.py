@@ -96,6 +96,26 @@ async def _all(number: int, address: Address) -> None:
         await asyncio.gather(*(_client(KINDS[each % len(KINDS)], address) for each in range(number)))
 
 
+async def _greedy(address: Path, over: Callable[[], bool]) -> int:
+    answers = 0
+    while not over():
+        with suppress(OSError):
+            reader, writer = await asyncio.open_unix_connection(address)
+            writer.write(REQUEST)
+            answers += bool(await reader.read())
+            writer.close()
+    return answers
+
+
+async def _all_greedy(number: int, address: Path, over: Callable[[], bool]) -> int:
+    return sum(await asyncio.gather(*(_greedy(address, over) for _ in range(number))))
+
+
+def greed(address: Path, number: int, over: Callable[[], bool]) -> int:
+    """Lets clients ask as fast as they are answered until it is over; returns how many answers there were."""
+    return asyncio.run(_all_greedy(number, address, over))
+
+
 def storm(address: Address, number: int = 1000) -> None:
     """Lets that many loose at once; returns when the last is gone. Raises TimeoutError if the endpoint keeps one."""
     asyncio.run(_all(number, address))
