@@ -17,7 +17,7 @@ _AS_THEY_STOOD = f"""
         SELECT r.meter_id, r.at, {", ".join(f"coalesce(k.{name}, r.{name}) AS {name}" for name in _REGISTERS)}
         FROM unnest(CAST(:meters AS text[]), CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))
             AS span (meter_id, starts_at, ends_at)
-        JOIN public.readings r ON r.meter_id = span.meter_id AND r.at BETWEEN span.starts_at AND span.ends_at
+        JOIN readings r ON r.meter_id = span.meter_id AND r.at BETWEEN span.starts_at AND span.ends_at
         LEFT JOIN LATERAL (
             SELECT * FROM readings_replaced p WHERE p.meter_id = r.meter_id AND p.at = r.at
                 AND p.replaced_at >= CAST(:since AS timestamptz) ORDER BY p.replaced_at LIMIT 1
