@@ -16,7 +16,7 @@ PREFIXED := sed 's|/opt/billingd|$(PREFIX)|g'
 
 .PHONY: help demo test drill check clean install uninstall
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -42,10 +42,10 @@ check: $(STAMP) ## lint, format, types, import rules, tidiness
 	@$(BIN)/python -m pytest -q tests/unit/test_tidy.py
 
 install: ## PREFIX=/opt/billingd PYTHON=/usr/bin/python3: the service, its user and its configuration
-	rm -rf dist/install
 	$(PYTHON) -m venv --clear $(DESTDIR)$(PREFIX)
-	$(DESTDIR)$(PREFIX)/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist/install .
-	$(DESTDIR)$(PREFIX)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt dist/install/*.whl
+	$(DESTDIR)$(PREFIX)/bin/python -m pip wheel --quiet --no-deps --wheel-dir $(DESTDIR)$(PREFIX)/wheel .
+	$(DESTDIR)$(PREFIX)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt $(DESTDIR)$(PREFIX)/wheel/*.whl
+	rm -r $(DESTDIR)$(PREFIX)/wheel
 	@# The service may write nothing here: what Python compiles it compiles now, under the paths that will hold.
 	$(DESTDIR)$(PREFIX)/bin/python -m compileall -q -s "$(DESTDIR)" $(DESTDIR)$(PREFIX)/lib
 	test -z "$(DESTDIR)" || grep -rlIF "$(DESTDIR)$(PREFIX)" $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/pyvenv.cfg \
