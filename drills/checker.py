@@ -38,7 +38,7 @@ def judge(stage: Stage, *, offers_again: bool = False) -> list[str]:
             wrong.append(f"the ERP has {debt.invoice_id} {times} times")
         if debt.invoice_id not in invoices:
             wrong.append(f"{debt.invoice_id} has no invoice")
-    bills = Counter(row.bill_id for row in invoices.values())
+    bills = Counter(row.bill_id for row in invoices.values() if row.bill_id is not None)
     wrong += [f"bill_id {bill} stands at {number} invoices" for bill, number in bills.items() if number > 1]
     of_id = {booking["id"]: booking for booking in bookings}
     documents = {row.invoice_id: row for row in stage.postgres.rows("SELECT * FROM invoice_documents")}

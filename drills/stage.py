@@ -45,6 +45,8 @@ class Stage:
         self._short = tempfile.TemporaryDirectory(prefix="drill-", ignore_cleanup_errors=True)
         self.home, self.world = home, world
         self.late = False
+        self.verdicts_wait: list[int] = []
+        """The faults by which the ERP keeps its verdicts back."""
         self.now = NOW
         self.postgres = Postgres.copy(template, Path(self._short.name))
         self.proxy = Proxy(self.postgres.port)

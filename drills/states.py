@@ -73,7 +73,7 @@ class Initiated(State):
     """The ERP has all invoices and gives no verdict."""
 
     def reach(self, stage: Stage) -> None:
-        stage.erp.add_fault(kind="initiated", method="PUT", seconds=864_000)
+        stage.verdicts_wait = [stage.erp.add_fault(kind="initiated", method="PUT", seconds=864_000)]
         stage.daemon.start()
         stage.wait_all_in("initiated")
 
@@ -81,6 +81,7 @@ class Initiated(State):
         pass
 
     def after(self, stage: Stage) -> None:
+        stage.erp.clear_faults(stage.verdicts_wait)
         stage.erp.give_verdicts()
 
 

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Mutation:
-    """One piece of source replaced by another; `cell` is the failure, variant and state that must not hold then."""
+    """One piece of source replaced by another; `cell` (failure, variant, state) must not hold then."""
 
     name: str
     path: str
     old: str
     new: str
     cell: tuple[str, str, str]
+    because: str
+    """What the judge has to say, as a regular expression."""
 
 
 MUTATIONS = (
@@ -23,6 +25,7 @@ MUTATIONS = (
         "                self._nudge(ERP_GATEWAY, deliveries)\n"
         "                __import__('threading').Event().wait(0.3)\n",
         ("D1", "cut_before_commit", "calculated"),
+        "was offered though the ERP had it",
     ),
     Mutation(
         "no unique constraint on bill_id",
@@ -30,6 +33,7 @@ MUTATIONS = (
         "    bill_id text UNIQUE,\n",
         "    bill_id text,\n",
         ("E2", "foreign_bill_id", "sending_before"),
+        "stands at 2 invoices",
     ),
     Mutation(
         "no look before a repeated offer",
@@ -38,6 +42,7 @@ MUTATIONS = (
         "                    AND last_outcome = ANY(CAST(:offer_again AS text[])))) IS TRUE AS offer",
         "(state IN ('calculated', 'sent')) AS offer",
         ("S1", "killed", "sending_after"),
+        "was offered though the ERP had it",
     ),
     Mutation(
         "the period is taken from the clock instead of from what is missing",
@@ -45,6 +50,7 @@ MUTATIONS = (
         "            connection, self._parts.claimer, [str(period) for period in due], reason=",
         "            connection, self._parts.claimer, [str(period) for period in due][-1:], reason=",
         ("S1", "down_over_months", "idle"),
+        "has no invoice",
     ),
     Mutation(
         "a restart forgets whose the claims are",
@@ -52,6 +58,7 @@ MUTATIONS = (
         "SET claimed_by = NULL, claimed_for = NULL, claimed_until = NULL,\n                unclean_ends",
         "SET claimed_until = 'infinity',\n                unclean_ends",
         ("S1", "killed", "calculating"),
+        "not finished within",
     ),
     Mutation(
         "alarms only in the database",
@@ -59,6 +66,7 @@ MUTATIONS = (
         '        LOGGER.log(level, "%s", line(change, record), extra=fields(change, record))\n',
         "        del level\n",
         ("D1", "stopped_fast", "idle"),
+        "no alarm database_unreachable",
     ),
     Mutation(
         "blame without a witness",
@@ -66,6 +74,7 @@ MUTATIONS = (
         '    return bool(\n        connection.execute(\n            text(f"SELECT EXISTS ({passed}',
         '    return True or bool(\n        connection.execute(\n            text(f"SELECT EXISTS ({passed}',
         ("E3", "400_long", "calculated"),
+        "held though all are refused",
     ),
     Mutation(
         "a step without its history",
@@ -73,6 +82,7 @@ MUTATIONS = (
         "                FROM changed WHERE to_state <> from_state\n",
         "                FROM changed WHERE to_state <> from_state AND to_state <> 'registered'\n",
         ("S1", "killed", "sending_before"),
+        "its history",
     ),
     Mutation(
         "an alarm that is never cleared",
@@ -80,6 +90,7 @@ MUTATIONS = (
         "        if code in self._never_fine or (subject is None and troubled):\n",
         "        if code in self._never_fine and not troubled:\n",
         ("E1", "refused", "sending_before"),
+        "still stands",
     ),
     Mutation(
         "an outage of the database crashes who meets it",
@@ -87,6 +98,7 @@ MUTATIONS = (
         "            database_trouble(self._tidings, error, self.name)\n            self._resting = True\n",
         "            raise RuntimeError from error\n",
         ("D1", "stopped_fast", "storing"),
+        "no alarm database_unreachable|ended by itself",
     ),
     Mutation(
         "no limit on waiting for a database that is frozen",
@@ -94,6 +106,7 @@ MUTATIONS = (
         "ANSWER_GRACE_SECONDS = 5.0\n",
         "ANSWER_GRACE_SECONDS = 5000.0\n",
         ("D1", "frozen", "storing"),
+        "no alarm database_unreachable",
     ),
     Mutation(
         "any total is taken",
@@ -101,6 +114,7 @@ MUTATIONS = (
         "    if total_with_tax is not None and booking.total_with_tax != total_with_tax:\n",
         "    if total_with_tax is not None and booking.total_with_tax <= 0:\n",
         ("E2", "other_total", "sending_before"),
+        "no alarm erp_incorrect_data",
     ),
     Mutation(
         "the last line is billed as the second tariff",
@@ -108,5 +122,6 @@ MUTATIONS = (
         "        Item.SUPPLY_BUSINESS_USAGE_FEE: t0,\n",
         "        Item.SUPPLY_BUSINESS_USAGE_FEE: t2,\n",
         ("S2", "raises_once", "storing"),
+        "lines is",
     ),
 )

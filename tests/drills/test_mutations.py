@@ -5,6 +5,7 @@ It takes minutes, so it belongs to `make drill`: BILLINGD_DRILL=all.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,5 +66,5 @@ def test_a_mutation_is_noticed(tree: Path, mutation: Mutation) -> None:
     source.write_text(source.read_text("utf-8").replace(mutation.old, mutation.new), "utf-8")
     status, result = play(tree, mutation.cell)
     assert not result["held"], "the drill holds though billingd is broken"
-    assert result["reason"]
+    assert re.search(mutation.because, result["reason"]), result["reason"]
     assert status == 1
