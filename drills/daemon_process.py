@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ import yaml
 from drills.alarms_seen import AlarmsSeen
 from drills.orders import Orders
 from drills.waiting import LOOK_SECONDS, until
+from supervision.clock import SystemClock
 
 START_SECONDS = 90.0
 RESTART_SECONDS = 0.3
@@ -173,4 +173,4 @@ def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 
 def wall_seconds() -> float:
     """The wall clock in seconds since 1970, as the daemon's log tells it."""
-    return time.clock_gettime(time.CLOCK_REALTIME)
+    return SystemClock().wall().timestamp()

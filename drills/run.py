@@ -33,9 +33,9 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, jobs: int, tell: Callable[
             for future in as_completed(under_way):
                 results[under_way[future]] = future.result()
                 tell(future.result())
-        except BaseException:
-            # Whoever interrupts a drill wants its processes gone, too.
-            pool.shutdown(wait=False, cancel_futures=True)
-            runner.abandon()
-            raise
+        finally:
+            if len(results) < len(cells):
+                # Whoever interrupts a drill wants its processes gone, too.
+                pool.shutdown(wait=False, cancel_futures=True)
+                runner.abandon()
     return [results[cell] for cell in cells]
