@@ -12,7 +12,7 @@ Address = Path | tuple[str, int]
 Kind = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]
 
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: daemon\r\n\r\n"
-ENOUGH_SECONDS = 30.0
+ENOUGH_SECONDS = 60.0
 DEAF_SECONDS = 15.0
 
 
