@@ -14,7 +14,7 @@ from drills.faults import Fault
 from drills.stage import FINISH_SECONDS, Stage
 from drills.states import STATES, State
 from drills.table import Cell
-from drills.waiting import LOOK_SECONDS, NotReached, comes_true, pause
+from drills.waiting import NotReached, comes_true, pause
 from drills.world import World
 
 TOLERANCE_SECONDS = 1.5
@@ -133,13 +133,14 @@ class CellRun:
 
     def _see_recovery(self, ended: float) -> None:
         stage = self._stage
-        give_up = time.monotonic() + FINISH_SECONDS
-        while not stage.all_in("registered"):
-            if time.monotonic() > give_up:
-                self._wrong(f"not finished within {FINISH_SECONDS:g} s of the fault's end: {stage.states()}")
-                return
+
+        def finished() -> bool:
             stage.retry_held()
-            pause(LOOK_SECONDS)
+            return stage.all_in("registered")
+
+        if not comes_true(finished, FINISH_SECONDS):
+            self._wrong(f"not finished within {FINISH_SECONDS:g} s of the fault's end: {stage.states()}")
+            return
         self.result.recovery_seconds = round(time.monotonic() - ended, 2)
 
     def _see_alarms_cleared(self) -> None:

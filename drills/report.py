@@ -9,7 +9,7 @@ from drills.states import STATES
 from drills.storm import StormResult
 from drills.table import Cell
 
-_WIDTH = 15
+_WIDTH = 16
 _NAME_WIDTH = 30
 _CODE_WIDTH = 22
 

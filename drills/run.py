@@ -9,6 +9,7 @@ from pathlib import Path
 from drills.cell import CellRunner, Result
 from drills.postgres import Postgres
 from drills.table import Cell
+from drills.waiting import abandon
 from drills.world import World
 
 
@@ -37,5 +38,6 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, jobs: int, tell: Callable[
             if len(results) < len(cells):
                 # Whoever interrupts a drill wants its processes gone, too.
                 pool.shutdown(wait=False, cancel_futures=True)
+                abandon()
                 runner.abandon()
     return [results[cell] for cell in cells]

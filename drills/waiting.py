@@ -9,6 +9,8 @@ LOOK_SECONDS = 0.05
 
 T = TypeVar("T")
 
+_abandoned = threading.Event()
+
 
 class NotReached(Exception):  # noqa: N818 - named for what is so
     """What had to become true didn't in time; the message says what."""
@@ -20,6 +22,8 @@ def until(what: str, look: Callable[[], T], seconds: float, every: float = LOOK_
     while True:
         if found := look():
             return found
+        if _abandoned.is_set():
+            raise NotReached("the drill was abandoned")
         if time.monotonic() >= give_up:
             raise NotReached(f"not within {seconds:g} s: {what}")
         pause(every)
@@ -35,4 +39,9 @@ def comes_true(look: Callable[[], object], seconds: float) -> bool:
 
 def pause(seconds: float) -> None:
     """Lets time pass: for how long a fault stands."""
-    threading.Event().wait(seconds)
+    _abandoned.wait(seconds)
+
+
+def abandon() -> None:
+    """Lets nobody wait any longer: the drill ends."""
+    _abandoned.set()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -37,6 +38,7 @@ def drill(
     ] = None,
 ) -> int:
     """Make every failure happen for real, in every state of billing, and see whether all four promises hold."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # no process of a drill is left behind
     seed = system_randomness().randrange(10**6) if seed is None else seed
     # Logs of what does not hold are left there; the rest is removed.
     folder = Path(tempfile.mkdtemp(prefix="billingd-drill-"))
