@@ -27,7 +27,8 @@ demo: $(STAMP) ## bill the sample data with an embedded database and a fake ERP 
 	@$(BIN)/billingd demo
 
 test: $(STAMP) ## all tests, on a real PostgreSQL, a real HTTP ERP and real processes
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 tests/unit tests/integration $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest tests/systemd tests/drills $(PYTEST_ARGS)
 
 drill: $(STAMP) ## SEED= JOBS= every failure in every state, 20 storms, and the mutations that have to be noticed
 	@mkdir -p var; $(BIN)/billingd drill --json var/drill.json $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))

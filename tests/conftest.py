@@ -1,10 +1,12 @@
 """What tests share: a real PostgreSQL server, a fresh migrated database each, and a server of one's own."""
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.terminal import TerminalReporter
 
 from persistence.database import ConnectionSettings, Database
 from tests.postgres import PostgresServer
@@ -49,3 +51,25 @@ def server(cluster: Path, tmp_path: Path) -> Iterator[PostgresServer]:
     server = PostgresServer.copy(cluster, tmp_path / "server")
     yield server
     server.destroy()
+
+
+# Why a test may be skipped where everything is expected to run; anything else fails the run (.ci/run).
+ALLOWED_SKIPS = (
+    "belongs to make drill",
+    "the machine that is booted has a /tmp and a /run of its own",
+    "this machine can't make a Croatian locale",
+)
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """In CI a skip that the list doesn't name is a failure: what nobody ran, nobody knows."""
+    if not os.environ.get("CI"):
+        return
+    reasons = {
+        str(report.longrepr[2]).removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", ())
+    }
+    unexpected = sorted(reason for reason in reasons if reason not in ALLOWED_SKIPS)
+    if unexpected:
+        terminalreporter.write_line(f"skipped for reasons that tests/conftest.py doesn't allow: {unexpected}", red=True)
+        assert terminalreporter._session is not None
+        terminalreporter._session.exitstatus = pytest.ExitCode.TESTS_FAILED

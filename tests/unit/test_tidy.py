@@ -89,9 +89,7 @@ def test_a_module_opens_with_a_sentence_that_says_what_it_owns(name: str) -> Non
 def clock_uses(module: ast.Module) -> Iterator[str]:
     for node in ast.walk(module):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if (node.value.id, node.attr) in CLOCK_CALLS or (
-                node.value.id == "random" and node.attr != "Random"
-            ):
+            if (node.value.id, node.attr) in CLOCK_CALLS or (node.value.id == "random" and node.attr != "Random"):
                 yield f"line {node.lineno}: {node.value.id}.{node.attr}"
         elif isinstance(node, ast.ImportFrom) and node.module in {"time", "random"}:
             for alias in node.names:
@@ -114,14 +112,10 @@ def test_a_broad_handler_says_why(name: str) -> None:
                 isinstance(node.type, ast.Name) and node.type.id in {"Exception", "BaseException"}
             )
             line = source[node.lineno - 1]
-            assert not broad or re.search(r"# (noqa: BLE001 - )?\w+ \w+", line), (
-                f"{name}:{node.lineno} {line.strip()}"
-            )
+            assert not broad or re.search(r"# (noqa: BLE001 - )?\w+ \w+", line), f"{name}:{node.lineno} {line.strip()}"
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in python_files() if name.startswith(("billing/", "altibiz/"))]
-)
+@pytest.mark.parametrize("name", [name for name in python_files() if name.startswith(("billing/", "altibiz/"))])
 def test_money_is_never_a_binary_float(name: str) -> None:
     floats = [
         node.lineno for node in ast.walk(tree(name))
