@@ -260,13 +260,17 @@ class ErpGateway(Actor):
         if outcome.pauses_gateway and outcome.retry_after_seconds is not None:
             self._gate.pause(outcome.retry_after_seconds)
         self._gate.configure(self._gate_policy())
+        if outcome.status is not None:
+            self._tidings.fine(Code.ERP_UNREACHABLE)  # whatever it says, it answers: an old alarm must not hide why
         match SAYS[outcome.kind]:
             case Says.WORKS:
                 self._last_success_at = self._parts.clock.monotonic()
-                if invoice_id is not None:
+                # A 404 to a question may be the same wrong ERP that answers offers with 404.
+                whole = outcome.kind is not Kind.ABSENT
+                if whole and invoice_id is not None:
                     self._tidings.all_fine(invoice_id)
                 if self._gate.succeeded(generation):
-                    self._tell_of_return()
+                    self._tell_of_return(whole=whole)
             case Says.FAILS:
                 if self._gate.failed(generation, invoice_id, several_open=self._several_open):
                     logger.warning("the ERP fails (%s): only probes are sent", outcome.detail)
@@ -282,10 +286,10 @@ class ErpGateway(Actor):
                 context={"url": self._parts.settings.erp.base_url, "status": outcome.status, "invoice": invoice_id},
             )  # fmt: skip
 
-    def _tell_of_return(self) -> None:
+    def _tell_of_return(self, *, whole: bool) -> None:
         """It was the whole ERP: when it is over, nobody waits on for a time that was set by it."""
         logger.info("the ERP is back: everything is sent again")
-        for code in (Code.ERP_UNREACHABLE, Code.ERP_ERROR, Code.ERP_CREDENTIALS):
+        for code in (Code.ERP_UNREACHABLE, Code.ERP_CREDENTIALS, *((Code.ERP_ERROR,) if whole else ())):
             self._tidings.fine(code)
         self.tell(DB_WRITER, ForgetWaits())
 

@@ -181,9 +181,11 @@ class OfTheBooked(Answers):
 
 def _answers(code: str, which: Literal["once", "long", "one"] = "long", **what: Any) -> Callable[[], Fault]:
     late = what.pop("silence_seconds", 0.3)
+    # An answer to a question with such a status has no row of its own in failures.md: only an offer can be refused.
+    codes = (code, "erp_error") if what.get("status") in (400, 409, 413, 422) else (code,)
     refused = what.get("status") in (400, 413, 422) and which == "long"
     return lambda: Answers(
-        codes=(code,), which=which, what=what, silence_seconds=late, holds_some=not refused,
+        codes=codes, which=which, what=what, silence_seconds=late, holds_some=not refused,
         offers_again=what.get("status") == 404,
     )  # fmt: skip
 

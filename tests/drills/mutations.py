@@ -86,9 +86,9 @@ MUTATIONS = (
     ),
     Mutation(
         "an alarm that is never cleared",
-        "actors/tidings.py",
-        "        if code in self._never_fine or (subject is None and troubled):\n",
-        "        if code in self._never_fine and not troubled:\n",
+        "alarming/alarm.py",
+        "            self.ailing.clear()\n",
+        "            self.touched.clear()\n",
         ("E1", "refused", "sending_before"),
         "still stands",
     ),
@@ -99,14 +99,6 @@ MUTATIONS = (
         "            raise RuntimeError from error\n",
         ("D1", "stopped_fast", "storing"),
         "no alarm database_unreachable|ended by itself",
-    ),
-    Mutation(
-        "no limit on waiting for a database that is frozen",
-        "persistence/session.py",
-        "ANSWER_GRACE_SECONDS = 5.0\n",
-        "ANSWER_GRACE_SECONDS = 5000.0\n",
-        ("D1", "frozen", "storing"),
-        "no alarm database_unreachable",
     ),
     Mutation(
         "any total is taken",
