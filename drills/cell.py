@@ -154,6 +154,10 @@ class CellRun:
             self._wrong("the daemon doesn't run")
         daemon.kill(signal.SIGTERM)
         allowed = {1} if self._fault.ends_process else set()
+        if self.result.failure != "S2" and '"supervision_reason": "Crashed' in daemon.log_path.read_text(
+            "utf-8", "replace"
+        ):
+            self._wrong("an actor crashed: an expected fault crashes nobody")
         ended = daemon.ends.expected > 1 or daemon.ends.unexpected
         if not ended and daemon.alarms.first_raised(("daemon_was_down",), 0.0):
             self._wrong("it is said to have been down, and never was")

@@ -89,7 +89,7 @@ MUTATIONS = (
         "alarming/alarm.py",
         "            self.ailing.clear()\n",
         "            self.touched.clear()\n",
-        ("E1", "refused", "sending_before"),
+        ("D1", "stopped_fast", "idle"),
         "still stands",
     ),
     Mutation(
@@ -98,7 +98,7 @@ MUTATIONS = (
         "            database_trouble(self._tidings, error, self.name)\n            self._resting = True\n",
         "            raise RuntimeError from error\n",
         ("D1", "stopped_fast", "storing"),
-        "no alarm database_unreachable|ended by itself",
+        "an actor crashed",
     ),
     Mutation(
         "any total is taken",
