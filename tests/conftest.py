@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -51,6 +51,14 @@ def server(cluster: Path, tmp_path: Path) -> Iterator[PostgresServer]:
     server = PostgresServer.copy(cluster, tmp_path / "server")
     yield server
     server.destroy()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What tests of odd text print can't travel between processes: half a surrogate pair is spelt out."""
+    report = yield
+    report.sections = [(title, text.encode("utf-8", "backslashreplace").decode()) for title, text in report.sections]
+    return report
 
 
 # Why a test may be skipped where everything is expected to run; anything else fails the run (.ci/run).
