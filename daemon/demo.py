@@ -181,7 +181,7 @@ class Demo:
     def _say(self, headline: str) -> None:
         self._headline = headline
         if not self.console.is_terminal:
-            self.console.print(f"{headline}   {self._in_words()}".rstrip())
+            self.console.print(f"{headline}   {self._in_words()}".rstrip(), soft_wrap=True)
 
     def _in_words(self) -> str:
         return ", ".join(f"{self._counts[state]} {state}" for state in STATES if self._counts.get(state))

@@ -21,6 +21,8 @@ TOLERANCE_SECONDS = 1.5
 """What a busy machine may add to the time until an alarm is read in the log."""
 CLEAR_SECONDS = 45.0
 UNMET_SECONDS = 1.0
+ALARM_LINES_AT_MOST = 10
+"""In ten minutes, which no cell takes."""
 
 
 @dataclass
@@ -35,6 +37,8 @@ class Result:
     alarm_code: str | None = None
     alarm_seconds: float | None = None
     recovery_seconds: float | None = None
+    alarms_raised: list[str] = field(default_factory=list)
+    alarm_lines: int = 0
     reason: str | None = None
     log: str | None = None
     wrong: list[str] = field(default_factory=list)
@@ -98,6 +102,7 @@ class CellRun:
             self._see_alarm(struck_at)
         self._see_recovery(ended)
         self._see_alarms_cleared()
+        self._see_few_alarm_lines()
         self._end_in_order()
         self.result.wrong += judge(stage, offers_again=fault.offers_again)
 
@@ -146,6 +151,13 @@ class CellRun:
     def _see_alarms_cleared(self) -> None:
         stage = self._stage
         comes_true(lambda: not stage.daemon.alarms.standing() and not standing_in_table(stage), CLEAR_SECONDS)
+
+    def _see_few_alarm_lines(self) -> None:
+        lines = self._stage.daemon.alarms.all()
+        self.result.alarms_raised = [each.code for each in lines if each.state == "raised"]
+        self.result.alarm_lines = len(lines)
+        if len(lines) > ALARM_LINES_AT_MOST:
+            self._wrong(f"{len(lines)} alarm lines: {', '.join(f'{each.code} {each.state}' for each in lines)}")
 
     def _end_in_order(self) -> None:
         """The daemon still runs, ends in order, and never ended by itself where it should not have."""
