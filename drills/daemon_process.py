@@ -22,7 +22,6 @@ RESTART_SECONDS = 0.3
 """systemd's RestartSec."""
 # As short as the rules between the settings allow: lease >= total + 15, hang >= total + 10 and statement + 10.
 SETTINGS: dict[str, Any] = {
-    "instance": "drill",
     "database": {"connect_timeout_seconds": 1, "statement_timeout_seconds": 2, "lock_timeout_seconds": 0.5},
     "erp": {
         "connect_timeout_seconds": 0.5, "read_timeout_seconds": 0.8, "total_timeout_seconds": 1, "max_in_flight": 4,
@@ -36,7 +35,6 @@ SETTINGS: dict[str, Any] = {
         "hang_seconds": 12,
     },
     "alarms": {"raise_within_seconds": 2, "quiet_seconds": 3},
-    "log": {"format": "json"},
 }  # fmt: skip
 RAISE_WITHIN_SECONDS = 2.0
 
@@ -74,10 +72,10 @@ class DaemonProcess:
         self._asked_to_end = True
         self._lock = threading.RLock()
         self._closed = threading.Event()
-        settings = merged(SETTINGS, {
-            "state_dir": str(home / "state"), "database": {"url": database_url}, "erp": {"base_url": erp_url},
-            "ops": {"listen": f"unix:{home}/ops.sock"},
-        })  # fmt: skip
+        settings = {
+            "instance": "drill", "state_dir": str(home / "state"), "log": {"format": "json"},
+            "database": {"url": database_url}, "erp": {"base_url": erp_url}, "ops": {"listen": f"unix:{home}/ops.sock"},
+        }  # fmt: skip
         self._config.write_text(yaml.safe_dump(merged(settings, more or {})), "utf-8")
         self._systemd = threading.Thread(target=self._restart, name="drill systemd", daemon=True)
         self._systemd.start()

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from drills.daemon_process import DaemonProcess
+from drills.daemon_process import SETTINGS, DaemonProcess, merged
 from drills.erp import CERTIFICATES, Erp
 from drills.postgres import APP_PASSWORD, APP_USER, Postgres
 from drills.proxy import Proxy
@@ -32,6 +32,9 @@ class Setting:
 
     tls: bool = False
     named_host: bool = False
+    fast: bool = True
+    """Short limits, so that a drill is soon over; else the defaults of the configuration."""
+    now: str = NOW
     daemon: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -47,7 +50,7 @@ class Stage:
         self.late = False
         self.verdicts_wait: list[int] = []
         """The faults by which the ERP keeps its verdicts back."""
-        self.now = NOW
+        self.now = setting.now
         self.postgres = Postgres.copy(template, Path(self._short.name))
         self.proxy = Proxy(self.postgres.port)
         host = "erp.drill" if setting.named_host else "localhost" if setting.tls else "127.0.0.1"
@@ -59,7 +62,8 @@ class Stage:
         self.names = home / "names"
         environment = _resolver(self.names) if setting.named_host else {}
         url = f"postgresql://{APP_USER}:{APP_PASSWORD}@127.0.0.1:{self.proxy.port}/billingd?sslmode=disable"
-        self.daemon = DaemonProcess(home, url, self.erp.base_url, now=NOW, more=more, environment=environment)
+        more = merged(SETTINGS if setting.fast else {}, more)
+        self.daemon = DaemonProcess(home, url, self.erp.base_url, now=self.now, more=more, environment=environment)
 
     # What stands
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from daemon.invocation import CommandFailed, put, say
+from drills.outage import STATIONS, run_outages
 from drills.report import Table, document, storm_line, total
 from drills.run import run_cells
 from drills.storm import run_storms
@@ -36,6 +37,10 @@ def drill(
     storm: Annotated[
         float | None, typer.Option(metavar="SECONDS", min=1, help="Instead of the table: random faults for so long.")
     ] = None,
+    outage: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=60, help="Instead of the table: database, then ERP away for so long."),
+    ] = None,
 ) -> int:
     """Make every failure happen for real, in every state of billing, and see whether all four promises hold."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # no process of a drill is left behind
@@ -45,6 +50,8 @@ def drill(
     try:
         if storm is not None:
             return 0 if run_storms([seed], storm, folder, lambda result: put(storm_line(result))) else 1
+        if outage is not None:
+            return 0 if run_outages(STATIONS, outage, folder, lambda result: put(result.line())) else 1
         return _table(failure or [], variant or [], state or [], number, jobs, seed, json_file, folder)
     finally:
         if not any(folder.iterdir()):

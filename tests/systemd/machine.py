@@ -30,6 +30,8 @@ def why_not() -> str | None:
         return "no cgroup2 or no overlayfs on this machine"
     if not DEBIAN_PYTHON.exists() or shutil.which("unshare") is None:
         return f"no {DEBIAN_PYTHON} or no unshare on this machine"
+    if ROOT.is_relative_to("/tmp") or ROOT.is_relative_to("/run"):
+        return "the machine that is booted has a /tmp and a /run of its own"
     return None
 
 

@@ -1,7 +1,6 @@
 """Alarms in a real journal: entries with their fields, found by them, explained by the catalogue in two languages."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from alarming.catalogue import CATALOGUE, Code
+from tests.systemd.machine import why_not
 
 ROOT = Path(__file__).resolve().parents[2]
 SANDBOX = Path(__file__).parent / "systemd-sandbox"
@@ -40,10 +40,8 @@ fi
 @pytest.fixture(scope="module")
 def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What came out of a machine on which one alarm was raised and cleared."""
-    if os.geteuid() != 0 or not Path("/lib/systemd/systemd").exists():
-        pytest.skip("no systemd that could be booted here, or not as root")
-    if ROOT.is_relative_to("/tmp") or ROOT.is_relative_to("/run"):
-        pytest.skip("the machine that is booted has a /tmp and a /run of its own")
+    if (reason := why_not()) is not None:
+        pytest.skip(reason)
     folder = tmp_path_factory.mktemp("journal")
     (folder / "script").write_text(SCRIPT)
     done = subprocess.run(

@@ -1,0 +1,172 @@
+"""Outages: database or ERP away for long, over two month ends, with the configuration's own limits."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from config.settings import Settings
+from drills.cell import CLEAR_SECONDS
+from drills.checker import judge, standing_in_table
+from drills.run import prepared
+from drills.stage import FINISH_SECONDS, Setting, Stage
+from drills.waiting import NotReached, comes_true, pause, until
+from drills.world import World
+
+STATIONS = ("database", "ERP")
+DAYS = 40
+BEGIN, END = "2026-11-25T00:00:00Z", "2027-01-15T00:00:00Z"
+PERIODS = 5
+"""Those that have closed by END; two of them while the outage stands."""
+FIRST_SIGNS_SECONDS = 10.0
+"""After the beginning, until the alarm has been raised and every actor waits."""
+CPU_PERCENT_AT_MOST = 5.0
+LINES_A_MINUTE_AT_MOST = 20.0
+GROWTH_MB_AT_MOST = 8.0
+RESUMES_WITHIN_SECONDS = 5.0
+
+
+@dataclass
+class OutageResult:
+    """What an outage came to; percent of one core, of the time after the first signs."""
+
+    station: str
+    seconds: float
+    cpu_percent: float = 0.0
+    log_lines_a_minute: float = 0.0
+    memory_mb: float = 0.0
+    growth_mb: float = 0.0
+    restarts: int = 0
+    resumed_seconds: float | None = None
+    wrong: list[str] = field(default_factory=list)
+    log: str | None = None
+
+    @property
+    def held(self) -> bool:
+        return not self.wrong
+
+    def line(self) -> str:
+        """It in a line."""
+        verdict = "held" if self.held else f"NOT HELD: {'; '.join(self.wrong)}; logs in {self.log}"
+        return (
+            f"{self.station} away for {self.seconds:g} s, {DAYS} days by the test clock: "
+            f"{self.cpu_percent:.1f} % of a core, {self.log_lines_a_minute:.1f} log lines a minute, "
+            f"{self.memory_mb:.0f} MB ({self.growth_mb:+.1f}), {self.restarts} restarts, "
+            f"resumed after {self.resumed_seconds} s: {verdict}"
+        )
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What the daemon's process has used up to an instant."""
+
+    at: float
+    cpu_seconds: float
+    memory_mb: float
+    log_lines: int
+
+
+class Outage:
+    """One outage over one stage."""
+
+    def __init__(self, stage: Stage, station: str, seconds: float) -> None:
+        self.result = OutageResult(station, seconds)
+        self._stage = stage
+
+    def stand(self) -> OutageResult:
+        """All of it; whatever goes wrong is a reason."""
+        stage, result = self._stage, self.result
+        leave, come_back, within_seconds = self._of_station()
+        try:
+            stage.daemon.start()
+            until("what is due before the outage is registered", self._begun, FINISH_SECONDS)
+            before = len(stage.debts)
+            leave()
+            pause(min(FIRST_SIGNS_SECONDS, result.seconds / 4))
+            first = self._read()
+            pause(result.seconds - FIRST_SIGNS_SECONDS)
+            self._compare(first, self._read())
+            back = time.monotonic()
+            come_back()
+            until("work resumes", lambda: self._registered() > before, within_seconds + FINISH_SECONDS)
+            result.resumed_seconds = round(time.monotonic() - back, 1)
+            if result.resumed_seconds > within_seconds:
+                result.wrong.append(f"work resumed after {result.resumed_seconds:g} s, not within {within_seconds:g} s")
+            stage.now = END
+            stage.wait_all_in("registered", FINISH_SECONDS)
+        except NotReached as error:
+            result.wrong.append(str(error))
+        comes_true(lambda: not stage.daemon.alarms.standing() and not standing_in_table(stage), CLEAR_SECONDS)
+        stage.daemon.kill()
+        result.restarts = stage.daemon.log_path.read_bytes().count(b'"supervision_event": "Restarting"')
+        if result.restarts or stage.daemon.ends.unexpected:
+            result.wrong.append(
+                f"{result.restarts} restarts were used up, the process ended {stage.daemon.ends.unexpected}"
+            )
+        result.wrong += judge(stage)
+        return result
+
+    def _of_station(self) -> tuple[Callable[[], None], Callable[[], None], float]:
+        """How it goes away, how it comes back, and when work has to resume."""
+        stage = self._stage
+        if self.result.station == "database":
+            return stage.postgres.stop, stage.postgres.start, RESUMES_WITHIN_SECONDS
+        reset_seconds = Settings().erp.breaker.reset_seconds
+        return stage.erp.kill, stage.erp.start, reset_seconds + RESUMES_WITHIN_SECONDS
+
+    def _begun(self) -> bool:
+        states = self._stage.states()
+        return len(states) >= len(self._stage.debts) and set(states.values()) == {"registered"}
+
+    def _registered(self) -> int:
+        return sum(state == "registered" for state in self._stage.states().values())
+
+    def _read(self) -> _Reading:
+        pid = self._stage.daemon.pid
+        process = Path(f"/proc/{pid}")
+        user, system = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
+        pages = int((process / "statm").read_text().split()[1])
+        return _Reading(
+            at=time.monotonic(),
+            cpu_seconds=(int(user) + int(system)) / os.sysconf("SC_CLK_TCK"),
+            memory_mb=pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
+            log_lines=self._stage.daemon.log_path.read_bytes().count(b"\n"),
+        )
+
+    def _compare(self, first: _Reading, last: _Reading) -> None:
+        result, seconds = self.result, last.at - first.at
+        result.cpu_percent = 100 * (last.cpu_seconds - first.cpu_seconds) / seconds
+        result.log_lines_a_minute = (last.log_lines - first.log_lines) / seconds * 60
+        result.memory_mb, result.growth_mb = last.memory_mb, last.memory_mb - first.memory_mb
+        limits = (
+            ("% of a core", result.cpu_percent, CPU_PERCENT_AT_MOST),
+            ("log lines a minute", result.log_lines_a_minute, LINES_A_MINUTE_AT_MOST),
+            ("MB more memory", result.growth_mb, GROWTH_MB_AT_MOST),
+        )
+        result.wrong += [f"{found:.1f} {what}, not {limit:g}" for what, found, limit in limits if found > limit]
+
+
+def run_outages(stations: Sequence[str], seconds: float, folder: Path, tell: Callable[[OutageResult], None]) -> bool:
+    """Outages one after another; whether all of them held. Logs of the others are kept."""
+    world = World(months=PERIODS)
+    speed = round(DAYS * 86_400 / seconds)
+    setting = Setting(fast=False, now=BEGIN, daemon={"alarms": {"quiet_seconds": 3}})
+    held = True
+    with prepared(world) as template:
+        for station in stations:
+            home = folder / f"outage-{station}"
+            stage = Stage(home, template, world, setting)
+            stage.daemon.now = f"{BEGIN}*{speed}"
+            try:
+                result = Outage(stage, station, seconds).stand()
+            finally:
+                stage.close()
+            if result.held:
+                shutil.rmtree(home, ignore_errors=True)
+            else:
+                result.log = str(home)
+            held = held and result.held
+            tell(result)
+    return held
