@@ -33,6 +33,8 @@ until_true in_journal erp_credentials -u billingd
 printf '%s\n' "$ERP_TOKEN" >/etc/billingd/credentials/erp-token
 systemctl restart billingd
 until_true billed 36
+all_is_said() { [[ "$(property StatusText)" == *"36 of 36"* ]]; }
+until_true all_is_said
 systemctl status --no-pager billingd >/out/systemctl-status || true
 billingd status >/out/billingd-status || true
 billingd invoices list --json >/out/invoices.json
