@@ -58,6 +58,7 @@ def _head(invoice: _Document) -> Iterator[str]:
     if invoice["held_code"]:
         title = "Held" if invoice["state"] == "held" else "Waits"
         rows.append((title, f"{invoice['held_code']}: {invoice['held_reason']}"))
+        rows.append(("What to do", f"billingd alarms explain {invoice['held_code']}"))
     if invoice["abort_reason"]:
         rows.append(("Aborted", invoice["abort_reason"]))
     rows.append(("Offers", f"{invoice['attempts']} begun"))

@@ -8,10 +8,11 @@ from alarming.wire import to_json
 from config.secrets import SecretUnreadable
 from config.settings import Settings
 from daemon.access import limits, server_settings
-from persistence import instances, invoices
+from persistence import instances
 from persistence.database import ConnectionSettings, Database
 from persistence.embedded import EmbeddedServer
 from persistence.errors import PersistenceError
+from persistence.overview import Overview, overview
 
 PATIENCE_SECONDS = 2.0
 
@@ -22,8 +23,7 @@ class LastKnown:
 
     database: str
     seen: instances.Seen | None = None
-    counts: dict[str, int] = field(default_factory=dict)
-    waiting: int | None = None
+    overview: Overview = field(default_factory=Overview)
     alarms: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -36,8 +36,7 @@ def last_known(settings: Settings) -> LastKnown:
             return LastKnown(
                 "connected",
                 instances.last_seen(connection, settings.instance),
-                invoices.counts(connection),
-                invoices.waiting_for_readings(connection),
+                overview(connection, approval_required=settings.billing.approval == "required"),
                 [to_json(alarm) for alarm in find(connection)],
             )
     except (PersistenceError, SecretUnreadable, OSError, ValueError) as error:

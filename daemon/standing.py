@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from actors.messages import ERP_GATEWAY, ErpStanding, Standing
-from persistence import invoices
+from daemon.verdict import verdict
 from persistence.database import Database
 from persistence.errors import PersistenceError
+from persistence.overview import Overview, overview
 from supervision import SupervisionError
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 2.0
-SERIOUS = ("critical", "major")
 # The kernel goes round several times a second; older than this and neither the watchdog nor /healthz says all is well.
 PROGRESS_SECONDS = 10.0
 
@@ -33,10 +33,9 @@ class Standings:
         self._loaded_at = self._since
         self._database: tuple[str, datetime] = ("unknown", self._since)
         self._erp: ErpStanding | None = None
-        self._erp_since: datetime | None = None
-        self._counts: dict[str, int] = {}
-        self._oldest: dict[str, float] = {}
-        self._waiting = 0
+        self._erp_state: tuple[str, datetime] = ("unknown", self._since)
+        self._seen = Overview()
+        self._seen_at: datetime | None = None
         self._over = threading.Event()
         self._connection: Database | None = None
         self._thread = threading.Thread(target=self._refresh_until_over, name="standing", daemon=True)
@@ -71,59 +70,43 @@ class Standings:
         """Whether the tree has proved lately that it goes on."""
         return self.running() and self._daemon.system.progress().age_seconds < PROGRESS_SECONDS
 
-    def verdict(self) -> tuple[bool, str]:
-        """(all is well, one sentence that says how things stand)."""
-        problems = []
-        if not self.database_is_there():
-            problems.append(
-                "the database is away" if self._database[0] != "unknown" else "no word from the database yet"
-            )
-        if self._erp is not None and self._erp.shut is not None:
-            why = "refuses our credentials" if self._erp.shut == "credentials" else "is away"
-            problems.append(f"the ERP {why}")
-        alarms = self._standing_alarms()
-        serious = [alarm for alarm in alarms if alarm["severity"] in SERIOUS]
-        if serious:
-            problems.append(f"{len(serious)} serious alarm{'s' * (len(serious) > 1)}: {serious[0]['code']}")
-        finished = self._counts.get("registered", 0) + self._counts.get("aborted", 0)
-        work = f"{finished} of {sum(self._counts.values())} invoices are final"
-        if self._counts.get("held"):
-            work += f", {self._counts['held']} held"
-        if self._waiting:
-            work += f", {self._waiting} wait for readings"
-        return not problems, "; ".join([*problems, work]) if problems else f"well: {work}"
-
     def sentence(self) -> str:
         """The first line of `status`, systemd's STATUS= and the control room."""
-        return self.verdict()[1]
+        return str(self.document()["verdict"])
 
     def document(self) -> dict[str, Any]:
         """`status --json` (interfaces.md, Commands)."""
-        daemon, loaded = self._daemon, self._daemon.loaded
-        well, sentence = self.verdict()
-        erp = self._erp
-        ago = None if erp is None else erp.last_success_seconds_ago
-        return {
+        daemon, loaded, seen = self._daemon, self._daemon.loaded, self._seen
+        now = daemon.clock.wall()
+        document: dict[str, Any] = {
             "running": self.running(),
-            "well": well,
-            "verdict": sentence,
+            "well": False,
+            "verdict": "",
+            "at": now,
             "instance": daemon.parts.instance,
             "version": daemon.parts.version,
             "since": self._since,
             "configuration": {"path": loaded.path, "sha256": loaded.sha256, "loaded_at": self._loaded_at},
-            "database": {"state": self._database[0], "since": self._database[1]},
-            "erp": {
-                "state": "unknown" if erp is None else (erp.shut or "reachable"),
-                "breaker": erp.breaker if erp else None,
-                "in_flight": erp.in_flight if erp else None,
-                "queued": erp.queued if erp else None,
-                "last_success_at": None if ago is None else _seconds_before(daemon.clock.wall(), ago),
-            },
-            "invoices": self._counts,
-            "oldest_seconds": self._oldest,
-            "waiting": self._waiting,
+            "database": {"state": self._database[0], "since": self._database[1], "seen_at": self._seen_at},
+            "erp": self._erp_document(now),
+            **seen.document(),
             "alarms": self._standing_alarms(),
             "tree": daemon.system.tree(),
+        }
+        document["well"], document["verdict"] = verdict(document)
+        return document
+
+    def _erp_document(self, now: datetime) -> dict[str, Any]:
+        erp = self._erp
+        ago = None if erp is None else erp.last_success_seconds_ago
+        return {
+            "state": self._erp_state[0],
+            "since": self._erp_state[1],
+            "breaker": erp.breaker if erp else None,
+            "in_flight": erp.in_flight if erp else None,
+            "queued": erp.queued if erp else None,
+            "last_success_at": None if ago is None else _seconds_before(now, ago),
+            "booked_last_minute": self._seen.pace,
         }
 
     def _refresh_until_over(self) -> None:
@@ -135,23 +118,27 @@ class Standings:
             self._over.wait(REFRESH_SECONDS)
 
     def _refresh(self) -> None:
+        settings = self._daemon.parts.settings
         try:
             self._erp = self._daemon.system.ask(ERP_GATEWAY, Standing(), timeout_seconds=1.0)
+            erp = self._erp.shut or "reachable"
         except SupervisionError:
-            self._erp = None
+            self._erp, erp = None, "unknown"
+        self._erp_state = self._changed(self._erp_state, erp)
         try:
             if self._connection is None:
                 self._connection = self._daemon.connect("standing")
-            with self._connection.transaction(self._daemon.parts.settings.database.statement_timeout_seconds) as each:
-                counts, waiting = invoices.counts(each), invoices.waiting_for_readings(each)
-                oldest = invoices.oldest_by_state(each)
-            self._counts, self._waiting, self._oldest = counts, waiting, oldest
+            with self._connection.transaction(settings.database.statement_timeout_seconds) as each:
+                self._seen = overview(each, approval_required=settings.billing.approval == "required")
+            self._seen_at = self._daemon.clock.wall()
             state = "connected"
         except PersistenceError as error:
             state = type(error).__name__
             logger.debug("the database is not there for status: %s", error)
-        if state != self._database[0]:
-            self._database = (state, self._daemon.clock.wall())
+        self._database = self._changed(self._database, state)
+
+    def _changed(self, before: tuple[str, datetime], state: str) -> tuple[str, datetime]:
+        return before if state == before[0] else (state, self._daemon.clock.wall())
 
 
 def _seconds_before(now: datetime, seconds: float) -> datetime:

@@ -1,7 +1,7 @@
 """Invoices as commands and actors read them, and how they come to be due."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -127,6 +127,7 @@ class Filter:
     period: str | None = None
     state: str | None = None
     network_user: str | None = None
+    code: str | None = None
 
 
 def list_invoices(connection: Connection, wanted: Filter) -> list[dict[str, Any]]:
@@ -136,27 +137,37 @@ def list_invoices(connection: Connection, wanted: Filter) -> list[dict[str, Any]
                  WHERE (CAST(:period AS text) IS NULL OR period = :period)
                  AND (CAST(:state AS text) IS NULL OR state = :state)
                  AND (CAST(:network_user AS text) IS NULL OR network_user_id = :network_user)
+                 AND (CAST(:code AS text) IS NULL OR held_code = :code)
                  ORDER BY period, network_user_id, revision"""),
-        {"period": wanted.period, "state": wanted.state, "network_user": wanted.network_user},
+        asdict(wanted),
     )
     return [dict(row._mapping) for row in rows]
 
 
 def show_invoices(connection: Connection, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Whole invoices, in the order asked for, with lines, calculations, snapshot, history and ERP exchanges;
+    """Whole invoices, in the order asked for, with lines, calculations, snapshot, body, history and exchanges;
     unknown ids are left out.
     """
     parameters = {"ids": list(ids)}
     which = "= ANY(CAST(:ids AS text[]))"
     found = {
-        row.id: {**row._mapping, "lines": [], "calculations": [], "snapshot": {}, "history": [], "exchanges": []}
+        row.id: {
+            **row._mapping,
+            "lines": [],
+            "calculations": [],
+            "snapshot": {},
+            "body": None,
+            "history": [],
+            "exchanges": [],
+        }
         for row in connection.execute(text(f"SELECT {COLUMNS} FROM invoices WHERE id {which}"), parameters)
     }
     documents = text(
-        f"SELECT invoice_id, lines, calculations, snapshot FROM invoice_documents WHERE invoice_id {which}"
+        f"SELECT invoice_id, lines, calculations, snapshot, body FROM invoice_documents WHERE invoice_id {which}"
     )
     for row in connection.execute(documents, parameters):
-        found[row.invoice_id].update(lines=row.lines, calculations=row.calculations, snapshot=row.snapshot)
+        body = bytes(row.body).decode()
+        found[row.invoice_id].update(lines=row.lines, calculations=row.calculations, snapshot=row.snapshot, body=body)
     history = text(f"""SELECT invoice_id, at, from_state, to_state, actor, reason FROM invoice_history
                        WHERE invoice_id {which} ORDER BY invoice_id, seq""")
     exchanges = text(f"""SELECT invoice_id, method, outcome, status, detail, first_at, last_at, times
@@ -212,13 +223,4 @@ def held_ids(connection: Connection, code: str | None = None, period: str | None
                     AND (CAST(:period AS text) IS NULL OR period = :period) ORDER BY id"""),
             {"code": code, "period": period},
         ).scalars()
-    )
-
-
-def waiting_for_readings(connection: Connection) -> int:
-    """How many due invoices wait for readings."""
-    return int(
-        connection.execute(
-            text("SELECT count(*) FROM invoices WHERE state = 'due' AND held_code IS NOT NULL")
-        ).scalar_one()
     )

@@ -1,5 +1,6 @@
 """`billingd invoices`: which there are, what they say, and what a person may do with them."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,10 +36,13 @@ def list_them(
     period: Annotated[str | None, typer.Option(parser=month, metavar="YYYY-MM", help="Only of this month.")] = None,
     state: Annotated[State | None, typer.Option(help="Only in this state.")] = None,
     network_user: Annotated[str | None, typer.Option(metavar="ID", help="Only of this network user.")] = None,
+    code: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Held with this code, or waiting with it for readings.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List invoices by period and network user, those that wait included."""
-    wanted = invoices.Filter(period, state.value if state else None, network_user)
+    wanted = invoices.Filter(period, state.value if state else None, network_user, code)
     with database(configuration(context).settings, "invoices list") as opened, opened.transaction() as connection:
         found = invoices.list_invoices(connection, wanted)
     if as_json:
@@ -52,6 +56,9 @@ def list_them(
     for line in fitted(columns(titles, rows, right=("EUR with tax",))) if rows else ():
         put(line)
     say(f"{len(found)} invoice{'' if len(found) == 1 else 's'}")
+    codes = Counter(each["held_code"] for each in found if each["held_code"])
+    for held_code, number in codes.most_common():
+        say(f"{number} {held_code}: `billingd alarms explain {held_code}` says what to do")
 
 
 @app.command()
@@ -62,12 +69,18 @@ def show(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write them there as pages to be printed, or kept as PDF.")
     ] = None,
+    body: Annotated[bool, typer.Option("--body", help="Print only what an offer sends to the ERP, as stored.")] = False,
 ) -> int:
     """Show whole invoices: lines, calculations, history and what the ERP answered."""
+    if body and (as_json or html):
+        raise typer.BadParameter("goes without --json and --html", ctx=context, param_hint="'--body'")
     wanted = list(dict.fromkeys(ids))
     with database(configuration(context).settings, "invoices show") as opened, opened.transaction() as connection:
         found = invoices.show_invoices(connection, wanted)
-    if as_json:
+    if body:
+        for each in found:
+            put(each["body"] or "")
+    elif as_json:
         put_json([_as_json(each) for each in found])
     elif html is None:
         for place, each in enumerate(found):
@@ -121,8 +134,8 @@ def _note(invoice: dict[str, Any]) -> str | None:
 
 
 def _as_json(invoice: dict[str, Any]) -> dict[str, Any]:
-    """As interfaces.md has it: the rate without the zeros of its column, no snapshot."""
-    document = {name: value for name, value in invoice.items() if name != "snapshot"}
+    """As interfaces.md has it: the rate without the zeros of its column, no snapshot or body."""
+    document = {name: value for name, value in invoice.items() if name not in ("snapshot", "body")}
     if document["tax_rate_percent"] is not None:
         document["tax_rate_percent"] = percent(document["tax_rate_percent"])
     return document

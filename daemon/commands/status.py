@@ -1,6 +1,9 @@
 """`billingd status`: whether the daemon runs and how it stands, for people, programs and Nagios."""
 
-from collections.abc import Iterator, Mapping
+import shutil
+import sys
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,14 +12,17 @@ import typer
 from config.load import Loaded
 from daemon.inquiry import NotAnswering, ask_endpoint
 from daemon.invocation import configuration, put, put_json, say
-from daemon.tables import alarm_lines, cell, columns, fitted, instant
+from daemon.screen import draw_status
+from daemon.tables import cell, fitted
+from daemon.verdict import SERIOUS
+from supervision.clock import SystemClock
 
 if TYPE_CHECKING:
     from daemon.last_known import LastKnown
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-SERIOUS = ("critical", "major")
+WATCH_SECONDS = 2.0
 NOT_RUNNING = 3
 _NAGIOS = ("OK", "WARNING", "CRITICAL")
 
@@ -45,11 +51,17 @@ def status(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     nagios: Annotated[bool, typer.Option("--nagios", help="One line, and 0, 1 or 2, as Nagios has it.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until ctrl-C.")] = False,
+    tree: Annotated[bool, typer.Option("--tree", help="With every part of the daemon.")] = False,
 ) -> int:
     """Say whether the daemon runs and how it stands: 0 well, 1 degraded, 3 not running."""
-    if as_json and nagios:
-        raise typer.BadParameter("goes without --nagios", ctx=context, param_hint="'--json'")
+    forms = {"--json": as_json, "--nagios": nagios, "--watch": watch}
+    if [*forms.values()].count(True) > 1:
+        given = [name for name, on in forms.items() if on]
+        raise typer.BadParameter(f"goes without {given[1]}", ctx=context, param_hint=f"'{given[0]}'")
     loaded = configuration(context)
+    if watch:
+        return _watch(lambda: _ask(loaded), whole_tree=tree)
     answer = _ask(loaded)
     if as_json:
         put_json(answer.document)
@@ -57,9 +69,37 @@ def status(
         put(_nagios_line(answer))
         return answer.nagios_status
     else:
-        for line in fitted(_lines(answer.document)):
+        for line in _screen(answer, whole_tree=tree):
             put(line)
     return answer.exit_status
+
+
+def _screen(answer: _Answer, *, whole_tree: bool) -> list[str]:
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return list(fitted(draw_status(answer.document, width, whole_tree=whole_tree)))
+
+
+def _watch(ask: Callable[[], _Answer], *, whole_tree: bool) -> int:
+    """One screen that is drawn anew; where there is no terminal, one screen after another. Ctrl-C ends it."""
+    answer = ask()
+    never = threading.Event()
+    try:
+        if sys.stdout.isatty():
+            from rich.live import Live  # not quick to import
+            from rich.text import Text
+
+            with Live(screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+                while True:
+                    live.update(Text("\n".join(_screen(answer, whole_tree=whole_tree)), no_wrap=True), refresh=True)
+                    never.wait(WATCH_SECONDS)
+                    answer = ask()
+        while True:
+            put("\n".join([*_screen(answer, whole_tree=whole_tree), ""]))
+            sys.stdout.flush()
+            never.wait(WATCH_SECONDS)
+            answer = ask()
+    except KeyboardInterrupt:
+        return answer.exit_status
 
 
 def _ask(loaded: Loaded) -> _Answer:
@@ -82,29 +122,30 @@ def _without_answer(loaded: Loaded, error: NotAnswering, known: "LastKnown") -> 
     running = (seen is not None and seen.alive) or (error.silent and (seen is None or seen.ended_at is None))
     serious = [alarm for alarm in known.alarms if alarm["severity"] in SERIOUS]
     off = loaded.settings.ops.address is None
-    well = running and off and not serious
     since = None
+    look = "`journalctl -u billingd` says why, `systemctl start billingd` starts it"
     if running:
         last = f", last seen at {cell(seen.seen_at)}" if seen else ""
-        verdict = f"running, as far as can be seen{last}: {error}"
+        said = f"running, as far as can be seen{last}: {error}"
         since = seen.started_at if seen else None
     elif seen is not None:
         since = seen.ended_at or seen.seen_at
         how = {"clean": "ended in order", "gave_up": "it gave up"}.get(seen.ended_how or "", "ended without a word")
-        verdict = f"not running since {cell(since)} ({how}): {error}"
+        said = f"not running since {cell(since)} ({how}): {error}; {look}"
     else:
-        verdict = f"not running: {error}" + ("; it has never been seen in the database" if there else "")
+        never = "; it has never been seen in the database" if there else f"; nor does the database: {known.database}"
+        said = f"not running: {error}{never}"
     document = {
         "running": running,
-        "well": well,
-        "verdict": verdict,
+        "well": running and off and not serious,
+        "verdict": said,
+        "at": SystemClock().wall(),
         "instance": loaded.settings.instance,
         "since": since,
         "configuration": {"path": loaded.path, "sha256": loaded.sha256, "loaded_at": None},
         "database": {"state": known.database, "since": None},
-        "erp": {"state": "unknown", "breaker": None, "last_success_at": None},
-        "invoices": known.counts,
-        "waiting": known.waiting,
+        "erp": {"state": "unknown", "since": None, "breaker": None, "last_success_at": None},
+        **known.overview.document(),
         "alarms": known.alarms,
         "tree": None,
     }
@@ -116,46 +157,3 @@ def _nagios_line(answer: _Answer) -> str:
     counts = " ".join(f"{state}={number}" for state, number in sorted(document["invoices"].items()))
     line = f"BILLINGD {_NAGIOS[answer.nagios_status]} - {cell(document['verdict'])}"
     return line.replace("|", "/") + (f" | {counts}" if counts else "")
-
-
-def _lines(document: Mapping[str, Any]) -> Iterator[str]:
-    yield cell(document["verdict"])
-    yield ""
-    configured, database, erp = document["configuration"], document["database"], document["erp"]
-    rows: list[tuple[str, str]] = [
-        ("instance", document["instance"] + (f", version {document['version']}" if document.get("version") else "")),
-        ("since", _at(document["since"])),
-        ("configuration", f"{configured['path'] or 'built-in defaults'}" + _suffix(", read", configured["loaded_at"])),
-        ("database", database["state"] + _suffix(", since", database["since"])),
-        ("ERP", _erp(erp)),
-        ("invoices", ", ".join(f"{state} {number}" for state, number in document["invoices"].items())),
-    ]
-    if document["waiting"]:
-        rows.append(("waiting", f"{document['waiting']} of them for readings"))
-    yield from columns(("", ""), rows)
-    if document["alarms"]:
-        yield ""
-        yield from alarm_lines(document["alarms"])
-    if document["tree"]:
-        yield ""
-        titles = ("part", "state", "restarts", "last end")
-        yield from columns(titles, list(_tree(document["tree"])), right=("restarts",))
-
-
-def _erp(erp: Mapping[str, Any]) -> str:
-    breaker = f", breaker {erp['breaker']}" if erp["breaker"] else ""
-    return f"{erp['state']}{breaker}" + _suffix(", last success", erp["last_success_at"])
-
-
-def _tree(node: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[object, ...]]:
-    yield "  " * depth + node["name"], node["state"], node["restarts"], node["last_reason"]
-    for child in node["children"]:
-        yield from _tree(child, depth + 1)
-
-
-def _suffix(words: str, at: Any) -> str:
-    return f"{words} {_at(at)}" if at else ""
-
-
-def _at(at: Any) -> str:
-    return cell(instant(at) if isinstance(at, str) else at)

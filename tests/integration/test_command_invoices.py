@@ -4,6 +4,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from persistence import invoices
 from persistence.database import ConnectionSettings, Database
@@ -89,6 +90,14 @@ def test_a_filter_that_can_match_nothing_is_a_wrong_use(billingd: Commands, argu
     assert billingd("invoices", "list", *arguments).status == 64
 
 
+def test_the_list_says_what_to_do_about_each_code(held: Database, billingd: Commands) -> None:
+    done = billingd("invoices", "list", "--code", "erp_refused_invoice")
+    assert [line.split()[1] for line in done.out.splitlines()] == ["state", "held", "held"]
+    assert done.err.splitlines() == [
+        "2 invoices", "2 erp_refused_invoice: `billingd alarms explain erp_refused_invoice` says what to do"
+    ]  # fmt: skip
+
+
 def test_a_whole_invoice_is_drawn_for_people(calculated: Database, billingd: Commands) -> None:
     done = billingd("invoices", "show", INVOICE)
     assert (done.status, done.err) == (0, "")
@@ -103,6 +112,14 @@ def test_a_whole_invoice_is_drawn_for_people(calculated: Database, billingd: Com
     assert any(line.split() == ["Tax", "13", "%", "272.78"] for line in lines)
     assert sum(line.startswith("Measurement location ") for line in lines) == 2
     assert any("calculated" in line and "here#1" in line for line in lines)
+
+
+def test_what_an_offer_sends_is_printed_as_it_is_stored(calculated: Database, billingd: Commands) -> None:
+    with calculated.transaction() as connection:
+        query = text("SELECT body FROM invoice_documents WHERE invoice_id = :id")
+        body = bytes(connection.execute(query, {"id": INVOICE}).scalar_one())
+    assert billingd("invoices", "show", "--body", INVOICE).out.encode() == body + b"\n"
+    assert billingd("invoices", "show", "--body", "--json", INVOICE).status == 64
 
 
 def test_a_whole_invoice_as_json_has_decimals_as_strings_and_sums_up(calculated: Database, billingd: Commands) -> None:

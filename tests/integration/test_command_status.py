@@ -1,11 +1,15 @@
 """`billingd status`: what it says and how it ends, whatever is or isn't there to be asked."""
 
 import json
+import os
+import pty
+import signal
 import socket
+import subprocess
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -18,11 +22,12 @@ from alarming.signs import Severity
 from alarming.store import store
 from persistence import instances
 from persistence.database import Database
-from tests.command_line import Commands
+from tests.command_line import ROOT, Commands
 from tests.postgres import free_port
 from tests.world import World, eventually
 
 KEYS = "running well verdict instance since configuration database erp invoices waiting alarms tree"
+MORE = "at periods oldest_seconds stuck unapproved pause"
 AT = "2026-11-15T12:00:00Z"
 ALARM = {
     "id": "a1", "code": "erp_unreachable", "key": "me", "severity": "major", "summary": "no answer", "count": 1,
@@ -95,10 +100,46 @@ def test_the_exit_status_says_how_it_stands(commands: Make, change: dict[str, An
 
 def test_people_see_the_verdict_first_then_the_alarms_and_the_tree(commands: Make) -> None:
     with answering(WELL | {"alarms": [ALARM]}) as listen:
-        lines = commands(listen)("status").out.splitlines()
+        short, lines = (commands(listen)("status", *more).out.splitlines() for more in ([], ["--tree"]))
     assert lines[0] == WELL["verdict"]
-    assert any(line.split()[:3] == ["a1", "major", "erp_unreachable"] for line in lines)
+    place = lines.index("  major erp_unreachable, since 2026-11-15 12:00:00Z")
+    assert lines[place + 1 : place + 3] == ["      no answer", "      billingd alarms explain erp_unreachable"]
     assert lines[-2:] == ["root      up            0  -", "  biller  up            2  crashed"]
+    assert lines[: len(short)] == short
+    assert "its parts      2; biller up, 2 restarts (crashed)" in short
+
+
+def test_a_watch_goes_on_until_ctrl_c_and_ends_as_the_last_look_did(commands: Make) -> None:
+    with answering(WELL | {"well": False}) as listen:
+        watching = subprocess.Popen(commands(listen).line("status", "--watch"), stdout=subprocess.PIPE, cwd=ROOT)
+        assert watching.stdout is not None
+        with watching.stdout as screens:
+            for _ in range(2):
+                assert next(line for line in screens if line.startswith(b"well: "))
+            watching.send_signal(signal.SIGINT)
+            assert watching.wait(20) == 1
+
+
+def test_on_a_terminal_a_watch_draws_the_screen_anew(commands: Make) -> None:
+    ours, theirs = pty.openpty()
+    with answering(WELL) as listen:
+        watching = subprocess.Popen(commands(listen).line("status", "--watch"), stdout=theirs, cwd=ROOT)
+        os.close(theirs)
+        shown = b""
+        while b"all up" not in shown and b"its parts" not in shown:
+            shown += os.read(ours, 65536)
+        assert b"\x1b[?1049h" in shown, "the terminal's other screen, so that the first is there again afterwards"
+        watching.send_signal(signal.SIGINT)
+        with suppress(OSError):  # as a terminal says that nobody writes any more
+            while os.read(ours, 65536):
+                pass
+        assert watching.wait(20) == 0
+    os.close(ours)
+
+
+@pytest.mark.parametrize("others", [["--nagios"], ["--json"], ["--json", "--nagios"]])
+def test_one_form_at_a_time(commands: Make, others: list[str]) -> None:
+    assert commands("off")("status", *others, *["--watch"][: 2 - len(others)]).status == 64
 
 
 def test_json_is_the_daemons_document_as_it_is(commands: Make) -> None:
@@ -110,7 +151,7 @@ def test_nobody_there_is_3_with_the_time_since_when(commands: Make, database: Da
     billingd = commands(f"127.0.0.1:{free_port()}")
     never = billingd("status", "--json")
     assert never.status == 3
-    assert " ".join(never.document) == KEYS
+    assert never.document.keys() == {*KEYS.split(), *MORE.split()}
     assert never.document["verdict"].endswith("never been seen in the database")
     incarnation = uuid.uuid4()
     with database.transaction() as connection:
