@@ -35,6 +35,9 @@ _CHECKSUM = """sum(mod(step.active_import_total_wh # (step.active_import_t1_wh <
     # (step.active_export_total_wh << 19) # (step.reactive_import_total_varh << 29)
     # (step.reactive_export_total_varh << 37), 2147483647)
     * mod(step.active_import_t1_wh # step.reactive_import_total_varh, 65521))::bigint"""
+# No reading of the batch lies outside; known when the query is planned, so that no other month's partition is even
+# thought of.
+WITHIN = "{} BETWEEN CAST(:least_at AS timestamptz) AND CAST(:most_at AS timestamptz)"
 # One pass over a meter's readings in the order of the primary key: no sort, and no other month is touched.
 STEPS = f"""
     SELECT
@@ -49,7 +52,7 @@ STEPS = f"""
             SELECT at, {", ".join(_REGISTERS)}, lag(at) OVER in_time AS before_at,
                 {", ".join(f"lag({name}) OVER in_time AS before_{name}" for name in _REGISTERS)}
             FROM readings
-            WHERE meter_id = ml.meter_id AND at BETWEEN wanted.starts_at AND wanted.ends_at
+            WHERE meter_id = ml.meter_id AND at BETWEEN wanted.starts_at AND wanted.ends_at AND {WITHIN.format("at")}
             WINDOW in_time AS (ORDER BY at)
         ) AS paired
     ) AS step
@@ -81,12 +84,14 @@ BASES = f"""
             AND c.valid_from <= wanted.period ORDER BY c.valid_from DESC LIMIT 1
     ) AS nc ON true
     LEFT JOIN readings first ON first.meter_id = ml.meter_id AND first.at = wanted.starts_at
-    LEFT JOIN readings last ON last.meter_id = ml.meter_id AND last.at = wanted.ends_at
+        AND {WITHIN.format("first.at")}
+    LEFT JOIN readings last ON last.meter_id = ml.meter_id AND last.at = wanted.ends_at AND {WITHIN.format("last.at")}
     LEFT JOIN LATERAL ({STEPS}) AS steps ON true
     LEFT JOIN readings fallen ON fallen.meter_id = ml.meter_id AND fallen.at = steps.first_fall_at
+        AND {WITHIN.format("fallen.at")}
     LEFT JOIN LATERAL (
         SELECT * FROM readings r WHERE r.meter_id = ml.meter_id AND r.at < steps.first_fall_at
-        ORDER BY r.at DESC LIMIT 1
+            AND {WITHIN.format("r.at")} ORDER BY r.at DESC LIMIT 1
     ) AS before ON true
     ORDER BY wanted.place, ml.id
 """
@@ -99,13 +104,15 @@ def fetch_bases(connection: Connection, invoice_ids: Iterable[str], time_zone: Z
     no invoice id, and LookupError for a network user that the master data doesn't have.
     """
     ids = [InvoiceId.parse(each) for each in invoice_ids]
+    starts, ends = [each.period.start(time_zone) for each in ids], [each.period.end(time_zone) for each in ids]
     rows = connection.execute(
         text(BASES),
         {
             "network_user_ids": [each.network_user_id for each in ids],
             "periods": [str(each.period) for each in ids],
-            "starts": [each.period.start(time_zone) for each in ids],
-            "ends": [each.period.end(time_zone) for each in ids],
+            "starts": starts,
+            "ends": ends,
+            **within(starts, ends),
         },
     )
     by_place = {place: list(group) for place, group in groupby(rows, key=lambda row: row.place)}
@@ -113,6 +120,11 @@ def fetch_bases(connection: Connection, invoice_ids: Iterable[str], time_zone: Z
     if missing:
         raise LookupError(f"no network user for {', '.join(missing)}")
     return [_basis(each, by_place[place], time_zone) for place, each in enumerate(ids, start=1)]
+
+
+def within(starts: Sequence[datetime], ends: Sequence[datetime]) -> dict[str, datetime | None]:
+    """The values that WITHIN asks for."""
+    return {"least_at": min(starts, default=None), "most_at": max(ends, default=None)}
 
 
 def _basis(invoice_id: InvoiceId, rows: Sequence[Row[Any]], time_zone: ZoneInfo) -> InvoiceBasis:

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from billing.calculation import Registers
-from persistence.bases import STEPS, array_of, registers
+from persistence.bases import STEPS, array_of, registers, within
 
 _REGISTERS = [field.name for field in fields(Registers)]
 
@@ -65,10 +65,12 @@ class Measured:
 def measure(connection: Connection, spans: Sequence[Span], *, before: datetime | None = None) -> list[Measured]:
     """What the readings say of each span; with `before` as they stood then, by what has been kept since."""
     sql = _MEASURED if before is None else _AS_THEY_STOOD + _MEASURED
+    starts, ends = [span.start for span in spans], [span.end for span in spans]
     parameters: dict[str, object] = {
         "meters": [span.meter_id for span in spans],
-        "starts": [span.start for span in spans],
-        "ends": [span.end for span in spans],
+        "starts": starts,
+        "ends": ends,
+        **within(starts, ends),
     }
     if before is not None:
         parameters["since"] = before

@@ -11,13 +11,16 @@ from sqlalchemy import Connection, text
 from persistence.database import copy_in
 from persistence.errors import RowRefused
 from persistence.readings_file import REGISTERS, ReadingsRejected, RowStream
+from persistence.readings_months import MonthArchived, make_months, months_of
 from persistence.waiting import release_waiting
 
 __all__ = ["ReadingsRejected", "ReadingsReport", "import_readings", "replace_readings"]
 
+_WORK_MEMORY = "64MB"
+_UNIQUE_VIOLATION = "23505"
 _COLUMNS = ", ".join(("meter_id", "at", *REGISTERS))
 _STAGED_VALUES = ", ".join(f"s.{name}" for name in REGISTERS)
-_KNOWN_VALUES = ", ".join(f"r.{name}" for name in REGISTERS)
+_KNOWN_VALUES = ", ".join(f"k.{name}" for name in REGISTERS)
 _DIFFER = f"({_STAGED_VALUES}) IS DISTINCT FROM ({_KNOWN_VALUES})"
 
 # The line numbers come from the order in which COPY fills the table; line 1 is the header.
@@ -30,37 +33,47 @@ _COPY = f"COPY staged_readings ({_COLUMNS}) FROM STDIN WITH (FORMAT csv)"
 _COPY_LINE = re.compile(r"COPY staged_readings, line ([0-9]+)")
 
 _SURVEY = """
-    SELECT s.meter_id, m.id IS NOT NULL AS known, s.first_line, s.first_at, s.last_at, s.wrong_sum_line
-    FROM (
-        SELECT meter_id, min(line) AS first_line, min(at) AS first_at, max(at) AS last_at,
-            min(line) FILTER (
-                WHERE active_import_total_wh <> active_import_t1_wh + active_import_t2_wh
-            ) AS wrong_sum_line
-        FROM staged_readings GROUP BY meter_id
-    ) s LEFT JOIN meters m ON m.id = s.meter_id
+    CREATE TEMPORARY TABLE staged_meters ON COMMIT DROP AS
+    SELECT meter_id, min(line) AS first_line, min(at) AS first_at, max(at) AS last_at,
+        max(line) - min(line) = count(*) - 1 AS side_by_side,
+        min(line) FILTER (
+            WHERE active_import_total_wh <> active_import_t1_wh + active_import_t2_wh
+        ) AS wrong_sum_line
+    FROM staged_readings GROUP BY meter_id
 """
-# In the order of the key: neighbours in time come to lie side by side, which is how billing reads them.
-_INSERT = f"""
-    INSERT INTO readings ({_COLUMNS}) SELECT {_COLUMNS} FROM staged_readings ORDER BY meter_id, at
-    ON CONFLICT DO NOTHING
+_SURVEYED = "SELECT s.*, m.id IS NOT NULL AS known FROM staged_meters s LEFT JOIN meters m ON m.id = s.meter_id"
+# What stands already where the file's rows belong: next to nothing for a new month, each meter's first instant.
+_KNOWN = f"""
+    CREATE TEMPORARY TABLE known_readings ON COMMIT DROP AS
+    SELECT k.* FROM staged_meters s CROSS JOIN LATERAL (
+        SELECT {_COLUMNS} FROM readings r WHERE r.meter_id = s.meter_id AND r.at BETWEEN s.first_at AND s.last_at
+            AND r.at BETWEEN :first_at AND :last_at
+        OFFSET 0
+    ) k
 """
+_INSERT = f"INSERT INTO readings ({_COLUMNS}) SELECT {_COLUMNS} FROM staged_readings s"
+_INSERT_UNKNOWN = f"""
+    {_INSERT} WHERE NOT EXISTS (SELECT FROM known_readings k WHERE k.meter_id = s.meter_id AND k.at = s.at)
+"""
+# Neighbours in time are to lie side by side, which is how billing reads them: where the file has them otherwise.
+_IN_ORDER = "ORDER BY meter_id, at"
 _FIRST_DIFFERENCE = f"""
     SELECT s.line, s.meter_id, s.at,
         (SELECT min(o.line) FROM staged_readings o WHERE o.meter_id = s.meter_id AND o.at = s.at AND o.line <> s.line
             AND ({_STAGED_VALUES}) IS DISTINCT FROM ({", ".join(f"o.{name}" for name in REGISTERS)})) AS other_line
-    FROM staged_readings s JOIN readings r USING (meter_id, at)
+    FROM staged_readings s JOIN known_readings k USING (meter_id, at)
     WHERE {_DIFFER} ORDER BY s.line LIMIT 1
 """
 _REPLACE = f"""
     WITH changed AS (
-        SELECT s.meter_id, s.at, {", ".join(f"s.{name} AS new_{name}, r.{name}" for name in REGISTERS)}
-        FROM staged_readings s JOIN readings r USING (meter_id, at) WHERE {_DIFFER}
+        SELECT s.meter_id, s.at, {", ".join(f"s.{name} AS new_{name}, k.{name}" for name in REGISTERS)}
+        FROM staged_readings s JOIN known_readings k USING (meter_id, at) WHERE {_DIFFER}
     ), kept AS (
         INSERT INTO readings_replaced ({_COLUMNS}, replaced_by, reason)
         SELECT DISTINCT {_COLUMNS}, CAST(:who AS text), CAST(:reason AS text) FROM changed
     )
     UPDATE readings r SET {", ".join(f"{name} = c.new_{name}" for name in REGISTERS)}
-    FROM changed c WHERE r.meter_id = c.meter_id AND r.at = c.at
+    FROM changed c WHERE r.meter_id = c.meter_id AND r.at = c.at AND r.at BETWEEN :first_at AND :last_at
 """
 _COMPUTED_FROM_REPLACED = """
     WITH replaced AS (
@@ -104,6 +117,11 @@ class _Staged:
     meters: list[str]
     first_at: datetime
     last_at: datetime
+    side_by_side: bool
+
+    def span(self) -> dict[str, datetime]:
+        """For the statements that look at no other month."""
+        return {"first_at": self.first_at, "last_at": self.last_at}
 
 
 def import_readings(
@@ -133,12 +151,15 @@ def replace_readings(
     staged = _stage(connection, path, progress)
     # one replacement at a time: what is kept is what the update really meets
     connection.execute(text("LOCK TABLE readings_replaced IN SHARE ROW EXCLUSIVE MODE"))
-    replaced = connection.execute(text(_REPLACE), {"who": who, "reason": reason}).rowcount
+    _note_known(connection, staged)
+    replaced = connection.execute(text(_REPLACE), {"who": who, "reason": reason, **staged.span()}).rowcount
     return _take(connection, path, staged, replaced)
 
 
 def _stage(connection: Connection, path: Path, progress: Callable[[int], None] | None) -> _Staged:
-    connection.execute(text("DROP TABLE IF EXISTS pg_temp.staged_readings"))
+    for table in ("staged_readings", "staged_meters"):
+        connection.execute(text(f"DROP TABLE IF EXISTS pg_temp.{table}"))
+    connection.execute(text(f"SET LOCAL work_mem = '{_WORK_MEMORY}'"))
     connection.execute(text(_STAGE))
     rows = RowStream(path, progress)
     try:
@@ -159,7 +180,8 @@ def _refused_by_copy(path: Path, error: RowRefused) -> ReadingsRejected | None:
 
 
 def _survey(connection: Connection, path: Path, rows: int) -> _Staged:
-    meters = connection.execute(text(_SURVEY)).all()
+    connection.execute(text(_SURVEY))
+    meters = connection.execute(text(_SURVEYED)).all()
     unknown = sorted((meter.first_line, meter.meter_id) for meter in meters if not meter.known)
     wrong_sums = [meter.wrong_sum_line for meter in meters if meter.wrong_sum_line is not None]
     if unknown and (not wrong_sums or unknown[0][0] <= min(wrong_sums)):
@@ -181,11 +203,13 @@ def _survey(connection: Connection, path: Path, rows: int) -> _Staged:
         sorted(meter.meter_id for meter in meters),
         min(meter.first_at for meter in meters),
         max(meter.last_at for meter in meters),
+        all(meter.side_by_side for meter in meters),
     )
 
 
 def _take(connection: Connection, path: Path, staged: _Staged, replaced: int) -> ReadingsReport:
-    new = connection.execute(text(_INSERT)).rowcount
+    _make_months(connection, path, staged)
+    new = _insert(connection, staged)
     if new < staged.rows:
         _refuse_difference(connection, path)
     meters = {"meters": staged.meters}
@@ -203,6 +227,41 @@ def _take(connection: Connection, path: Path, staged: _Staged, replaced: int) ->
         invoices=tuple(invoices),
         invoices_released=released,
     )
+
+
+def _make_months(connection: Connection, path: Path, staged: _Staged) -> None:
+    try:
+        make_months(connection, months_of(connection, "staged_readings", staged.first_at, staged.last_at))
+    except MonthArchived as error:
+        line = connection.execute(
+            text("SELECT min(line) FROM staged_readings WHERE date_trunc('month', at) = :month"), {"month": error.month}
+        ).scalar_one()
+        raise ReadingsRejected(str(path), line, str(error)) from error
+
+
+def _insert(connection: Connection, staged: _Staged) -> int:
+    """Inserts what is not there yet and gives the number of rows.
+
+    The plain way takes no row twice: where the file has one twice, or another import has just brought it, the
+    slower way, which looks each up as it goes, does it.
+    """
+    _note_known(connection, staged)
+    order = "" if staged.side_by_side else _IN_ORDER
+    try:
+        with connection.begin_nested():
+            return connection.execute(text(f"{_INSERT_UNKNOWN} {order}")).rowcount
+    except RowRefused as error:
+        if error.sqlstate != _UNIQUE_VIOLATION:
+            raise
+    new = connection.execute(text(f"{_INSERT} {order} ON CONFLICT DO NOTHING")).rowcount
+    _note_known(connection, staged)
+    return new
+
+
+def _note_known(connection: Connection, staged: _Staged) -> None:
+    connection.execute(text("DROP TABLE IF EXISTS pg_temp.known_readings"))
+    connection.execute(text(_KNOWN), staged.span())
+    connection.execute(text("ANALYZE known_readings"))
 
 
 def _refuse_difference(connection: Connection, path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -15,6 +16,7 @@ from persistence.bases import BASES, fetch_bases
 from persistence.database import Database
 from persistence.master_data import import_master
 from persistence.readings import import_readings
+from persistence.readings_months import make_months
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "daemon" / "sample"
@@ -166,23 +168,25 @@ def test_a_user_without_measurement_location_and_one_unknown(three_users: Databa
     assert outcomes(three_users) == {}
 
 
-def test_each_month_is_read_by_the_primary_key_and_nothing_else(three_users: Database) -> None:
+def test_each_month_is_read_by_the_primary_key_and_no_other_month_is_touched(three_users: Database) -> None:
     with three_users.transaction() as connection:
+        make_months(connection, [datetime(2025, month, 1, tzinfo=UTC) for month in range(1, 13)])
         connection.execute(text("ANALYZE"))
         connection.execute(text("SET LOCAL enable_seqscan = off"))  # the table is small here; what could be is asked
         plan = connection.execute(
             text(f"EXPLAIN (FORMAT JSON) {BASES}"),
             {"network_user_ids": ["user-004"], "periods": ["2026-08"], "starts": ["2026-07-31T22:00Z"],
-             "ends": ["2026-08-31T22:00Z"]},
+             "ends": ["2026-08-31T22:00Z"], "least_at": "2026-07-31T22:00Z", "most_at": "2026-08-31T22:00Z"},
         ).scalar_one()  # fmt: skip
-    scans = nodes(plan[0]["Plan"], "readings")
-    assert len(scans) == 5
-    assert all(scan["Index Name"] == "readings_pkey" and "meter_id" in scan["Index Cond"] for scan in scans)
+    scans = nodes(plan[0]["Plan"], "readings_20")
+    assert {scan["Relation Name"] for scan in scans} == {"readings_2026_07", "readings_2026_08"}
+    assert len(scans) == 2 * 5
+    assert all("meter_id" in scan.get("Index Cond", scan.get("Recheck Cond", "")) for scan in scans)
 
 
 def nodes(plan: dict[str, Any], table: str) -> list[dict[str, Any]]:
     below = [node for child in plan.get("Plans", ()) for node in nodes(child, table)]
-    return [*([plan] if plan.get("Relation Name") == table else []), *below]
+    return [*([plan] if plan.get("Relation Name", "").startswith(table) else []), *below]
 
 
 def test_the_sample_is_what_its_files_say(database: Database) -> None:

@@ -71,7 +71,7 @@ CREATE TABLE readings (
     reactive_import_total_varh bigint NOT NULL,
     reactive_export_total_varh bigint NOT NULL,
     PRIMARY KEY (meter_id, at)
-);
+) PARTITION BY RANGE (at); -- a partition each month, in UTC: the import makes it, docs/archiving.md takes it out
 CREATE TABLE readings_replaced ( -- what stood in readings before, and who changed it
     LIKE readings,
     replaced_at timestamptz NOT NULL DEFAULT now(),
