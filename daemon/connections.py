@@ -41,6 +41,12 @@ class Connection(H11Protocol):
         self.logger = _unheard
         self.begun_seconds = time.monotonic()
         self._deadline: asyncio.TimerHandle | None = None
+        app = self.app
+
+        async def introduced(scope: Any, receive: Any, send: Any) -> None:
+            await app({**scope, "billingd.connection": self}, receive, send)
+
+        self.app = introduced
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Takes the connection, at the cost of the oldest if there are too many."""
@@ -49,6 +55,12 @@ class Connection(H11Protocol):
         if len(self.connections) > CONNECTIONS_AT_MOST:
             oldest = min((each for each in self.connections if isinstance(each, Connection)), key=_age_order)
             oldest.cut()
+
+    def be_patient(self, seconds: float) -> None:
+        """Lets an answer that is a stream take so long, besides what any may take."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(seconds + SECONDS_AT_MOST, self.cut)
 
     def data_received(self, data: bytes) -> None:
         """Reads on; a client that breaks the protocol in the middle of its answer is cut off."""

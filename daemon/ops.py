@@ -1,4 +1,4 @@
-"""The endpoint for monitoring: health, readiness, metrics and status, over TCP or a unix socket."""
+"""The endpoint for monitoring: health, readiness, metrics, status and control room, over TCP or a unix socket."""
 
 import asyncio
 import json
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from config.values import TcpAddress, UnixAddress
 from daemon.connections import CONNECTIONS_AT_MOST, Connection, Pace
+from daemon.control_room.room import ControlRoom
 from daemon.invocation import CommandFailed, plain
 from daemon.metrics import Metrics
 from daemon.standing import Standings
@@ -33,10 +34,13 @@ STOP_SECONDS = 3.0
 class OpsEndpoint:
     """Serves what Standings knows, in one thread that holds nothing billing waits for."""
 
-    def __init__(self, address: TcpAddress | UnixAddress | None, standings: Standings, metrics: Metrics) -> None:
+    def __init__(
+        self, address: TcpAddress | UnixAddress | None, standings: Standings, metrics: Metrics, room: ControlRoom
+    ) -> None:
         self._address = address
         self._standings = standings
         self._metrics = metrics
+        self._room = room
         self._socket: socket.socket | None = None
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -74,6 +78,7 @@ class OpsEndpoint:
 
     def close(self) -> None:
         """Answers no more."""
+        self._room.close()
         if self._server is not None:
             self._server.should_exit = True
         if self._thread is not None:
@@ -100,7 +105,7 @@ class OpsEndpoint:
             return Response(self._metrics.render(standings.document()), media_type=Metrics.CONTENT_TYPE)
 
         pages = {"/healthz": health, "/readyz": readiness, "/status": status, "/metrics": metrics}
-        return Starlette(routes=[Route(path, _served(make)) for path, make in pages.items()])
+        return Starlette(routes=[*(Route(path, _served(make)) for path, make in pages.items()), *self._room.routes()])
 
 
 def _paced(app: ASGIApp) -> ASGIApp:

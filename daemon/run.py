@@ -34,11 +34,12 @@ from alarming.signs import Fine, Trouble
 from config.diff import changes, take_live
 from config.load import ConfigurationRejected, Loaded, load
 from config.moved_clock import now_from
-from config.secrets import SecretUnreadable, database_password, erp_token, webhook_token
+from config.secrets import SecretUnreadable, database_password, erp_token, ops_token, webhook_token
 from config.settings import Settings
 from daemon import logs, reloading
 from daemon.access import limits, server_settings
 from daemon.alarms import alarm_settings, as_documents, listen_to_log
+from daemon.control_room.room import ControlRoom
 from daemon.invocation import CommandFailed
 from daemon.metrics import Metrics
 from daemon.notify import Notifier
@@ -99,7 +100,7 @@ class Daemon:
         self.clock = SystemClock()
         self._notifier = Notifier()
         self._server = EmbeddedServer(settings.state_dir) if settings.database.embedded else None
-        self._token = self._read_token(settings)
+        self._token, self._room_token = self._read_tokens(settings)
         if self._server is None:
             _refuse_unusable(lambda: server_settings(settings, "check"))
         self.parts = Parts(
@@ -120,7 +121,13 @@ class Daemon:
         self.system = self._make_system()
         self.standings = Standings(self, lambda: as_documents(self.board))
         metrics = Metrics(self.parts.meters, self.board, self.system.waiting_messages, self.clock.monotonic)
-        self._ops = OpsEndpoint(settings.ops.address, self.standings, metrics)
+        room = ControlRoom(
+            instance=settings.instance,
+            token=lambda: self._room_token,
+            status=self.standings.document,
+            connect=self.connect,
+        )
+        self._ops = OpsEndpoint(settings.ops.address, self.standings, metrics, room)
 
     def connect(self, name: str, *, listen: bool = False) -> Database:
         """A connection of the caller's own to the database in force."""
@@ -186,7 +193,7 @@ class Daemon:
         try:
             loaded = load(self._config_path)
             in_force = take_live(before, loaded.settings)
-            token = self._read_token(in_force)
+            tokens = self._read_tokens(in_force)
             alarms = _refuse_unusable(lambda: alarm_settings(in_force))
         except (ConfigurationRejected, CommandFailed) as error:
             logger.warning("the configuration on disk is rejected, what was in force stays: %s", error)
@@ -196,7 +203,7 @@ class Daemon:
             lines = [str(change) for change in changes(before, loaded.settings)]
             for line in lines:
                 logger.info("configuration: %s", line)
-            self.loaded, self._token = loaded, token
+            self.loaded, (self._token, self._room_token) = loaded, tokens
             self.parts.in_force.settings = in_force
             logs.set_level(in_force.log.level)
             self._tell(ALARMS, Configure(alarms))
@@ -306,11 +313,12 @@ class Daemon:
             logger.info("%s was not told: %s", name, error)
 
     @staticmethod
-    def _read_token(settings: Settings) -> str | None:
-        token = _refuse_unusable(lambda: erp_token(settings))
-        logs.hide(token, _refuse_unusable(lambda: database_password(settings)))
+    def _read_tokens(settings: Settings) -> tuple[str | None, str | None]:
+        """For the ERP, and for the control room."""
+        token, room = _refuse_unusable(lambda: erp_token(settings)), _refuse_unusable(lambda: ops_token(settings))
+        logs.hide(token, room, _refuse_unusable(lambda: database_password(settings)))
         logs.hide(_refuse_unusable(lambda: webhook_token(settings)))
-        return token.get_secret_value() if token else None
+        return (token.get_secret_value() if token else None, room.get_secret_value() if room else None)
 
 
 def run(loaded: Loaded, config_path: Path | None, version: str) -> int:

@@ -1,0 +1,110 @@
+"""The first page as it is now, made at most once a second for all who watch, and the streams that tell what changed."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
+
+from billing.states import State
+from daemon.control_room.errands import Errands, Unavailable
+from daemon.control_room.markup import Html
+from daemon.control_room.overview import parts
+from daemon.control_room.pictures import LINE
+from persistence.browsing import Hour, last_hours
+
+logger = logging.getLogger(__name__)
+
+STREAMS_AT_MOST = 8
+STREAM_SECONDS = 300.0
+"""After so long a stream ends and the browser opens another, so that none is held for a visitor who is gone."""
+LOOK_SECONDS = 0.5
+MADE_SECONDS = 1.0
+HOURS_SECONDS = 15.0
+QUIET_SECONDS = 15.0
+MOVING_SECONDS = 4.0
+
+
+class Live:
+    """What the first page shows; to be used from one event loop."""
+
+    def __init__(self, status: Callable[[], Mapping[str, Any]], errands: Errands, now: Callable[[], float]) -> None:
+        """`now` is the monotonic clock, in seconds."""
+        self._status = status
+        self._errands = errands
+        self._now = now
+        self._hours: Sequence[Hour] | str = "no word from the database yet"
+        self._hours_at = float("-inf")
+        self._counting: asyncio.Task[None] | None = None
+        self._parts: dict[str, Html] = {}
+        self._made_at = float("-inf")
+        self._passed: dict[State, int] = {}
+        self._moved_at: dict[State, float] = {}
+        self._streams = 0
+        self.over = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many streams as there may be."""
+        return self._streams >= STREAMS_AT_MOST
+
+    async def parts(self) -> dict[str, Html]:
+        """Every part of the page by its id. The first time it waits for the database, though not for long."""
+        counting = self._count_hours()
+        if counting is not None and isinstance(self._hours, str):
+            await asyncio.wait([counting])
+        now = self._now()
+        if now - self._made_at >= MADE_SECONDS:
+            status = self._status()
+            self._watch_flow(status["invoices"], now)
+            moving = {state for state, at in self._moved_at.items() if now - at < MOVING_SECONDS}
+            self._parts = parts(status, self._hours, moving)
+            self._made_at = now
+        return self._parts
+
+    async def stream(self, still_welcome: Callable[[], bool]) -> AsyncIterator[str]:
+        """Server-sent events: a JSON object of the parts that have changed, by id; the first has all."""
+        self._streams += 1
+        try:
+            sent: dict[str, Html] = {}
+            until = quiet_since = self._now()
+            until += STREAM_SECONDS
+            yield "retry: 2000\n\n"
+            while not self.over and self._now() < until and still_welcome():
+                made = await self.parts()
+                changed = {name: part for name, part in made.items() if sent.get(name) != part}
+                if changed:
+                    yield f"event: parts\ndata: {json.dumps(changed)}\n\n"
+                    sent, quiet_since = made, self._now()
+                elif self._now() - quiet_since > QUIET_SECONDS:
+                    yield ": nothing has changed\n\n"
+                    quiet_since = self._now()
+                await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            self._streams -= 1
+
+    def _count_hours(self) -> asyncio.Task[None] | None:
+        """Has the last day counted anew once it is old; the count under way, if there is one."""
+        if self._counting is None and self._now() - self._hours_at > HOURS_SECONDS:
+            self._counting = asyncio.create_task(self._count())
+        return self._counting
+
+    async def _count(self) -> None:
+        try:
+            self._hours = await self._errands.run(last_hours)
+        except Unavailable as error:
+            self._hours = str(error)
+        except Exception:  # whoever watches sees why there is no chart
+            logger.exception("the last day could not be counted for the control room")
+            self._hours = "it could not be counted; the log says why"
+        finally:
+            self._hours_at = self._now()
+            self._counting = None
+
+    def _watch_flow(self, counts: Mapping[str, int], now: float) -> None:
+        """A way is in motion while more and more invoices stand beyond it."""
+        for place, state in enumerate(LINE):
+            passed = sum(counts.get(beyond, 0) for beyond in LINE[place:])
+            if passed > self._passed.get(state, passed):
+                self._moved_at[state] = now
+            self._passed[state] = passed
