@@ -115,8 +115,8 @@ class Deadlocked(Fault):
         return self.met
 
     def _entangle(self, stage: Stage) -> None:
-        before = self._deadlocks(stage)
         try:
+            before = self._deadlocks(stage)
             with stage.postgres.session() as connection:
                 # The daemon's is the one that finds the deadlock, and so the one that the server lets down.
                 connection.execute(text("SET LOCAL deadlock_timeout = '20s'"))
@@ -128,9 +128,9 @@ class Deadlocked(Fault):
                 waits = f"SELECT 1 FROM pg_stat_activity WHERE {DAEMON_BACKENDS} AND :mine = ANY(pg_blocking_pids(pid))"
                 if comes_true(lambda: stage.postgres.rows(waits, mine=mine), 4):
                     connection.execute(row, {"id": first})
+            self.met = comes_true(lambda: self._deadlocks(stage) > before, 3)
         except PersistenceError:
             return
-        self.met = comes_true(lambda: self._deadlocks(stage) > before, 3)
 
     @staticmethod
     def _deadlocks(stage: Stage) -> int:
