@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from persistence.database import copy_in
 from persistence.errors import RowRefused
 from persistence.readings_file import REGISTERS, ReadingsRejected, RowStream
-from persistence.readings_months import MonthArchived, make_months, months_of
+from persistence.readings_months import Month, MonthArchived, make_month, missing_months, months_of
 from persistence.waiting import release_waiting
 
 __all__ = ["ReadingsRejected", "ReadingsReport", "import_readings", "replace_readings"]
@@ -51,10 +51,9 @@ _KNOWN = f"""
         OFFSET 0
     ) k
 """
-_INSERT = f"INSERT INTO readings ({_COLUMNS}) SELECT {_COLUMNS} FROM staged_readings s"
-_INSERT_UNKNOWN = f"""
-    {_INSERT} WHERE NOT EXISTS (SELECT FROM known_readings k WHERE k.meter_id = s.meter_id AND k.at = s.at)
-"""
+_STAGED = f"SELECT {_COLUMNS} FROM staged_readings s"
+_INSERT = f"INSERT INTO readings ({_COLUMNS}) {_STAGED}"
+_UNKNOWN = "NOT EXISTS (SELECT FROM known_readings k WHERE k.meter_id = s.meter_id AND k.at = s.at)"
 # Neighbours in time are to lie side by side, which is how billing reads them: where the file has them otherwise.
 _IN_ORDER = "ORDER BY meter_id, at"
 _FIRST_DIFFERENCE = f"""
@@ -208,8 +207,7 @@ def _survey(connection: Connection, path: Path, rows: int) -> _Staged:
 
 
 def _take(connection: Connection, path: Path, staged: _Staged, replaced: int) -> ReadingsReport:
-    _make_months(connection, path, staged)
-    new = _insert(connection, staged)
+    new = _insert(connection, path, staged)
     if new < staged.rows:
         _refuse_difference(connection, path)
     meters = {"meters": staged.meters}
@@ -229,30 +227,36 @@ def _take(connection: Connection, path: Path, staged: _Staged, replaced: int) ->
     )
 
 
-def _make_months(connection: Connection, path: Path, staged: _Staged) -> None:
+def _new_months(connection: Connection, path: Path, staged: _Staged) -> list[Month]:
     try:
-        make_months(connection, months_of(connection, "staged_readings", staged.first_at, staged.last_at))
+        return missing_months(connection, months_of(connection, "staged_readings", staged.first_at, staged.last_at))
     except MonthArchived as error:
         line = connection.execute(
-            text("SELECT min(line) FROM staged_readings WHERE date_trunc('month', at) = :month"), {"month": error.month}
+            text(f"SELECT min(line) FROM staged_readings s WHERE {error.month.has('s.at')}")
         ).scalar_one()
         raise ReadingsRejected(str(path), line, str(error)) from error
 
 
-def _insert(connection: Connection, staged: _Staged) -> int:
+def _insert(connection: Connection, path: Path, staged: _Staged) -> int:
     """Inserts what is not there yet and gives the number of rows.
 
-    The plain way takes no row twice: where the file has one twice, or another import has just brought it, the
+    The quick way takes no row twice: where the file has one twice, or another import has just brought it, the
     slower way, which looks each up as it goes, does it.
     """
     _note_known(connection, staged)
+    months = _new_months(connection, path, staged)
     order = "" if staged.side_by_side else _IN_ORDER
     try:
         with connection.begin_nested():
-            return connection.execute(text(f"{_INSERT_UNKNOWN} {order}")).rowcount
+            filled = [make_month(connection, each, f"{_STAGED} WHERE {each.has('s.at')} {order}") for each in months]
+            others = [f"NOT ({each.has('s.at')})" for each in months]
+            rest = connection.execute(text(f"{_INSERT} WHERE {' AND '.join([*others, _UNKNOWN])} {order}")).rowcount
+            return sum(filled) + rest
     except RowRefused as error:
         if error.sqlstate != _UNIQUE_VIOLATION:
             raise
+    for each in months:
+        make_month(connection, each, f"{_STAGED} WHERE false")
     new = connection.execute(text(f"{_INSERT} {order} ON CONFLICT DO NOTHING")).rowcount
     _note_known(connection, staged)
     return new

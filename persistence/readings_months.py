@@ -1,81 +1,104 @@
 """The months, in UTC, that readings lie in: a partition each, made when readings come, taken out when they are over."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, text
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Month:
+    """A calendar month in UTC, not in the time zone of billing."""
+
+    year: int
+    number: int
+
+    @classmethod
+    def of(cls, at: datetime) -> "Month":
+        return cls(at.year, at.month)
+
+    def __str__(self) -> str:
+        return f"{self.year:04}-{self.number:02}"
+
+    @property
+    def table(self) -> str:
+        """The name of its partition."""
+        return f"readings_{self.year:04}_{self.number:02}"
+
+    @property
+    def begin(self) -> str:
+        """Its first instant, in SQL."""
+        return f"timestamptz '{self}-01 00:00Z'"
+
+    @property
+    def end(self) -> str:
+        """The first instant of the next one, in SQL."""
+        return f"({self.begin} + interval '1 month')"
+
+    def has(self, instant: str) -> str:
+        """SQL for whether an instant lies in it."""
+        return f"{instant} >= {self.begin} AND {instant} < {self.end}"
+
+
 class MonthArchived(Exception):  # noqa: N818 - named for what is so
     """The readings of a month have been taken out of billing: a table of the month's name is there, detached."""
 
-    def __init__(self, month: datetime) -> None:
-        super().__init__(f"the readings of {month:%Y-%m} are archived: the table {_name(month)} is detached")
+    def __init__(self, month: Month) -> None:
+        super().__init__(f"the readings of {month} are archived: the table {month.table} is detached")
         self.month = month
 
 
-def months_of(connection: Connection, table: str, first_at: datetime, last_at: datetime) -> list[datetime]:
-    """The first instants of the months that the table has rows of; its rows lie from `first_at` to `last_at`."""
-    first, last = _month(first_at), _month(last_at)
-    if (last.year - first.year) * 12 + last.month - first.month <= 1:
+def months_of(connection: Connection, table: str, first_at: datetime, last_at: datetime) -> list[Month]:
+    """The months that the table has rows of; its rows lie from `first_at` to `last_at`."""
+    first, last = Month.of(first_at), Month.of(last_at)
+    if (last.year - first.year) * 12 + last.number - first.number <= 1:
         return sorted({first, last})  # the usual file needs no pass for this
-    return list(connection.execute(text(f"SELECT DISTINCT date_trunc('month', at) FROM {table} ORDER BY 1")).scalars())
+    rows = connection.execute(text(f"SELECT DISTINCT date_trunc('month', at) FROM {table}")).scalars()
+    return sorted(Month.of(row) for row in rows)
 
 
-def make_months(connection: Connection, months: Iterable[datetime]) -> None:
-    """Makes the partitions that are missing; nobody who reads or writes readings waits for it.
+def missing_months(connection: Connection, months: Collection[Month]) -> list[Month]:
+    """Those that have no partition; if there are any, nobody else makes one before this transaction ends.
 
-    Raises MonthArchived.
+    Nobody who reads or writes readings waits for that. Raises MonthArchived.
     """
-    wanted = {_name(month): month for month in months}
-    if all(_standing(connection, wanted).get(name) for name in wanted):
-        return
-    # One at a time makes them. It is not CREATE TABLE … PARTITION OF, which would lock everyone out.
+    if len(attached_months(connection, months)) == len(months):
+        return []
     connection.execute(text("LOCK TABLE ONLY readings IN SHARE UPDATE EXCLUSIVE MODE"))
-    standing = _standing(connection, wanted)
-    for name, month in wanted.items():
-        if name not in standing:
-            _make(connection, name, f"timestamptz '{month:%Y-%m-%d} 00:00Z'")
-        elif not standing[name]:
+    attached = attached_months(connection, months)
+    missing = [month for month in months if month not in attached]
+    for month in missing:
+        if connection.execute(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": month.table}).scalar_one():
             raise MonthArchived(month)
+    return missing
 
 
-def _make(connection: Connection, name: str, first: str) -> None:
-    connection.execute(text(f"CREATE TABLE {name} (LIKE readings INCLUDING ALL)"))
-    connection.execute(
-        text(
-            f"ALTER TABLE readings ATTACH PARTITION {name} FOR VALUES FROM ({first}) TO ({first} + interval '1 month')"
-        )
-    )
+def make_month(connection: Connection, month: Month, rows: str) -> int:
+    """Makes a month's partition of these rows, a SELECT, and gives their number; raises RowRefused for a key twice.
 
-
-def missing_months(connection: Connection, first_at: datetime, last_at: datetime) -> list[str]:
-    """The months between two instants, their own included, of which billing has no readings (any more): 2026-10."""
-    months = connection.execute(
-        text("SELECT generate_series(date_trunc('month', CAST(:first AS timestamptz)), :last, interval '1 month')"),
-        {"first": first_at, "last": last_at},
+    The key is made over the rows at once, at a third of the cost of one after the other. It is not
+    CREATE TABLE … PARTITION OF, which would lock everyone out.
+    """
+    count = connection.execute(text(f"CREATE TABLE {month.table} AS {rows}")).rowcount
+    columns = connection.execute(
+        text("""SELECT attname FROM pg_attribute
+                WHERE attrelid = 'readings'::regclass AND attnum > 0 AND attnotnull AND NOT attisdropped""")
     ).scalars()
-    wanted = {_name(month): f"{month:%Y-%m}" for month in months}
-    standing = _standing(connection, wanted)
-    return [month for name, month in wanted.items() if not standing.get(name)]
+    not_null = ", ".join(f"ALTER {column} SET NOT NULL" for column in columns)
+    bounds = f"FROM ({month.begin}) TO ({month.end})"
+    connection.execute(text(f"ALTER TABLE {month.table} {not_null}, ADD PRIMARY KEY (meter_id, at)"))
+    connection.execute(text(f"ALTER TABLE readings ATTACH PARTITION {month.table} FOR VALUES {bounds}"))
+    return count
 
 
-def _standing(connection: Connection, names: Iterable[str]) -> dict[str, bool]:
-    """Which tables of these names there are, and whether each is a part of the readings."""
+def attached_months(connection: Connection, months: Collection[Month]) -> set[Month]:
+    """Those whose readings billing has."""
+    names = {month.table: month for month in months}
     rows = connection.execute(
-        text("""SELECT c.relname, i.inhrelid IS NOT NULL AS attached FROM pg_class c
-                LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND i.inhparent = 'readings'::regclass
-                    AND NOT i.inhdetachpending
-                WHERE c.relname = ANY(CAST(:names AS text[]))
-                    AND c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'readings'::regclass)"""),
+        text("""SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+                WHERE i.inhparent = 'readings'::regclass AND NOT i.inhdetachpending
+                    AND c.relname = ANY(CAST(:names AS text[]))"""),
         {"names": list(names)},
-    )
-    return {row.relname: row.attached for row in rows}
-
-
-def _month(at: datetime) -> datetime:
-    return at.replace(day=1, hour=0, minute=0)
-
-
-def _name(month: datetime) -> str:
-    return f"readings_{month:%Y_%m}"
+    ).scalars()
+    return {names[name] for name in rows}

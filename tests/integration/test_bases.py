@@ -3,7 +3,6 @@
 import csv
 import gzip
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -16,7 +15,7 @@ from persistence.bases import BASES, fetch_bases
 from persistence.database import Database
 from persistence.master_data import import_master
 from persistence.readings import import_readings
-from persistence.readings_months import make_months
+from persistence.readings_months import Month, make_month
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "daemon" / "sample"
@@ -170,7 +169,8 @@ def test_a_user_without_measurement_location_and_one_unknown(three_users: Databa
 
 def test_each_month_is_read_by_the_primary_key_and_no_other_month_is_touched(three_users: Database) -> None:
     with three_users.transaction() as connection:
-        make_months(connection, [datetime(2025, month, 1, tzinfo=UTC) for month in range(1, 13)])
+        for number in range(1, 13):
+            make_month(connection, Month(2025, number), "SELECT * FROM readings WHERE false")
         connection.execute(text("ANALYZE"))
         connection.execute(text("SET LOCAL enable_seqscan = off"))  # the table is small here; what could be is asked
         plan = connection.execute(
