@@ -14,6 +14,7 @@ from persistence import verification
 from persistence.corrections import registered_revisions
 from persistence.database import Database
 from persistence.measured import Measured, Span, measure
+from persistence.readings_months import Month, attached_months
 from persistence.verification import Finding, Root
 
 # An import that replaces readings may have begun so long before an invoice was stored that still met the old ones.
@@ -109,13 +110,20 @@ def _compare_readings(connection: Connection, rows: Sequence[Row[Any]], verdict:
     for place, now in zip(places, measure(connection, [place.span for place in places]), strict=True):
         if now == place.stored:
             continue
-        if now.is_gone:
-            what = f"meter {place.span.meter_id} has no readings of the period any more"
+        archived = _archived(connection, place.span)
+        if archived or now.is_gone:
+            what = f"meter {place.span.meter_id} has no readings of {archived or 'the period'} any more"
             verdict.not_verifiable.append(Finding(place.invoice.id, "readings", what))
         elif _was_so(connection, place):
             verdict.replaced.append(Finding(place.invoice.id, "readings", _who_replaced(connection, place)))
         else:
             verdict.findings.append(Finding(place.invoice.id, "reading", _what_differs(place, now)))
+
+
+def _archived(connection: Connection, span: Span) -> str:
+    """The months of a period, which is at most one, whose readings have been taken out of billing."""
+    months = {Month.of(span.start), Month.of(span.end)}
+    return " and ".join(str(month) for month in sorted(months - attached_months(connection, months)))
 
 
 def _places(row: Row[Any], verdict: Verdict) -> Iterator[_Place]:

@@ -243,8 +243,8 @@ def _insert(connection: Connection, path: Path, staged: _Staged) -> int:
     The quick way takes no row twice: where the file has one twice, or another import has just brought it, the
     slower way, which looks each up as it goes, does it.
     """
-    _note_known(connection, staged)
     months = _new_months(connection, path, staged)
+    _note_known(connection, staged)
     order = "" if staged.side_by_side else _IN_ORDER
     try:
         with connection.begin_nested():
