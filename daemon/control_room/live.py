@@ -6,6 +6,9 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
 from billing.states import State
 from daemon.control_room.errands import Errands, Unavailable
 from daemon.control_room.markup import Html
@@ -23,6 +26,22 @@ MADE_SECONDS = 1.0
 HOURS_SECONDS = 15.0
 QUIET_SECONDS = 15.0
 MOVING_SECONDS = 4.0
+
+
+class Stream(StreamingResponse):
+    """A stream of events, and who is told when it has ended, however it has."""
+
+    def __init__(self, events: AsyncIterator[str], gone: Callable[[], None]) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._gone = gone
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends it."""
+        scope["billingd.connection"].be_patient(STREAM_SECONDS)
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._gone()
 
 
 class Live:
@@ -43,10 +62,15 @@ class Live:
         self._streams = 0
         self.over = False
 
-    @property
-    def is_full(self) -> bool:
-        """Whether there are as many streams as there may be."""
-        return self._streams >= STREAMS_AT_MOST
+    def stream(self, still_welcome: Callable[[], bool]) -> "Stream | None":
+        """The answer that tells what changes; None if there are as many as there may be."""
+        if self._streams >= STREAMS_AT_MOST:
+            return None
+        self._streams += 1
+        return Stream(self._events(still_welcome), self._gone)
+
+    def _gone(self) -> None:
+        self._streams -= 1
 
     async def parts(self) -> dict[str, Html]:
         """Every part of the page by its id. The first time it waits for the database, though not for long."""
@@ -62,26 +86,22 @@ class Live:
             self._made_at = now
         return self._parts
 
-    async def stream(self, still_welcome: Callable[[], bool]) -> AsyncIterator[str]:
+    async def _events(self, still_welcome: Callable[[], bool]) -> AsyncIterator[str]:
         """Server-sent events: a JSON object of the parts that have changed, by id; the first has all."""
-        self._streams += 1
-        try:
-            sent: dict[str, Html] = {}
-            until = quiet_since = self._now()
-            until += STREAM_SECONDS
-            yield "retry: 2000\n\n"
-            while not self.over and self._now() < until and still_welcome():
-                made = await self.parts()
-                changed = {name: part for name, part in made.items() if sent.get(name) != part}
-                if changed:
-                    yield f"event: parts\ndata: {json.dumps(changed)}\n\n"
-                    sent, quiet_since = made, self._now()
-                elif self._now() - quiet_since > QUIET_SECONDS:
-                    yield ": nothing has changed\n\n"
-                    quiet_since = self._now()
-                await asyncio.sleep(LOOK_SECONDS)
-        finally:
-            self._streams -= 1
+        sent: dict[str, Html] = {}
+        quiet_since = self._now()
+        until = quiet_since + STREAM_SECONDS
+        yield "retry: 2000\n\n"
+        while not self.over and self._now() < until and still_welcome():
+            made = await self.parts()
+            changed = {name: part for name, part in made.items() if sent.get(name) != part}
+            if changed:
+                yield f"event: parts\ndata: {json.dumps(changed)}\n\n"
+                sent, quiet_since = made, self._now()
+            elif self._now() - quiet_since > QUIET_SECONDS:
+                yield ": nothing has changed\n\n"
+                quiet_since = self._now()
+            await asyncio.sleep(LOOK_SECONDS)
 
     def _count_hours(self) -> asyncio.Task[None] | None:
         """Has the last day counted anew once it is old; the count under way, if there is one."""

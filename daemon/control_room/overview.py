@@ -16,7 +16,7 @@ INVOICE_ID = re.compile(r"[A-Za-z0-9-]{1,64}\.[0-9]{4}-[0-9]{2}\.[0-9]{1,9}")
 _SERIOUS = ("critical", "major")
 _IDS_SHOWN = 8
 _MONTHS_SHOWN = 6
-_ALIKE = 4
+_ALIKE = 8
 
 _Document = Mapping[str, Any]
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 from sqlalchemy import Connection
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from billing.states import State
@@ -19,7 +19,7 @@ from daemon.control_room import invoices as pages
 from daemon.control_room import layout
 from daemon.control_room.door import WRONG_SECONDS, Door, TooManyTries, Visitor, from_elsewhere
 from daemon.control_room.errands import Errands, Unavailable
-from daemon.control_room.live import STREAM_SECONDS, Live
+from daemon.control_room.live import Live
 from daemon.control_room.markup import tag
 from daemon.control_room.overview import INVOICE_ID
 from daemon.operator import NONE_GIVEN
@@ -164,12 +164,9 @@ class ControlRoom:
         ]
         return self._page(visitor, "Overview", "/room", tag("h1", "Overview", class_="unseen"), sections)
 
-    async def _stream(self, request: Request, visitor: Visitor) -> Response:
-        if self._live.is_full:
-            return PlainTextResponse("as many watch as may\n", 503)
+    async def _stream(self, _: Request, visitor: Visitor) -> Response:
         stream = self._live.stream(lambda: self._door.is_still_in(visitor))
-        request.scope["billingd.connection"].be_patient(STREAM_SECONDS)
-        return StreamingResponse(stream, media_type="text/event-stream")
+        return stream or PlainTextResponse("as many watch as may\n", 503)
 
     async def _list(self, request: Request, visitor: Visitor) -> Response:
         asked = {name: _printable(request.query_params.get(name, "")) for name in ("state", "period", "beginning")}

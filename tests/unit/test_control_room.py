@@ -1,0 +1,233 @@
+"""The control room without a daemon: what it lets in, and that no text becomes markup on any of its pages."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.requests import Request
+
+from billing.states import State
+from daemon.control_room.door import SESSION_SECONDS, WRONG_AT_MOST, WRONG_SECONDS, Door, TooManyTries, from_elsewhere
+from daemon.control_room.invoices import invoices_list, one_invoice
+from daemon.control_room.layout import page, sign_in
+from daemon.control_room.markup import Html, join, tag
+from daemon.control_room.overview import parts
+from daemon.control_room.words import about
+from persistence.browsing import Hour
+
+TOKEN = "a-token-for-tests"
+NASTY = """<script>alert(1)</script>'"><img src=x onerror="alert(1)">&amp;"""
+AT = datetime(2026, 11, 15, 12, tzinfo=UTC)
+
+
+class Reader(HTMLParser):
+    """What a browser would make of a page: its elements, their attributes, its text."""
+
+    def __init__(self, markup: str) -> None:
+        super().__init__()
+        self.elements: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(markup)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@given(st.text(), st.text())
+def test_text_stays_text_wherever_it_is_put(inside: str, attribute: str) -> None:
+    made = tag("p", inside, [None, False, (inside,)], tag("br"), title=attribute, hidden=True, lang=None)
+    read = Reader(made)
+    assert read.elements == ["p", "br"]
+    assert read.text == inside * 2
+    assert read.attributes == [("title", attribute), ("hidden", None)]
+
+
+def test_markup_is_not_escaped_twice() -> None:
+    assert join(tag("b", "a & b"), " & ", Html("<hr>")) == "<b>a &amp; b</b> &amp; <hr>"
+
+
+def status(**changes: Any) -> dict[str, Any]:
+    nasty = {"name": NASTY, "state": "failed", "restarts": 2, "last_reason": NASTY, "children": []}
+    alarm = {
+        "id": "1", "code": NASTY, "key": NASTY, "severity": "major", "summary": NASTY, "count": 2,
+        "raised_at": "2026-11-15T12:00:00Z", "acked_at": None,
+        "context": {"invoices": [NASTY, "user-1.2026-10.1"], "reason": NASTY},
+    }  # fmt: skip
+    stuck = {"state": "held", "code": NASTY, "invoices": 2, "seconds": 5.0, "reason": NASTY, "reasons": 2}
+    return {
+        "running": True, "well": False, "verdict": NASTY, "instance": NASTY, "version": NASTY, "since": AT,
+        "configuration": {"path": NASTY, "loaded_at": AT}, "database": {"state": NASTY, "since": AT},
+        "erp": {"state": NASTY, "breaker": NASTY, "in_flight": 1, "queued": None, "last_success_at": None},
+        "invoices": {"held": 2, "registered": 1000}, "oldest_seconds": {"held": 7200.0}, "waiting": 0,
+        "periods": {"2026-10": {"registered": 1000, "held": 2}}, "stuck": [stuck], "alarms": [alarm],
+        "tree": {"name": "root", "state": "up", "restarts": 0, "last_reason": None, "children": [nasty]},
+    } | changes  # fmt: skip
+
+
+def hours(*ages: float) -> list[Hour]:
+    return [Hour(AT + timedelta(hours=place), 3, 2, 1, 0, age) for place, age in enumerate(ages)]
+
+
+def invoice(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": "user-1.2026-10.1", "network_user_id": "user-1", "period": "2026-10", "state": "held", "bill_id": NASTY,
+        "held_code": "erp_conflict", "held_reason": NASTY, "abort_reason": NASTY, "total_eur": 1, "tax_eur": 1,
+        "tax_rate_percent": Decimal(25), "total_with_tax_eur": 2, "invoice_date": AT.date(), "attempts": 1,
+        "next_attempt_at": None, "updated_at": AT,
+        "snapshot": {"network_user": {"title": NASTY}, "location": {"title": NASTY}},
+        "lines": [{"ordinal": "1.1.", "name": NASTY, "unit": NASTY, "quantity": "1", "price_eur": "1.00"}],
+        "calculations": [{"measurement_location_id": NASTY, "meter_id": NASTY, "catalogue_kind": NASTY, "items": [
+            {"item": NASTY, "min": "0", "max": "1", "amount": "1", "price_eur": "1", "total_eur": "1"}]}],
+        "history": [{"at": AT, "from_state": "sent", "to_state": "held", "actor": NASTY, "reason": NASTY}],
+        "exchanges": [{"first_at": AT, "last_at": AT, "times": 1, "method": "PUT", "status": None, "outcome": NASTY,
+                       "detail": NASTY}],
+    } | changes  # fmt: skip
+
+
+def pages() -> Iterator[str]:
+    visitor = Door(lambda: TOKEN, NASTY, lambda: 0.0).visitor(request(authorization=f"Bearer {TOKEN}"))
+    assert visitor is not None
+    asked = {"state": "", "period": NASTY, "beginning": NASTY}
+    yield from parts(status(), hours(0.0, 60.0), {State.SENT}).values()
+    yield from parts(status(), NASTY, set()).values()
+    yield join(list(invoices_list([invoice()] * 60, asked, {})))
+    yield join(list(one_invoice(invoice(), visitor, NASTY)))
+    yield page(NASTY, NASTY, visitor, "/room", NASTY)
+    yield sign_in(NASTY, NASTY)
+
+
+def test_what_others_sent_shows_as_text_on_every_page() -> None:
+    seen = 0
+    for made in pages():
+        read = Reader(made)
+        assert "img" not in read.elements
+        assert ("src", "x") not in read.attributes
+        assert read.elements.count("script") == made.count('<script src="/room/app.js" defer></script>')
+        assert not any(name.startswith("on") or name == "style" for name, _ in read.attributes)
+        seen += read.text.count(NASTY)
+    assert seen > 30
+
+
+def test_charts_can_be_drawn_of_a_day_without_anything() -> None:
+    drawn = parts(status(invoices={}), [Hour(AT, 0, 0, 0, 0, 0.0)] * 24, set())
+    assert "no invoice is open" in drawn["charts"]
+    assert "0 registered, 0 held or aborted in the last 24 hours" in drawn["charts"]
+    assert "shares" not in drawn["pipeline"].split('class="months"')[0]
+
+
+def test_only_the_ways_that_invoices_go_are_in_motion() -> None:
+    assert parts(status(), hours(0), {State.SENT, State.INITIATED})["pipeline"].count("way moving") == 2
+    assert parts(status(), hours(0), set())["pipeline"].count("way moving") == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "under 2"), (119, "under 2"), (120, "2\u202fmin"), (7200, "2\u202fh"), (172800, "2\u202fd")],
+)
+def test_lengths_of_time_are_said_in_one_unit(seconds: float, said: str) -> None:
+    assert about(seconds).startswith(said)
+
+
+# The door
+
+
+class Moment:
+    """The monotonic clock, put forward by hand."""
+
+    seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def request(**headers: str) -> Request:
+    given = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "method": "POST", "path": "/room", "headers": given, "query_string": b""})
+
+
+def test_the_token_opens_a_session_that_ends_in_time_with_the_token_and_on_signing_out() -> None:
+    token, now = [TOKEN], Moment()
+    door = Door(lambda: token[0], "one", now)
+
+    def sign_in() -> Request:
+        return request(cookie=f"{door.cookie}={door.sign_in(TOKEN)}")
+
+    browser = sign_in()
+    visitor = door.visitor(browser)
+    assert visitor is not None
+    assert visitor.session != TOKEN
+    assert visitor.form_key
+    assert visitor.sent(visitor.form_key)
+    assert not visitor.sent("")
+    now.seconds += SESSION_SECONDS + 1
+    assert door.visitor(browser) is None
+    browser = sign_in()
+    token[0] = "another"
+    assert door.visitor(browser) is None
+    token[0] = TOKEN
+    visitor = door.visitor(browser)
+    assert visitor is not None
+    assert door.is_still_in(visitor)
+    door.sign_out(visitor)
+    assert door.visitor(browser) is None
+    assert not door.is_still_in(visitor)
+
+
+def test_nobody_is_let_in_without_the_right_token() -> None:
+    door = Door(lambda: TOKEN, "one", Moment())
+    assert door.sign_in("") is None
+    assert door.visitor(request()) is None
+    assert door.visitor(request(cookie=f"{door.cookie}=")) is None
+    assert door.visitor(request(cookie=f"{door.cookie}={TOKEN}")) is None
+    assert door.visitor(request(authorization=f"Bearer {TOKEN}x")) is None
+    assert door.visitor(request(authorization=f"Basic {TOKEN}")) is None
+    visitor = door.visitor(request(authorization=f"bearer {TOKEN}"))
+    assert visitor is not None
+    assert visitor.sent("")
+    shut = Door(lambda: None, "one", Moment())
+    assert not shut.exists
+    assert shut.sign_in("") is None
+
+
+def test_after_some_wrong_tokens_none_is_looked_at_for_a_while_but_who_is_in_stays_in() -> None:
+    now = Moment()
+    door = Door(lambda: TOKEN, "one", now)
+    browser = request(cookie=f"{door.cookie}={door.sign_in(TOKEN)}")
+    for _ in range(WRONG_AT_MOST):
+        assert door.sign_in("wrong") is None
+    with pytest.raises(TooManyTries):
+        door.sign_in(TOKEN)
+    with pytest.raises(TooManyTries):
+        door.visitor(request(authorization=f"Bearer {TOKEN}"))
+    assert door.visitor(browser) is not None
+    now.seconds += WRONG_SECONDS + 1
+    assert door.sign_in(TOKEN) is not None
+
+
+@pytest.mark.parametrize(
+    ("headers", "foreign"),
+    [
+        ({}, False),
+        ({"sec_fetch_site": "same-origin", "origin": "http://here:9464"}, False),
+        ({"sec_fetch_site": "none"}, False),
+        ({"sec_fetch_site": "cross-site"}, True),
+        ({"sec_fetch_site": "same-site"}, True),
+        ({"origin": "http://here:9464"}, False),
+        ({"origin": "http://here:9465"}, True),
+        ({"origin": "https://elsewhere"}, True),
+        ({"origin": "null"}, True),
+    ],
+)
+def test_what_a_page_of_another_site_sends_is_known(headers: dict[str, str], foreign: bool) -> None:
+    assert from_elsewhere(request(host="here:9464", **headers)) is foreign
