@@ -184,10 +184,10 @@ def _lines(invoice: _Document) -> Html:
         ("to pay", invoice["total_with_tax_eur"]),
     )
     foot = [
-        tag("tr", tag("th", name, colspan=4, scope="row"), tag("td", f"{cell(amount)} EUR", class_="n"))
+        tag("tr", tag("th", name, colspan=2, scope="row"), tag("td"), tag("td"), tag("td", cell(amount), class_="n"))
         for name, amount in totals
     ]
-    return _table(("no.", "what", "unit", "quantity", "EUR"), rows, numbers=(3, 4), foot=foot)
+    return _table(("no.", "what", "unit", "quantity", "EUR"), rows, numbers=(3, 4), foot=foot, css_class="lines")
 
 
 def _calculation(calculation: _Document) -> Html:
@@ -208,7 +208,7 @@ def _table(
     foot: Sequence[Html] = (),
     css_class: str | None = None,
 ) -> Html:
-    """A table that moves sideways within itself where it is too wide, or whose rows become cards on a phone."""
+    """A table that moves sideways within itself where it is too wide, unless its class knows better."""
     right = dict.fromkeys(numbers, "n")
     head = tag("tr", [tag("th", title, scope="col", class_=right.get(place)) for place, title in enumerate(titles)])
     body = [

@@ -91,7 +91,8 @@ def _alarms(alarms: Sequence[_Document]) -> Html:
     title = tag("h2", "Alarms ", tag("span", number(len(alarms)), class_="count") if alarms else None)
     if not alarms:
         return join(title, tag("p", "none stands", class_="quiet"))
-    return join(title, tag("ul", [tag("li", list(_alarm(each)), class_=each["severity"]) for each in alarms]))
+    ordered = sorted(alarms, key=lambda each: each["severity"] not in _SERIOUS)
+    return join(title, tag("ul", [tag("li", list(_alarm(each)), class_=each["severity"]) for each in ordered]))
 
 
 def _alarm(alarm: _Document) -> Iterator[Html]:
@@ -170,4 +171,5 @@ def _branches(children: Sequence[_Document]) -> Iterator[Html]:
     yield from (_branch(child) for child in children if child not in plain)
     if plain:
         lamps = [tag("span", _lamp(good=True), title=child["name"]) for child in plain]
-        yield tag("li", lamps, f"{plain[0]['name']} … {plain[-1]['name']}, {len(plain)} up", class_="alike")
+        said = tag("span", f"{plain[0]['name']} … {plain[-1]['name']}, {len(plain)} up")
+        yield tag("li", lamps, " ", said, class_="alike")
