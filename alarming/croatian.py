@@ -83,9 +83,9 @@ CROATIAN: Final[Mapping[str, Text]] = {
         meaning="Altibiz odgovara s 409: taj ID već ima, s drugim sadržajem od našeg.",
         effect="Navedeni su računi zadržani; ništa se ne prepisuje. Ostali idu dalje.",
         meanwhile="ostali idu dalje",
-        action="Netko mora vidjeti koji je sadržaj točan: `billingd invoices show ID` prema knjiženju u "
-        "Altibizu. Zatim uklonite njihov i pokrenite `billingd invoices retry ID`, ili `billingd invoices "
-        "correct ID`.",
+        action="`billingd reconcile` pokazuje oba iznosa, `billingd invoices explain ID` kako je nastao naš: "
+        "netko mora reći koji je točan. Zatim uklonite njihov i pokrenite `billingd invoices retry ID`, ili "
+        "`billingd invoices correct ID`.",
         cleared_by="Kad nijedan račun razdoblja zbog toga nije zadržan.",
     ),
     "invoice_aborted": Text(

@@ -82,9 +82,9 @@ ENGLISH: Final[Mapping[str, Text]] = {
         meaning="Altibiz answers 409: it has the id already, with other content than ours.",
         effect="The invoices named are held; nothing is overwritten. Others go on.",
         meanwhile="others go on",
-        action="Somebody has to look which content is right: `billingd invoices show ID` against the "
-        "booking in Altibiz. Then remove theirs and `billingd invoices retry ID`, or `billingd invoices correct"
-        " ID`.",
+        action="`billingd reconcile` shows both totals, `billingd invoices explain ID` how ours came about: "
+        "somebody has to say which is right. Then remove theirs and `billingd invoices retry ID`, or `billingd "
+        "invoices correct ID`.",
         cleared_by="When no invoice of the period is held for it.",
     ),
     "invoice_aborted": Text(

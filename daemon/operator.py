@@ -1,4 +1,4 @@
-"""Who gives a command, and why: what is kept with everything that a person does to an invoice or an alarm."""
+"""What a person says with a command: who and why, kept with all that is done to an invoice or an alarm; a month."""
 
 import os
 import pwd
@@ -32,3 +32,13 @@ def why(reason: str | None) -> str:
         sys.stderr.flush()
         reason = sys.stdin.readline()
     return " ".join((reason or "").split()) or NONE_GIVEN
+
+
+def month(text: str) -> str:
+    """A month of the command line. Raises typer.BadParameter."""
+    from billing.periods import Period  # not needed where no month is given
+
+    try:
+        return str(Period.parse(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error

@@ -54,6 +54,8 @@ def _months(periods: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
         some_open = any(is_open[period] for period in left_out)
         yield f"{len(left_out)} more months, {'not all' if some_open else 'all'} final"
     yield from columns(("", "", ""), rows) if rows else ()
+    if periods and len(final) == len(periods):
+        yield "all final: `billingd reconcile` compares them with the ERP's bookings"
 
 
 def _bar(states: Mapping[str, int]) -> str:
@@ -136,7 +138,8 @@ def _parts(node: _Document, depth: int = 0) -> Iterator[tuple[str, str, int, str
 def _alarms(alarms: Sequence[_Document], stuck: Sequence[_Document], at: datetime | None) -> Iterator[str]:
     """The most urgent first; what those of stuck invoices say stands above already."""
     explained = {group["code"] for group in stuck}
-    for alarm in sorted(alarms, key=lambda alarm: SEVERITIES.index(alarm["severity"]))[:_ENTRIES_AT_MOST]:
+    ranked = sorted(alarms, key=lambda alarm: (SEVERITIES.index(alarm["severity"]), alarm["code"], alarm["key"]))
+    for alarm in ranked[:_ENTRIES_AT_MOST]:
         noted = ", acknowledged" if alarm["acked_at"] else ""
         key = f" for {cell(alarm['key'])}" if alarm["code"] in explained else ""
         yield f"  {alarm['severity']} {cell(alarm['code'])}{key}{_when(', since', alarm['raised_at'], at)}{noted}"

@@ -7,9 +7,8 @@ from typing import Annotated
 import typer
 
 from daemon.access import database
-from daemon.commands.issue import month
 from daemon.invocation import CommandFailed, configuration, put, say
-from daemon.operator import Reason, who, why
+from daemon.operator import Reason, month, who, why
 from daemon.tables import columns
 from persistence import approval
 from persistence.approval import Preview

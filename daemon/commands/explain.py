@@ -5,9 +5,7 @@ from typing import Annotated
 import typer
 
 from daemon.access import database
-from daemon.explain import explain as steps
 from daemon.invocation import CommandFailed, configuration, put
-from persistence.corrections import registered_revisions
 from persistence.invoices import show_invoices
 
 
@@ -19,6 +17,9 @@ def explain(
 
     All of it out of what is stored with the invoice; each step is computed again and held against it.
     """
+    from daemon.explain import explain as steps  # with them comes all the arithmetic, and `list` needs none of it
+    from persistence.corrections import registered_revisions
+
     with database(configuration(context).settings, "invoices explain") as opened, opened.transaction() as connection:
         found = show_invoices(connection, [invoice_id])
         corrects = found[0]["snapshot"].get("corrects", []) if found else []

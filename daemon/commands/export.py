@@ -8,8 +8,8 @@ import typer
 
 from billing.invoice import LINES
 from daemon.access import database
-from daemon.commands.issue import month
 from daemon.invocation import configuration, put, say, write_text
+from daemon.operator import month
 from daemon.report import csv_line
 from daemon.tables import percent
 from persistence.monthly import month_rows

@@ -11,11 +11,10 @@ from daemon.access import database
 from daemon.commands import corrections
 from daemon.commands.approval import approve
 from daemon.commands.explain import explain
-from daemon.commands.issue import month
 from daemon.drawing import draw_invoice
 from daemon.invocation import configuration, put, put_json, say, write_text
 from daemon.invoice_page import invoice_page
-from daemon.operator import Reason, who, why
+from daemon.operator import Reason, month, who, why
 from daemon.tables import columns, fitted, percent
 from persistence import invoices
 from persistence.database import notify

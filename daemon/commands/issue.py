@@ -12,20 +12,12 @@ from config.moved_clock import now_from
 from config.settings import Settings
 from daemon.access import database
 from daemon.invocation import CommandFailed, configuration, put, say
-from daemon.operator import who
+from daemon.operator import month, who
 from persistence import invoices
 from persistence.database import notify
 from supervision.clock import SystemClock
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-
-def month(text: str) -> str:
-    """A month of the command line. Raises typer.BadParameter."""
-    try:
-        return str(Period.parse(text))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 @app.command()

@@ -7,13 +7,13 @@ import typer
 
 from billing.reconciliation import Difference
 from daemon.access import database
-from daemon.commands.issue import month
 from daemon.erp import erp_client
 from daemon.invocation import configuration, put, put_json, say
+from daemon.operator import month
 from daemon.reconcile import Result
 from daemon.reconcile import reconcile as compare_all
 from daemon.report import write_report
-from daemon.tables import columns, fitted
+from daemon.tables import cell, columns, fitted
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -66,6 +66,8 @@ def _tell(result: Result) -> None:
     found = "no difference" if not number else f"{number} difference{'s' if number > 1 else ''}"
     still = f", {len(result.open)} still open" if result.open else ""
     say(f"{result.compared} compared: {found}{still}")
+    if result.differences:
+        say(f"`billingd invoices show {cell(result.differences[0].id)}` is our side of the first; nothing is changed")
 
 
 def _row(each: Difference) -> tuple[str, str, str | None, str | None]:

@@ -15,7 +15,6 @@ from daemon.invocation import configuration, put, put_json, say
 from daemon.screen import draw_status
 from daemon.tables import cell, fitted
 from daemon.verdict import SERIOUS
-from supervision.clock import SystemClock
 
 if TYPE_CHECKING:
     from daemon.last_known import LastKnown
@@ -117,6 +116,8 @@ def _ask(loaded: Loaded) -> _Answer:
 
 def _without_answer(loaded: Loaded, error: NotAnswering, known: "LastKnown") -> _Answer:
     """What can be said when the daemon doesn't: it lives if the database heard of it, or if it is only silent."""
+    from supervision.clock import SystemClock  # with it comes the whole kernel
+
     seen, there = known.seen, known.database == "connected"
     # Somebody who holds the port and keeps silent is a daemon that hangs or is frozen, unless it has said good-bye.
     running = (seen is not None and seen.alive) or (error.silent and (seen is None or seen.ended_at is None))

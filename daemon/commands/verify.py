@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from daemon.access import database
-from daemon.commands.issue import month
 from daemon.invocation import configuration, put, put_json, say
+from daemon.operator import month
 from daemon.tables import columns, fitted
 from daemon.verify import Verdict
 from daemon.verify import verify as verify_all

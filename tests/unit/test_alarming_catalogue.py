@@ -36,7 +36,8 @@ CONTRACT = {
 BY_ROWS = {"erp_conflict", "poison_invoice"}
 COMMANDS = {
     "alarms ack", "alarms explain", "alarms list", "check-config", "config show", "db upgrade", "import master",
-    "import readings", "invoices correct", "invoices list", "invoices retry", "invoices show", "invoices waive",
+    "import readings", "invoices correct", "invoices explain", "invoices list", "invoices retry", "invoices show",
+    "invoices waive",
     "pause", "reconcile", "resume", "status",
 }  # fmt: skip
 
