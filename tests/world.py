@@ -61,6 +61,7 @@ class World:
         self._database_url = database_url
         self.daemon: subprocess.Popen[bytes] | None = None
         self._erp: subprocess.Popen[bytes] | None = None
+        self.run_daemon_in: tuple[str, ...] = ()
         self.env = {
             **os.environ, "BILLINGD_TEST": "1", "BILLINGD_TEST_NOW": NOW, "PYTHONPATH": str(ROOT),
             "BILLINGD_CONFIG": str(self.config_path),
@@ -87,8 +88,9 @@ class World:
     def start_daemon(self, *, up: bool = True) -> None:
         with self.log_path.open("ab") as log:
             self.daemon = subprocess.Popen(
-                [sys.executable, "-m", "daemon.cli", "run"], env=self.env, cwd=self.home, stderr=log
-            )
+                [*self.run_daemon_in, sys.executable, "-m", "daemon.cli", "run"],
+                env=self.env, cwd=self.home, stderr=log,
+            )  # fmt: skip
         if up:
             eventually(self.is_up)
 

@@ -1,0 +1,177 @@
+"""Two daemons on one database: they share the work, and one that dies, freezes or is cut off is done without."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from drills.proxy import Proxy
+from persistence.embedded import EmbeddedServer
+from tests.networks import namespace
+from tests.postgres import PostgresServer
+from tests.small_load import write_load
+from tests.world import World, eventually
+
+LEASE_SECONDS = 20
+USERS, MONTHS = 15, 10
+INVOICES = USERS * MONTHS
+# Their clocks differ by minutes; leases are the database's business.
+CLOCKS = {"a": "2026-11-15T00:00:00Z", "b": "2026-11-15T00:07:00Z"}
+
+
+def make(home: Path, name: str, database_url: str, erp_url: str | None = None) -> World:
+    settings: dict[str, Any] = {
+        "instance": name,
+        "work": {"lease_seconds": LEASE_SECONDS},
+        "erp": {"total_timeout_seconds": 5, "max_in_flight": 4, **({"base_url": erp_url} if erp_url else {})},
+    }
+    world = World(home / name, database_url=database_url, settings=settings)
+    world.env["BILLINGD_TEST_NOW"] = CLOCKS[name]
+    return world
+
+
+def give_work(world: World, folder: Path) -> None:
+    """A month's work for all, at an ERP that books at once and takes its time to say so."""
+    master, readings = write_load(folder, users=USERS, first="2026-01", months=MONTHS)
+    world.erp("POST", "faults", {"kind": "delay", "seconds": 0.25, "when": "after"})
+    world.do("import", "master", str(master))
+    world.do("import", "readings", str(readings))
+
+
+@pytest.fixture
+def pair(tmp_path: Path, database_url: str) -> Iterator[tuple[World, World]]:
+    """Both daemons at work on one load; the first one's ERP is the ERP of both."""
+    first = make(tmp_path, "a", database_url)
+    second = make(tmp_path, "b", database_url, f"http://127.0.0.1:{first.erp_port}/api/v1")
+    try:
+        first.start_erp()
+        for world in (first, second):
+            world.start_daemon()
+        give_work(first, tmp_path / "load")
+        eventually(lambda: min(registered_by(first, name) for name in ("a", "b")) >= 8)
+        yield first, second
+    finally:
+        for world in (second, first):
+            if world.daemon is not None and world.daemon.poll() is None:
+                world.daemon.send_signal(signal.SIGCONT)
+            world.close()
+
+
+def rows(world: World, sql: str) -> list[Any]:
+    with world.database() as database, database.transaction() as connection:
+        return list(connection.execute(text(sql)).all())
+
+
+def registered_by(world: World, name: str) -> int:
+    sql = f"SELECT 1 FROM invoice_history WHERE to_state = 'registered' AND actor LIKE '{name}#%'"
+    return len(rows(world, sql))
+
+
+def in_hand(world: World, name: str) -> set[str]:
+    """What this daemon has claimed for delivery."""
+    sql = f"SELECT id FROM invoices WHERE claimed_by LIKE '{name}#%' AND claimed_for = 'delivery'"
+    return {row.id for row in rows(world, sql)}
+
+
+def finish(world: World) -> None:
+    """Everything gets booked, once each, and here stands what the ERP's ledger says."""
+    eventually(lambda: world.all_registered(INVOICES), within_seconds=LEASE_SECONDS + 60)
+    check(world)
+
+
+def check(world: World) -> None:
+    ledger = world.ledger()
+    found = {row.id: row for row in rows(world, "SELECT id, bill_id, total_with_tax_eur FROM invoices")}
+    assert ledger.keys() == found.keys()
+    for invoice_id, booking in ledger.items():
+        assert booking["bill_id"] == found[invoice_id].bill_id
+        assert Decimal(booking["total_with_tax_eur"]) == found[invoice_id].total_with_tax_eur
+        assert booking["offers"] == 1, f"{invoice_id} was offered again without asking"
+    twice = rows(
+        world, "SELECT invoice_id FROM invoice_history WHERE to_state = 'registered' GROUP BY 1 HAVING count(*) > 1"
+    )
+    assert twice == []
+
+
+@pytest.mark.timeout(600)
+def test_the_work_of_one_that_is_killed_is_taken_over_after_its_lease(pair: tuple[World, World]) -> None:
+    first, second = pair
+    first.kill_daemon()
+    left = in_hand(first, "a")
+    assert left
+    finish(second_with_erp_of(first, second))
+    taken_over = rows(first, "SELECT invoice_id, actor FROM invoice_history WHERE to_state = 'registered'")
+    assert {row.actor.partition("#")[0] for row in taken_over if row.invoice_id in left} == {"b"}
+
+
+def second_with_erp_of(first: World, second: World) -> World:
+    """The second daemon's world, which asks the ERP that it shares with the first."""
+    second.erp_port = first.erp_port
+    return second
+
+
+@pytest.mark.timeout(600)
+def test_one_that_is_frozen_past_its_lease_and_thawed_changes_nothing_late(pair: tuple[World, World]) -> None:
+    first, second = pair
+    assert first.daemon is not None
+    first.daemon.send_signal(signal.SIGSTOP)
+    left = in_hand(first, "a")
+    assert left
+    finish(second_with_erp_of(first, second))
+    everything = (
+        "SELECT i.*, (SELECT count(*) FROM invoice_history WHERE invoice_id = i.id) FROM invoices i ORDER BY id"
+    )
+    before = rows(first, everything)
+    (seen,) = rows(first, "SELECT seen_at FROM instances WHERE name = 'a'")
+    first.daemon.send_signal(signal.SIGCONT)
+    # It comes back with answers in hand for what is no longer its own, writes them, and is told nothing of it.
+    eventually(lambda: rows(first, "SELECT seen_at FROM instances WHERE name = 'a'")[0].seen_at > seen.seen_at)
+    eventually(lambda: first.is_up() and not first.status()["erp"]["in_flight"])
+    assert rows(first, everything) == before
+    check(second)
+    assert first.stop_daemon() == 0
+
+
+@pytest.mark.timeout(600)
+def test_one_that_is_cut_off_from_the_database_is_done_without(tmp_path: Path, cluster: Path) -> None:
+    with namespace(cables=2) as there:
+        to_database, to_erp = there.cables
+        server = PostgresServer.copy(cluster, tmp_path / "server")
+        server.stop()
+        with (server.home / "postgres" / "data" / "pg_hba.conf").open("a") as file:
+            file.write("host all all 198.18.0.0/15 scram-sha-256\n")
+        server.embedded = EmbeddedServer(
+            server.home, {"port": str(server.port), "listen_addresses": f"127.0.0.1,{to_database.here}"}
+        )
+        server.start()
+        second = make(tmp_path, "b", server.url())
+        with closing(Proxy(second.erp_port, to_erp.here)) as erp:
+            url = server.url().replace("127.0.0.1", to_database.here)
+            first = make(tmp_path, "a", url, f"http://{to_erp.here}:{erp.port}/api/v1")
+            first.run_daemon_in = there.command
+            try:
+                second.start_erp()
+                for world in (first, second):
+                    world.start_daemon()
+                give_work(second, tmp_path / "load")
+                eventually(lambda: min(registered_by(second, name) for name in ("a", "b")) >= 8)
+                to_database.pull()
+                left = in_hand(second, "a")
+                assert left
+                finish(second)
+                late = rows(second, "SELECT invoice_id, actor FROM invoice_history WHERE to_state = 'registered'")
+                assert {row.actor.partition("#")[0] for row in late if row.invoice_id in left} == {"b"}
+                eventually(lambda: "database_unreachable" in first.standing())
+                to_database.plug()
+                eventually(lambda: "database_unreachable" not in first.standing())
+                check(second)
+                assert first.stop_daemon() == 0
+            finally:
+                first.close()
+                second.close()
+                server.destroy()
