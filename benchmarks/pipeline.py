@@ -1,75 +1,79 @@
-"""The whole pipeline side by side with the floor, in one run: due to booked, at an ERP of 0 and of 20 ms."""
+"""The whole pipeline side by side with the floor: due to booked; and what each bit of safety costs the floor."""
 
-import argparse
 import statistics
-import sys
-import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import text
 
-from benchmarks import floor
-from tests.postgres import PostgresServer
+from benchmarks.floor import SAFETY, Floor
+from benchmarks.stage import MONTH, Scale, cpu_seconds, one, server, start_erp, table, worlds
+from persistence.database import Database
 from tests.small_load import write_load
 from tests.world import World, eventually
 
-MONTH = "2026-10"
+DELAYS_MS = (20, 0)
+QUIET = {"billing": {"look_every_seconds": 3600}}
+SPAN = "SELECT extract(epoch FROM max(updated_at) - min(created_at))::float8 FROM invoices"
 
 
-def measure(folder: Path, users: int, delay_seconds: float) -> tuple[float, float]:
-    """(invoices a second of billingd, of the floor), each on a fresh database of one server, one after the other."""
-    server = PostgresServer.make(folder / "server")
-    world = World(folder / "world", database_url=server.url(), settings={"billing": {"look_every_seconds": 3600}})
-    try:
-        master, readings = write_load(folder / "load", users=users, first=MONTH, months=1)
-        world.start_erp()
-        if delay_seconds:
-            world.erp("POST", "faults", {"kind": "delay", "seconds": delay_seconds})
+def measure(folder: Path, users: int, delay_seconds: float, floors: list[list[str]]) -> dict[str, Any]:
+    """Invoices a second of billingd and of these floors, one after the other on one fresh database."""
+    master, readings = write_load(folder / "load", users=users, first=MONTH, months=1)
+    with server(folder / "server") as made, worlds(folder, made.url(), QUIET) as (world,):
+        start_erp(world, delay_seconds)
         world.do("import", "master", str(master))
         world.do("import", "readings", str(readings))
         world.start_daemon()
+        assert world.daemon is not None
         eventually(lambda: world.all_registered(users), within_seconds=600)
+        cpu = cpu_seconds(world.daemon.pid)
         world.stop_daemon()
         with world.database() as database:
-            with database.transaction() as connection:
-                seconds = connection.execute(
-                    text("SELECT extract(epoch FROM max(updated_at) - min(created_at))::float8 FROM invoices")
-                ).scalar_one()
-                ids = [str(each) for each in connection.execute(text("SELECT id FROM invoices ORDER BY id")).scalars()]
-            # The ERP books the floor's invoices anew: under other ids, of the same length.
-            world.stop_erp()
-            world.ledger_path.unlink()
-            world.start_erp()
-            if delay_seconds:
-                world.erp("POST", "faults", {"kind": "delay", "seconds": delay_seconds})
-            began = time.perf_counter()
-            floor.run(database, f"http://127.0.0.1:{world.erp_port}/api/v1", ids)
-            floor_seconds = time.perf_counter() - began
-        return users / seconds, users / floor_seconds
-    finally:
-        world.close()
-        server.destroy()
+            found = {"billingd": users / one(database, SPAN), "billingd_cpu_ms": 1000 * cpu / users}
+            for safety in floors:
+                found[" + ".join(["floor", *safety])] = users / _floor(database, world, delay_seconds, safety)
+    return found
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    arguments.add_argument("--users", type=int, default=2000)
-    arguments.add_argument("--pairs", type=int, default=5)
-    arguments.add_argument("--delay-ms", type=float, action="append")
-    chosen = arguments.parse_args()
-    for delay_ms in chosen.delay_ms or [20.0, 0.0]:
-        ratios = []
-        for pair in range(1, chosen.pairs + 1):
-            with tempfile.TemporaryDirectory(prefix="billingd-bench-") as folder:
-                ours, floors = measure(Path(folder), chosen.users, delay_ms / 1000)
-            ratios.append(ours / floors)
-            sys.stdout.write(
-                f"{delay_ms:g} ms, pair {pair}: billingd {ours:.0f}/s, floor {floors:.0f}/s, ratio {ratios[-1]:.2f}\n"
-            )
-            sys.stdout.flush()
-        sys.stdout.write(f"{delay_ms:g} ms: median ratio {statistics.median(ratios):.2f} of {len(ratios)} pairs\n")
+def _floor(database: Database, world: World, delay_seconds: float, safety: list[str]) -> float:
+    start_erp(world, delay_seconds)
+    with database.transaction() as connection:
+        ids = [str(each) for each in connection.execute(text("SELECT id FROM invoices ORDER BY id")).scalars()]
+    began = time.perf_counter()
+    Floor(database, f"http://127.0.0.1:{world.erp_port}/api/v1", safety).run(ids)
+    seconds = time.perf_counter() - began
+    assert one(database, "SELECT count(*) FROM floor_invoices WHERE bill_id IS NOT NULL") == len(ids)
+    return seconds
 
 
-if __name__ == "__main__":
-    main()
+def whole_pipeline(folder: Path, scale: Scale) -> dict[str, Any]:
+    """billingd against the bare floor."""
+    return _compared(folder, scale, [[]], scale.of(2000, 200))
+
+
+def cost_of_safety(folder: Path, scale: Scale) -> dict[str, Any]:
+    """The floor with one bit of safety after the other, and billingd."""
+    floors = [list(SAFETY[:count]) for count in range(len(SAFETY) + 1)]
+    return _compared(folder, scale, floors, scale.of(2000, 200))
+
+
+def _compared(folder: Path, scale: Scale, floors: list[list[str]], users: int) -> dict[str, Any]:
+    rounds: dict[str, list[dict[str, Any]]] = {}
+    for delay_ms in DELAYS_MS:
+        rounds[f"{delay_ms} ms"] = [
+            measure(folder / f"{delay_ms}-{number}", users, delay_ms / 1000, floors) for number in range(scale.pairs)
+        ]
+    rows: list[list[object]] = []
+    for delay, found in rounds.items():
+        for name in found[0]:
+            if name != "billingd_cpu_ms":
+                pace = statistics.median(each[name] for each in found)
+                ratio = statistics.median(each[name] / each["floor"] for each in found)
+                rows.append([delay, name, pace, ratio])
+    return {
+        "users": users,
+        "rounds": rounds,
+        "table": table(["the ERP takes", "who", "invoices/s", "of the floor"], rows),
+    }

@@ -104,22 +104,24 @@ def fetch_bases(connection: Connection, invoice_ids: Iterable[str], time_zone: Z
     no invoice id, and LookupError for a network user that the master data doesn't have.
     """
     ids = [InvoiceId.parse(each) for each in invoice_ids]
-    starts, ends = [each.period.start(time_zone) for each in ids], [each.period.end(time_zone) for each in ids]
-    rows = connection.execute(
-        text(BASES),
-        {
-            "network_user_ids": [each.network_user_id for each in ids],
-            "periods": [str(each.period) for each in ids],
-            "starts": starts,
-            "ends": ends,
-            **within(starts, ends),
-        },
-    )
+    rows = connection.execute(text(BASES), basis_values(ids, time_zone))
     by_place = {place: list(group) for place, group in groupby(rows, key=lambda row: row.place)}
     missing = [str(each) for place, each in enumerate(ids, start=1) if place not in by_place]
     if missing:
         raise LookupError(f"no network user for {', '.join(missing)}")
     return [_basis(each, by_place[place], time_zone) for place, each in enumerate(ids, start=1)]
+
+
+def basis_values(ids: Sequence[InvoiceId], time_zone: ZoneInfo) -> dict[str, Any]:
+    """The values that BASES asks for."""
+    starts, ends = [each.period.start(time_zone) for each in ids], [each.period.end(time_zone) for each in ids]
+    return {
+        "network_user_ids": [each.network_user_id for each in ids],
+        "periods": [str(each.period) for each in ids],
+        "starts": starts,
+        "ends": ends,
+        **within(starts, ends),
+    }
 
 
 def within(starts: Sequence[datetime], ends: Sequence[datetime]) -> dict[str, datetime | None]:

@@ -1,0 +1,90 @@
+"""What happens after a kill -9 with thousands of invoices open, and what a second daemon brings."""
+
+import statistics
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from benchmarks.stage import Scale, one, server, start_erp, table, worlds
+from tests.small_load import write_load
+from tests.world import World, eventually
+
+LANES = 16
+FIRST = "2026-01"
+
+
+def backlog(folder: Path, scale: Scale) -> dict[str, Any]:
+    """Killed in the middle of the delivery of ten months, with nine tenths or more of the invoices open."""
+    users = scale.of(1000, 30)
+    master, readings = write_load(folder / "load", users=users, first=FIRST, months=10)
+    rounds = [_killed(folder / str(number), master, readings, users * 10) for number in range(scale.pairs)]
+    rows: list[list[object]] = [
+        [name, *(f(each[name] for each in rounds) for f in (min, statistics.median, max))] for name in rounds[0]
+    ]
+    return {"invoices": users * 10, "rounds": rounds, "table": table(["what", "least", "median", "most"], rows)}
+
+
+def _killed(folder: Path, master: Path, readings: Path, number: int) -> dict[str, float]:
+    with server(folder / "server") as made, worlds(folder, made.url(), {}) as (world,):
+        world.do("import", "master", str(master))
+        world.do("import", "readings", str(readings))
+        world.start_daemon()
+        eventually(lambda: world.counts().get("due", 0) == 0 < sum(world.counts().values()), within_seconds=600)
+        start_erp(world, 0.02)
+        eventually(lambda: world.counts().get("registered", 0) >= min(100, number // 10), within_seconds=120)
+        world.kill_daemon()
+        counts = world.counts()
+        with world.database() as database:
+            began = one(database, "SELECT clock_timestamp()")
+            world.start_daemon(up=False)
+            eventually(lambda: world.all_registered(number), within_seconds=900)
+            booked = (
+                "SELECT extract(epoch FROM {}(at) - :began)::float8 FROM invoice_history WHERE to_state = 'registered'"
+            )
+            first = one(database, f"{booked.format('min')} AND at > :began", began=began)
+            last = one(database, booked.format("max"), began=began)
+        offers = Counter(booking["offers"] for booking in world.ledger().values())
+    assert sum(offers.values()) == number
+    assert max(offers) <= 2
+    assert offers[2] <= LANES
+    return {
+        "open when it starts": sum(counts.values()) - counts.get("registered", 0),
+        "seconds to the first booking": first,
+        "seconds to the last booking": last,
+        "offered again": offers[2],
+    }
+
+
+def two_daemons(folder: Path, scale: Scale) -> dict[str, Any]:
+    """One against two, each with 16 requests in flight, at an ERP that answers after 200 ms."""
+    number = scale.of(800, 60)
+    master, readings = write_load(folder / "load", users=number, first="2026-10", months=1)
+    rounds = [
+        {f"{count} at work": _pace(folder / f"{pair}-{count}", master, readings, number, count) for count in (1, 2)}
+        for pair in range(scale.pairs)
+    ]
+    rows: list[list[object]] = [
+        [name, statistics.median(each[name] for each in rounds),
+         statistics.median(each[name] / each["1 at work"] for each in rounds)]
+        for name in rounds[0]
+    ]  # fmt: skip
+    return {"invoices": number, "rounds": rounds, "table": table(["daemons", "invoices/s", "of one"], rows)}
+
+
+def _pace(folder: Path, master: Path, readings: Path, number: int, daemons: int) -> float:
+    """Invoices a second from the first offer to the last booking."""
+    with server(folder / "server") as made, worlds(folder, made.url(), *[{}] * daemons) as all_of_them:
+        world: World = all_of_them[0]
+        start_erp(world, 0.2)
+        world.do("import", "master", str(master))
+        for each in all_of_them:
+            each.start_daemon()
+        world.do("import", "readings", str(readings))
+        eventually(lambda: world.all_registered(number), within_seconds=600)
+        with world.database() as database:
+            seconds = one(
+                database,
+                """SELECT extract(epoch FROM max(at) FILTER (WHERE to_state = 'registered')
+                   - min(at) FILTER (WHERE to_state = 'sent'))::float8 FROM invoice_history""",
+            )
+    return number / float(seconds)

@@ -1,0 +1,96 @@
+"""Where the benchmarks run: a PostgreSQL server as it comes (fsync on), worlds on it, and what processes use."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+
+from persistence.database import Database
+from persistence.embedded import EmbeddedServer
+from persistence.migrate import upgrade
+from tests.postgres import PostgresServer
+from tests.world import World
+
+MONTH = "2026-10"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured: what the targets speak of, or just enough to see that it runs."""
+
+    quick: bool
+    pairs: int
+
+    def of(self, whole: int, quick: int) -> int:
+        return quick if self.quick else whole
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[PostgresServer]:
+    """A migrated server with PostgreSQL's own ideas of safety, unlike the one of the tests."""
+    made = PostgresServer(folder)
+    made.embedded = EmbeddedServer(folder, {"port": str(made.port), "listen_addresses": "127.0.0.1"})
+    made.start()
+    try:
+        with Database(made.settings()) as database:
+            upgrade(database)
+        yield made
+    finally:
+        made.destroy()
+
+
+@contextmanager
+def worlds(folder: Path, url: str, *settings: Mapping[str, Any]) -> Iterator[list[World]]:
+    """As many worlds on one database; the ERP is the first one's."""
+    with ExitStack() as stack:
+        made: list[World] = []
+        for number, each in enumerate(settings, start=1):
+            erp = {"base_url": f"http://127.0.0.1:{made[0].erp_port}/api/v1"} if made else {}
+            chosen = {"instance": f"bench-{number}", **each, "erp": {**erp, **each.get("erp", {})}}
+            made.append(World(folder / f"world-{number}", database_url=url, settings=chosen))
+            stack.enter_context(closing(made[-1]))
+        yield made
+
+
+def start_erp(world: World, delay_seconds: float) -> None:
+    """An ERP with empty books, which takes its time to answer."""
+    world.stop_erp()
+    world.ledger_path.unlink(missing_ok=True)
+    world.start_erp()
+    if delay_seconds:
+        world.erp("POST", "faults", {"kind": "delay", "seconds": delay_seconds})
+
+
+def one(database: Database, sql: str, **values: object) -> Any:
+    """The one value that a query gives."""
+    with database.transaction() as connection:
+        return connection.execute(text(sql), values).scalar_one()
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_mb(pid: int) -> float:
+    """What a process has in memory now."""
+    (kilobytes,) = re.findall(r"VmRSS:\s+([0-9]+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(kilobytes) / 1024
+
+
+def table(heads: list[str], rows: list[list[object]]) -> str:
+    """A Markdown table."""
+    lines = [heads, ["---"] * len(heads), *([shown(each) for each in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
