@@ -14,7 +14,7 @@ UNITS := $(DESTDIR)$(LIBDIR)/systemd/system
 CATALOG := $(DESTDIR)$(LIBDIR)/systemd/catalog
 PREFIXED := sed 's|/opt/billingd|$(PREFIX)|g'
 
-.PHONY: help demo test drill check clean install uninstall
+.PHONY: help demo test bench drill check clean install uninstall
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -29,6 +29,13 @@ demo: $(STAMP) ## bill the sample data with an embedded database and a fake ERP 
 test: $(STAMP) ## all tests, on a real PostgreSQL, a real HTTP ERP and real processes
 	@$(BIN)/python -m pytest -n 2 tests/unit tests/integration $(PYTEST_ARGS)
 	@$(BIN)/python -m pytest tests/systemd tests/drills $(PYTEST_ARGS)
+
+$(VENV)/.bench: $(STAMP)
+	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	@touch $@
+
+bench: $(VENV)/.bench ## PARTS= BENCH_ARGS=--quick: how fast, how level, how wide, as ratios; tables and plot in var/bench
+	@$(BIN)/python -m benchmarks.run $(PARTS) $(BENCH_ARGS)
 
 drill: $(STAMP) ## SEED= JOBS= every failure in every state, 20 storms, and the mutations that have to be noticed
 	@mkdir -p var; $(BIN)/billingd drill --json var/drill.json $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
