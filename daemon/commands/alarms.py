@@ -39,6 +39,8 @@ def list_them(
     for line in fitted(alarm_lines(found, cleared_too=everything)):
         put(line)
     say(f"{len(found)} alarm{'' if len(found) == 1 else 's'}")
+    if found:
+        say("`billingd alarms explain CODE` says what one means and what to do")
 
 
 @app.command()
