@@ -28,12 +28,12 @@ _HOURS = """
             count(*) FILTER (WHERE to_state = 'aborted') AS aborted
         FROM invoice_history
         WHERE to_state IN ('calculated', 'registered', 'held', 'aborted') AND from_state <> to_state
-        AND at >= (SELECT min(start) FROM slots) GROUP BY 1
-    ), ended AS (
+        AND at >= date_trunc('hour', now()) - make_interval(hours => :hours - 1) GROUP BY 1
+    ), ended AS MATERIALIZED ( -- once, not for each slot
         SELECT date_trunc('hour', h.at) AS start, min(i.created_at) AS oldest
         FROM invoice_history h JOIN invoices i ON i.id = h.invoice_id
         WHERE h.to_state IN ('registered', 'aborted') AND h.from_state <> h.to_state
-        AND h.at >= (SELECT min(start) FROM slots) GROUP BY 1
+        AND h.at >= date_trunc('hour', now()) - make_interval(hours => :hours - 1) GROUP BY 1
         UNION ALL
         SELECT 'infinity', min(created_at) FROM invoices WHERE state NOT IN ('registered', 'aborted')
     )

@@ -23,7 +23,7 @@ STREAM_SECONDS = 300.0
 """After so long a stream ends and the browser opens another, so that none is held for a visitor who is gone."""
 LOOK_SECONDS = 0.5
 MADE_SECONDS = 1.0
-HOURS_SECONDS = 15.0
+HOURS_SECONDS = 30.0
 QUIET_SECONDS = 15.0
 MOVING_SECONDS = 4.0
 
