@@ -20,7 +20,8 @@ def cell(value: object) -> str:
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
     if isinstance(value, Decimal):
         return format(value, "f")
-    return "".join(_printable(each) for each in str(value))
+    text = str(value)
+    return text if text.isprintable() else "".join(_printable(each) for each in text)
 
 
 def _printable(character: str) -> str:

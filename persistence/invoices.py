@@ -130,10 +130,10 @@ class Filter:
     code: str | None = None
 
 
-def list_invoices(connection: Connection, wanted: Filter) -> list[dict[str, Any]]:
-    """Invoices by period and user, with the columns of interfaces.md."""
+def list_invoices(connection: Connection, wanted: Filter, columns: str = COLUMNS) -> list[dict[str, Any]]:
+    """Invoices by period and user, with the columns of interfaces.md or those alone that are wanted."""
     rows = connection.execute(
-        text(f"""SELECT {COLUMNS} FROM invoices
+        text(f"""SELECT {columns} FROM invoices
                  WHERE (CAST(:period AS text) IS NULL OR period = :period)
                  AND (CAST(:state AS text) IS NULL OR state = :state)
                  AND (CAST(:network_user AS text) IS NULL OR network_user_id = :network_user)
