@@ -31,7 +31,7 @@ def growth(folder: Path, scale: Scale) -> dict[str, Any]:
         "sizes": found,
         "table": table(["invoices", "steady invoices/s", "most resident MB", "resident MB at the end"], rows),
     }
-    _plot(folder.parent / "growth.png", found)
+    _plot(folder / "growth.png", found)
     return document
 
 
