@@ -79,7 +79,7 @@ def _work(counts: Mapping[str, int]) -> str:
     finished, number = counts.get("registered", 0) + counts.get("aborted", 0), sum(counts.values())
     if not number:
         return "no invoice is due yet"
-    return f"all {number} invoices are final" if finished == number else f"{finished} of {number} invoices are final"
+    return f"{finished} of {number} invoices are final"
 
 
 def _invoices(number: int, verb: str, verbs: str) -> str:

@@ -32,7 +32,7 @@ def alarm(code: str, severity: str = "major", key: str = "me") -> dict[str, Any]
 
 
 AWAY = {"erp": WELL["erp"] | {"state": "breaker"}, "alarms": [alarm("erp_unreachable")]}
-EVERYTHING_FINAL = "well: all 3 invoices are final"
+EVERYTHING_FINAL = "well: 3 of 3 invoices are final"
 
 
 @pytest.mark.parametrize(
@@ -50,10 +50,10 @@ EVERYTHING_FINAL = "well: all 3 invoices are final"
             {"unapproved": 1, "periods": {"2026-09": {"registered": 1}, "2026-10": {"calculated": 1}}},
             f"{EVERYTHING_FINAL}; 1 invoice waits for approval: `billingd invoices approve --preview --period 2026-10`",
         ),
-        (AWAY, "the ERP is away: `billingd doctor`; all 3 invoices are final"),
+        (AWAY, "the ERP is away: `billingd doctor`; 3 of 3 invoices are final"),
         (
             {"erp": WELL["erp"] | {"state": "credentials"}, "alarms": [alarm("erp_credentials", "critical")]},
-            "the ERP refuses our credentials: `billingd doctor`; all 3 invoices are final",
+            "the ERP refuses our credentials: `billingd doctor`; 3 of 3 invoices are final",
         ),
         (
             {
@@ -62,17 +62,17 @@ EVERYTHING_FINAL = "well: all 3 invoices are final"
                 "stuck": [HELD],
             },
             "the database has another schema than this program: `billingd doctor`; 2 invoices are held "
-            "(2 erp_conflict); all 3 invoices are final",
+            "(2 erp_conflict); 3 of 3 invoices are final",
         ),
         (
             {"stuck": [HELD], "alarms": [alarm("erp_conflict", key="2026-10"), alarm("actor_hung")]},
             "2 invoices are held (2 erp_conflict): `billingd invoices list --state held`; alarm actor_hung; "
-            "all 3 invoices are final",
+            "3 of 3 invoices are final",
         ),
         (
             {"alarms": [alarm("actor_hung"), alarm("database_unreachable", "critical")]},
             "alarm database_unreachable: `billingd alarms explain database_unreachable`; alarm actor_hung; "
-            "all 3 invoices are final",
+            "3 of 3 invoices are final",
         ),
     ],
 )

@@ -1,0 +1,141 @@
+"""The runbooks of docs/operations.md, each tried as it stands there, with a real server's own programs."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.operations import Operator, chapter
+from tests.postgres import PostgresServer
+from tests.small_load import write_load
+from tests.world import PATIENCE_SECONDS, SAMPLE, World, eventually
+
+pytestmark = pytest.mark.timeout(400)  # a dozen commands each, and three daemons
+SETTINGS: dict[str, Any] = {
+    "instance": "billing-1",
+    "erp": {"poll_interval_seconds": 0.2, "retry": {"base_seconds": 0.1, "max_seconds": 1}},
+    "supervision": {"window_seconds": 1},
+}
+
+
+@pytest.fixture
+def world(tmp_path: Path, server: PostgresServer) -> Iterator[World]:
+    """A daemon and an ERP on a server of their own, with the sample's master data."""
+    world = World(tmp_path / "world", database_url=server.url(), settings=SETTINGS)
+    for readings in SAMPLE.glob("readings-*"):
+        shutil.copy(readings, world.home)
+    world.start_erp()
+    world.start_daemon()
+    yield world
+    world.close()
+
+
+def book(world: World, *months: str) -> None:
+    """Imports the readings of these months; what they bill is not waited for."""
+    world.do("import", "readings", *(f"readings-2026-{month}.csv.gz" for month in months))
+
+
+def leave_open(world: World) -> None:
+    """All is calculated and offered; of October the ERP owes us its verdict."""
+    world.do("import", "master", str(SAMPLE / "master.yaml"))
+    book(world, "08", "09")
+    eventually(lambda: world.counts().get("registered") == 24)
+    world.erp("POST", "faults", {"kind": "initiated", "seconds": 86400})
+    book(world, "10")
+    eventually(lambda: world.counts() == {"registered": 24, "initiated": 12})
+
+
+def booked(at: World, by: World) -> None:
+    """The ERP that was started in `at` gives its verdicts, and the daemon in `by` takes them."""
+    at.erp("POST", "verdict", {})
+    settled(by, 36)
+
+
+def settled(world: World, number: int) -> None:
+    """All is booked and the daemon calls it well; an alarm that came back may stand on for its minute."""
+
+    def seen() -> bool:
+        document = world.status()
+        return bool(document["well"]) and document["invoices"] == {"registered": number}
+
+    eventually(seen, within_seconds=2 * PATIENCE_SECONDS)
+
+
+def test_a_backup_a_day_old_is_restored_and_nothing_is_billed_twice(world: World, server: PostgresServer) -> None:
+    world.do("import", "master", str(SAMPLE / "master.yaml"))
+    book(world, "08")
+    eventually(lambda: world.counts().get("registered") == 12)
+    world.stop_erp()
+    book(world, "09")
+    eventually(lambda: world.counts().get("sent"))
+    eventually(lambda: world.counts().get("due", 0) == 12)
+    known = {}
+
+    def a_day_passes() -> None:
+        world.start_erp()
+        book(world, "10")
+        settled(world, 36)
+        known.update(world.ledger())
+
+    Operator(world, server).follow(
+        chapter("### Backup and restore"),
+        {"a day passes": a_day_passes, "everything is booked": lambda: settled(world, 36)},
+    )
+    assert world.ledger().keys() == known.keys()
+    assert {invoice_id: each["bill_id"] for invoice_id, each in world.ledger().items()} == {
+        invoice["id"]: invoice["bill_id"] for invoice in world.json("invoices", "list")
+    }
+
+
+def test_an_upgrade_takes_over_what_the_old_daemon_had_begun(world: World) -> None:
+    leave_open(world)
+    Operator(world).follow(chapter("### Upgrade"), {"everything is booked": lambda: booked(world, world)})
+    assert len(world.ledger()) == 36
+
+
+def test_daemon_and_database_move_to_another_server(
+    world: World, server: PostgresServer, cluster: Path, tmp_path: Path
+) -> None:
+    leave_open(world)
+    other = PostgresServer.copy(cluster, tmp_path / "other-server")
+    other.drop_database("billingd")
+    operator = Operator(world, server)
+    new = World(tmp_path / "new-world", database_url=other.url())
+    new.erp_port = world.erp_port
+    new.configure(SETTINGS)
+
+    def on_the_new_server() -> None:
+        shutil.copy(world.home / "billingd.dump", new.home)
+        operator.world, operator.server = new, other
+
+    try:
+        operator.follow(
+            chapter("### Moving to another server"),
+            {"on the new server": on_the_new_server, "everything is booked": lambda: booked(world, new)},
+        )
+        assert len(world.ledger()) == 36
+    finally:
+        new.close()
+        other.destroy()
+
+
+def test_december_has_the_old_prices_and_january_the_new(tmp_path: Path, database_url: str) -> None:
+    world = World(tmp_path / "world", database_url=database_url, settings=SETTINGS)
+    world.env["BILLINGD_TEST_NOW"] = "2027-02-15T00:00:00Z"
+    text = chapter("### A price change on 1 January")
+    example = re.search(r"```yaml\n# (\S+)\n(.*?)```", text, re.S)
+    assert example is not None
+    (world.home / example[1]).write_text(example[2], "utf-8")
+    try:
+        world.start_erp()
+        world.start_daemon()
+        master, readings = write_load(world.home, users=2, first="2026-12", months=2)
+        world.do("import", "master", str(master))
+        eventually(lambda: world.counts() == {"due": 4})
+        Operator(world).follow(text, {"everything is booked": lambda: settled(world, 4)})
+        assert readings.name in text
+    finally:
+        world.close()
