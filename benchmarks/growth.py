@@ -12,7 +12,7 @@ from tests.small_load import HEADER, write_load
 from tests.world import eventually
 
 ZAGREB = ZoneInfo("Europe/Zagreb")
-FIRST = "2026-01"
+LAST_MONTH = 10  # of 2026: the worlds stand in November
 SIZES = ((1000, 1), (1000, 10), (10_000, 10))
 QUICK_SIZES = ((20, 1), (20, 10), (60, 10))
 STEADY = """
@@ -36,8 +36,9 @@ def growth(folder: Path, scale: Scale) -> dict[str, Any]:
 
 
 def _run(folder: Path, users: int, months: int) -> dict[str, Any]:
-    master, _ = write_load(folder / "load", users=users, first=FIRST, months=months)
-    files = _hourly(folder / "load", users, months)
+    first = f"2026-{LAST_MONTH - months + 1:02}"
+    master, _ = write_load(folder / "load", users=users, first=first, months=months)
+    files = _hourly(folder / "load", users, Period.parse(first), months)
     with server(folder / "server") as made, worlds(folder, made.url(), {}) as (world,):
         world.do("import", "master", str(master))
         for file in files:
@@ -59,9 +60,10 @@ def _run(folder: Path, users: int, months: int) -> dict[str, Any]:
     return {"invoices": users * months, "pace": pace, "most_mb": max(seen), "last_mb": seen[-1]}
 
 
-def _hourly(folder: Path, users: int, months: int) -> list[Path]:
-    """One file a month, for the meters that `write_load` made."""
-    files, period, hour = [], Period.parse(FIRST), 0
+def _hourly(folder: Path, users: int, period: Period, months: int) -> list[Path]:
+    """One file a month from this one on, for the meters that `write_load` made."""
+    files: list[Path] = []
+    hour = 0
     for _ in range(months):
         start, end = period.start(ZAGREB), period.end(ZAGREB)
         hours = int((end - start).total_seconds()) // 3600

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,7 @@ def main() -> None:
     if unknown:
         arguments.error(f"no such part: {', '.join(sorted(unknown))}")
     scale = Scale(chosen.quick, 1 if chosen.quick else chosen.pairs)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that servers and daemons end with it
     chosen.out.mkdir(parents=True, exist_ok=True)
     for name in chosen.parts or PARTS:
         with tempfile.TemporaryDirectory(prefix="billingd-bench-") as folder:
