@@ -290,7 +290,7 @@ class ErpGateway(Actor):
         """It was the whole ERP: when it is over, nobody waits on for a time that was set by it."""
         logger.info("the ERP is back: everything is sent again")
         for code in (Code.ERP_UNREACHABLE, Code.ERP_CREDENTIALS, *((Code.ERP_ERROR,) if whole else ())):
-            self._tidings.fine(code)
+            self._tidings.over(code)
         self.tell(DB_WRITER, ForgetWaits())
 
     def _summary(self, outcome: Outcome) -> str:

@@ -37,6 +37,12 @@ class Tidings:
             troubled.discard(subject)
             self._tell(Fine(code, subject=subject))
 
+    def over(self, code: Code) -> None:
+        """It is over for everybody; but what was the trouble of one subject alone is over when that one is fine."""
+        troubled = self._subjects.setdefault(code, set())
+        if len(troubled) != 1 or None in troubled:
+            self.fine(code)
+
     def all_fine(self, subject: str | None = None) -> None:
         """`fine` for every code."""
         for code in self._subjects:
