@@ -57,7 +57,7 @@ def _killed(folder: Path, master: Path, readings: Path, number: int) -> dict[str
 
 def two_daemons(folder: Path, scale: Scale) -> dict[str, Any]:
     """One against two, each with 16 requests in flight, at an ERP that answers after 200 ms."""
-    number = scale.of(800, 60)
+    number = scale.of(2400, 60)
     master, readings = write_load(folder / "load", users=number, first="2026-10", months=1)
     rounds = [
         {f"{count} at work": _pace(folder / f"{pair}-{count}", master, readings, number, count) for count in (1, 2)}
