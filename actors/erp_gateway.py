@@ -40,8 +40,10 @@ logger = logging.getLogger(__name__)
 PENDING_LOOK_SECONDS = 2.0
 GATE_LOOK_SECONDS = 0.5
 ANSWER_OVERDUE_SECONDS = 10.0
-# How many invoices are claimed ahead, at the most, for each lane; and of the lanes the share of questions.
-AHEAD_PER_LANE = 16
+# How much is claimed ahead: for so long, so that another daemon finds work too, and within these numbers for each lane.
+AHEAD_SECONDS = 1.0
+AHEAD_PER_LANE_AT_LEAST, AHEAD_PER_LANE_AT_MOST = 2, 16
+# Of the lanes the share of questions.
 QUESTIONS_SHARE = 4
 CODES = tuple(dict.fromkeys(Code(code) for code in ALARM_OF.values()))
 
@@ -135,8 +137,9 @@ class ErpGateway(Actor):
         """How many offers may be claimed ahead: what the lanes can start in what is left of a lease."""
         lanes = min(len(self._lanes), settings.erp.max_in_flight)
         margin = leave_by_seconds(0.0, settings.work.lease_seconds, settings.erp.total_timeout_seconds)
-        startable = int(lanes * margin / max(self._mean_seconds, 0.001))
-        return max(1, min(startable, lanes * AHEAD_PER_LANE))
+        each_seconds = max(self._mean_seconds, 0.001)
+        wanted = lanes * min(max(AHEAD_SECONDS / each_seconds, AHEAD_PER_LANE_AT_LEAST), AHEAD_PER_LANE_AT_MOST)
+        return max(1, int(min(wanted, lanes * margin / each_seconds)))
 
     def _holding(self) -> frozenset[str]:
         in_flight = (job.delivery.invoice_id for job in self._lanes.values() if isinstance(job, Deliver))
