@@ -36,6 +36,7 @@ class OperatorWorld(World):
             "the ERP comes back": self._erp_comes_back,
             "the sub-projects are entered at the ERP": lambda: self._mend(REFUSED),
             "the ERP gives its bill ids again": lambda: self._mend(DISTRUSTED),
+            "what went on is booked": lambda: self._settle({"held": 3, "registered": 33}),
             "the three bookings are put right at the ERP": lambda: self._put_right(IN_CONFLICT),
             "the booking is put right at the ERP": lambda: self._put_right([CHANGED_LATER]),
             "everything is booked": lambda: self._settle({"registered": 36}),
