@@ -39,6 +39,7 @@ _VARIABLE = [
     (re.compile(r"#[0-9a-f]{8}-[0-9a-f-]{27}"), "#INCARNATION"),
     (re.compile(r"(unreachable|no answer from \S+): .*"), r"\1: WHY"),
     (re.compile(r"\d+ begun"), "N begun"),
+    (re.compile(r"ALT-\d{6}"), "ALT-N"),
     (re.compile(r"(?<=AT) +\d+ +(?=PUT|GET)"), " N "),
 ]
 
