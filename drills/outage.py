@@ -1,16 +1,15 @@
 """Outages: database or ERP away for long, over two month ends, with the configuration's own limits."""
 
 import os
-import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from config.settings import Settings
 from drills.cell import CLEAR_SECONDS
 from drills.checker import judge, standing_in_table
-from drills.run import prepared
+from drills.run import play_each, prepared
 from drills.stage import FINISH_SECONDS, Setting, Stage
 from drills.waiting import NotReached, comes_true, pause, until
 from drills.world import World
@@ -149,24 +148,16 @@ class Outage:
 
 
 def run_outages(stations: Sequence[str], seconds: float, folder: Path, tell: Callable[[OutageResult], None]) -> bool:
-    """Outages one after another; whether all of them held. Logs of the others are kept."""
+    """Outages one after another; whether all of them held."""
     world = World(months=PERIODS)
     speed = round(DAYS * 86_400 / seconds)
     setting = Setting(fast=False, now=BEGIN, daemon={"alarms": {"quiet_seconds": 3}})
-    held = True
     with prepared(world) as template:
-        for station in stations:
-            home = folder / f"outage-{station}"
-            stage = Stage(home, template, world, setting)
-            stage.daemon.now = f"{BEGIN}*{speed}"
-            try:
-                result = Outage(stage, station, seconds).stand()
-            finally:
-                stage.close()
-            if result.held:
-                shutil.rmtree(home, ignore_errors=True)
-            else:
-                result.log = str(home)
-            held = held and result.held
-            tell(result)
-    return held
+
+        def plays() -> Iterator[tuple[Stage, Callable[[], OutageResult]]]:
+            for station in stations:
+                stage = Stage(folder / f"outage-{station}", template, world, setting)
+                stage.daemon.now = f"{BEGIN}*{speed}"
+                yield stage, Outage(stage, station, seconds).stand
+
+        return play_each(plays(), tell)

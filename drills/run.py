@@ -1,16 +1,31 @@
 """Runs cells, several at once, on copies of one prepared cluster."""
 
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from drills.cell import CellRunner, Result
 from drills.postgres import Postgres
+from drills.stage import Stage
 from drills.table import Cell
 from drills.waiting import abandon
 from drills.world import World
+
+
+class Verdict(Protocol):
+    """What a drill came to."""
+
+    log: str | None
+
+    @property
+    def held(self) -> bool: ...
+
+
+V = TypeVar("V", bound=Verdict)
 
 
 @contextmanager
@@ -41,3 +56,20 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, jobs: int, tell: Callable[
                 abandon()
                 runner.abandon()
     return [results[cell] for cell in cells]
+
+
+def play_each(plays: Iterable[tuple[Stage, Callable[[], V]]], tell: Callable[[V], None]) -> bool:
+    """Plays one after another, each on its own stage; whether all of them held. Logs of the others are kept."""
+    held = True
+    for stage, play in plays:
+        try:
+            result = play()
+        finally:
+            stage.close()
+        if result.held:
+            shutil.rmtree(stage.home, ignore_errors=True)
+        else:
+            result.log = str(stage.home)
+        held = held and result.held
+        tell(result)
+    return held

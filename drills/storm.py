@@ -1,12 +1,11 @@
 """Storms: seeded faults from all rows of the table, several at once, for a given time, then the same judge."""
 
-import shutil
 import signal
 import threading
 import time
 import urllib.error
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from drills.faults import Fault
 from drills.faults_database import D1, D2, D3
 from drills.faults_erp import E1, E2, E3
 from drills.faults_server import S2, FrozenProcess, Restarted
-from drills.run import prepared
+from drills.run import play_each, prepared
 from drills.stage import Setting, Stage
 from drills.states import STATES
 from drills.waiting import LOOK_SECONDS, NotReached, comes_true, pause, until
@@ -166,21 +165,13 @@ class Storm:
 
 
 def run_storms(seeds: Sequence[int], seconds: float, folder: Path, tell: Callable[[StormResult], None]) -> bool:
-    """Storms one after another, each with its seed; whether all of them held. Logs of the others are kept."""
+    """Storms one after another, each with its seed; whether all of them held."""
     world = World(USERS, len(MONTHS))
-    held = True
     with prepared(world) as template:
-        for seed in seeds:
-            home = folder / f"storm-{seed}"
-            stage = Stage(home, template, world, Setting(named_host=True))
-            try:
-                result = Storm(stage, seed, seconds).rage()
-            finally:
-                stage.close()
-            if result.held:
-                shutil.rmtree(home, ignore_errors=True)
-            else:
-                result.log = str(home)
-            held = held and result.held
-            tell(result)
-    return held
+
+        def plays() -> Iterator[tuple[Stage, Callable[[], StormResult]]]:
+            for seed in seeds:
+                stage = Stage(folder / f"storm-{seed}", template, world, Setting(named_host=True))
+                yield stage, Storm(stage, seed, seconds).rage
+
+        return play_each(plays(), tell)
