@@ -73,9 +73,9 @@ def document(results: Sequence[Result], seed: int) -> dict[str, Any]:
 
 def storm_line(result: StormResult) -> str:
     """One line about a storm."""
-    struck = sum(number for name, number in result.faults.items() if "struck nothing" not in name)
+    struck = [number for name, number in result.faults.items() if "struck nothing" not in name]
     verdict = "held" if result.held else f"NOT HELD: {'; '.join(result.wrong)}; logs in {result.log}"
     return (
-        f"storm of {result.seconds:g} s, seed {result.seed}: {struck} faults of {len(result.faults)} kinds, "
+        f"storm of {result.seconds:g} s, seed {result.seed}: {sum(struck)} faults of {len(struck)} kinds, "
         f"{result.invoices} invoices, all registered {result.recovery_seconds} s after its end: {verdict}"
     )
