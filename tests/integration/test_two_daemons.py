@@ -43,17 +43,22 @@ def give_work(world: World, folder: Path) -> None:
     world.do("import", "readings", str(readings))
 
 
+def set_to_work(keeper: World, other: World, folder: Path) -> None:
+    """Starts both and the keeper's ERP, and waits until each has booked some of the load."""
+    keeper.start_erp()
+    for world in (keeper, other):
+        world.start_daemon()
+    give_work(keeper, folder)
+    eventually(lambda: min(registered_by(keeper, name) for name in ("a", "b")) >= 4)
+
+
 @pytest.fixture
 def pair(tmp_path: Path, database_url: str) -> Iterator[tuple[World, World]]:
     """Both daemons at work on one load; the first one's ERP is the ERP of both."""
     first = make(tmp_path, "a", database_url)
     second = make(tmp_path, "b", database_url, f"http://127.0.0.1:{first.erp_port}/api/v1")
     try:
-        first.start_erp()
-        for world in (first, second):
-            world.start_daemon()
-        give_work(first, tmp_path / "load")
-        eventually(lambda: min(registered_by(first, name) for name in ("a", "b")) >= 4)
+        set_to_work(first, second, tmp_path / "load")
         yield first, second
     finally:
         for world in (second, first):
@@ -155,11 +160,7 @@ def test_one_that_is_cut_off_from_the_database_is_done_without(tmp_path: Path, c
             first = make(tmp_path, "a", url, f"http://{to_erp.here}:{erp.port}/api/v1")
             first.run_daemon_in = there.command
             try:
-                second.start_erp()
-                for world in (first, second):
-                    world.start_daemon()
-                give_work(second, tmp_path / "load")
-                eventually(lambda: min(registered_by(second, name) for name in ("a", "b")) >= 4)
+                set_to_work(second, first, tmp_path / "load")
                 to_database.pull()
                 left = in_hand(second, "a")
                 assert left, "it had nothing in hand"
