@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 PENDING_LOOK_SECONDS = 3.0
 # A claim that was asked for and not answered by then was lost, or the database is away: it is asked for again.
 ANSWER_OVERDUE_SECONDS = 10.0
+# The first batch of many is small, so that the ERP is soon offered something; each further one is twice the last.
+FIRST_BATCH = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Biller(Actor):
         self._database = parts.connect("biller")
         self._backoff = DatabaseBackoff()
         self._asked: Timer | None = None
+        self._batch_size = FIRST_BATCH
 
     def on_start(self) -> None:
         point("biller.start")
@@ -53,6 +56,7 @@ class Biller(Actor):
                 if self._asked is not None:
                     self._asked.cancel()
                     self._asked = None
+                self._batch_size = 2 * self._batch_size if batch else FIRST_BATCH
                 if batch:
                     point("biller.calculate", message)
                     self._calculate(batch)
@@ -69,7 +73,8 @@ class Biller(Actor):
             self.tell(DB_WRITER, MakeDue())
         if self._asked is None:
             self._asked = self.after(ANSWER_OVERDUE_SECONDS, _Overdue())
-            self.tell(DB_WRITER, ClaimDue(self._parts.settings.billing.batch_size))
+            self._batch_size = min(self._batch_size, self._parts.settings.billing.batch_size)
+            self.tell(DB_WRITER, ClaimDue(self._batch_size))
 
     def _calculate(self, batch: Sequence[Claimed]) -> None:
         settings = self._parts.settings

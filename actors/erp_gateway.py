@@ -69,6 +69,7 @@ class ErpGateway(Actor):
         self._questions: deque[tuple[Delivery, float]] = deque()
         self._asked: Timer | None = None
         self._nothing_more = False
+        self._more_questions = True
         self._several_open = True
         self._mean_seconds = 1.0
         self._draining = False
@@ -91,6 +92,7 @@ class ErpGateway(Actor):
                 self._claimed(message)
             case Look():
                 self._nothing_more = False
+                self._more_questions = True
                 self._look()
             case LaneFree(lane=lane):
                 self._lane_starts(lane)
@@ -124,7 +126,9 @@ class ErpGateway(Actor):
         settings = self._parts.settings
         limit = self._limit(settings)
         offers = 0 if probe else max(0, limit - len(self._offers))
-        questions = 0 if probe else max(0, self._question_lanes() * 2 - len(self._questions))
+        # An invoice comes to be asked after by time alone: between two looks there is rarely one.
+        ask = self._more_questions and not probe
+        questions = max(0, self._question_lanes() * 2 - len(self._questions)) if ask else 0
         if probe or offers or questions:
             self._asked = self.after(ANSWER_OVERDUE_SECONDS, _Overdue())
             asked_at = self._parts.clock.boottime()
@@ -159,6 +163,7 @@ class ErpGateway(Actor):
         if message.probe:
             self._probe(message.deliveries[0] if message.deliveries else None, leave_by)
             return
+        self._more_questions = any(each.state == "initiated" for each in message.deliveries)
         for delivery in message.deliveries:
             (self._questions if delivery.state == "initiated" else self._offers).append((delivery, leave_by))
         if self._draining or not self._gate.lets_through():

@@ -3,12 +3,13 @@
 from decimal import ROUND_HALF_UP, Context, Decimal
 
 _EXACT = Context(prec=60)  # wide enough that no amount of ours is ever cut by the context
+_UNITS = [Decimal(1).scaleb(-decimals) for decimals in range(10)]
 
 
 def round_half_away(value: Decimal, decimals: int) -> Decimal:
     """Rounds to so many decimals, half away from zero (billing.md, Items of a calculation)."""
     # decimal's ROUND_HALF_UP is half away from zero; zero never keeps a minus sign
-    return _EXACT.plus(value.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP, context=_EXACT))
+    return _EXACT.plus(value.quantize(_UNITS[decimals], ROUND_HALF_UP, _EXACT))
 
 
 def format_money(amount: Decimal) -> str:

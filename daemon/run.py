@@ -1,6 +1,7 @@
 """The daemon's life: what it needs before the tree starts, its signals, its drain, and how it ends."""
 
 import faulthandler
+import gc
 import logging
 import os
 import signal
@@ -328,6 +329,7 @@ def run(loaded: Loaded, config_path: Path | None, version: str) -> int:
     """
     settings = loaded.settings
     logs.configure(settings.log.level, settings.log.format)
+    gc.freeze()  # what is imported stays for good
     faulthandler.enable()  # systemd's watchdog ends us with SIGABRT: every stack is said then
     lock = StateLock(settings.state_dir, "billingd run")
     try:

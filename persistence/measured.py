@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from billing.calculation import Registers
-from persistence.bases import STEPS, array_of, registers, within
+from persistence.bases import STEPS, registers, registers_of, within
 
 _REGISTERS = [field.name for field in fields(Registers)]
 
@@ -25,7 +25,7 @@ _AS_THEY_STOOD = f"""
     )
 """
 _MEASURED = f"""
-    SELECT {array_of("first")} AS at_start, {array_of("last")} AS at_end, steps.*
+    SELECT {registers_of("first")} AS at_start, {registers_of("last")} AS at_end, steps.*
     FROM unnest(CAST(:meters AS text[]), CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))
         WITH ORDINALITY AS wanted (meter_id, starts_at, ends_at, place)
     CROSS JOIN LATERAL (SELECT wanted.meter_id) AS ml
