@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from benchmarks.stage import Scale, one, resident_mb, server, start_erp, table, worlds
+from benchmarks.stage import Scale, one, resident_mb, server, start_erp, table, wait_registered, worlds
 from billing.periods import Period
 from tests.small_load import HEADER, write_load
-from tests.world import eventually
 
 ZAGREB = ZoneInfo("Europe/Zagreb")
 LAST_MONTH = 10  # of 2026: the worlds stand in November
@@ -48,13 +47,8 @@ def _run(folder: Path, users: int, months: int) -> dict[str, Any]:
         start_erp(world, 0.0)
         world.start_daemon()
         assert world.daemon is not None
-        pid, seen = world.daemon.pid, [0.0]
-
-        def all_booked() -> bool:
-            seen.append(resident_mb(pid))
-            return world.all_registered(users * months)
-
-        eventually(all_booked, within_seconds=3600)
+        pid, seen = world.daemon.pid, list[float]()
+        wait_registered(world, users * months, within_seconds=3600, meanwhile=lambda: seen.append(resident_mb(pid)))
         with world.database() as database:
             pace = float(one(database, STEADY))
     return {"invoices": users * months, "pace": pace, "most_mb": max(seen), "last_mb": seen[-1]}

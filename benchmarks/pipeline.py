@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import text
 
 from benchmarks.floor import SAFETY, Floor
-from benchmarks.stage import MONTH, Scale, cpu_seconds, one, server, start_erp, table, worlds
+from benchmarks.stage import MONTH, Scale, cpu_seconds, one, server, start_erp, table, wait_registered, worlds
 from persistence.database import Database
 from tests.small_load import write_load
-from tests.world import World, eventually
+from tests.world import World
 
 DELAYS_MS = (20, 0)
 QUIET = {"billing": {"look_every_seconds": 3600}}
@@ -27,7 +27,7 @@ def measure(folder: Path, users: int, delay_seconds: float, floors: list[list[st
         world.do("import", "readings", str(readings))
         world.start_daemon()
         assert world.daemon is not None
-        eventually(lambda: world.all_registered(users), within_seconds=600)
+        wait_registered(world, users, within_seconds=600)
         cpu = cpu_seconds(world.daemon.pid)
         world.stop_daemon()
         with world.database() as database:

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.stage import Scale, one, server, start_erp, table, worlds
+from benchmarks.stage import Scale, one, server, start_erp, table, wait_registered, worlds
 from tests.small_load import write_load
 from tests.world import World, eventually
 
@@ -37,7 +37,7 @@ def _killed(folder: Path, master: Path, readings: Path, number: int) -> dict[str
         with world.database() as database:
             began = one(database, "SELECT clock_timestamp()")
             world.start_daemon(up=False)
-            eventually(lambda: world.all_registered(number), within_seconds=900)
+            wait_registered(world, number, within_seconds=900)
             booked = (
                 "SELECT extract(epoch FROM {}(at) - :began)::float8 FROM invoice_history WHERE to_state = 'registered'"
             )
@@ -80,7 +80,7 @@ def _pace(folder: Path, master: Path, readings: Path, number: int, daemons: int)
         for each in all_of_them:
             each.start_daemon()
         world.do("import", "readings", str(readings))
-        eventually(lambda: world.all_registered(number), within_seconds=600)
+        wait_registered(world, number, within_seconds=600)
         with world.database() as database:
             seconds = one(
                 database,

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from persistence.database import Database
 from persistence.embedded import EmbeddedServer
 from persistence.migrate import upgrade
 from tests.postgres import PostgresServer
-from tests.world import World
+from tests.world import World, eventually
 
 MONTH = "2026-10"
 
@@ -64,6 +64,19 @@ def start_erp(world: World, delay_seconds: float) -> None:
     world.start_erp()
     if delay_seconds:
         world.erp("POST", "faults", {"kind": "delay", "seconds": delay_seconds})
+
+
+def wait_registered(
+    world: World, number: int, *, within_seconds: float, meanwhile: Callable[[], object] = lambda: None
+) -> None:
+    """Until so many invoices are booked; looks seldom, on one connection: both cores are in use."""
+
+    def booked() -> bool:
+        meanwhile()
+        return bool(one(database, "SELECT count(*) FROM invoices WHERE state = 'registered'") >= number)
+
+    with world.database() as database:
+        eventually(booked, within_seconds=within_seconds, every_seconds=0.5)
 
 
 def one(database: Database, sql: str, **values: object) -> Any:

@@ -20,7 +20,10 @@ def cell(value: object) -> str:
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
     if isinstance(value, Decimal):
         return format(value, "f")
-    text = str(value)
+    return _on_one_line(str(value))
+
+
+def _on_one_line(text: str) -> str:
     return text if text.isprintable() else "".join(_printable(each) for each in text)
 
 
@@ -57,6 +60,13 @@ def fitted(lines: Iterable[str]) -> Iterator[str]:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for line in lines:
         yield line if width is None or len(line) <= width else f"{line[: width - 1]}…"
+
+
+def fitted_text(text: str) -> str:
+    """The same lines, cut as `fitted` does; what others sent can't steer the terminal."""
+    if text.replace("\n", "").isprintable() and not sys.stdout.isatty():
+        return text  # of many lines, in a moment
+    return "\n".join(fitted(map(_on_one_line, text.split("\n"))))
 
 
 def columns(

@@ -130,15 +130,17 @@ class Filter:
     code: str | None = None
 
 
-def list_invoices(connection: Connection, wanted: Filter, columns: str = COLUMNS) -> list[dict[str, Any]]:
-    """Invoices by period and user, with the columns of interfaces.md or those alone that are wanted."""
+WANTED = """(CAST(:period AS text) IS NULL OR period = :period)
+    AND (CAST(:state AS text) IS NULL OR state = :state)
+    AND (CAST(:network_user AS text) IS NULL OR network_user_id = :network_user)
+    AND (CAST(:code AS text) IS NULL OR held_code = :code)"""
+"""The condition of a Filter, whose fields are its values."""
+
+
+def list_invoices(connection: Connection, wanted: Filter) -> list[dict[str, Any]]:
+    """Invoices by period and user, with the columns of interfaces.md."""
     rows = connection.execute(
-        text(f"""SELECT {columns} FROM invoices
-                 WHERE (CAST(:period AS text) IS NULL OR period = :period)
-                 AND (CAST(:state AS text) IS NULL OR state = :state)
-                 AND (CAST(:network_user AS text) IS NULL OR network_user_id = :network_user)
-                 AND (CAST(:code AS text) IS NULL OR held_code = :code)
-                 ORDER BY period, network_user_id, revision"""),
+        text(f"SELECT {COLUMNS} FROM invoices WHERE {WANTED} ORDER BY period, network_user_id, revision"),
         asdict(wanted),
     )
     return [dict(row._mapping) for row in rows]

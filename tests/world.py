@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 60.0
 T = TypeVar("T")
 
 
-def eventually(find: Callable[[], T], *, within_seconds: float = PATIENCE_SECONDS) -> T:
+def eventually(find: Callable[[], T], *, within_seconds: float = PATIENCE_SECONDS, every_seconds: float = 0.05) -> T:
     """The first true result, asked for again and again until the deadline."""
     until = time.monotonic() + within_seconds
     while True:
@@ -35,8 +35,7 @@ def eventually(find: Callable[[], T], *, within_seconds: float = PATIENCE_SECOND
         if found:
             return found
         assert time.monotonic() < until, f"not within {within_seconds} s: {found!r}"
-        time_to_look = 0.05
-        _pause(time_to_look)
+        _pause(every_seconds)
 
 
 def _pause(seconds: float) -> None:

@@ -1,6 +1,5 @@
 """`billingd invoices`: which there are, what they say, and what a person may do with them."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,14 +14,11 @@ from daemon.drawing import draw_invoice
 from daemon.invocation import configuration, put, put_json, say, write_text
 from daemon.invoice_page import invoice_page
 from daemon.operator import Reason, month, who, why
-from daemon.tables import columns, fitted, percent
-from persistence import invoices
+from daemon.tables import fitted_text, percent
+from persistence import browsing, invoices
 from persistence.database import notify
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-# What a line of the list shows: of 100,000 invoices every column more takes its time.
-_LISTED = "id, state, total_with_tax_eur, bill_id, next_attempt_at, held_code, held_reason, abort_reason"
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -46,20 +42,14 @@ def list_them(
     """List invoices by period and network user, those that wait included."""
     wanted = invoices.Filter(period, state.value if state else None, network_user, code)
     with database(configuration(context).settings, "invoices list") as opened, opened.transaction() as connection:
-        found = invoices.list_invoices(connection, wanted, invoices.COLUMNS if as_json else _LISTED)
-    if as_json:
-        put_json([_as_json(each) for each in found])
-        return
-    rows = [
-        (each["id"], each["state"], each["total_with_tax_eur"], each["bill_id"], each["next_attempt_at"], _note(each))
-        for each in found
-    ]
-    titles = ("invoice", "state", "EUR with tax", "bill", "next try", "why")
-    for line in fitted(columns(titles, rows, right=("EUR with tax",))) if rows else ():
-        put(line)
-    say(f"{len(found)} invoice{'' if len(found) == 1 else 's'}")
-    codes = Counter(each["held_code"] for each in found if each["held_code"])
-    for held_code, number in codes.most_common():
+        if as_json:
+            put_json([_as_json(each) for each in invoices.list_invoices(connection, wanted)])
+            return
+        found = browsing.table(connection, wanted)
+    if found.number:
+        put(fitted_text(found.text))
+    say(f"{found.number} invoice{'' if found.number == 1 else 's'}")
+    for held_code, number in found.codes.items():
         say(f"{number} {held_code}: `billingd alarms explain {held_code}` says what to do")
 
 
@@ -127,12 +117,6 @@ def retry(
     if not chosen:
         say("no invoice is held" + (" that is asked for" if code or period else ""))
     return 1 if any(refused.values()) else 0
-
-
-def _note(invoice: dict[str, Any]) -> str | None:
-    if invoice["held_code"]:
-        return f"{invoice['held_code']}: {invoice['held_reason']}"
-    return invoice["abort_reason"] and str(invoice["abort_reason"])
 
 
 def _as_json(invoice: dict[str, Any]) -> dict[str, Any]:

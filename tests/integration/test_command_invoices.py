@@ -98,6 +98,23 @@ def test_the_list_says_what_to_do_about_each_code(held: Database, billingd: Comm
     ]  # fmt: skip
 
 
+def test_the_list_is_a_table_in_which_nothing_foreign_makes_lines_or_steers(held: Database, billingd: Commands) -> None:
+    with held.transaction() as connection:
+        connection.execute(
+            text(
+                "UPDATE invoices SET held_reason = :reason, next_attempt_at = '2026-11-15 12:30Z' WHERE state = 'held'"
+            ),
+            {"reason": "no\nuser-9 100%s \\1 \x1b[31m\u2028č"},
+        )
+    done = billingd("invoices", "list")
+    lines = done.out.splitlines()
+    assert len(lines) == 4
+    assert [line.index("held") for line in lines[1:3]] == [lines[0].index("state")] * 2
+    assert [line.index("2026-11-15 12:30:00Z") for line in lines[1:3]] == [lines[0].index("next try")] * 2
+    assert lines[1].endswith("erp_refused_invoice: no user-9 100%s \\1 \\x1b[31m č")
+    assert lines[3].split()[1:] == ["due", "-", "-", "-", "-"]
+
+
 def test_a_whole_invoice_is_drawn_for_people(calculated: Database, billingd: Commands) -> None:
     done = billingd("invoices", "show", INVOICE)
     assert (done.status, done.err) == (0, "")

@@ -147,7 +147,7 @@ CREATE INDEX invoices_to_ask ON invoices (next_attempt_at NULLS FIRST)
 CREATE INDEX invoices_suspect ON invoices (batch_limit) WHERE batch_limit IS NOT NULL;
 CREATE INDEX invoices_claimed ON invoices (claimed_by) WHERE claimed_by IS NOT NULL;
 CREATE INDEX invoices_open ON invoices (state, updated_at) WHERE state NOT IN ('registered', 'aborted');
-CREATE INDEX invoices_period_state ON invoices (period, state);
+CREATE INDEX invoices_listed ON invoices (period, network_user_id, revision);
 CREATE INDEX invoices_aborted ON invoices (period) WHERE state = 'aborted'; -- looked at every 2 s for its alarm
 
 CREATE TABLE invoice_documents ( -- what an invoice says and what it was computed from; written once
