@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 PENDING_LOOK_SECONDS = 3.0
 # A claim that was asked for and not answered by then was lost, or the database is away: it is asked for again.
-ANSWER_OVERDUE_SECONDS = 10.0
+ANSWER_OVERDUE_SECONDS = 30.0
 # The first batch of many is small, so that the ERP is soon offered something; each further one is twice the last.
 FIRST_BATCH = 50
 
@@ -38,6 +38,7 @@ class Biller(Actor):
         self._database = parts.connect("biller")
         self._backoff = DatabaseBackoff()
         self._asked: Timer | None = None
+        self._ask = 0
         self._batch_size = FIRST_BATCH
 
     def on_start(self) -> None:
@@ -52,6 +53,8 @@ class Biller(Actor):
         match message:
             case Look(newly_due=newly_due):
                 self._look(newly_due=newly_due)
+            case Calculate(ask=ask) if ask not in (0, self._ask):
+                logger.info("a batch came too late: it is claimed again")
             case Calculate(batch=batch):
                 if self._asked is not None:
                     self._asked.cancel()
@@ -74,7 +77,8 @@ class Biller(Actor):
         if self._asked is None:
             self._asked = self.after(ANSWER_OVERDUE_SECONDS, _Overdue())
             self._batch_size = min(self._batch_size, self._parts.settings.billing.batch_size)
-            self.tell(DB_WRITER, ClaimDue(self._batch_size))
+            self._ask += 1
+            self.tell(DB_WRITER, ClaimDue(self._batch_size, self._ask))
 
     def _calculate(self, batch: Sequence[Claimed]) -> None:
         settings = self._parts.settings

@@ -336,7 +336,7 @@ class DbWriter(Actor):
         if isinstance(claim, ClaimDeliveries):
             self._nudge(ERP_GATEWAY, deliveries)
         else:
-            self._nudge(BILLER, Calculate(batch))
+            self._nudge(BILLER, Calculate(batch, claim.ask))
 
     def _claim_one_by_one(self, claim: Claim, error: RowRefused) -> None:
         """One row that the database refuses to have claimed keeps the others from nothing; it counts as a crash."""

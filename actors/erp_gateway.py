@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 PENDING_LOOK_SECONDS = 2.0
 GATE_LOOK_SECONDS = 0.5
-ANSWER_OVERDUE_SECONDS = 10.0
+ANSWER_OVERDUE_SECONDS = 30.0
 # How much is claimed ahead: for so long, so that another daemon finds work too, and within these numbers for each lane.
 AHEAD_SECONDS = 1.0
 AHEAD_PER_LANE_AT_LEAST, AHEAD_PER_LANE_AT_MOST = 2, 16
@@ -68,6 +68,7 @@ class ErpGateway(Actor):
         self._offers: deque[tuple[Delivery, float]] = deque()
         self._questions: deque[tuple[Delivery, float]] = deque()
         self._asked: Timer | None = None
+        self._asked_at_seconds = 0.0
         self._nothing_more = False
         self._more_questions = True
         self._several_open = True
@@ -88,6 +89,8 @@ class ErpGateway(Actor):
         match message:
             case Answered():
                 self._answered(message)
+            case Deliveries(asked_at_seconds=at) if at not in (0.0, self._asked_at_seconds):
+                logger.info("a claim came too late: what it has is claimed again")
             case Deliveries():
                 self._claimed(message)
             case Look():
@@ -131,11 +134,8 @@ class ErpGateway(Actor):
         questions = max(0, self._question_lanes() * 2 - len(self._questions)) if ask else 0
         if probe or offers or questions:
             self._asked = self.after(ANSWER_OVERDUE_SECONDS, _Overdue())
-            asked_at = self._parts.clock.boottime()
-            self.tell(
-                DB_WRITER,
-                ClaimDeliveries(self._holding(), offers, questions, asked_at, probe, self._gate.failed_last),
-            )
+            self._asked_at_seconds = at = self._parts.clock.boottime()
+            self.tell(DB_WRITER, ClaimDeliveries(self._holding(), offers, questions, at, probe, self._gate.failed_last))
 
     def _limit(self, settings: Settings) -> int:
         """How many offers may be claimed ahead: what the lanes can start in what is left of a lease."""

@@ -41,16 +41,21 @@ class MakeDue:
 
 @dataclass(frozen=True, slots=True)
 class ClaimDue:
-    """Claim a batch to calculate; the sender holds nothing."""
+    """Claim a batch to calculate; the sender holds nothing. `ask` numbers what it asks, from 1."""
 
     limit: int
+    ask: int
 
 
 @dataclass(frozen=True, slots=True)
 class Calculate:
-    """A claimed batch; empty when there is nothing to calculate."""
+    """A claimed batch, empty when there is nothing to calculate; `ask` 0 answers whatever was asked last.
+
+    The answer to any ask but the last is late: what it claimed, the last ask claims again.
+    """
 
     batch: Sequence[Claimed]
+    ask: int = 0
 
     @property
     def invoice_ids(self) -> tuple[str, ...]:
@@ -89,7 +94,10 @@ class ClaimDeliveries:
 
 @dataclass(frozen=True, slots=True)
 class Deliveries:
-    """What was claimed; `several_open` says whether more than one invoice is on its way to the ERP at all."""
+    """What was claimed; `several_open` says whether more than one invoice is on its way to the ERP at all.
+
+    `asked_at_seconds` says what it answers, as `Calculate.ask` does; 0 answers whatever was asked last.
+    """
 
     deliveries: Sequence[Delivery]
     asked_at_seconds: float

@@ -188,7 +188,9 @@ class BillingSettings(Section):
         live=True,
         unit="percent",
     )
-    batch_size: Count = setting(500, "How many invoices are computed and stored in one go.", live=True, ge=1, le=10_000)
+    batch_size: Count = setting(
+        500, "How many invoices at most are computed and stored in one go.", live=True, ge=1, le=10_000
+    )
 
 
 class WorkSettings(Section):

@@ -1,0 +1,74 @@
+"""What the biller makes of an answer that comes after it has asked again."""
+
+import random
+import uuid
+from collections import deque
+from datetime import UTC, datetime
+
+import pytest
+
+from actors.biller import Biller, _Overdue
+from actors.db_writer import DbWriter
+from actors.messages import BILLER, DB_WRITER, Calculate, Look
+from actors.parts import InForce, Parts
+from config.settings import Settings
+from persistence.database import ConnectionSettings, Database
+from persistence.invoices import counts
+from persistence.master_data import import_master
+from persistence.readings import import_readings
+from supervision.clock import SystemClock
+from supervision.testing import Stage
+from tests.command_line import BAD
+
+STEPS_AT_MOST = 60
+
+
+@pytest.fixture
+def parts(database: Database, database_url: str) -> Parts:
+    """Of a daemon in September, with three users to be billed for August."""
+    with database.transaction() as connection:
+        import_master(connection, BAD / "master.yaml")
+    with database.transaction() as connection:
+        import_readings(connection, BAD / "readings-2026-08.csv.gz")
+    settings = ConnectionSettings.from_url(database_url)
+    return Parts(
+        in_force=InForce(Settings()),
+        clock=SystemClock(),
+        randomness=random.Random(1),  # noqa: S311 - no secret
+        now=lambda: datetime(2026, 9, 15, tzinfo=UTC),
+        instance="here",
+        incarnation=uuid.uuid4(),
+        version="test",
+        proved_alone=True,
+        connect=lambda _name, listen=False: Database(settings, listen=listen),
+        token=lambda: None,
+    )
+
+
+def test_a_late_answer_starts_no_second_round_in_which_each_takes_the_batch_from_the_other(
+    parts: Parts, database: Database
+) -> None:
+    stages = {BILLER: Stage(BILLER, lambda: Biller(parts)), DB_WRITER: Stage(DB_WRITER, lambda: DbWriter(parts))}
+    for stage in stages.values():
+        stage.actor.on_start()
+    biller = stages[BILLER].actor
+    biller.on_receive(_Overdue())
+    biller.on_receive(Look())
+    waiting: deque[tuple[str, object]] = deque()
+    batches = steps = 0
+    while (told := [each for stage in stages.values() for each in stage.told]) or waiting:
+        for stage in stages.values():
+            stage.told.clear()
+        waiting += [(name, message) for name, message in told if name in stages]
+        if not waiting:
+            break
+        name, message = waiting.popleft()
+        batches += isinstance(message, Calculate) and bool(message.batch)
+        stages[name].actor.on_receive(message)
+        steps += 1
+        assert steps < STEPS_AT_MOST, "they talk without end"
+    for stage in stages.values():
+        stage.actor.on_stop()
+    with database.transaction() as connection:
+        assert counts(connection) == {"calculated": 3}
+    assert batches == 2
