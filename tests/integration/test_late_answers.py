@@ -34,7 +34,7 @@ def parts(database: Database, database_url: str) -> Parts:
     return Parts(
         in_force=InForce(Settings()),
         clock=SystemClock(),
-        randomness=random.Random(1),  # noqa: S311 - no secret
+        randomness=random.Random(1),
         now=lambda: datetime(2026, 9, 15, tzinfo=UTC),
         instance="here",
         incarnation=uuid.uuid4(),
