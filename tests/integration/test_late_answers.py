@@ -1,17 +1,31 @@
-"""What the biller makes of an answer that comes after it has asked again."""
+"""What the biller and the gateway make of an answer that comes after they have asked again."""
 
 import random
 import uuid
 from collections import deque
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 
-from actors.biller import Biller, _Overdue
+from actors import biller, erp_gateway
+from actors.biller import Biller
 from actors.db_writer import DbWriter
-from actors.messages import BILLER, DB_WRITER, Calculate, Look
+from actors.erp_gateway import ErpGateway
+from actors.messages import (
+    BILLER,
+    DB_WRITER,
+    ERP_GATEWAY,
+    Calculate,
+    ClaimDeliveries,
+    Deliver,
+    Deliveries,
+    LaneFree,
+    Look,
+)
 from actors.parts import InForce, Parts
 from config.settings import Settings
+from persistence.claims import Delivery
 from persistence.database import ConnectionSettings, Database
 from persistence.invoices import counts
 from persistence.master_data import import_master
@@ -51,9 +65,8 @@ def test_a_late_answer_starts_no_second_round_in_which_each_takes_the_batch_from
     stages = {BILLER: Stage(BILLER, lambda: Biller(parts)), DB_WRITER: Stage(DB_WRITER, lambda: DbWriter(parts))}
     for stage in stages.values():
         stage.actor.on_start()
-    biller = stages[BILLER].actor
-    biller.on_receive(_Overdue())
-    biller.on_receive(Look())
+    for message in (biller._Overdue(), Look()):
+        stages[BILLER].actor.on_receive(message)
     waiting: deque[tuple[str, object]] = deque()
     batches = steps = 0
     while (told := [each for stage in stages.values() for each in stage.told]) or waiting:
@@ -72,3 +85,20 @@ def test_a_late_answer_starts_no_second_round_in_which_each_takes_the_batch_from
     with database.transaction() as connection:
         assert counts(connection) == {"calculated": 3}
     assert batches == 2
+
+
+def test_the_gateway_hands_out_only_what_its_last_ask_has_claimed(parts: Parts) -> None:
+    stage = Stage(ERP_GATEWAY, lambda: ErpGateway(parts))
+    stage.actor.on_start()
+    for message in (LaneFree("courier-1"), erp_gateway._Overdue(), Look()):
+        stage.actor.on_receive(message)
+    early, late = (message.asked_at_seconds for _, message in stage.told if isinstance(message, ClaimDeliveries))
+    claimed = [Delivery("user-004.2026-08.1", 1, "offer", "sent", Decimal(1), b"{}", 0, 0, 0)]
+
+    def handed_out() -> int:
+        return sum(isinstance(message, Deliver) for _, message in stage.told)
+
+    stage.actor.on_receive(Deliveries(claimed, early, several_open=True))
+    assert handed_out() == 0
+    stage.actor.on_receive(Deliveries(claimed, late, several_open=True))
+    assert handed_out() == 1
