@@ -65,8 +65,8 @@ def test_a_late_answer_starts_no_second_round_in_which_each_takes_the_batch_from
     stages = {BILLER: Stage(BILLER, lambda: Biller(parts)), DB_WRITER: Stage(DB_WRITER, lambda: DbWriter(parts))}
     for stage in stages.values():
         stage.actor.on_start()
-    for message in (biller._Overdue(), Look()):
-        stages[BILLER].actor.on_receive(message)
+    for asks_again in (biller._Overdue(), Look()):
+        stages[BILLER].actor.on_receive(asks_again)
     waiting: deque[tuple[str, object]] = deque()
     batches = steps = 0
     while (told := [each for stage in stages.values() for each in stage.told]) or waiting:
