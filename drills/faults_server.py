@@ -162,6 +162,8 @@ def _hangs() -> Fault:
     return Raises(codes=("actor_hung",), order="hang once", silence_seconds=HANG_SECONDS)
 
 
+# How often it fails within its time is chance, and the limit has a row of its own.
+MANY_RESTARTS = Setting(daemon={"supervision": {"max_restarts": 100}})
 FEW_RESTARTS = Setting(daemon={"supervision": {"max_restarts": 2}})
 S1: dict[str, Callable[[], Fault]] = {
     "terminated": lambda: Restarted(how=signal.SIGTERM),
@@ -177,7 +179,7 @@ S2: dict[str, Callable[[], Fault]] = {
     "raises_on_every": lambda: RaisesEvery(),
     "poison_invoice": lambda: Poison(),
     "hangs": lambda: _hangs(),
-    "fails_to_start": lambda: FailsToStart(),
+    "fails_to_start": lambda: FailsToStart(setting=MANY_RESTARTS),
     "thread_dies": lambda: Raises(order="exit once"),
     "restart_limit": lambda: RaisesEvery(
         codes=WAS_DOWN,

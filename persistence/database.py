@@ -253,6 +253,8 @@ def _session_parameters(settings: ConnectionSettings) -> dict[str, str]:
         "statement_timeout": _milliseconds(settings.statement_timeout_seconds),
         "lock_timeout": _milliseconds(settings.lock_timeout_seconds),
         "default_transaction_isolation": "read committed",
+        # Whatever the server is set to: a crash of it may not take back the `sent` that an offer has left under.
+        "synchronous_commit": "on",
         # The server, too, finds out within about 15 s that we are gone, and gives our locks up.
         "tcp_keepalives_idle": "5",
         "tcp_keepalives_interval": "5",

@@ -53,6 +53,11 @@ def test_sessions_are_in_utc_and_read_committed(database: Database) -> None:
     assert isolation == "read committed"
 
 
+def test_a_commit_is_durable_though_the_server_is_set_otherwise(database: Database) -> None:
+    with database.transaction() as connection:
+        assert connection.execute(text("SHOW synchronous_commit")).scalar_one() == "on"  # tests/postgres.py: off
+
+
 def test_a_transaction_within_a_transaction_is_a_mistake(database: Database) -> None:
     with database.transaction(), pytest.raises(RuntimeError), database.transaction():
         pass
