@@ -18,7 +18,7 @@ _PAGE = f"""
 # The columns of the table of invoices: title, SQL, SQL of the greatest width, and whether it stands to the right.
 _CELLS = (
     ("invoice", "id", "max(length(id))", False),
-    ("state", "state", "10", False),
+    ("state", "state", "max(length(state))", False),
     (
         "EUR with tax",
         "coalesce(CAST(total_with_tax_eur AS text), '-')",
