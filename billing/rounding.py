@@ -1,15 +1,20 @@
 """The one rounding rule of billing: half away from zero, in decimals."""
 
+import functools
 from decimal import ROUND_HALF_UP, Context, Decimal
 
 _EXACT = Context(prec=60)  # wide enough that no amount of ours is ever cut by the context
-_UNITS = [Decimal(1).scaleb(-decimals) for decimals in range(10)]
 
 
 def round_half_away(value: Decimal, decimals: int) -> Decimal:
     """Rounds to so many decimals, half away from zero (billing.md, Items of a calculation)."""
     # decimal's ROUND_HALF_UP is half away from zero; zero never keeps a minus sign
-    return _EXACT.plus(value.quantize(_UNITS[decimals], ROUND_HALF_UP, _EXACT))
+    return _EXACT.plus(value.quantize(_unit(decimals), ROUND_HALF_UP, _EXACT))
+
+
+@functools.cache
+def _unit(decimals: int) -> Decimal:
+    return Decimal(1).scaleb(-decimals)
 
 
 def format_money(amount: Decimal) -> str:

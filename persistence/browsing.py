@@ -108,7 +108,6 @@ def table(connection: Connection, wanted: Filter) -> Table:
         for (title, _, _, right), width in zip(_CELLS, widths, strict=True)
     ]
     line = "  ".join([*forms, "%s"])
-    connection.execute(text("SET LOCAL work_mem = '64MB'"))
     drawn = str(connection.execute(text(_TABLE), {**values, "line": line}).scalar_one())
     codes = {row.held_code: row.number for row in connection.execute(text(_CODES), values)}
     titles = line % (*(title for title, _, _, _ in _CELLS), "why")

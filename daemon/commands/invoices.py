@@ -42,14 +42,15 @@ def list_them(
     """List invoices by period and network user, those that wait included."""
     wanted = invoices.Filter(period, state.value if state else None, network_user, code)
     with database(configuration(context).settings, "invoices list") as opened, opened.transaction() as connection:
-        if as_json:
-            put_json([_as_json(each) for each in invoices.list_invoices(connection, wanted)])
-            return
-        found = browsing.table(connection, wanted)
-    if found.number:
-        put(fitted_text(found.text))
-    say(f"{found.number} invoice{'' if found.number == 1 else 's'}")
-    for held_code, number in found.codes.items():
+        listed = invoices.list_invoices(connection, wanted) if as_json else []
+        table = None if as_json else browsing.table(connection, wanted)
+    if table is None:
+        put_json([_as_json(each) for each in listed])
+        return
+    if table.number:
+        put(fitted_text(table.text))
+    say(f"{table.number} invoice{'' if table.number == 1 else 's'}")
+    for held_code, number in table.codes.items():
         say(f"{number} {held_code}: `billingd alarms explain {held_code}` says what to do")
 
 
