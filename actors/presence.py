@@ -9,7 +9,8 @@ from actors.parts import Parts
 from actors.tidings import Tidings
 from alarming.catalogue import Code
 from persistence import instances
-from persistence.database import Database, try_instance_lock
+from persistence.connection import reader, try_instance_lock
+from persistence.database import Database
 from persistence.instances import Arrival
 from persistence.migrate import check_schema
 
@@ -50,7 +51,7 @@ class Presence:
         if not self._name_is_ours:
             return
         if self._arrival is None:
-            check_schema(connection)
+            check_schema(reader(connection))
             self._arrival = instances.arrive(connection, parts.instance, parts.incarnation, parts.version)
             delay = 0.0
             if self._arrival.gave_ups:

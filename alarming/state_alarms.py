@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, text
 
 from alarming.alarm import EXAMPLES, Group, Record
 from alarming.catalogue import STATE_CODES, Code
-from alarming.store import to_record
+from alarming.lookup import to_record
 
 PAUSED_KEY: Final = "delivery"
 """The key of the alarm of a pause: there is one for all daemons on a database."""
@@ -111,7 +111,7 @@ def look(
         text(_STANDING), {"instance": instance, "codes": sorted(STATE_CODES), "gone": GONE_SECONDS}
     ).all()
     final = connection.execute(text(_FINAL), {"known": listed}).scalars().all() if known else ()
-    return Look(tuple(map(_group, groups)), tuple(map(to_record, standing)), tuple(final))
+    return Look(tuple(map(_group, groups)), tuple(to_record(row._asdict()) for row in standing), tuple(final))
 
 
 def _group(row: Row[Any]) -> Group:

@@ -1,33 +1,17 @@
-"""The table of alarms: a copy of what stands, for commands, other daemons and the time after.
+"""What is written to the table of alarms: a copy of what stands, for commands, other daemons and the time after.
 
 Each function takes a connection inside a transaction and may raise any `persistence.errors.PersistenceError`.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from alarming.alarm import Record, clean_context, clean_line
 from alarming.catalogue import Code
-from alarming.signs import Severity
 from alarming.wire import instant
-
-_COLUMNS = """id, code, key, severity, summary, count, raised_at, last_at, cleared_at, acked_at, instance, context"""
-
-
-@dataclass(frozen=True)
-class CodeStatistics:
-    """How one code behaved: raised so often, came back so often within one alarm, stood so long."""
-
-    code: str
-    alarms: int
-    reopened: int
-    standing: int
-    standing_seconds: float
-    longest_seconds: float
 
 
 def store(connection: Connection, record: Record) -> Record:
@@ -58,17 +42,6 @@ def store(connection: Connection, record: Record) -> Record:
     return replace(record, acked_at=acked_at)
 
 
-def find(connection: Connection, *, cleared_too: bool = False) -> list[Record]:
-    """The standing alarms of all instances, the most urgent first; with the cleared ones if asked for."""
-    rows = connection.execute(
-        text(f"""SELECT {_COLUMNS} FROM alarms WHERE cleared_at IS NULL OR :cleared_too
-                 ORDER BY cleared_at IS NOT NULL, array_position(
-                     ARRAY['critical', 'major', 'minor', 'warning'], severity), raised_at DESC, id"""),
-        {"cleared_too": cleared_too},
-    )
-    return [to_record(row) for row in rows]
-
-
 def acknowledge(connection: Connection, alarm_id: str, who: str, reason: str) -> bool:
     """Notes that somebody has taken note of an alarm (the first one counts); False if there is none of that id.
 
@@ -85,20 +58,6 @@ def acknowledge(connection: Connection, alarm_id: str, who: str, reason: str) ->
     )
 
 
-def statistics(connection: Connection, days: float = 30) -> list[CodeStatistics]:
-    """Per code, the most frequent first: of the alarms raised or cleared in the last days, or standing."""
-    rows = connection.execute(
-        text("""SELECT code, count(*) AS alarms, sum(coalesce((context ->> 'reopened')::int, 0)) AS reopened,
-                    count(*) FILTER (WHERE cleared_at IS NULL) AS standing,
-                    sum(extract(epoch FROM coalesce(cleared_at, now()) - raised_at))::float8 AS standing_seconds,
-                    max(extract(epoch FROM coalesce(cleared_at, now()) - raised_at))::float8 AS longest_seconds
-                FROM alarms WHERE coalesce(cleared_at, now()) >= now() - make_interval(secs => :seconds)
-                GROUP BY code ORDER BY alarms DESC, code"""),
-        {"seconds": days * 86400},
-    )
-    return [CodeStatistics(**row._mapping) for row in rows]
-
-
 def sweep(connection: Connection, instance: str) -> int:
     """Clears what an instance that has been gone for a day said of itself (interfaces.md, Alarm codes)."""
     return connection.execute(
@@ -107,26 +66,6 @@ def sweep(connection: Connection, instance: str) -> int:
                     FROM instances i WHERE i.name = alarms.instance AND i.seen_at >= now() - interval '1 day')"""),
         {"instance": instance},
     ).rowcount
-
-
-def to_record(row: Row[Any]) -> Record:
-    """A row of the table as an alarm."""
-    context: Mapping[str, Any] = row.context
-    return Record(
-        id=row.id,
-        code=row.code,
-        key=row.key,
-        severity=Severity(row.severity),
-        summary=row.summary,
-        count=row._mapping["count"],
-        raised_at=row.raised_at,
-        last_at=row.last_at,
-        instance=row.instance,
-        cleared_at=row.cleared_at,
-        acked_at=row.acked_at,
-        context=context,
-        reopened=int(context.get("reopened", 0)),
-    )
 
 
 def _parameters(record: Record) -> dict[str, Any]:

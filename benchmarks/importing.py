@@ -18,7 +18,8 @@ from billing.invoice import Invoice, calculate
 from persistence import claims, invoices
 from persistence.bases import BASES, basis_values, fetch_bases
 from persistence.claims import Claimer
-from persistence.database import ConnectionSettings, Database, copy_in
+from persistence.connection import copy_in
+from persistence.database import ConnectionSettings, Database
 from persistence.master_data import import_master
 from persistence.readings import import_readings
 from persistence.readings_months import Month, make_month

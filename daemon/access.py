@@ -74,8 +74,8 @@ def _connection(settings: Settings, name: str) -> Iterator[ConnectionSettings]:
 
 def _see_to_schema(database: Database, *, ours: bool) -> None:
     try:
-        with database.transaction() as connection:
-            check_schema(connection)
+        with database.reading() as reader:
+            check_schema(reader)
     except SchemaMismatch:
         if not ours:
             raise

@@ -9,17 +9,16 @@ happen, writes data with `put` or `put_json`, and all else with `say` or the log
 """
 
 import gc
-import importlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 from typer.main import get_command
 
+from daemon.groups import LazyGroup
 from daemon.invocation import CommandFailed, Invocation, put, say
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -60,23 +59,8 @@ USED_WRONGLY = 64
 INTERRUPTED = 130
 
 
-class _Commands(TyperGroup):
-    """Imports a command's module when the command is called, and for nothing else."""
-
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - as in its base
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as in its base
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command = get_command(getattr(importlib.import_module(module), attribute))
-        command.name = cmd_name
-        return command
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as in its base
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items() if line])
+class _Commands(LazyGroup):
+    modules = COMMANDS
 
 
 app = typer.Typer(

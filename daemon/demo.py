@@ -19,9 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from alarming.alarm import Record
-from alarming.store import find
+from alarming.lookup import find
 from daemon.invocation import CommandFailed
 from persistence import invoices
+from persistence.browsing import Filter, list_invoices
+from persistence.connection import reader
 from persistence.database import Database
 from persistence.embedded import EmbeddedServer
 from persistence.errors import PersistenceError
@@ -74,7 +76,7 @@ class Demo:
                     self._say("the ERP is back")
                     self._until(lambda: self._counts.get("registered", 0) >= EXPECTED, daemon)
                     self._until(lambda: all(alarm.cleared_at for alarm in self._alarms), daemon)
-                    listed = self._read(lambda connection: invoices.list_invoices(connection, invoices.Filter()))
+                    listed = self._read(lambda connection: list_invoices(reader(connection), Filter()))
                     self._say("all is billed: stopping the daemon")
                     daemon.send_signal(signal.SIGTERM)
                     daemon.wait(STEP_SECONDS)
@@ -163,7 +165,7 @@ class Demo:
     def _look(self) -> None:
         if self._database is not None:
             self._counts = self._read(invoices.counts) or self._counts
-            self._alarms = self._read(lambda connection: find(connection, cleared_too=True)) or self._alarms
+            self._alarms = self._read(lambda connection: find(reader(connection), cleared_too=True)) or self._alarms
 
     def _alarm_stands(self) -> bool:
         return any(alarm.code == "erp_unreachable" and not alarm.cleared_at for alarm in self._alarms)

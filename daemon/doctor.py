@@ -150,8 +150,8 @@ def _server(opened: Database) -> Iterator[Check]:
         yield Check("connections", Health.WARNING, f"{row.free} slots are free", "raise max_connections of the server")
     yield _clock(abs((row.now - wall).total_seconds()))
     try:
-        with opened.transaction() as connection:
-            check_schema(connection, where)
+        with opened.reading() as reader:
+            check_schema(reader)
     except SchemaMismatch as error:
         yield Check("schema", Health.BAD, str(error), "run `billingd db upgrade`")
         return

@@ -22,7 +22,7 @@ section { break-inside: auto; } article + article { break-before: page; }
 
 
 def invoice_page(invoices: Sequence[_Document]) -> str:
-    """One HTML document of invoices as `persistence.invoices.show_invoices` gives them, each from a new page."""
+    """One HTML document of invoices as `persistence.browsing.show_invoices` gives them, each from a new page."""
     title = ", ".join(each["id"] for each in invoices[:3]) + (", …" if len(invoices) > 3 else "")
     articles = "\n".join(line for each in invoices for line in _article(each))
     return (

@@ -3,12 +3,13 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from alarming.store import find
+from alarming.lookup import find
 from alarming.wire import to_json
 from config.secrets import SecretUnreadable
 from config.settings import Settings
 from daemon.access import limits, server_settings
 from persistence import instances
+from persistence.connection import reader
 from persistence.database import ConnectionSettings, Database
 from persistence.embedded import EmbeddedServer
 from persistence.errors import PersistenceError
@@ -37,7 +38,7 @@ def last_known(settings: Settings) -> LastKnown:
                 "connected",
                 instances.last_seen(connection, settings.instance),
                 overview(connection, approval_required=settings.billing.approval == "required"),
-                [to_json(alarm) for alarm in find(connection)],
+                [to_json(alarm) for alarm in find(reader(connection))],
             )
     except (PersistenceError, SecretUnreadable, OSError, ValueError) as error:
         return LastKnown(str(error))

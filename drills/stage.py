@@ -14,7 +14,7 @@ from drills.postgres import APP_PASSWORD, APP_USER, Postgres
 from drills.proxy import Proxy
 from drills.waiting import until
 from drills.world import World
-from persistence.database import notify
+from persistence.connection import notify
 from persistence.errors import PersistenceError
 from persistence.invoices import held_ids, retry_held
 from persistence.master_data import import_master

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from persistence.database import notify
+from persistence.connection import notify
 
 EXAMPLES = 5
 MONTHS = 3

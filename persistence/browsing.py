@@ -1,16 +1,32 @@
-"""What is read for looking around: invoices as a table or a page at a time, and the last day hour by hour."""
+"""What is read for looking around: invoices whole, as a table or a page at a time, and the last day hour by hour."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, text
+from persistence.reader import Reader
 
-from persistence.invoices import COLUMNS, WANTED, Filter
+_COLUMNS = """id, network_user_id, period, revision, state, bill_id, abort_reason, held_code, held_reason, total_eur,
+    tax_rate_percent, tax_eur, total_with_tax_eur, invoice_date, attempts, next_attempt_at, created_at, updated_at"""
+
+_WANTED = """(CAST(:period AS text) IS NULL OR period = :period)
+    AND (CAST(:state AS text) IS NULL OR state = :state)
+    AND (CAST(:network_user AS text) IS NULL OR network_user_id = :network_user)
+    AND (CAST(:code AS text) IS NULL OR held_code = :code)"""
+"""The condition of a Filter, whose fields are its values."""
+
+_AMONG = "= ANY(CAST(:ids AS text[]))"
+_DOCUMENTS = f"SELECT invoice_id, lines, calculations, snapshot, body FROM invoice_documents WHERE invoice_id {_AMONG}"
+_HISTORY = f"""
+    SELECT invoice_id, at, from_state, to_state, actor, reason FROM invoice_history
+    WHERE invoice_id {_AMONG} ORDER BY invoice_id, seq"""
+_EXCHANGES = f"""
+    SELECT invoice_id, method, outcome, status, detail, first_at, last_at, times FROM erp_exchanges
+    WHERE invoice_id {_AMONG} ORDER BY invoice_id, seq"""
 
 _PAGE = f"""
-    SELECT {COLUMNS} FROM invoices
+    SELECT {_COLUMNS} FROM invoices
     WHERE id > :after AND starts_with(id, :beginning)
     AND (CAST(:state AS text) IS NULL OR state = :state) AND (CAST(:period AS text) IS NULL OR period = :period)
     ORDER BY id LIMIT :most"""
@@ -28,21 +44,24 @@ _CELLS = (
     ("bill", r"coalesce(translate(bill_id, E'\n\r\t', '   '), '-')", "coalesce(max(length(bill_id)), 0)", False),
     (
         "next try",
-        """coalesce(to_char(next_attempt_at, 'YYYY-MM-DD HH24\\:MI\\:SS"Z"'), '-')""",
+        """coalesce(to_char(next_attempt_at, 'YYYY-MM-DD HH24:MI:SS"Z"'), '-')""",
         "20 * CAST(count(next_attempt_at) > 0 AS int)",
         False,
     ),
 )
 _NOTE = r"""CASE WHEN held_code IS NULL AND abort_reason IS NULL THEN '-'
-    ELSE translate(coalesce(held_code || '\: ' || held_reason, nullif(abort_reason, ''), '-'), E'\n\r\t', '   ') END"""
-_WIDTHS = f"SELECT {', '.join(width for _, _, width, _ in _CELLS)} FROM invoices WHERE {WANTED} HAVING count(*) > 0"
+    ELSE translate(coalesce(held_code || ': ' || held_reason, nullif(abort_reason, ''), '-'), E'\n\r\t', '   ') END"""
+_WIDTHS = f"""
+    SELECT {", ".join(f'{width} AS "{title}"' for title, _, width, _ in _CELLS)}
+    FROM invoices WHERE {_WANTED} HAVING count(*) > 0"""
 _CODES = f"""
     SELECT held_code, count(*) AS number FROM invoices
-    WHERE state NOT IN ('registered', 'aborted') AND held_code IS NOT NULL AND {WANTED} GROUP BY 1 ORDER BY 2 DESC, 1"""
+    WHERE state NOT IN ('registered', 'aborted') AND held_code IS NOT NULL AND {_WANTED}
+    GROUP BY 1 ORDER BY 2 DESC, 1"""
 # `format` alone takes as long as one of its cells would by a function of its own.
 _TABLE = f"""
     SELECT string_agg(format(:line, {", ".join(cell for _, cell, _, _ in _CELLS)}, {_NOTE}), E'\\n')
-    FROM (SELECT * FROM invoices WHERE {WANTED} ORDER BY period, network_user_id, revision) AS listed"""
+    FROM (SELECT * FROM invoices WHERE {_WANTED} ORDER BY period, network_user_id, revision) AS listed"""
 
 # What ended in an hour is represented by the oldest of it: at an instant, the oldest of all that ended later was open.
 _HOURS = """
@@ -74,6 +93,16 @@ _HOURS = """
 
 
 @dataclass(frozen=True, slots=True)
+class Filter:
+    """What `invoices list` asks for; None means any."""
+
+    period: str | None = None
+    state: str | None = None
+    network_user: str | None = None
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Hour:
     """What happened to invoices in an hour, and how old the oldest was that was open at its end."""
 
@@ -97,30 +126,58 @@ class Table:
     codes: dict[str, int]
 
 
-def table(connection: Connection, wanted: Filter) -> Table:
+def list_invoices(reader: Reader, wanted: Filter) -> list[dict[str, Any]]:
+    """Invoices by period and user, with the columns of interfaces.md."""
+    return reader.rows(
+        f"SELECT {_COLUMNS} FROM invoices WHERE {_WANTED} ORDER BY period, network_user_id, revision", **asdict(wanted)
+    )
+
+
+def show_invoices(reader: Reader, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Whole invoices, in the order asked for, with lines, calculations, snapshot, body, history and exchanges;
+    unknown ids are left out.
+    """
+    found = {
+        row["id"]: {
+            **row,
+            "lines": [],
+            "calculations": [],
+            "snapshot": {},
+            "body": None,
+            "history": [],
+            "exchanges": [],
+        }
+        for row in reader.rows(f"SELECT {_COLUMNS} FROM invoices WHERE id {_AMONG}", ids=list(ids))
+    }
+    for row in reader.rows(_DOCUMENTS, ids=list(ids)):
+        found[row.pop("invoice_id")].update(row, body=bytes(row["body"]).decode())
+    for name, statement in (("history", _HISTORY), ("exchanges", _EXCHANGES)):
+        for row in reader.rows(statement, ids=list(ids)):
+            found[row.pop("invoice_id")][name].append(row)
+    return [found[invoice_id] for invoice_id in ids if invoice_id in found]
+
+
+def table(reader: Reader, wanted: Filter) -> Table:
     """The table of `invoices list`. The server draws it, as a hundred thousand rows would keep Python for seconds."""
     values = asdict(wanted)
-    widths = connection.execute(text(_WIDTHS), values).one_or_none()
-    if widths is None:
+    widths = reader.rows(_WIDTHS, **values)
+    if not widths:
         return Table("", 0, {})
-    forms = [
-        f"%{max(len(title), width) * (1 if right else -1)}s"
-        for (title, _, _, right), width in zip(_CELLS, widths, strict=True)
-    ]
+    forms = [f"%{max(len(title), widths[0][title]) * (1 if right else -1)}s" for title, _, _, right in _CELLS]
     line = "  ".join([*forms, "%s"])
-    drawn = str(connection.execute(text(_TABLE), {**values, "line": line}).scalar_one())
-    codes = {row.held_code: row.number for row in connection.execute(text(_CODES), values)}
+    drawn = str(reader.value(_TABLE, **values, line=line))
+    codes = {row["held_code"]: row["number"] for row in reader.rows(_CODES, **values)}
     titles = line % (*(title for title, _, _, _ in _CELLS), "why")
     return Table(f"{titles}\n{drawn}", drawn.count("\n") + 1, codes)
 
 
-def last_hours(connection: Connection, hours: int = 24) -> Sequence[Hour]:
+def last_hours(reader: Reader, hours: int = 24) -> Sequence[Hour]:
     """That many hours of the clock, the present one last, out of the history."""
-    return [Hour(**row._mapping) for row in connection.execute(text(_HOURS), {"hours": hours})]
+    return [Hour(**row) for row in reader.rows(_HOURS, hours=hours)]
 
 
 def browse(
-    connection: Connection,
+    reader: Reader,
     *,
     state: str | None = None,
     period: str | None = None,
@@ -129,5 +186,4 @@ def browse(
     most: int = 50,
 ) -> list[dict[str, Any]]:
     """Invoices behind `after` in the order of their ids, with the columns of interfaces.md."""
-    wanted = {"state": state, "period": period, "beginning": beginning, "after": after, "most": most}
-    return [dict(row._mapping) for row in connection.execute(text(_PAGE), wanted)]
+    return reader.rows(_PAGE, state=state, period=period, beginning=beginning, after=after, most=most)

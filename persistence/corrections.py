@@ -19,7 +19,7 @@ from billing.corrections import RegisteredRevision, correction
 from billing.identity import InvoiceId
 from billing.invoice import Invoice, NotReady, calculate
 from persistence.bases import fetch_bases
-from persistence.database import notify
+from persistence.connection import notify
 from persistence.writes import insert_calculated
 
 Order = Literal["correct", "waive"]

@@ -2,31 +2,28 @@
 
 import threading
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Self, cast
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import parse_qsl, unquote, urlsplit
 
-import sqlalchemy
 from pg8000.exceptions import Error as DriverError
-from sqlalchemy import Connection, event, text
-from sqlalchemy.engine import ExceptionContext, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.pool import NullPool
 
-from persistence.errors import DatabaseUnreachable, PersistenceError
+from persistence.errors import DatabaseUnreachable
+from persistence.reader import Reader
 from persistence.session import Session, open_socket, tls, translate
 
-__all__ = ["CHANNEL", "ConnectionSettings", "Database", "copy_in", "notify", "try_instance_lock"]
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["CHANNEL", "ConnectionSettings", "Database"]
 
 CHANNEL = "billingd"
 """The channel of NOTIFY on which commands nudge the daemons."""
 
 _TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
-_COPY_CHUNK_BYTES = 65536
-_INSTANCE_LOCKS = 7_240_061
-"""Seed of the advisory locks that stand for instance names, so that they meet no one else's."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +50,15 @@ class ConnectionSettings:
         `password` wins over the URL's. Raises ValueError, without the URL in it, since that may hold a password.
         """
         try:
-            parsed = make_url(url)
-        except (ArgumentError, ValueError):
+            parsed = urlsplit(url)
+            port = parsed.port or 5432
+            if not parsed.scheme:
+                raise ValueError
+        except ValueError:
             raise ValueError("not a URL of the form postgresql://user@host:port/name") from None
-        if parsed.drivername not in ("postgresql", "postgres"):
-            raise ValueError(f"a database URL starts with postgresql://, not {parsed.drivername}://")
-        query = {name: value if isinstance(value, str) else value[-1] for name, value in parsed.query.items()}
+        if parsed.scheme not in ("postgresql", "postgres"):
+            raise ValueError(f"a database URL starts with postgresql://, not {parsed.scheme}://")
+        query = dict(parse_qsl(parsed.query, keep_blank_values=True))
         folder = query.pop("host", None)
         mode = query.pop("sslmode", "prefer")
         certificate = query.pop("sslrootcert", None)
@@ -66,15 +66,17 @@ class ConnectionSettings:
             raise ValueError(f"unknown in the database URL: {', '.join(sorted(query))}")
         if mode not in _TLS_MODES:
             raise ValueError(f"sslmode is one of {', '.join(_TLS_MODES)}, not {mode}")
-        if not parsed.username or not parsed.database:
+        name = unquote(parsed.path.removeprefix("/"))
+        if not parsed.username or not name:
             raise ValueError("a database URL names user and database: postgresql://user@host:port/name")
-        port = parsed.port or 5432
+        if password is None and parsed.password is not None:
+            password = unquote(parsed.password)
         return cls(
-            host=parsed.host or "localhost",
+            host=parsed.hostname or "localhost",
             port=port,
-            database=parsed.database,
-            user=parsed.username,
-            password=password if password is not None else parsed.password,
+            database=name,
+            user=unquote(parsed.username),
+            password=password,
             unix_socket=Path(folder) / f".s.PGSQL.{port}" if folder else None,
             tls_mode="disable" if folder else mode,
             tls_root_certificate=certificate,
@@ -104,11 +106,9 @@ class Database:
         self._connection: Connection | None = None
         self._busy = False
         self._unblock_lock = threading.Lock()
-        self._engine = sqlalchemy.create_engine("postgresql+pg8000://", creator=self._open_session, poolclass=NullPool)
-        event.listen(self._engine, "handle_error", _translate_statement, retval=True)
 
     @contextmanager
-    def transaction(self, deadline_seconds: float | None = None) -> Generator[Connection, None, None]:
+    def transaction(self, deadline_seconds: float | None = None) -> Generator["Connection", None, None]:
         """A transaction: READ COMMITTED, in UTC; committed at the end, rolled back by any exception.
 
         No statement in it starts, or is waited for by the server, past `deadline_seconds` from now.
@@ -117,10 +117,28 @@ class Database:
         """
         with self._used():
             deadline = None if deadline_seconds is None else time.monotonic() + deadline_seconds
-            connection, session = self._open()
+            session = self._open()
             session.begin_limits(deadline)
-            with connection.begin():
-                yield connection
+            if self._connection is None:
+                from persistence.connection import connect  # with it comes SQLAlchemy: half of what a command imports
+
+                with self._connecting():
+                    self._connection = connect(session)
+            with self._connection.begin():
+                yield self._connection
+
+    @contextmanager
+    def reading(self) -> Generator[Reader, None, None]:
+        """A transaction that only reads, all of it as of one moment, and without SQLAlchemy.
+
+        Raises as `transaction` does.
+        """
+        with self._alone() as session:
+            session.execute_simple("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            try:
+                yield Reader(session)
+            finally:
+                session.rollback()
 
     def run_alone(self, sql: str) -> None:
         """Runs one statement that PostgreSQL allows in no transaction, as CREATE DATABASE and VACUUM are.
@@ -180,30 +198,25 @@ class Database:
     @contextmanager
     def _alone(self) -> Generator[Session, None, None]:
         with self._used():
-            _, session = self._open()
+            session = self._open()
             session.begin_limits(None)
             try:
                 yield session
             except DriverError as error:
                 raise (session.meaning(error) or error) from error
 
-    def _open(self) -> tuple[Connection, Session]:
-        """The connection at hand, or a new one if there is none or the server has left it."""
-        if self._session is not None and self._session.is_stale():
-            self.close()
-        if self._connection is None or self._session is None:
-            self.close()
-            with self._connecting():
-                connection = self._engine.connect()
-                if self._listen:
-                    with connection.begin():
-                        connection.execute(text(f"LISTEN {CHANNEL}"))
-                self._connection = connection
-        assert self._session is not None
-        return self._connection, self._session
+    def _open(self) -> Session:
+        """The session at hand, or a new one if there is none or the server has left it."""
+        if self._session is not None and not self._session.is_stale():
+            return self._session
+        self.close()
+        with self._connecting():
+            session = self._open_session()
+            if self._listen:
+                session.execute_simple(f"LISTEN {CHANNEL}")
+        return session
 
     def _open_session(self) -> Session:
-        """What SQLAlchemy calls to connect."""
         settings = self.settings
         limit = settings.statement_timeout_seconds
         raw = open_socket(settings.unix_socket or (settings.host, settings.port), settings.connect_timeout_seconds)
@@ -229,19 +242,12 @@ class Database:
         where = self.settings.where
         try:
             yield
-        except (DBAPIError, DriverError, OSError) as error:
-            cause = cast(Exception, error.orig) if isinstance(error, DBAPIError) else error
-            raise (translate(cause, where, connecting=True, committing=False) or error) from error
+        except (DriverError, OSError) as error:
+            raise (translate(error, where, connecting=True, committing=False) or error) from error
         except (KeyError, ValueError, AttributeError, IndexError) as error:
             raise DatabaseUnreachable(
                 f"what answers at {where} is no PostgreSQL server: check host and port"
             ) from error
-
-
-def _translate_statement(context: ExceptionContext) -> PersistenceError | None:
-    """SQLAlchemy's hook for a failed statement or COMMIT: gives the error to be raised in its place."""
-    session = context.connection.connection.dbapi_connection if context.connection is not None else None
-    return session.meaning(context.original_exception) if isinstance(session, Session) else None
 
 
 def _session_parameters(settings: ConnectionSettings) -> dict[str, str]:
@@ -270,52 +276,3 @@ def _session_parameters(settings: ConnectionSettings) -> dict[str, str]:
 
 def _milliseconds(seconds: float) -> str:
     return str(round(seconds * 1000)) if seconds == 0 else str(max(1, round(seconds * 1000)))
-
-
-def copy_in(connection: Connection, sql: str, stream: BinaryIO | Iterable[bytes]) -> int:
-    """Streams rows into the server with `sql`, a COPY … FROM STDIN; gives their number.
-
-    What reading the stream raises comes out as it is.
-    """
-    failed: list[OSError] = []  # the session would take one for the connection's
-
-    def chunks() -> Generator[bytes, None, None]:
-        source = stream if isinstance(stream, Iterable) and not hasattr(stream, "read") else None
-        try:
-            if source is not None:
-                yield from source
-            else:
-                read = cast(BinaryIO, stream).read
-                yield from iter(lambda: read(_COPY_CHUNK_BYTES), b"")
-        except OSError as error:
-            failed.append(error)
-            raise
-
-    session = connection.connection.dbapi_connection
-    assert isinstance(session, Session)
-    cursor = session.cursor()
-    try:
-        # The stream is an extension of the driver, which SQLAlchemy's own interface doesn't know.
-        cursor.execute(sql, (), stream=chunks())
-    except DriverError as error:
-        if failed:
-            raise failed[0] from None
-        raise (session.meaning(error) or error) from error
-    return int(cursor.rowcount)
-
-
-def notify(connection: Connection, payload: str) -> None:
-    """Nudges every listening daemon when the transaction commits; `payload` is ASCII of less than 8000 bytes."""
-    connection.execute(text("SELECT pg_notify(:channel, :payload)"), {"channel": CHANNEL, "payload": payload})
-
-
-def try_instance_lock(connection: Connection, name: str) -> bool:
-    """Takes, or finds it has, the advisory lock that stands for an instance's name; False: someone else has it.
-
-    It lasts as long as the session, so whoever needs it asks again at each sign of life.
-    """
-    taken = connection.execute(
-        text("SELECT pg_try_advisory_lock(hashtextextended(:name, :seed))"),
-        {"name": name, "seed": _INSTANCE_LOCKS},
-    )
-    return bool(taken.scalar_one())

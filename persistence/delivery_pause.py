@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from persistence.database import notify
+from persistence.connection import notify
 
 
 @dataclass(frozen=True, slots=True)

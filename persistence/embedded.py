@@ -16,8 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import text
-
 from persistence.database import ConnectionSettings, Database
 from persistence.errors import DatabaseFailed, DatabaseUnreachable
 from persistence.unprivileged import prepare, run_as
@@ -272,11 +270,10 @@ class EmbeddedServer:
     def _has_database(self) -> bool:
         """Whether the server answers, making our database the first time; False while it isn't ready after all."""
         settings = replace(self.settings(connect_timeout_seconds=2), database="postgres")
-        look = text("SELECT count(*) FROM pg_database WHERE datname = :name")
         try:
             with Database(settings) as maintenance:
-                with maintenance.transaction() as connection:
-                    found = connection.execute(look, {"name": _DATABASE}).scalar_one()
+                with maintenance.reading() as reader:
+                    found = reader.value("SELECT 1 FROM pg_database WHERE datname = :name", name=_DATABASE)
                 if not found:
                     maintenance.run_alone(f"CREATE DATABASE {_DATABASE}")
         except DatabaseUnreachable:

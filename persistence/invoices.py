@@ -1,13 +1,8 @@
 """Invoices as commands and actors read them, and how they come to be due."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 from sqlalchemy import Connection, text
-
-COLUMNS = """id, network_user_id, period, revision, state, bill_id, abort_reason, held_code, held_reason, total_eur,
-    tax_rate_percent, tax_eur, total_with_tax_eur, invoice_date, attempts, next_attempt_at, created_at, updated_at"""
 
 MAKE_DUE = """
     WITH made AS (
@@ -118,67 +113,6 @@ def counts_by_period(connection: Connection) -> list[tuple[str, str, int]]:
         text("SELECT period, state, count(*) AS number FROM invoices GROUP BY period, state ORDER BY 1, 2")
     )
     return [(row.period, row.state, row.number) for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """What `invoices list` asks for; None means any."""
-
-    period: str | None = None
-    state: str | None = None
-    network_user: str | None = None
-    code: str | None = None
-
-
-WANTED = """(CAST(:period AS text) IS NULL OR period = :period)
-    AND (CAST(:state AS text) IS NULL OR state = :state)
-    AND (CAST(:network_user AS text) IS NULL OR network_user_id = :network_user)
-    AND (CAST(:code AS text) IS NULL OR held_code = :code)"""
-"""The condition of a Filter, whose fields are its values."""
-
-
-def list_invoices(connection: Connection, wanted: Filter) -> list[dict[str, Any]]:
-    """Invoices by period and user, with the columns of interfaces.md."""
-    rows = connection.execute(
-        text(f"SELECT {COLUMNS} FROM invoices WHERE {WANTED} ORDER BY period, network_user_id, revision"),
-        asdict(wanted),
-    )
-    return [dict(row._mapping) for row in rows]
-
-
-def show_invoices(connection: Connection, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Whole invoices, in the order asked for, with lines, calculations, snapshot, body, history and exchanges;
-    unknown ids are left out.
-    """
-    parameters = {"ids": list(ids)}
-    which = "= ANY(CAST(:ids AS text[]))"
-    found = {
-        row.id: {
-            **row._mapping,
-            "lines": [],
-            "calculations": [],
-            "snapshot": {},
-            "body": None,
-            "history": [],
-            "exchanges": [],
-        }
-        for row in connection.execute(text(f"SELECT {COLUMNS} FROM invoices WHERE id {which}"), parameters)
-    }
-    documents = text(
-        f"SELECT invoice_id, lines, calculations, snapshot, body FROM invoice_documents WHERE invoice_id {which}"
-    )
-    for row in connection.execute(documents, parameters):
-        body = bytes(row.body).decode()
-        found[row.invoice_id].update(lines=row.lines, calculations=row.calculations, snapshot=row.snapshot, body=body)
-    history = text(f"""SELECT invoice_id, at, from_state, to_state, actor, reason FROM invoice_history
-                       WHERE invoice_id {which} ORDER BY invoice_id, seq""")
-    exchanges = text(f"""SELECT invoice_id, method, outcome, status, detail, first_at, last_at, times
-                         FROM erp_exchanges WHERE invoice_id {which} ORDER BY invoice_id, seq""")
-    for name, query in (("history", history), ("exchanges", exchanges)):
-        for row in connection.execute(query, parameters):
-            entry = dict(row._mapping)
-            found[entry.pop("invoice_id")][name].append(entry)
-    return [found[invoice_id] for invoice_id in ids if invoice_id in found]
 
 
 def retry_held(connection: Connection, by: str, invoice_id: str, reason: str) -> str | None:

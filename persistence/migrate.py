@@ -3,10 +3,9 @@
 import functools
 from pathlib import Path
 
-from sqlalchemy import Connection, text
-
 from persistence.database import Database
 from persistence.errors import SchemaMismatch
+from persistence.reader import Reader
 
 __all__ = ["check_schema", "current_revision", "expected_revision", "revisions", "upgrade"]
 
@@ -21,14 +20,17 @@ def upgrade(database: Database) -> bool:
     Raises SchemaMismatch if the schema is newer than this program, and as `Database.transaction` does.
     """
     with Database(database.settings.without_limits()) as unlimited, unlimited.transaction() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING_LOCK})
-        current = current_revision(connection)
-        if current == expected_revision():
-            return False
-        _refuse_unknown(current, database.settings.where)
         from alembic import command  # slow to import, and rarely needed: every command looks at the schema
         from alembic.config import Config
 
+        from persistence.connection import reader
+
+        reading = reader(connection)
+        reading.rows("SELECT pg_advisory_xact_lock(:key)", key=_MIGRATING_LOCK)
+        current = current_revision(reading)
+        if current == expected_revision():
+            return False
+        _refuse_unknown(current, database.settings.where)
         configuration = Config()
         configuration.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
         configuration.attributes["connection"] = connection
@@ -36,10 +38,9 @@ def upgrade(database: Database) -> bool:
         return True
 
 
-def check_schema(connection: Connection, where: str | None = None) -> None:
-    """Raises SchemaMismatch if the schema isn't the one that this program needs; `where` is for its message."""
-    where = where or str(getattr(connection.connection.dbapi_connection, "where", ""))
-    current = current_revision(connection)
+def check_schema(reader: Reader) -> None:
+    """Raises SchemaMismatch if the schema isn't the one that this program needs."""
+    current, where = current_revision(reader), reader.where
     if current == expected_revision():
         return
     _refuse_unknown(current, where)
@@ -47,11 +48,11 @@ def check_schema(connection: Connection, where: str | None = None) -> None:
     raise SchemaMismatch(f"the database {where} {what}: run `billingd db upgrade`")
 
 
-def current_revision(connection: Connection) -> str | None:
+def current_revision(reader: Reader) -> str | None:
     """The schema's version in the database; None if it has none."""
-    if connection.execute(text("SELECT to_regclass('alembic_version') IS NULL")).scalar_one():
+    if reader.value("SELECT to_regclass('alembic_version') IS NULL"):
         return None
-    revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    revision = reader.value("SELECT version_num FROM alembic_version")
     return None if revision is None else str(revision)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, text
 
-from persistence.database import copy_in
+from persistence.connection import copy_in
 from persistence.errors import RowRefused
 from persistence.readings_file import REGISTERS, ReadingsRejected, RowStream
 from persistence.readings_months import Month, MonthArchived, make_month, missing_months, months_of

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
-from persistence.database import notify
+from persistence.connection import notify
 
 # Locked in the order of the ids, as every writer of invoices does it, so that none waits for another in a ring.
 # One that is being calculated rests on what was there before: its claim is raised, so that what is about to be stored

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from alarming.actor import NAME, AlarmActor, AlarmSettings
+from alarming.lookup import find
 from alarming.signs import Fine, Trouble
-from alarming.store import find
 from persistence.database import ConnectionSettings, Database
 from supervision import ChildSpec, SupervisorSpec, System
 
@@ -77,8 +77,8 @@ def main(spool: str, log: str, url: str, phase: str, point: str, tells: str) -> 
     observer = Database(ConnectionSettings.from_url(url))
 
     def rows() -> list[Any]:
-        with observer.transaction() as connection:
-            return [record for record in find(connection, cleared_too=True) if record.code == CODE]
+        with observer.reading() as reader:
+            return [record for record in find(reader, cleared_too=True) if record.code == CODE]
 
     phases.now = "raise" if tells == "trouble" else "clear"
     system = start(Path(spool), url, phases)

@@ -8,6 +8,7 @@ from altibiz.client import AltibizClient
 from altibiz.fake.server import FakeAltibiz
 from altibiz.outcomes import Kind
 from persistence import claims, invoices
+from persistence.browsing import Filter, list_invoices
 from persistence.claims import Delivery
 from persistence.database import Database
 from persistence.master_data import import_master
@@ -78,5 +79,5 @@ def book(database: Database, erp: FakeAltibiz, *, but: Collection[str] = ()) -> 
 
 def states(database: Database) -> dict[str, str]:
     """The state of each invoice."""
-    with database.transaction() as connection:
-        return {each["id"]: each["state"] for each in invoices.list_invoices(connection, invoices.Filter())}
+    with database.reading() as reader:
+        return {each["id"]: each["state"] for each in list_invoices(reader, Filter())}

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from alarming.catalogue import CATALOGUE, Entry
-from alarming.store import acknowledge, find, statistics
+from alarming.lookup import find, statistics
 from alarming.wire import to_json
 from daemon.access import database
 from daemon.invocation import CommandFailed, configuration, put, put_json, say
@@ -31,8 +31,8 @@ def list_them(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """List the standing alarms, the most urgent first."""
-    with database(configuration(context).settings, "alarms list") as opened, opened.transaction() as connection:
-        found = [to_json(each) for each in find(connection, cleared_too=everything)]
+    with database(configuration(context).settings, "alarms list") as opened, opened.reading() as reader:
+        found = [to_json(each) for each in find(reader, cleared_too=everything)]
     if as_json:
         put_json(found)
         return
@@ -50,6 +50,8 @@ def ack(
     reason: Reason = None,
 ) -> None:
     """Take note of an alarm; who, when and why are kept, the first time counts."""
+    from alarming.store import acknowledge  # writing takes SQLAlchemy, which `list` need not wait for
+
     settings, given = configuration(context).settings, why(reason)
     with database(settings, "alarms ack") as opened, opened.transaction() as connection:
         if not acknowledge(connection, alarm_id, who(), given):
@@ -64,8 +66,8 @@ def stats(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Say per code how often there was an alarm, how long it stood, and how often it came back."""
-    with database(configuration(context).settings, "alarms stats") as opened, opened.transaction() as connection:
-        found = statistics(connection, days)
+    with database(configuration(context).settings, "alarms stats") as opened, opened.reading() as reader:
+        found = statistics(reader, days)
     if as_json:
         put_json([asdict(each) for each in found])
         return

@@ -13,6 +13,8 @@ from daemon.tables import columns
 from persistence import approval
 from persistence.approval import Preview
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
 _TITLES = {
     "largest": "The largest",
     "smallest": "The smallest",
@@ -20,6 +22,7 @@ _TITLES = {
 }
 
 
+@app.command()
 def approve(
     context: typer.Context,
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Of calculated invoices.")] = None,

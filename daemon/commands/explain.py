@@ -5,10 +5,16 @@ from typing import Annotated
 import typer
 
 from daemon.access import database
+from daemon.explain import explain as steps
 from daemon.invocation import CommandFailed, configuration, put
-from persistence.invoices import show_invoices
+from persistence.browsing import show_invoices
+from persistence.connection import reader
+from persistence.corrections import registered_revisions
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
+@app.command()
 def explain(
     context: typer.Context,
     invoice_id: Annotated[str, typer.Argument(metavar="ID", help="Such as user-001.2026-10.1")],
@@ -17,11 +23,8 @@ def explain(
 
     All of it out of what is stored with the invoice; each step is computed again and held against it.
     """
-    from daemon.explain import explain as steps  # with them comes all the arithmetic, and `list` needs none of it
-    from persistence.corrections import registered_revisions
-
     with database(configuration(context).settings, "invoices explain") as opened, opened.transaction() as connection:
-        found = show_invoices(connection, [invoice_id])
+        found = show_invoices(reader(connection), [invoice_id])
         corrects = found[0]["snapshot"].get("corrects", []) if found else []
         registered = registered_revisions(connection, corrects)
     if not found:

@@ -7,18 +7,29 @@ import typer
 
 from billing.states import State
 from daemon.access import database
-from daemon.commands import corrections
-from daemon.commands.approval import approve
-from daemon.commands.explain import explain
 from daemon.drawing import draw_invoice
+from daemon.groups import LazyGroup
 from daemon.invocation import configuration, put, put_json, say, write_text
 from daemon.invoice_page import invoice_page
-from daemon.operator import Reason, month, who, why
+from daemon.operator import month
 from daemon.tables import fitted_text, percent
-from persistence import browsing, invoices
-from persistence.database import notify
+from persistence import browsing
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+COMMANDS = {
+    "explain": ("daemon.commands.explain:app", "Explain an invoice, from the readings to each cent."),
+    "retry": ("daemon.commands.retry:app", "Put held invoices back where they stood, their counts reset."),
+    "approve": ("daemon.commands.approval:app", "Approve calculated invoices, after a look at them."),
+    "correct": ("daemon.commands.corrections:correct_app", "Make the next revision: now minus what is registered."),
+    "waive": ("daemon.commands.corrections:waive_app", "End an invoice that the ERP has nothing of."),
+}
+"""What is imported only when it is called, as in daemon/cli.py."""
+
+
+class _Commands(LazyGroup):
+    modules = COMMANDS
+
+
+app = typer.Typer(cls=_Commands, add_completion=False, rich_markup_mode=None)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -40,10 +51,10 @@ def list_them(
     as_json: AsJson = False,
 ) -> None:
     """List invoices by period and network user, those that wait included."""
-    wanted = invoices.Filter(period, state.value if state else None, network_user, code)
-    with database(configuration(context).settings, "invoices list") as opened, opened.transaction() as connection:
-        listed = invoices.list_invoices(connection, wanted) if as_json else []
-        table = None if as_json else browsing.table(connection, wanted)
+    wanted = browsing.Filter(period, state.value if state else None, network_user, code)
+    with database(configuration(context).settings, "invoices list") as opened, opened.reading() as reader:
+        listed = browsing.list_invoices(reader, wanted) if as_json else []
+        table = None if as_json else browsing.table(reader, wanted)
     if table is None:
         put_json([_as_json(each) for each in listed])
         return
@@ -68,8 +79,8 @@ def show(
     if body and (as_json or html):
         raise typer.BadParameter("goes without --json and --html", ctx=context, param_hint="'--body'")
     wanted = list(dict.fromkeys(ids))
-    with database(configuration(context).settings, "invoices show") as opened, opened.transaction() as connection:
-        found = invoices.show_invoices(connection, wanted)
+    with database(configuration(context).settings, "invoices show") as opened, opened.reading() as reader:
+        found = browsing.show_invoices(reader, wanted)
     if body:
         for each in found:
             put(each["body"] or "")
@@ -87,46 +98,9 @@ def show(
     return 1 if unknown else 0
 
 
-@app.command()
-def retry(
-    context: typer.Context,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Of held invoices.")] = None,
-    all_held: Annotated[bool, typer.Option("--all-held", help="All that are held.")] = False,
-    code: Annotated[str | None, typer.Option(metavar="CODE", help="Those held with this code.")] = None,
-    period: Annotated[
-        str | None, typer.Option(parser=month, metavar="YYYY-MM", help="Those that are held of this month.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which would go on.")] = False,
-    reason: Reason = None,
-) -> int:
-    """Put held invoices back where they stood, their counts reset."""
-    if bool(ids) == (all_held or code is not None or period is not None):
-        raise typer.BadParameter("give either ids, or --all-held, --code and --period", ctx=context, param_hint="ID")
-    settings, given = configuration(context).settings, "" if dry_run else why(reason)
-    with database(settings, "invoices retry") as opened, opened.transaction() as connection:
-        chosen = list(dict.fromkeys(ids)) if ids else invoices.held_ids(connection, code, period)
-        if dry_run:
-            refused = {each: invoices.why_no_retry(connection, each) for each in chosen}
-        else:
-            refused = {each: invoices.retry_held(connection, who(), each, given) for each in chosen}
-            notify(connection, "retry")
-    for invoice_id, problem in refused.items():
-        if problem is None:
-            put(f"{invoice_id}: {'would go on' if dry_run else 'goes on'}")
-        else:
-            say(f"{invoice_id}: {problem}")
-    if not chosen:
-        say("no invoice is held" + (" that is asked for" if code or period else ""))
-    return 1 if any(refused.values()) else 0
-
-
 def _as_json(invoice: dict[str, Any]) -> dict[str, Any]:
     """As interfaces.md has it: the rate without the zeros of its column, no snapshot or body."""
     document = {name: value for name, value in invoice.items() if name not in ("snapshot", "body")}
     if document["tax_rate_percent"] is not None:
         document["tax_rate_percent"] = percent(document["tax_rate_percent"])
     return document
-
-
-for command in (explain, approve, corrections.correct, corrections.waive):
-    app.command()(command)

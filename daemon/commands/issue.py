@@ -14,7 +14,7 @@ from daemon.access import database
 from daemon.invocation import CommandFailed, configuration, put, say
 from daemon.operator import month, who
 from persistence import invoices
-from persistence.database import notify
+from persistence.connection import notify
 from supervision.clock import SystemClock
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)

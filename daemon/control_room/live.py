@@ -15,6 +15,7 @@ from daemon.control_room.markup import Html
 from daemon.control_room.overview import parts
 from daemon.control_room.pictures import LINE
 from persistence.browsing import Hour, last_hours
+from persistence.connection import reader
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ class Live:
 
     async def _count(self) -> None:
         try:
-            self._hours = await self._errands.run(last_hours)
+            self._hours = await self._errands.run(lambda connection: last_hours(reader(connection)))
         except Unavailable as error:
             self._hours = str(error)
         except Exception:  # whoever watches sees why there is no chart

@@ -24,8 +24,9 @@ from daemon.control_room.markup import tag
 from daemon.control_room.overview import INVOICE_ID
 from daemon.operator import NONE_GIVEN
 from persistence import invoices
-from persistence.browsing import browse
-from persistence.database import Database, notify
+from persistence.browsing import browse, show_invoices
+from persistence.connection import notify, reader
+from persistence.database import Database
 
 logger = logging.getLogger(__name__)
 
@@ -176,7 +177,7 @@ class ControlRoom:
 
         def look(connection: Connection) -> list[dict[str, Any]]:
             return browse(
-                connection,
+                reader(connection),
                 state=asked["state"] or None,
                 period=asked["period"] or None,
                 beginning=asked["beginning"],
@@ -192,7 +193,7 @@ class ControlRoom:
         invoice_id = request.path_params["id"]
         found = []
         if INVOICE_ID.fullmatch(invoice_id):
-            found = await self._errands.run(lambda connection: invoices.show_invoices(connection, [invoice_id]))
+            found = await self._errands.run(lambda connection: show_invoices(reader(connection), [invoice_id]))
         if not found:
             return self._problem(visitor, 404, "Invoices", "there is no such invoice")
         said = "It goes on." if request.query_params.get("said") == "goes-on" else None

@@ -13,9 +13,9 @@ import pytest
 from alarming.actor import NAME, AlarmActor, AlarmSettings, Board, Configure, Standing
 from alarming.alarm import Record
 from alarming.catalogue import Code
+from alarming.lookup import find
 from alarming.records import RecordSigns
 from alarming.signs import Fine, Trouble
-from alarming.store import find
 from persistence.database import Database
 from supervision import ChildSpec, SupervisorSpec, System
 from tests.alarming_rows import add_invoices, add_users, set_state
@@ -108,8 +108,8 @@ def connect(server: PostgresServer) -> Callable[[], Database]:
 
 
 def in_table(database: Database) -> dict[str, Record]:
-    with database.transaction() as connection:
-        return {record.code: record for record in find(connection, cleared_too=True)}
+    with database.reading() as reader:
+        return {record.code: record for record in find(reader, cleared_too=True)}
 
 
 def test_an_alarm_reaches_log_spool_table_and_whoever_asks(house: House, database: Database, lines: Lines) -> None:
@@ -289,7 +289,7 @@ def test_two_daemons_on_one_database_have_one_alarm_of_an_invoice(tmp_path: Path
         set_state(connection, "sent")
     wait_for(lambda: not any(house.standing() for house in houses), "cleared by both")
     wait_for(lambda: in_table(database)["erp_conflict"].cleared_at is not None, "and in the table")
-    with database.transaction() as connection:
-        assert len(find(connection, cleared_too=True)) == 1
+    with database.reading() as reader:
+        assert len(find(reader, cleared_too=True)) == 1
     for house in houses:
         house.stop()

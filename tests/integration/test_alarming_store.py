@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy import text
 
 from alarming.alarm import Record
+from alarming.lookup import find, statistics
 from alarming.signs import Severity
-from alarming.store import acknowledge, find, statistics, store, sweep
+from alarming.store import acknowledge, store, sweep
 from persistence.database import Database
 from persistence.errors import PersistenceError
 from supervision import SystemClock
@@ -24,8 +25,8 @@ def put(database: Database, record: Record) -> Record:
 
 
 def found(database: Database, *, cleared_too: bool = False) -> list[Record]:
-    with database.transaction() as connection:
-        return find(connection, cleared_too=cleared_too)
+    with database.reading() as reader:
+        return find(reader, cleared_too=cleared_too)
 
 
 def test_an_alarm_is_written_counted_up_and_cleared(database: Database) -> None:
@@ -86,8 +87,8 @@ def test_statistics_say_how_often_and_how_long(database: Database) -> None:
     put(database, dataclasses.replace(ALARM, id="b", key="two", cleared_at=AT + timedelta(seconds=30)))
     put(database, dataclasses.replace(ALARM, id="c", code="erp_conflict", key="2026-10"))
     put(database, dataclasses.replace(ALARM, id="d", key="old", cleared_at=AT - timedelta(days=40)))
-    with database.transaction() as connection:
-        first, second = statistics(connection)
+    with database.reading() as reader:
+        first, second = statistics(reader)
     assert (first.code, first.alarms, first.reopened, first.standing) == ("erp_error", 2, 2, 0)
     assert (first.standing_seconds, first.longest_seconds) == (90.0, 60.0)
     assert (second.code, second.standing) == ("erp_conflict", 1)

@@ -3,6 +3,7 @@
 from sqlalchemy import Connection, text
 
 from persistence.browsing import browse, last_hours
+from persistence.connection import reader
 from persistence.database import Database
 from tests.alarming_rows import add_invoices, add_users
 
@@ -43,8 +44,8 @@ def test_each_hour_has_what_happened_in_it_and_the_age_of_the_oldest_at_its_end(
         passes(connection, held, 2, ("held", "calculated"), 2)
         made(connection, late, 40)
         passes(connection, late, 1, ("initiated", "registered"), 30)
-    with database.transaction() as connection:
-        hours = last_hours(connection)
+    with database.reading() as reader:
+        hours = last_hours(reader)
     assert len(hours) == 24
     by_hours_ago = {23 - place: each for place, each in enumerate(hours)}
     happened = {
@@ -64,8 +65,8 @@ def test_pages_follow_each_other_without_a_gap(database: Database) -> None:
         add_users(connection, 7)
         add_invoices(connection, "due", range(1, 8))
         seen: list[str] = []
-        while page := [each["id"] for each in browse(connection, after=seen[-1] if seen else "", most=3)]:
+        while page := [each["id"] for each in browse(reader(connection), after=seen[-1] if seen else "", most=3)]:
             seen += page
         assert seen == [f"NU-000{number}.2026-10.1" for number in range(1, 8)]
-        assert [each["id"] for each in browse(connection, beginning="NU-0007")] == seen[-1:]
-        assert browse(connection, state="held") == browse(connection, period="2026-09") == []
+        assert [each["id"] for each in browse(reader(connection), beginning="NU-0007")] == seen[-1:]
+        assert browse(reader(connection), state="held") == browse(reader(connection), period="2026-09") == []

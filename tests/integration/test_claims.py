@@ -12,6 +12,7 @@ from billing.invoice import Invoice, calculate
 from persistence import claims, instances, invoices
 from persistence.bases import fetch_bases
 from persistence.blame import Blamed, blame, count_crash
+from persistence.browsing import Filter, list_invoices, show_invoices
 from persistence.claims import Claimer, Delivery
 from persistence.database import Database
 from persistence.errors import RowRefused
@@ -106,8 +107,8 @@ def test_an_offer_is_marked_sent_before_it_can_leave(calculated: Database) -> No
 
 
 def show(database: Database, invoice_id: str) -> dict[str, list[dict[str, object]]]:
-    with database.transaction() as connection:
-        return invoices.show_invoices(connection, [invoice_id])[0]
+    with database.reading() as reader:
+        return show_invoices(reader, [invoice_id])[0]
 
 
 def test_who_finds_an_invoice_in_sent_asks_first(calculated: Database) -> None:
@@ -178,10 +179,8 @@ def refuse(database: Database, delivery: Delivery) -> bool:
 
 
 def again(database: Database, invoice_id: str) -> Delivery:
-    with database.transaction() as connection:
-        others = [
-            each["id"] for each in invoices.list_invoices(connection, invoices.Filter()) if each["id"] != invoice_id
-        ]
+    with database.reading() as reader:
+        others = [each["id"] for each in list_invoices(reader, Filter()) if each["id"] != invoice_id]
     return next(each for each in deliveries(database, US, holding=tuple(others)) if each.invoice_id == invoice_id)
 
 

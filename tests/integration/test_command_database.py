@@ -50,8 +50,8 @@ def test_a_server_without_schema_is_never_migrated_by_the_way(
     done = Commands.on(empty_url, tmp_path, capsys)(*arguments)
     assert (done.status, done.out) == (1, "")
     assert done.err.endswith("has no schema: run `billingd db upgrade`\n")
-    with Database(ConnectionSettings.from_url(empty_url)) as database, database.transaction() as connection:
-        assert current_revision(connection) is None
+    with Database(ConnectionSettings.from_url(empty_url)) as database, database.reading() as reader:
+        assert current_revision(reader) is None
 
 
 def test_upgrade_makes_the_schema_and_is_harmless_again(

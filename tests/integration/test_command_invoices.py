@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from persistence import invoices
+from persistence.browsing import Filter, list_invoices
 from persistence.database import ConnectionSettings, Database
 from persistence.master_data import import_master
 from persistence.readings import import_readings
@@ -51,8 +52,8 @@ def held(database: Database) -> Database:
 
 
 def states(database: Database) -> dict[str, str]:
-    with database.transaction() as connection:
-        return {each["id"]: each["state"] for each in invoices.list_invoices(connection, invoices.Filter())}
+    with database.reading() as reader:
+        return {each["id"]: each["state"] for each in list_invoices(reader, Filter())}
 
 
 def test_the_list_has_all_of_them_in_order_with_the_keys_promised(calculated: Database, billingd: Commands) -> None:

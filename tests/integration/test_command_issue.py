@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from persistence import invoices
+from persistence.browsing import Filter, list_invoices, show_invoices
 from persistence.database import ConnectionSettings, Database
 from persistence.master_data import import_master
 from tests.command_line import BAD, Commands
@@ -28,8 +28,8 @@ def billingd(
 
 
 def ids(database: Database) -> list[str]:
-    with database.transaction() as connection:
-        return [each["id"] for each in invoices.list_invoices(connection, invoices.Filter())]
+    with database.reading() as reader:
+        return [each["id"] for each in list_invoices(reader, Filter())]
 
 
 def test_it_makes_all_invoices_of_a_closed_period_and_is_harmless_again(billingd: Commands, database: Database) -> None:
@@ -44,8 +44,8 @@ def test_it_makes_those_of_the_users_named_and_keeps_who_did(billingd: Commands,
     done = billingd("issue", "--period", "2026-09", "--network-user", "user-008", "--network-user", "user-004")
     assert (done.status, done.out) == (0, "2026-09: 2 invoices made due, 0 were there\n")
     assert ids(database) == ["user-004.2026-09.1", "user-008.2026-09.1"]
-    with database.transaction() as connection:
-        (invoice,) = invoices.show_invoices(connection, ["user-008.2026-09.1"])
+    with database.reading() as reader:
+        (invoice,) = show_invoices(reader, ["user-008.2026-09.1"])
     assert [(each["from_state"], each["to_state"], each["reason"]) for each in invoice["history"]] == [
         (None, "due", "issued by hand")
     ]

@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from daemon.control_room.live import STREAMS_AT_MOST
 from daemon.control_room.room import FORM_BYTES_AT_MOST
-from persistence import invoices
+from persistence.browsing import show_invoices
 from tests.alarming_rows import add_invoices, add_users
 from tests.postgres import PostgresServer
 from tests.world import World, eventually
@@ -75,8 +75,8 @@ def form_key(page: str) -> str:
 
 
 def history(world: World, invoice_id: str) -> list[dict[str, Any]]:
-    with world.database() as database, database.transaction() as connection:
-        [found] = invoices.show_invoices(connection, [invoice_id])
+    with world.database() as database, database.reading() as reader:
+        [found] = show_invoices(reader, [invoice_id])
     return list(found["history"])
 
 

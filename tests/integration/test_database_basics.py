@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from persistence.database import ConnectionSettings, Database, copy_in, notify, try_instance_lock
+from persistence.connection import copy_in, notify, try_instance_lock
+from persistence.database import ConnectionSettings, Database
 from persistence.errors import DatabaseFailed, RowRefused
 
 COPY_METERS = "COPY meters (id, kind, phases) FROM STDIN"
@@ -56,6 +57,24 @@ def test_sessions_are_in_utc_and_read_committed(database: Database) -> None:
 def test_a_commit_is_durable_though_the_server_is_set_otherwise(database: Database) -> None:
     with database.transaction() as connection:
         assert connection.execute(text("SHOW synchronous_commit")).scalar_one() == "on"  # tests/postgres.py: off
+
+
+def test_reading_is_as_of_one_moment_and_leaves_the_session_in_order(database: Database, other: Database) -> None:
+    with database.reading() as reader:
+        found = reader.rows("SELECT count(*) AS number, :a AS a, ':b' AS b FROM meters", a="x")
+        assert found == [{"number": 0, "a": "x", "b": ":b"}]
+        with other.transaction() as connection:
+            connection.execute(text("INSERT INTO meters VALUES ('m', 'abb_b2x', '{L1}')"))
+        assert reader.value("SELECT id FROM meters") is None
+    with database.reading() as reader:
+        assert reader.value("SELECT id FROM meters WHERE id = :id OR id = upper(:id)", id="m") == "m"
+    assert count_meters(database) == 1
+
+
+def test_reading_writes_nothing(database: Database) -> None:
+    with pytest.raises(DatabaseFailed, match="read-only"), database.reading() as reader:
+        reader.rows("INSERT INTO meters VALUES ('m', 'abb_b2x', '{L1}')")
+    assert count_meters(database) == 0
 
 
 def test_a_transaction_within_a_transaction_is_a_mistake(database: Database) -> None:

@@ -26,8 +26,8 @@ def empty(database: Database, database_url: str) -> Iterator[Database]:
 
 
 def check(database: Database) -> None:
-    with database.transaction() as connection:
-        migrate.check_schema(connection)
+    with database.reading() as reader:
+        migrate.check_schema(reader)
 
 
 def test_an_upgrade_makes_the_schema_once(empty: Database) -> None:

@@ -13,6 +13,8 @@ from altibiz.fake.server import FakeAltibiz
 from altibiz.outcomes import Booking, Kind, Outcome, Page
 from daemon.reconcile import reconcile
 from persistence import claims, corrections, invoices
+from persistence.browsing import Filter, list_invoices
+from persistence.connection import reader
 from persistence.corrections import Order, OrderRefused, TakenUp
 from persistence.database import ConnectionSettings, Database
 from tests.billed_months import AUGUST, book, calculate_august, claim_offers, hold, states
@@ -112,7 +114,7 @@ def test_what_goes_on_while_the_pages_are_read_is_looked_at_again(
     with FakeAltibiz() as erp:
         book(database, erp, but=AUGUST[1:])
     with database.transaction() as connection:
-        (ours,) = [each for each in invoices.list_invoices(connection, invoices.Filter()) if each["id"] == FIRST]
+        (ours,) = [each for each in list_invoices(reader(connection), Filter()) if each["id"] == FIRST]
         connection.execute(
             text("UPDATE invoices SET updated_at = now() + interval '1 h' WHERE id = :id"), {"id": FIRST}
         )

@@ -6,6 +6,7 @@ import pytest
 import typer
 
 from daemon import cli
+from daemon.commands import invoices
 from daemon.invocation import CommandFailed
 from persistence.errors import CommitUnknown
 
@@ -73,7 +74,7 @@ def test_every_expected_error_exists() -> None:
 
 
 def test_every_registered_command_exists_and_has_its_line() -> None:
-    for name, (target, line) in cli.COMMANDS.items():
+    for name, (target, line) in {**cli.COMMANDS, **invoices.COMMANDS}.items():
         module, _, attribute = target.partition(":")
         assert isinstance(getattr(importlib.import_module(module), attribute), typer.Typer), name
         assert line.endswith(".") or name in HIDDEN, name

@@ -1,0 +1,37 @@
+"""Groups of commands of which only the one that is called is imported: an operator waits for nothing else."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from typer.core import TyperGroup
+from typer.main import get_command
+
+
+class LazyGroup(TyperGroup):
+    """A group with further commands in `modules`: name to module:attribute of a Typer, and its line in the help.
+
+    Without a line a command isn't shown there.
+    """
+
+    modules: ClassVar[Mapping[str, tuple[str, str]]]
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names: the group's own commands, then those of `modules`."""
+        return [*super().list_commands(ctx), *self.modules]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, its module imported; None if there is none of that name."""
+        if cmd_name not in self.modules:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = self.modules[cmd_name][0].partition(":")
+        command = get_command(getattr(importlib.import_module(module), attribute))
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as in its base
+        """Writes the lines of the help."""
+        own = {name: command.get_short_help_str(limit=100) for name, command in self.commands.items()}
+        further = {name: line for name, (_, line) in self.modules.items() if line}
+        with formatter.section("Commands"):
+            formatter.write_dl([*own.items(), *further.items()])
