@@ -3,7 +3,6 @@
 import logging
 import ssl
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -61,12 +60,12 @@ class AltibizClient:
         self._line = Line(connect_timeout_seconds, read_timeout_seconds)
         url = _checked_url(base_url)
         self._invoices_url = f"{str(url).rstrip('/')}/network-user-invoices"
-        self._transport = _Transport(self._line, _ssl_context(url.scheme, ca_file))
-        self._client = httpx.Client(
-            transport=self._transport,
-            timeout=None,  # the line knows
-            follow_redirects=False,
-            trust_env=False,
+        # Without httpx's Client, which would add redirects, cookies and defaults: none may be, and they cost a fifth.
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=_ssl_context(url.scheme, ca_file),
+            max_connections=1,
+            keepalive_expiry=KEEPALIVE_SECONDS,
+            network_backend=Backend(self._line),
         )
         self._headers = {
             "accept": "application/json",
@@ -101,7 +100,7 @@ class AltibizClient:
 
     def close(self) -> None:
         """Drop the connection."""
-        self._client.close()
+        self._pool.close()
 
     def _about_invoice(
         self, method: Method, invoice_id: str, body: bytes | None, total_with_tax: Decimal | None
@@ -117,13 +116,12 @@ class AltibizClient:
     def _told(self, outcome: Outcome, url: str, begun: float) -> Outcome:
         detail = f"{outcome.detail} ({url})" if outcome.kind is Kind.NOT_CONTRACT else outcome.detail
         if outcome.kind in _DISTRUSTED:
-            self._transport.close()  # the next answer on this connection might be this one's rest
+            self._pool.close()  # the next answer on this connection might be this one's rest
         return replace(outcome, detail=detail, duration_seconds=time.monotonic() - begun)
 
     def _exchange(self, method: Method, url: str, body: bytes | None) -> "_Answer | Outcome":
         if self._line.aborted:
             return not_sent(method, "aborted")
-        # Made here, as merging the client's defaults into every request costs an eighth of the pace.
         headers = self._headers if body is None else self._offer_headers
         request = httpx.Request(method, url, headers=headers, content=body)
         self._line.begin(self._total_timeout_seconds)
@@ -144,21 +142,29 @@ class AltibizClient:
         return not (line.connects_anew or line.bytes_sent or line.bytes_received or line.aborted)
 
     def _send(self, method: Method, request: httpx.Request) -> "_Answer | Outcome":
-        response = self._client.send(request, stream=True)
-        headers: httpx.Headers = response.extensions["headers"]
-        status_decides = kind_of_status(method, response.status_code) is not None
+        url = request.url
+        answer = self._pool.handle_request(
+            httpcore.Request(
+                request.method,
+                httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                headers=request.headers.raw,
+                content=request.stream,
+            )
+        )
+        headers = httpx.Headers(answer.headers)
+        status_decides = kind_of_status(method, answer.status) is not None
         body: bytes | None = b""
         try:
-            body = _read_limited(response, headers)
+            body = _read_limited(answer, headers)
         except _TRANSPORT_ERRORS:
             if not status_decides:
                 raise
         finally:
-            response.close()
+            answer.close()
         if body is None and not status_decides:
             detail = f"body longer than {BODY_LIMIT_BYTES} bytes or compressed"
-            return Outcome(Kind.NONSENSE, method, response.status_code, detail)
-        return _Answer(response.status_code, headers, body or b"")
+            return Outcome(Kind.NONSENSE, method, answer.status, detail)
+        return _Answer(answer.status, headers, body or b"")
 
     def _failed(self, method: Method, error: Exception) -> Outcome:
         line = self._line
@@ -181,56 +187,12 @@ class _Answer:
         self.body = body
 
 
-class _Transport(httpx.BaseTransport):
-    """httpx's way to the line: a pool of one connection whose socket is the line's."""
-
-    def __init__(self, line: Line, ssl_context: ssl.SSLContext | None) -> None:
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=ssl_context,
-            max_connections=1,
-            keepalive_expiry=KEEPALIVE_SECONDS,
-            network_backend=Backend(line),
-        )
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        url = request.url
-        answer = self._pool.handle_request(
-            httpcore.Request(
-                request.method,
-                httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-                headers=request.headers.raw,
-                content=request.stream,
-            )
-        )
-        # httpx itself is shown no headers, so that it acts on none: redirects, cookies, compression.
-        return httpx.Response(
-            answer.status, stream=_Body(answer), extensions={"headers": httpx.Headers(answer.headers)}
-        )
-
-    def close(self) -> None:
-        """Drop the connection; the next request makes a new one."""
-        self._pool.close()
-
-
-class _Body(httpx.SyncByteStream):
-    """An answer's bytes, as they come."""
-
-    def __init__(self, answer: httpcore.Response) -> None:
-        self._answer = answer
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._answer.iter_stream()
-
-    def close(self) -> None:
-        self._answer.close()
-
-
-def _read_limited(response: httpx.Response, headers: httpx.Headers) -> bytes | None:
+def _read_limited(answer: httpcore.Response, headers: httpx.Headers) -> bytes | None:
     """The body, or None if it is too long or compressed, which we never ask for."""
     if headers.get("content-encoding", "identity") != "identity":
         return None
     body = bytearray()
-    for piece in response.iter_raw():
+    for piece in answer.iter_stream():
         body += piece
         if len(body) > BODY_LIMIT_BYTES:
             return None

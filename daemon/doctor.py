@@ -23,11 +23,11 @@ from daemon.access import limits, server_settings
 from daemon.erp import erp_client
 from daemon.inquiry import NotAnswering, ask_endpoint
 from daemon.invocation import CommandFailed
-from persistence import delivery_pause
 from persistence.database import Database
 from persistence.embedded import EmbeddedServer
 from persistence.errors import PersistenceError, SchemaMismatch
 from persistence.migrate import check_schema
+from persistence.overview import pause_in_force
 from supervision.clock import SystemClock
 
 LEAST_FREE_BYTES = 100 * 2**20
@@ -158,7 +158,8 @@ def _server(opened: Database) -> Iterator[Check]:
     yield Check("schema", Health.WELL, "it is this program's")
     with opened.transaction() as connection:
         yield from _rights(connection)
-        paused = delivery_pause.current(connection)
+    with opened.reading() as reader:
+        paused = pause_in_force(reader)
     if paused is not None:
         what = f"paused until {paused.until:%Y-%m-%d %H:%MZ} by {paused.by}: {paused.reason}"
         yield Check("delivery", Health.WARNING, what, "run `billingd resume` when the reason is over")

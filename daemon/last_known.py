@@ -8,12 +8,10 @@ from alarming.wire import to_json
 from config.secrets import SecretUnreadable
 from config.settings import Settings
 from daemon.access import limits, server_settings
-from persistence import instances
-from persistence.connection import reader
 from persistence.database import ConnectionSettings, Database
 from persistence.embedded import EmbeddedServer
 from persistence.errors import PersistenceError
-from persistence.overview import Overview, overview
+from persistence.overview import Overview, Seen, last_seen, overview
 
 PATIENCE_SECONDS = 2.0
 
@@ -23,7 +21,7 @@ class LastKnown:
     """`database` is "connected" or why it is not: then the rest is empty. `seen` is None if the daemon never was."""
 
     database: str
-    seen: instances.Seen | None = None
+    seen: Seen | None = None
     overview: Overview = field(default_factory=Overview)
     alarms: list[dict[str, Any]] = field(default_factory=list)
 
@@ -33,12 +31,12 @@ def last_known(settings: Settings) -> LastKnown:
     if settings.database.embedded and EmbeddedServer(settings.state_dir).pid is None:
         return LastKnown("the embedded server is not running")
     try:
-        with Database(_connection(settings)) as database, database.transaction(PATIENCE_SECONDS) as connection:
+        with Database(_connection(settings)) as database, database.reading(PATIENCE_SECONDS) as reader:
             return LastKnown(
                 "connected",
-                instances.last_seen(connection, settings.instance),
-                overview(connection, approval_required=settings.billing.approval == "required"),
-                [to_json(alarm) for alarm in find(reader(connection))],
+                last_seen(reader, settings.instance),
+                overview(reader, approval_required=settings.billing.approval == "required"),
+                [to_json(alarm) for alarm in find(reader)],
             )
     except (PersistenceError, SecretUnreadable, OSError, ValueError) as error:
         return LastKnown(str(error))

@@ -128,8 +128,8 @@ class Standings:
         try:
             if self._connection is None:
                 self._connection = self._daemon.connect("standing")
-            with self._connection.transaction(settings.database.statement_timeout_seconds) as each:
-                self._seen = overview(each, approval_required=settings.billing.approval == "required")
+            with self._connection.reading(settings.database.statement_timeout_seconds) as reader:
+                self._seen = overview(reader, approval_required=settings.billing.approval == "required")
             self._seen_at = self._daemon.clock.wall()
             state = "connected"
         except PersistenceError as error:

@@ -116,9 +116,7 @@ class Database:
         Raises DatabaseUnreachable, CredentialsRefused, DatabaseFailed, RowRefused; at its end CommitUnknown.
         """
         with self._used():
-            deadline = None if deadline_seconds is None else time.monotonic() + deadline_seconds
-            session = self._open()
-            session.begin_limits(deadline)
+            session = self._begin(deadline_seconds)
             if self._connection is None:
                 from persistence.connection import connect  # with it comes SQLAlchemy: half of what a command imports
 
@@ -128,12 +126,12 @@ class Database:
                 yield self._connection
 
     @contextmanager
-    def reading(self) -> Generator[Reader, None, None]:
+    def reading(self, deadline_seconds: float | None = None) -> Generator[Reader, None, None]:
         """A transaction that only reads, all of it as of one moment, and without SQLAlchemy.
 
-        Raises as `transaction` does.
+        The deadline and the errors are those of `transaction`.
         """
-        with self._alone() as session:
+        with self._alone(deadline_seconds) as session:
             session.execute_simple("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
                 yield Reader(session)
@@ -196,14 +194,20 @@ class Database:
                 self.close()
 
     @contextmanager
-    def _alone(self) -> Generator[Session, None, None]:
+    def _alone(self, deadline_seconds: float | None = None) -> Generator[Session, None, None]:
         with self._used():
-            session = self._open()
-            session.begin_limits(None)
+            session = self._begin(deadline_seconds)
             try:
                 yield session
             except DriverError as error:
                 raise (session.meaning(error) or error) from error
+
+    def _begin(self, deadline_seconds: float | None) -> Session:
+        """The session, its limits started; the deadline counts from here, so connecting is part of it."""
+        deadline = None if deadline_seconds is None else time.monotonic() + deadline_seconds
+        session = self._open()
+        session.begin_limits(deadline)
+        return session
 
     def _open(self) -> Session:
         """The session at hand, or a new one if there is none or the server has left it."""

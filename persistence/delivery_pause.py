@@ -1,21 +1,9 @@
 """The pauses of delivery that a person orders, for the ERP's maintenance: at most one stands, and it ends by itself."""
 
-from dataclasses import dataclass
-from datetime import datetime
-
 from sqlalchemy import Connection, text
 
-from persistence.connection import notify
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Since when, until when, by whom and why nothing new is sent to the ERP."""
-
-    since: datetime
-    until: datetime
-    by: str
-    reason: str
+from persistence.connection import notify, reader
+from persistence.overview import Pause, pause_in_force
 
 
 def pause(connection: Connection, by: str, reason: str, seconds: float) -> Pause:
@@ -32,18 +20,10 @@ def pause(connection: Connection, by: str, reason: str, seconds: float) -> Pause
 
 def resume(connection: Connection, by: str, reason: str) -> bool:
     """Ends the pause that stands; False if there is none."""
-    standing = current(connection)
+    standing = pause_in_force(reader(connection))
     _end(connection, by, reason)
     notify(connection, "resume")
     return standing is not None
-
-
-def current(connection: Connection) -> Pause | None:
-    """The pause that stands."""
-    row = connection.execute(
-        text("SELECT * FROM delivery_pauses WHERE resumed_at IS NULL AND until > now()")
-    ).one_or_none()
-    return None if row is None else Pause(row.since, row.until, row.by, row.reason)
 
 
 def _end(connection: Connection, by: str, reason: str) -> None:

@@ -90,28 +90,6 @@ def _free(connection: Connection, claimer_prefix: str, *, unclean: bool) -> list
     return list(rows)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """When an instance was last heard of; `ended_how` is None while it runs, and after an end without a word."""
-
-    started_at: datetime
-    seen_at: datetime
-    ended_at: datetime | None
-    ended_how: str | None
-    alive: bool
-
-
-def last_seen(connection: Connection, name: str) -> Seen | None:
-    """What the database knows of an instance; alive is one with a sign of life in the last 15 s, and no end."""
-    row = connection.execute(
-        text("""SELECT started_at, seen_at, ended_at, ended_how,
-                ended_at IS NULL AND seen_at > now() - interval '15 seconds' AS alive
-                FROM instances WHERE name = :name"""),
-        {"name": name},
-    ).one_or_none()
-    return None if row is None else Seen(**row._mapping)
-
-
 def sign_of_life(connection: Connection, name: str, incarnation: uuid.UUID) -> bool:
     """Says that this incarnation lives; False if another holds the name now."""
     return bool(

@@ -98,23 +98,6 @@ def counts(connection: Connection) -> dict[str, int]:
     return {row.state: row.number for row in rows}
 
 
-def oldest_by_state(connection: Connection) -> dict[str, float]:
-    """For how many seconds the oldest invoice of each state that is not final has stood in it."""
-    rows = connection.execute(
-        text("""SELECT state, extract(epoch FROM now() - min(updated_at))::float8 AS seconds FROM invoices
-                WHERE state NOT IN ('registered', 'aborted') GROUP BY state""")
-    )
-    return {row.state: row.seconds for row in rows}
-
-
-def counts_by_period(connection: Connection) -> list[tuple[str, str, int]]:
-    """(period, state, number), in order."""
-    rows = connection.execute(
-        text("SELECT period, state, count(*) AS number FROM invoices GROUP BY period, state ORDER BY 1, 2")
-    )
-    return [(row.period, row.state, row.number) for row in rows]
-
-
 def retry_held(connection: Connection, by: str, invoice_id: str, reason: str) -> str | None:
     """Puts a held invoice back where it stood and resets its counts; returns why not, or None.
 

@@ -1,14 +1,15 @@
-"""How all invoices stand, in few statements: counts by month, what is stuck and why, and what a person has ordered."""
+"""How all stands, in few statements: counts by month, what is stuck and why, what a person has ordered, who lives."""
 
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, text
+from persistence.reader import Reader
 
-from persistence import invoices
-from persistence.delivery_pause import current
-
+_BY_PERIOD = "SELECT period, state, count(*) AS number FROM invoices GROUP BY period, state ORDER BY 1, 2"
+_OLDEST = """
+SELECT state, extract(epoch FROM now() - min(updated_at))::float8 AS seconds FROM invoices
+WHERE state NOT IN ('registered', 'aborted') GROUP BY state"""
 # What doesn't go on as it should: held, waiting for readings, or tried again after something went wrong.
 _STUCK = """
 WITH concerned AS (
@@ -91,19 +92,19 @@ class Overview:
         }
 
 
-def overview(connection: Connection, *, approval_required: bool) -> Overview:
+def overview(reader: Reader, *, approval_required: bool) -> Overview:
     """Looks at everything; with approval not required nothing waits for it."""
     periods: dict[str, dict[str, int]] = {}
-    for period, state, number in invoices.counts_by_period(connection):
-        periods.setdefault(period, {})[state] = number
-    pause = current(connection)
+    for row in reader.rows(_BY_PERIOD):
+        periods.setdefault(row["period"], {})[row["state"]] = row["number"]
+    pause = pause_in_force(reader)
     return Overview(
         periods=periods,
-        oldest_seconds=invoices.oldest_by_state(connection),
-        stuck=tuple(Stuck(**row._mapping) for row in connection.execute(text(_STUCK))),
-        unapproved=_number(connection, _UNAPPROVED) if approval_required else 0,
+        oldest_seconds={row["state"]: row["seconds"] for row in reader.rows(_OLDEST)},
+        stuck=tuple(Stuck(**row) for row in reader.rows(_STUCK)),
+        unapproved=int(reader.value(_UNAPPROVED)) if approval_required else 0,
         pause=None if pause is None else asdict(pause),
-        pace=_number(connection, _PACE),
+        pace=int(reader.value(_PACE)),
     )
 
 
@@ -112,5 +113,41 @@ _PACE = """SELECT count(*) FROM invoice_history
            WHERE to_state = 'registered' AND from_state <> 'registered' AND at > now() - interval '1 minute'"""
 
 
-def _number(connection: Connection, statement: str) -> int:
-    return int(connection.execute(text(statement)).scalar_one())
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Since when, until when, by whom and why nothing new is sent to the ERP."""
+
+    since: datetime
+    until: datetime
+    by: str
+    reason: str
+
+
+def pause_in_force(reader: Reader) -> Pause | None:
+    """The pause of delivery that stands."""
+    found = reader.rows(
+        "SELECT since, until, by, reason FROM delivery_pauses WHERE resumed_at IS NULL AND until > now()"
+    )
+    return Pause(**found[0]) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """When an instance was last heard of; `ended_how` is None while it runs, and after an end without a word."""
+
+    started_at: datetime
+    seen_at: datetime
+    ended_at: datetime | None
+    ended_how: str | None
+    alive: bool
+
+
+def last_seen(reader: Reader, name: str) -> Seen | None:
+    """What the database knows of an instance; alive is one with a sign of life in the last 15 s, and no end."""
+    found = reader.rows(
+        """SELECT started_at, seen_at, ended_at, ended_how,
+               ended_at IS NULL AND seen_at > now() - interval '15 seconds' AS alive
+           FROM instances WHERE name = :name""",
+        name=name,
+    )
+    return Seen(**found[0]) if found else None
