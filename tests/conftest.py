@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from persistence.database import ConnectionSettings, Database
 from tests.postgres import PostgresServer
 
 _numbers = itertools.count(1)
+
+# A shell lets what it runs in the background ignore ctrl-C, and everything that it starts too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
