@@ -90,9 +90,9 @@ def _plot(path: Path, found: list[dict[str, Any]]) -> None:
     from matplotlib import pyplot
 
     figure, (pace, memory) = pyplot.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
-    invoices = [each["invoices"] for each in found]
-    pace.plot(invoices, [each["pace"] for each in found], marker="o")
-    pace.set(title="Pace", xlabel="invoices", ylabel="invoices/s", xscale="log", ylim=(0, None))
+    invoices, paces = [each["invoices"] for each in found], [each["pace"] for each in found]
+    pace.plot(invoices, paces, marker="o")
+    pace.set(title="Pace", xlabel="invoices", ylabel="invoices/s", xscale="log", ylim=(0, 1.1 * max(paces)))
     memory.plot(invoices, [each["most_mb"] for each in found], marker="o")
     memory.axhline(200, linestyle="--", color="grey")
     memory.set(title="The daemon's memory, at its most", xlabel="invoices", ylabel="MB", xscale="log", ylim=(0, None))
