@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -214,10 +214,12 @@ class Database:
         if self._session is not None and not self._session.is_stale():
             return self._session
         self.close()
-        with self._connecting():
+        with self._connecting(), ExitStack() as if_failed:
+            if_failed.callback(self.close)
             session = self._open_session()
             if self._listen:
                 session.execute_simple(f"LISTEN {CHANNEL}")
+            if_failed.pop_all()
         return session
 
     def _open_session(self) -> Session:
