@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from drills.postgres import free_port
+from drills.ports import free_port
 from drills.waiting import until
 
 CERTIFICATES = Path(__file__).parent / "data"

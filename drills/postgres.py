@@ -4,7 +4,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from drills.ports import free_port
 from drills.world import World
 from persistence.database import ConnectionSettings, Database
 from persistence.embedded import EmbeddedServer
@@ -175,13 +175,6 @@ class Postgres:
                 os.kill(process, number)
             except ProcessLookupError:
                 continue  # it ended by itself
-
-
-def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on at this moment."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def _children(pid: int) -> list[int]:

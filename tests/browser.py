@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.postgres import free_port
+from drills.ports import free_port
 from tests.world import eventually
 
 NOT_HERE = "this machine has no Chromium"

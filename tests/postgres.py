@@ -3,12 +3,12 @@
 import os
 import shutil
 import signal
-import socket
 from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import text
 
+from drills.ports import free_port
 from persistence.database import ConnectionSettings, Database
 from persistence.embedded import EmbeddedServer
 from persistence.migrate import upgrade
@@ -111,13 +111,6 @@ class PostgresServer:
     @staticmethod
     def _children(pid: int) -> list[int]:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on at this moment."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def _signal(process: int, number: signal.Signals) -> None:

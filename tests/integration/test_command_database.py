@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from drills.ports import free_port
 from persistence.database import ConnectionSettings, Database
 from persistence.embedded import EmbeddedServer, StateLock
 from persistence.migrate import current_revision, expected_revision
 from tests.command_line import BAD, Commands
-from tests.postgres import PostgresServer, free_port
+from tests.postgres import PostgresServer
 
 NEED_THE_DATABASE = (
     ["import", "master", str(BAD / "master.yaml")],

@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import text
 
 from altibiz.fake.server import FakeAltibiz
+from drills.ports import free_port
 from persistence.database import Database
 from persistence.delivery_pause import pause
 from tests.altibiz_samples import CERTIFICATE, KEY
 from tests.command_line import Commands, Done
-from tests.postgres import free_port
 
 
 @pytest.fixture

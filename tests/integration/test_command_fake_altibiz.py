@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from drills.ports import free_port
 from tests.command_line import ROOT, Commands
-from tests.postgres import free_port
 
 
 @contextmanager

@@ -20,10 +20,10 @@ import pytest
 from alarming.alarm import Record
 from alarming.signs import Severity
 from alarming.store import store
+from drills.ports import free_port
 from persistence import instances
 from persistence.database import Database
 from tests.command_line import ROOT, Commands
-from tests.postgres import free_port
 from tests.world import World, eventually
 
 KEYS = "running well verdict instance since configuration database erp invoices waiting alarms tree"

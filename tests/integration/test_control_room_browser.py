@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from drills.ports import free_port
 from tests.browser import ENTER, TAB, Browser, skip_without_browser
-from tests.postgres import free_port
 from tests.world import ROOT, SAMPLE, World, eventually
 
 TOKEN = "the-token-of-the-room"

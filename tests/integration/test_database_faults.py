@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Connection, text
 
+from drills.ports import free_port
 from persistence.database import Database
 from persistence.errors import (
     CommitUnknown,
@@ -20,7 +21,7 @@ from persistence.errors import (
     DatabaseUnreachable,
     PersistenceError,
 )
-from tests.postgres import PostgresServer, free_port
+from tests.postgres import PostgresServer
 
 INSERT = "INSERT INTO meters VALUES ('m', 'abb_b2x', '{L1}')"
 
