@@ -323,3 +323,13 @@ def test_readings_that_arrive_during_a_calculation_refuse_its_result(due: Databa
     assert write(due, *waits) == set()
     with due.transaction() as connection:
         assert len(claims.claim_due(connection, US, limit=10, holding=())) == 3, "it is calculated again at once"
+
+
+def test_nobody_calculates_without_what_an_import_is_about_to_commit(due: Database) -> None:
+    with Database(due.settings) as biller:
+        with due.transaction() as importing:
+            release_waiting(importing)
+            with biller.transaction() as connection:
+                assert claims.claim_due(connection, US, limit=10, holding=()) == []
+        with biller.transaction() as connection:
+            assert len(claims.claim_due(connection, US, limit=10, holding=())) == 3
