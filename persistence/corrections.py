@@ -88,7 +88,7 @@ def put_down(connection: Connection, taken: TakenUp) -> None:
 def waive(connection: Connection, taken: TakenUp, by: str, reason: str) -> None:
     """Ends an invoice as aborted. Raises OrderRefused if somebody has changed it meanwhile."""
     _lock_unchanged(connection, taken)
-    _abort(connection, taken, by, f"waived by {by}: {reason}", reason, uuid.uuid4())
+    _abort(connection, taken, by, "operator", f"waived by {by}: {reason}", reason, uuid.uuid4())
     notify(connection, "waive")
 
 
@@ -116,7 +116,8 @@ def correct(
         raise OrderRefused("there is nothing to correct: each line and the tax are what is registered already")
     write_id = uuid.uuid4()
     if taken.state == "held":
-        _abort(connection, taken, by, f"superseded by {following}", reason, write_id)
+        superseded = f"superseded by {following}"
+        _abort(connection, taken, by, "correction", superseded, f"{superseded}: {reason}", write_id)
     insert_calculated(connection, by, write_id, invoice, f"corrects {taken.invoice_id}: {reason}")
     notify(connection, "correct")
     return invoice
@@ -168,13 +169,19 @@ def _lock_unchanged(connection: Connection, taken: TakenUp) -> None:
 
 
 def _abort(
-    connection: Connection, taken: TakenUp, by: str, abort_reason: str, reason: str, write_id: uuid.UUID
+    connection: Connection,
+    taken: TakenUp,
+    by: str,
+    ended_by: Literal["operator", "correction"],
+    abort_reason: str,
+    reason: str,
+    write_id: uuid.UUID,
 ) -> None:
     connection.execute(
         text("""
             WITH ended AS (
-                UPDATE invoices SET state = 'aborted', abort_reason = :abort_reason, held_code = NULL,
-                    held_reason = NULL, held_from = NULL, next_attempt_at = NULL, batch_limit = NULL,
+                UPDATE invoices SET state = 'aborted', abort_reason = :abort_reason, ended_by = :ended_by,
+                    held_code = NULL, held_reason = NULL, held_from = NULL, next_attempt_at = NULL, batch_limit = NULL,
                     claimed_by = NULL, claimed_for = NULL, claimed_until = NULL,
                     updated_at = clock_timestamp(), history_length = history_length + 1
                 WHERE id = :id RETURNING id, history_length
@@ -185,8 +192,9 @@ def _abort(
             "id": str(taken.invoice_id),
             "from_state": taken.state,
             "abort_reason": abort_reason,
+            "ended_by": ended_by,
             "by": by,
-            "reason": reason if abort_reason.startswith("waived") else f"{abort_reason}: {reason}",
+            "reason": reason,
             "write_id": str(write_id),
         },
     )

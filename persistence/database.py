@@ -2,16 +2,16 @@
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pg8000.exceptions import Error as DriverError
 
-from persistence.errors import DatabaseUnreachable
+from persistence.errors import DatabaseFailed, DatabaseUnreachable
 from persistence.reader import Reader
 from persistence.session import Session, open_socket, tls, translate
 
@@ -23,6 +23,11 @@ __all__ = ["CHANNEL", "ConnectionSettings", "Database"]
 CHANNEL = "billingd"
 """The channel of NOTIFY on which commands nudge the daemons."""
 
+T = TypeVar("T")
+# Serialization failure and deadlock: the transaction was rolled back for another's sake, and succeeds when repeated.
+TRY_AGAIN = ("40001", "40P01")
+TRIES = 5
+_PAUSE_SECONDS = 0.05
 _TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 
 
@@ -106,6 +111,26 @@ class Database:
         self._connection: Connection | None = None
         self._busy = False
         self._unblock_lock = threading.Lock()
+
+    def run(self, work: "Callable[[Connection], T]", deadline_seconds: float | None = None) -> T:
+        """Runs `work` in a transaction and returns its result; after a deadlock it runs again, up to five times in all.
+
+        So `work` may have no effect but on its connection. The deadline holds for all tries together.
+        Raises as `transaction` does, with the last try's deadlock as DatabaseFailed.
+        """
+        deadline = None if deadline_seconds is None else time.monotonic() + deadline_seconds
+        for attempt in range(1, TRIES + 1):
+            try:
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                with self.transaction(left) as connection:
+                    result = work(connection)
+            except DatabaseFailed as error:
+                if error.sqlstate not in TRY_AGAIN or attempt == TRIES:
+                    raise
+                threading.Event().wait(_PAUSE_SECONDS * attempt)
+            else:
+                return result
+        raise AssertionError("the last try returns or raises")
 
     @contextmanager
     def transaction(self, deadline_seconds: float | None = None) -> Generator["Connection", None, None]:

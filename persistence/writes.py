@@ -72,6 +72,7 @@ def apply_changes(connection: Connection, by: str, write_id: uuid.UUID, changes:
             ), changed AS (
                 UPDATE invoices i SET
                     state = coalesce(r.to_state, i.state), bill_id = r.bill_id, abort_reason = r.abort_reason,
+                    ended_by = CASE WHEN r.to_state = 'aborted' THEN 'erp' END,
                     held_code = r.held_code, held_reason = r.held_reason,
                     held_from = CASE WHEN r.to_state = 'held' THEN l.state END,
                     updated_at = CASE WHEN coalesce(r.to_state, l.state) <> l.state THEN clock_timestamp()

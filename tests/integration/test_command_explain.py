@@ -82,7 +82,7 @@ def test_a_page_to_print_shows_the_invoice_and_what_others_wrote_as_text(
 ) -> None:
     with calculated.transaction() as connection:
         connection.execute(
-            text("""UPDATE invoices SET state = 'aborted', abort_reason = '<script>alert(1)</script>'
+            text("""UPDATE invoices SET state = 'aborted', ended_by = 'erp', abort_reason = '<script>alert(1)</script>'
                     WHERE id = :id"""),
             {"id": FIRST},
         )

@@ -59,7 +59,7 @@ def test_what_agrees_is_equal(booked: Database, billingd: Commands) -> None:
     [
         ("UPDATE invoices SET bill_id = 'ALT-9' WHERE id = :id", {"kind": "bill_id", "ours": "ALT-9"}),
         (
-            "UPDATE invoices SET state = 'aborted', bill_id = NULL, abort_reason = 'x' WHERE id = :id",
+            "UPDATE invoices SET state = 'aborted', ended_by = 'erp', bill_id = NULL, abort_reason = '' WHERE id = :id",
             {"kind": "state", "ours": "aborted", "theirs": "registered"},
         ),
         (

@@ -133,7 +133,7 @@ PEAK = f"""UPDATE readings r SET active_import_t1_wh = active_import_t1_wh + 5, 
             "UPDATE invoice_history SET seq = 3 WHERE seq = 9 AND invoice_id = :id",
         ]),
         ("history", "by its history registered", [
-            "UPDATE invoices SET state = 'aborted', bill_id = NULL, abort_reason = 'x' WHERE id = :id"
+            "UPDATE invoices SET state = 'aborted', ended_by = 'erp', bill_id = NULL, abort_reason = 'x' WHERE id = :id"
         ]),
     ],
 )  # fmt: skip

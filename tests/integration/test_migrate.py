@@ -102,7 +102,7 @@ def update(database: Database, **columns: str) -> None:
         {},
         {"state": "'calculated'", **AMOUNTS},
         {"state": "'registered'", "bill_id": "'B'", **AMOUNTS},
-        {"state": "'aborted'", "abort_reason": "'waived'"},
+        {"state": "'aborted'", "abort_reason": "'waived'", "ended_by": "'operator'"},
         {"state": "'held'", "held_from": "'due'", "held_code": "'poison_invoice'", "held_reason": "'x'"},
         {"held_code": "'readings_incomplete'", "held_reason": "'no reading at the end'"},
     ],
@@ -126,6 +126,9 @@ def test_states_that_may_be_are_taken(invoices: Database, columns: dict[str, str
         {"state": "'registered'", "bill_id": "'B'"},
         {"state": "'initiated'", "bill_id": "'B'", **AMOUNTS},
         {"state": "'aborted'"},
+        {"state": "'aborted'", "abort_reason": "'waived'"},
+        {"state": "'aborted'", "abort_reason": "'waived'", "ended_by": "'somebody'"},
+        {"ended_by": "'erp'"},
         {"abort_reason": "'x'"},
         {"state": "'held'", "held_code": "'x'", "held_reason": "'x'"},
         {"state": "'held'", "held_from": "'due'", "held_code": "'x'"},
@@ -151,10 +154,10 @@ ARROWS = {
     "aborted": set[str](),
     "held": {"calculated", "initiated", "registered", "aborted"},  # held from calculated
 }
-NOT_NEEDED = {"bill_id": "NULL", "abort_reason": "NULL", "held_from": "NULL", "held_code": "NULL"}
+NOT_NEEDED = {"bill_id": "NULL", "abort_reason": "NULL", "ended_by": "NULL", "held_from": "NULL", "held_code": "NULL"}
 NEEDS = {
     "registered": {"bill_id": "'B'"},
-    "aborted": {"abort_reason": "'x'"},
+    "aborted": {"abort_reason": "'x'", "ended_by": "'erp'"},
     "held": {"held_from": "'calculated'", "held_code": "'x'", "held_reason": "'x'"},
 }
 
@@ -193,7 +196,7 @@ def test_one_revision_is_open_at_a_time(invoices: Database) -> None:
     with pytest.raises(RowRefused) as refused:
         insert(invoices, **second)
     assert refused.value.constraint == "invoices_one_open_revision"
-    update(invoices, state="'aborted'", abort_reason="'waived'")
+    update(invoices, state="'aborted'", abort_reason="'waived'", ended_by="'operator'")
     insert(invoices, **second)
 
 
