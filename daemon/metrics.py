@@ -8,7 +8,6 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from actors.meters import Meters
@@ -21,8 +20,6 @@ BREAKER_STATES = ("closed", "open", "half-open")
 
 class Metrics:
     """Renders a status document together with the counters; it waits for nobody."""
-
-    CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
     def __init__(
         self, meters: Meters, board: Board, waiting_messages: Callable[[], Mapping[str, int]], now: Callable[[], float]

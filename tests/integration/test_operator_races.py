@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from altibiz.client import AltibizClient
 from altibiz.fake.server import FakeAltibiz
 from altibiz.outcomes import Booking, Kind, Outcome, Page
-from daemon.reconcile import reconcile
+from cli.reconciliation import reconcile
 from persistence import claims, corrections, invoices
 from persistence.browsing import Filter, list_invoices
 from persistence.connection import reader

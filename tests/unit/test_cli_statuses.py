@@ -5,9 +5,9 @@ import importlib
 import pytest
 import typer
 
-from daemon import cli
-from daemon.commands import invoices
-from daemon.invocation import CommandFailed
+from cli import app as cli
+from cli import invoices
+from cli.invocation import CommandFailed
 from persistence.errors import CommitUnknown
 
 # Called by a unit of systemd, not by people.
@@ -27,7 +27,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
         return 3
 
     monkeypatch.setattr(cli, "app_of_the_test", app, raising=False)
-    monkeypatch.setitem(cli.COMMANDS, "fail", ("daemon.cli:app_of_the_test", "Fails."))
+    monkeypatch.setitem(cli.COMMANDS, "fail", ("cli.app:app_of_the_test", "Fails."))
     return raised
 
 

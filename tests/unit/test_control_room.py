@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from billing.states import State
-from daemon.control_room.door import SESSION_SECONDS, WRONG_AT_MOST, WRONG_SECONDS, Door, TooManyTries, from_elsewhere
-from daemon.control_room.invoices import invoices_list, one_invoice
-from daemon.control_room.layout import page, sign_in
-from daemon.control_room.markup import Html, join, tag
-from daemon.control_room.overview import parts
-from daemon.control_room.words import about
 from persistence.browsing import Hour
+from web.auth import SESSION_SECONDS, WRONG_AT_MOST, WRONG_SECONDS, Door, TooManyTries, from_elsewhere
+from web.formatting import about
+from web.invoices import invoices_list, one_invoice
+from web.layout import page, sign_in
+from web.markup import Html, join, tag
+from web.overview import parts
 
 TOKEN = "a-token-for-tests"
 NASTY = """<script>alert(1)</script>'"><img src=x onerror="alert(1)">&amp;"""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from daemon.connections import CONNECTIONS_AT_MOST, REQUESTS_A_SECOND, Pace
+from web.connections import CONNECTIONS_AT_MOST, REQUESTS_A_SECOND, Pace
 
 
 def test_who_asks_seldom_waits_for_nothing() -> None:

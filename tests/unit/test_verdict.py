@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from daemon.screen import draw_status
-from daemon.verdict import verdict
+from cli.status_view import draw_status
+from daemon.summary import verdict
 
 AT = "2026-11-15T12:00:00Z"
 WELL: dict[str, Any] = {

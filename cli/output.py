@@ -1,0 +1,56 @@
+"""How commands show rows to people: columns of text, the same on a terminal and in a pipe."""
+
+import shutil
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from web.formatting import cell, on_one_line
+
+_GAP = "  "
+
+
+def instant(text: str | None) -> datetime | None:
+    """An instant out of a JSON document."""
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def alarm_lines(alarms: Sequence[Mapping[str, Any]], *, cleared_too: bool = False) -> Iterator[str]:
+    """A table of alarms as JSON has them; no line if there are none."""
+    titles = ["id", "severity", "code", "key", "count", "since", "cleared", "acknowledged", "what"]
+    instants = {"raised_at", "cleared_at", "acked_at"}
+    names = ["id", "severity", "code", "key", "count", "raised_at", "cleared_at", "acked_at", "summary"]
+    if not cleared_too:
+        titles.remove("cleared")
+        names.remove("cleared_at")
+    rows = [[instant(each[name]) if name in instants else each[name] for name in names] for each in alarms]
+    yield from columns(titles, rows, right=("count",)) if rows else ()
+
+
+def fitted(lines: Iterable[str]) -> Iterator[str]:
+    """The same lines, cut to the width of the terminal where standard output is one: rows stay rows."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in lines:
+        yield line if width is None or len(line) <= width else f"{line[: width - 1]}…"
+
+
+def fitted_text(text: str) -> str:
+    """The same lines, cut as `fitted` does; what others sent can't steer the terminal."""
+    if text.replace("\n", "").isprintable() and not sys.stdout.isatty():
+        return text  # of many lines, in a moment
+    return "\n".join(fitted(map(on_one_line, text.split("\n"))))
+
+
+def columns(
+    header: Sequence[str], rows: Sequence[Sequence[object]], *, right: Collection[str] = (), indent: str = ""
+) -> Iterator[str]:
+    """Lines of aligned columns; those named in `right` to the right. A header of empty names is left out."""
+    texts = [[cell(value) for value in row] for row in rows]
+    widths = [max(len(row[place]) for row in [header, *texts]) for place in range(len(header))]
+    for row in [header, *texts] if any(header) else texts:
+        padded = (
+            text.rjust(width) if name in right else text.ljust(width)
+            for name, text, width in zip(header, row, widths, strict=True)
+        )
+        yield indent + _GAP.join(padded).rstrip()

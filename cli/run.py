@@ -1,0 +1,20 @@
+"""`billingd run`: the daemon in the foreground."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+import typer
+
+from cli.invocation import config_path, configuration
+from daemon.lifecycle import run as run_daemon
+
+app = typer.Typer()
+
+
+@app.command("run")
+def run(context: typer.Context) -> int:
+    """Run the daemon in the foreground, until SIGTERM or SIGINT; SIGHUP reloads the configuration."""
+    try:
+        installed = version("billingd")
+    except PackageNotFoundError:
+        installed = "unknown"
+    return run_daemon(configuration(context), config_path(context), installed)

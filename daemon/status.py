@@ -1,0 +1,149 @@
+"""How things stand: the document of `billingd status`, and the one sentence that is its first line everywhere."""
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from actors.messages import ERP_GATEWAY, ErpStanding, Standing
+from daemon.summary import verdict
+from persistence.database import Database
+from persistence.errors import PersistenceError
+from persistence.overview import Overview, overview
+from supervision import SupervisionError
+
+if TYPE_CHECKING:
+    from daemon.lifecycle import Daemon
+
+logger = logging.getLogger(__name__)
+
+REFRESH_SECONDS = 2.0
+# The kernel goes round several times a second; older than this and neither the watchdog nor /healthz says all is well.
+PROGRESS_SECONDS = 10.0
+
+
+class Standings:
+    """Looks at database and ERP in a thread of its own, so that whoever asks never waits for either."""
+
+    def __init__(self, daemon: "Daemon", standing_alarms: Callable[[], list[dict[str, Any]]]) -> None:
+        self._daemon = daemon
+        self._standing_alarms = standing_alarms
+        self._since = daemon.clock.wall()
+        self._loaded_at = self._since
+        self._database: tuple[str, datetime] = ("unknown", self._since)
+        self._erp: ErpStanding | None = None
+        self._erp_state: tuple[str, datetime] = ("unknown", self._since)
+        self._seen = Overview()
+        self._seen_at: datetime | None = None
+        self._over = threading.Event()
+        self._connection: Database | None = None
+        self._thread = threading.Thread(target=self._refresh_until_over, name="standing", daemon=True)
+
+    def start(self) -> None:
+        """Begins to look."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Looks no more; a look that hangs is cut off."""
+        self._over.set()
+        if self._connection is not None:
+            self._connection.unblock()
+
+    def configuration_loaded(self) -> None:
+        """A reload has put another configuration in force."""
+        self._loaded_at = self._daemon.clock.wall()
+
+    def database_is_there(self) -> bool:
+        """Whether the last look reached the database."""
+        return self._database[0] == "connected"
+
+    def erp_is_there(self) -> bool:
+        """Whether requests to the ERP may leave."""
+        return self._erp is not None and self._erp.shut is None
+
+    def ready(self) -> bool:
+        """Whether the last look reached the database, and requests to the ERP may leave."""
+        return self.database_is_there() and self.erp_is_there()
+
+    def running(self) -> bool:
+        """Whether the tree goes on."""
+        return self._daemon.system.ended is None
+
+    def alive(self) -> bool:
+        """Whether the tree has proved lately that it goes on."""
+        return self.running() and self._daemon.system.progress().age_seconds < PROGRESS_SECONDS
+
+    def sentence(self) -> str:
+        """The first line of `status`, systemd's STATUS= and the control room."""
+        return str(self.document()["verdict"])
+
+    def document(self) -> dict[str, Any]:
+        """`status --json` (interfaces.md, Commands)."""
+        daemon, loaded, seen = self._daemon, self._daemon.loaded, self._seen
+        now = daemon.clock.wall()
+        document: dict[str, Any] = {
+            "running": self.running(),
+            "well": False,
+            "verdict": "",
+            "at": now,
+            "instance": daemon.parts.instance,
+            "version": daemon.parts.version,
+            "since": self._since,
+            "configuration": {"path": loaded.path, "sha256": loaded.sha256, "loaded_at": self._loaded_at},
+            "database": {"state": self._database[0], "since": self._database[1], "seen_at": self._seen_at},
+            "erp": self._erp_document(now),
+            **seen.document(),
+            "alarms": self._standing_alarms(),
+            "tree": daemon.system.tree(),
+        }
+        document["well"], document["verdict"] = verdict(document)
+        return document
+
+    def _erp_document(self, now: datetime) -> dict[str, Any]:
+        erp = self._erp
+        ago = None if erp is None else erp.last_success_seconds_ago
+        return {
+            "state": self._erp_state[0],
+            "since": self._erp_state[1],
+            "breaker": erp.breaker if erp else None,
+            "in_flight": erp.in_flight if erp else None,
+            "queued": erp.queued if erp else None,
+            "last_success_at": None if ago is None else _seconds_before(now, ago),
+            "booked_last_minute": self._seen.pace,
+        }
+
+    def _refresh_until_over(self) -> None:
+        while not self._over.is_set():
+            try:
+                self._refresh()
+            except Exception:  # whoever shows how things stand must not fall with them
+                logger.exception("how things stand could not be found out")
+            self._over.wait(REFRESH_SECONDS)
+
+    def _refresh(self) -> None:
+        settings = self._daemon.parts.settings
+        try:
+            self._erp = self._daemon.system.ask(ERP_GATEWAY, Standing(), timeout_seconds=1.0)
+            erp = self._erp.shut or "reachable"
+        except SupervisionError:
+            self._erp, erp = None, "unknown"
+        self._erp_state = self._changed(self._erp_state, erp)
+        try:
+            if self._connection is None:
+                self._connection = self._daemon.connect("standing")
+            with self._connection.reading(settings.database.statement_timeout_seconds) as reader:
+                self._seen = overview(reader, approval_required=settings.billing.approval == "required")
+            self._seen_at = self._daemon.clock.wall()
+            state = "connected"
+        except PersistenceError as error:
+            state = type(error).__name__
+            logger.debug("the database is not there for status: %s", error)
+        self._database = self._changed(self._database, state)
+
+    def _changed(self, before: tuple[str, datetime], state: str) -> tuple[str, datetime]:
+        return before if state == before[0] else (state, self._daemon.clock.wall())
+
+
+def _seconds_before(now: datetime, seconds: float) -> datetime:
+    return datetime.fromtimestamp(now.timestamp() - seconds, UTC)

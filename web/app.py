@@ -1,0 +1,181 @@
+"""The endpoint for monitoring: health, readiness, metrics, status and control room, over TCP or a unix socket."""
+
+import asyncio
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from config.values import TcpAddress, UnixAddress
+from web.connections import CONNECTIONS_AT_MOST, Connection, Pace
+from web.formatting import plain
+from web.routes import ControlRoom
+
+logger = logging.getLogger(__name__)
+
+PAGE_SECONDS = 0.25
+"""For so long a page is handed out again as it was made, so that many who ask cost little more than one."""
+STOP_SECONDS = 3.0
+
+
+class CannotListen(Exception):  # noqa: N818 - it says what happened
+    """The address of the endpoint is taken, or may not be used; the message is for people."""
+
+
+class OpsEndpoint:
+    """Serves the status document, in one thread that holds nothing billing waits for."""
+
+    def __init__(
+        self,
+        address: TcpAddress | UnixAddress | None,
+        *,
+        alive: Callable[[], bool],
+        ready: Callable[[], bool],
+        status: Callable[[], dict[str, Any]],
+        metrics: Callable[[dict[str, Any]], bytes],
+        control_room: ControlRoom,
+    ) -> None:
+        """`metrics` makes the text for Prometheus out of the status document. None of the functions may block."""
+        self._address = address
+        self._alive = alive
+        self._ready = ready
+        self._status = status
+        self._metrics = metrics
+        self._control_room = control_room
+        self._socket: socket.socket | None = None
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def bind(self) -> None:
+        """Takes the address before anything else is started. Raises CannotListen if somebody has it."""
+        if self._address is None:
+            return
+        try:
+            self._socket = _unix(self._address.path) if isinstance(self._address, UnixAddress) else _tcp(self._address)
+        except OSError as error:
+            raise CannotListen(
+                f"cannot listen on {self._address} (key ops.listen): {(error.strerror or str(error)).lower()}; "
+                "choose another address, or off"
+            ) from error
+
+    def serve(self) -> None:
+        """Begins to answer, in a thread of its own."""
+        if self._socket is None:
+            return
+        config = uvicorn.Config(
+            _paced(self._application()), http=Connection, ws="none", loop="asyncio", lifespan="off", log_config=None,
+            access_log=False, headers=[("Connection", "close")], backlog=CONNECTIONS_AT_MOST,
+            timeout_graceful_shutdown=1,
+        )  # fmt: skip
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, args=(self._server, self._socket), name="ops", daemon=True)
+        self._thread.start()
+
+    def _run(self, server: uvicorn.Server, listening: socket.socket) -> None:
+        try:
+            server.run(sockets=[listening])  # outside the main thread it leaves the signals alone
+        except Exception:  # a bad client must not end the endpoint
+            logger.exception("the ops endpoint has ended: monitoring sees nothing until a restart")
+
+    def close(self) -> None:
+        """Answers no more."""
+        self._control_room.close()
+        if self._server is not None:
+            self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(STOP_SECONDS)
+        if self._socket is not None:
+            self._socket.close()
+        if isinstance(self._address, UnixAddress):
+            self._address.path.unlink(missing_ok=True)
+
+    def _application(self) -> Starlette:
+        def health() -> Response:
+            return _verdict(self._alive(), "running", "stuck")
+
+        def readiness() -> Response:
+            return _verdict(self._ready(), "ready", self._status()["verdict"])
+
+        def status() -> Response:
+            return Response(json.dumps(self._status(), default=plain), media_type="application/json")
+
+        def metrics() -> Response:
+            return Response(self._metrics(self._status()), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+        pages = {"/healthz": health, "/readyz": readiness, "/status": status, "/metrics": metrics}
+        return Starlette(
+            routes=[*(Route(path, _served(make)) for path, make in pages.items()), *self._control_room.routes()]
+        )
+
+
+def _paced(app: ASGIApp) -> ASGIApp:
+    pace = Pace()
+
+    async def paced(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(pace.wait_seconds(time.monotonic()))
+        await app(scope, receive, send)
+
+    return paced
+
+
+def _served(make: Callable[[], Response]) -> Callable[[Request], Any]:
+    """The page of an address. None waits for anything, so that all are made in the endpoint's own thread."""
+    last: tuple[float, Response] | None = None
+
+    async def page(_: Request) -> Response:
+        nonlocal last
+        now = time.monotonic()
+        if last is None or now - last[0] > PAGE_SECONDS:
+            try:
+                last = (now, make())
+            except Exception:  # a bad client must not end the endpoint
+                logger.exception("a page of the ops endpoint could not be made")
+                return PlainTextResponse("this page could not be made; the log says why\n", status_code=500)
+        return last[1]
+
+    return page
+
+
+def _verdict(good: bool, yes: str, no: str) -> Response:
+    return PlainTextResponse((yes if good else no) + "\n", status_code=200 if good else 503)
+
+
+def _tcp(address: TcpAddress) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((address.host, address.port))
+        listening.listen(CONNECTIONS_AT_MOST)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _unix(path: Path) -> socket.socket:
+    """A socket that a killed predecessor left is replaced; one that somebody answers on is not."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.is_socket():
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+                if other.connect_ex(str(path)) != 0:
+                    path.unlink()
+        listening.bind(str(path))
+        listening.listen(CONNECTIONS_AT_MOST)
+    except OSError:
+        listening.close()
+        raise
+    return listening

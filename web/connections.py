@@ -1,0 +1,85 @@
+"""The patience of the ops endpoint: a connection is one request, answered soon or cut off; never too many at once."""
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+CONNECTIONS_AT_MOST = 64
+"""Open at the same time; one more and the one that has kept us waiting longest is cut off."""
+SECONDS_AT_MOST = 10.0
+"""From accepting a connection to the last byte of its answer: uvicorn itself waits for a request without end."""
+
+REQUESTS_A_SECOND = 50.0
+"""Answered at the most, so that clients who ask as fast as they can take no time from billing."""
+
+# What a client does wrong is its own affair: it must neither fill the log nor raise an alarm.
+_unheard = logging.getLogger("web.app.clients")
+_unheard.disabled = True
+
+
+class Pace:
+    """Lets requests through one after another, so many a second; who asks seldom waits for nothing."""
+
+    def __init__(self) -> None:
+        self._free_seconds = float("-inf")
+
+    def wait_seconds(self, now_seconds: float) -> float:
+        """For how long this request has to wait; never longer than all connections together would take."""
+        wait = min(max(0.0, self._free_seconds - now_seconds), CONNECTIONS_AT_MOST / REQUESTS_A_SECOND)
+        self._free_seconds = now_seconds + wait + 1 / REQUESTS_A_SECOND
+        return wait
+
+
+class Connection(H11Protocol):
+    """One client of the ops endpoint, who may be slow, broken or one of a thousand."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.logger = _unheard
+        self.begun_seconds = time.monotonic()
+        self._deadline: asyncio.TimerHandle | None = None
+        app = self.app
+
+        async def introduced(scope: Any, receive: Any, send: Any) -> None:
+            await app({**scope, "billingd.connection": self}, receive, send)
+
+        self.app = introduced
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Takes the connection, at the cost of the oldest if there are too many."""
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(SECONDS_AT_MOST, self.cut)
+        if len(self.connections) > CONNECTIONS_AT_MOST:
+            oldest = min((each for each in self.connections if isinstance(each, Connection)), key=_age_order)
+            oldest.cut()
+
+    def be_patient(self, seconds: float) -> None:
+        """Lets an answer that is a stream take so long, besides what any may take."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(seconds + SECONDS_AT_MOST, self.cut)
+
+    def data_received(self, data: bytes) -> None:
+        """Reads on; a client that breaks the protocol in the middle of its answer is cut off."""
+        try:
+            super().data_received(data)
+        except Exception:  # noqa: BLE001 - whatever a client sends ends its connection, and nothing else
+            self.cut()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leaves nothing behind."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        super().connection_lost(exc)
+
+    def cut(self) -> None:
+        """Ends the connection at once, whatever is still to be sent."""
+        self.connections.discard(self)
+        self.transport.abort()
+
+
+def _age_order(connection: Connection) -> float:
+    return connection.begun_seconds
