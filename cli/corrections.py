@@ -6,7 +6,7 @@ import typer
 
 from cli.caller_identity import Reason, why
 from cli.invocation import configuration, put
-from cli.operator_orders import carry_out
+from cli.operator_orders import execute_order
 
 InvoiceId = Annotated[str, typer.Argument(metavar="ID", help="Such as user-001.2026-10.1")]
 
@@ -21,7 +21,7 @@ def correct(context: typer.Context, invoice_id: InvoiceId, reason: Reason = None
 
     A held invoice is superseded, if the ERP, asked first, has nothing of it.
     """
-    invoice = carry_out(configuration(context).settings, "correct", invoice_id, why(reason)).invoice
+    invoice = execute_order(configuration(context).settings, "correct", invoice_id, why(reason)).invoice
     assert invoice is not None, "an order to correct makes a revision or is refused"
     put(f"{invoice_id}: corrected by {invoice.id}, {invoice.total_with_tax_eur} EUR with tax")
 
@@ -32,5 +32,5 @@ def waive(context: typer.Context, invoice_id: InvoiceId, reason: Reason = None) 
 
     It may be due, calculated or held, and becomes aborted; the ERP is asked first.
     """
-    carry_out(configuration(context).settings, "waive", invoice_id, why(reason))
+    execute_order(configuration(context).settings, "waive", invoice_id, why(reason))
     put(f"{invoice_id}: waived")

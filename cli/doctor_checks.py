@@ -19,7 +19,7 @@ from sqlalchemy import Connection, text
 from altibiz.outcomes import Kind, Outcome
 from cli.erp import erp_client
 from cli.invocation import CommandFailed
-from cli.ops_client import NotAnswering, ask_endpoint
+from cli.ops_client import NoAnswer, fetch_status
 from config.load import Loaded
 from config.settings import Settings
 from daemon.database import limits, server_settings
@@ -256,8 +256,8 @@ def _erp_answer(settings: Settings) -> Check:
 
 def _daemon(settings: Settings) -> Check:
     try:
-        document = ask_endpoint(settings)
-    except NotAnswering as error:
+        document = fetch_status(settings)
+    except NoAnswer as error:
         advice = "start it with `systemctl start billingd`, or see `billingd status`"
         return Check("daemon", Health.UNKNOWN if settings.ops.address is None else Health.WARNING, str(error), advice)
     health = Health.WELL if document.get("well") else Health.WARNING

@@ -10,7 +10,7 @@ _WIDTH = 106
 _Document = Mapping[str, Any]
 
 
-def draw_invoice(invoice: _Document) -> Iterator[str]:
+def invoice_lines(invoice: _Document) -> Iterator[str]:
     """The lines of one invoice as `persistence.browsing.show_invoices` gives it."""
     yield "═" * _WIDTH
     yield f"INVOICE {invoice['id']}".ljust(_WIDTH // 2) + _standing(invoice).rjust(_WIDTH // 2)

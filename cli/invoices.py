@@ -9,7 +9,7 @@ from billing.states import State
 from cli.caller_identity import month
 from cli.database import database
 from cli.invocation import configuration, put, put_json, say, write_text
-from cli.invoice_view import draw_invoice
+from cli.invoice_view import invoice_lines
 from cli.lazy_group import LazyGroup
 from cli.output import fitted_text
 from persistence import browsing
@@ -89,7 +89,7 @@ def show(
         put_json([_as_json(each) for each in found])
     elif html is None:
         for place, each in enumerate(found):
-            put("\n" * (place > 0) + "\n".join(draw_invoice(each)))
+            put("\n" * (place > 0) + "\n".join(invoice_lines(each)))
     if html is not None and found:
         write_text(html, invoice_page(found))
     unknown = set(wanted) - {each["id"] for each in found}

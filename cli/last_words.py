@@ -59,7 +59,7 @@ def last_words(
     sign = Trouble(Code.DAEMON_WAS_DOWN, _summary(how), context=_context(how), immediately=True)
     for record in _raise(settings, sign):
         if loaded is not None and not loaded.database.embedded:
-            _keep_in_table(loaded, record)
+            _store_in_database(loaded, record)
 
 
 def _without_file() -> Settings:
@@ -89,7 +89,7 @@ def _raise(settings: Settings, sign: Trouble) -> tuple[Record, ...]:
         return ()
 
 
-def _keep_in_table(settings: Settings, record: Record) -> None:
+def _store_in_database(settings: Settings, record: Record) -> None:
     try:
         with database(settings, "last words") as opened, opened.transaction(DATABASE_SECONDS) as connection:
             store(connection, record)

@@ -25,7 +25,7 @@ class Done:
     invoice: Invoice | None
 
 
-def carry_out(settings: Settings, order: Order, invoice_id: str, reason: str) -> Done:
+def execute_order(settings: Settings, order: Order, invoice_id: str, reason: str) -> Done:
     """Takes the invoice up, asks the ERP where that is needed, and writes. Raises CommandFailed with the reason."""
     try:
         with database(settings, f"invoices {order}") as opened:

@@ -13,7 +13,7 @@ _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _ANSWER_BYTES_AT_MOST = 50_000_000
 
 
-class NotAnswering(Exception):  # noqa: N818 - it says what happened
+class NoAnswer(Exception):  # noqa: N818 - it says what happened
     """There is no answer; `silent` says that somebody is there and keeps silent."""
 
     def __init__(self, message: str, *, silent: bool = False) -> None:
@@ -32,11 +32,11 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def ask_endpoint(settings: Settings) -> dict[str, Any]:
-    """The status document of the daemon of this configuration. Raises NotAnswering."""
+def fetch_status(settings: Settings) -> dict[str, Any]:
+    """The status document of the daemon of this configuration. Raises NoAnswer."""
     address = settings.ops.address
     if address is None or (isinstance(address, TcpAddress) and address.port == 0):
-        raise NotAnswering("the ops endpoint is off or anywhere (key ops.listen)")
+        raise NoAnswer("the ops endpoint is off or anywhere (key ops.listen)")
     connection = _connection(address)
     where = settings.ops.listen
     try:
@@ -44,15 +44,15 @@ def ask_endpoint(settings: Settings) -> dict[str, Any]:
         response = connection.getresponse()
         document = json.loads(response.read(_ANSWER_BYTES_AT_MOST)) if response.status == 200 else None
     except TimeoutError as error:
-        raise NotAnswering(f"no answer on {where} within {TIMEOUT_SECONDS:g} s", silent=True) from error
+        raise NoAnswer(f"no answer on {where} within {TIMEOUT_SECONDS:g} s", silent=True) from error
     except OSError as error:
-        raise NotAnswering(f"nobody answers on {where}: {(error.strerror or str(error)).lower()}") from error
+        raise NoAnswer(f"nobody answers on {where}: {(error.strerror or str(error)).lower()}") from error
     except (http.client.HTTPException, ValueError):
         document = None
     finally:
         connection.close()
     if not isinstance(document, dict) or not {"running", "verdict", "instance", "alarms"} <= document.keys():
-        raise NotAnswering(f"what answers on {where} is not billingd")
+        raise NoAnswer(f"what answers on {where} is not billingd")
     return document
 
 

@@ -11,7 +11,7 @@ from cli.database import database
 from cli.erp import erp_client
 from cli.invocation import configuration, put, put_json, say
 from cli.output import columns, fitted
-from cli.reconciliation import Result
+from cli.reconciliation import ReconciliationResult
 from cli.reconciliation import reconcile as compare_all
 from cli.report import write_report
 from web.formatting import cell
@@ -46,7 +46,7 @@ def reconcile(
     return 1 if result.differences else 0
 
 
-def _document(result: Result) -> dict[str, object]:
+def _document(result: ReconciliationResult) -> dict[str, object]:
     return {
         "equal": not result.differences,
         "compared": result.compared,
@@ -58,7 +58,7 @@ def _document(result: Result) -> dict[str, object]:
     }
 
 
-def _tell(result: Result) -> None:
+def _tell(result: ReconciliationResult) -> None:
     if result.differences:
         titles = ("invoice", "difference", "here", "at the ERP")
         for line in fitted(columns(titles, [_row(each) for each in result.differences])):

@@ -17,7 +17,7 @@ PAGE_BOOKINGS = 1000
 
 
 @dataclass
-class Result:
+class ReconciliationResult:
     """What came of it; `compared` counts the ids of both sides, `open` is not settled yet."""
 
     compared: int = 0
@@ -27,7 +27,7 @@ class Result:
 
 def reconcile(
     opened: Database, client: AltibizClient, period: str | None, progress: Callable[[int], None] | None = None
-) -> Result:
+) -> ReconciliationResult:
     """Pages through the bookings, keeps them in the session's temporary tables, and compares.
 
     `progress` is told the bookings read so far. Raises CommandFailed with status 2 when the ERP can't be asked.
@@ -36,7 +36,7 @@ def reconcile(
         since = reconciliation.begin(connection)
     _read_bookings(opened, client, progress)
     with opened.transaction() as connection:
-        result = Result(reconciliation.join(connection, period, since))
+        result = ReconciliationResult(reconciliation.join(connection, period, since))
     moved: list[Pair] = []
     for pair in reconciliation.pairs(opened):
         compared = compare(pair.id, pair.ours, pair.theirs)
@@ -49,7 +49,7 @@ def reconcile(
     return result
 
 
-def _add(result: Result, invoice_id: str, compared: Compared) -> None:
+def _add(result: ReconciliationResult, invoice_id: str, compared: Compared) -> None:
     result.differences.extend(compared.differences)
     if compared.is_open:
         result.open.append(invoice_id)

@@ -14,8 +14,8 @@ from daemon.reload import ReloadOutcome, last_outcome, outcome_path, running_pro
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-PATIENCE_SECONDS = 30.0
-GLANCE_SECONDS = 0.05
+TIMEOUT_SECONDS = 30.0
+POLL_SECONDS = 0.05
 
 
 @app.command()
@@ -60,10 +60,10 @@ def _process(state_dir: Path) -> int:
 
 
 def _wait_for_another(path: Path, before: ReloadOutcome | None) -> ReloadOutcome:
-    until = time.monotonic() + PATIENCE_SECONDS
+    until = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < until:
         outcome = last_outcome(path)
         if outcome is not None and outcome != before:
             return outcome
-        threading.Event().wait(GLANCE_SECONDS)
-    raise CommandFailed(f"the daemon has not said within {PATIENCE_SECONDS:g} s what became of the configuration")
+        threading.Event().wait(POLL_SECONDS)
+    raise CommandFailed(f"the daemon has not said within {TIMEOUT_SECONDS:g} s what became of the configuration")

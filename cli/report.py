@@ -11,7 +11,7 @@ from pathlib import Path
 
 from billing.reconciliation import Difference
 from cli.invocation import CommandFailed
-from cli.reconciliation import Result
+from cli.reconciliation import ReconciliationResult
 from persistence.database import Database
 from persistence.monthly import line_totals, location_totals, month_rows
 
@@ -29,7 +29,7 @@ _AMOUNTS = _NUMBERS[1:]
 Values = dict[str, object]
 
 
-def write_report(opened: Database, path: Path, period: str, result: Result, *, as_html: bool) -> str:
+def write_report(opened: Database, path: Path, period: str, result: ReconciliationResult, *, as_html: bool) -> str:
     """Writes the report of a month; returns the SHA-256 of all its lines but the last, which says the same.
 
     Sums are of what is registered. Raises CommandFailed when the file can't be written.
@@ -96,17 +96,17 @@ def _csv(rows: Iterable[Values]) -> Iterator[str]:
 def csv_line(values: Iterable[object]) -> str:
     """One line of CSV without its end; text that a spreadsheet would take for a formula is quoted as text."""
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="").writerow([_harmless(value) for value in values])
+    csv.writer(buffer, lineterminator="").writerow([_without_formula(value) for value in values])
     return " ".join(buffer.getvalue().splitlines())
 
 
-def _harmless(value: object) -> object:
+def _without_formula(value: object) -> object:
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
         return f"'{value}"
     return f"{value:f}" if isinstance(value, Decimal) else value
 
 
-def _html(period: str, result: Result, rows: Iterable[Values]) -> Iterator[str]:
+def _html(period: str, result: ReconciliationResult, rows: Iterable[Values]) -> Iterator[str]:
     verdict = "no difference" if not result.differences else f"{len(result.differences)} differences"
     yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Billing {period}</title>'
     yield f"<style>{_STYLE}</style><h1>Billing of {period}</h1>".replace("\n", " ")

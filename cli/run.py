@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 import typer
 
 from cli.invocation import config_path, configuration
-from daemon.lifecycle import run as run_daemon
+from daemon.main import run as run_daemon
 
 app = typer.Typer()
 

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.invocation import configuration, put, put_json, say
-from cli.ops_client import NotAnswering, ask_endpoint
+from cli.ops_client import NoAnswer, fetch_status
 from cli.output import fitted
-from cli.status_view import draw_status
+from cli.status_view import status_lines
 from config.load import Loaded
-from daemon.summary import SERIOUS
 from web.formatting import cell
 
 if TYPE_CHECKING:
-    from cli.status_cache import LastKnown
+    pass
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -76,7 +75,7 @@ def status(
 
 def _screen(answer: _Answer, *, whole_tree: bool) -> list[str]:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    return list(fitted(draw_status(answer.document, width, whole_tree=whole_tree)))
+    return list(fitted(status_lines(answer.document, width, whole_tree=whole_tree)))
 
 
 def _watch(ask: Callable[[], _Answer], *, whole_tree: bool) -> int:
@@ -105,53 +104,14 @@ def _watch(ask: Callable[[], _Answer], *, whole_tree: bool) -> int:
 def _ask(loaded: Loaded) -> _Answer:
     settings = loaded.settings
     try:
-        document = ask_endpoint(settings)
-    except NotAnswering as error:
-        from cli.status_cache import last_known  # the way to the database is long, and mostly not needed
+        document = fetch_status(settings)
+    except NoAnswer as error:
+        from cli.status_cache import cached_status  # the way to the database is long, and mostly not needed
 
-        return _without_answer(loaded, error, last_known(settings))
+        return _Answer(*cached_status(loaded, error))
     if document["instance"] != settings.instance:
         say(f"note: {settings.ops.listen} is answered by {cell(document['instance'])}, not {settings.instance}")
     return _Answer(document)
-
-
-def _without_answer(loaded: Loaded, error: NotAnswering, known: "LastKnown") -> _Answer:
-    """What can be said when the daemon doesn't: it lives if the database heard of it, or if it is only silent."""
-    from supervision.clock import SystemClock  # with it comes the whole kernel
-
-    seen, there = known.seen, known.database == "connected"
-    # Somebody who holds the port and keeps silent is a daemon that hangs or is frozen, unless it has said good-bye.
-    running = (seen is not None and seen.alive) or (error.silent and (seen is None or seen.ended_at is None))
-    serious = [alarm for alarm in known.alarms if alarm["severity"] in SERIOUS]
-    off = loaded.settings.ops.address is None
-    since = None
-    look = "`journalctl -u billingd` says why, `systemctl start billingd` starts it"
-    if running:
-        last = f", last seen at {cell(seen.seen_at)}" if seen else ""
-        said = f"running, as far as can be seen{last}: {error}"
-        since = seen.started_at if seen else None
-    elif seen is not None:
-        since = seen.ended_at or seen.seen_at
-        how = {"clean": "ended in order", "gave_up": "it gave up"}.get(seen.ended_how or "", "ended without a word")
-        said = f"not running since {cell(since)} ({how}): {error}; {look}"
-    else:
-        never = "; it has never been seen in the database" if there else f"; nor does the database: {known.database}"
-        said = f"not running: {error}{never}"
-    document = {
-        "running": running,
-        "well": running and off and not serious,
-        "verdict": said,
-        "at": SystemClock().wall(),
-        "instance": loaded.settings.instance,
-        "since": since,
-        "configuration": {"path": loaded.path, "sha256": loaded.sha256, "loaded_at": None},
-        "database": {"state": known.database, "since": None},
-        "erp": {"state": "unknown", "since": None, "breaker": None, "last_success_at": None},
-        **known.overview.document(),
-        "alarms": known.alarms,
-        "tree": None,
-    }
-    return _Answer(document, silent=running and not off)
 
 
 def _nagios_line(answer: _Answer) -> str:

@@ -22,7 +22,7 @@ IMPORT_AT_MOST = timedelta(hours=6)
 
 
 @dataclass
-class Verdict:
+class VerificationResult:
     """What came of it. `replaced`: computed from readings that were replaced since, in order; no fault."""
 
     verified: int = 0
@@ -32,25 +32,25 @@ class Verdict:
     root: Root | None = None
 
 
-def verify(opened: Database, period: str | None) -> Verdict:
+def verify(opened: Database, period: str | None) -> VerificationResult:
     """Checks every calculated invoice of a period, or of all, and the whole trail; changes nothing."""
-    verdict = Verdict()
+    result = VerificationResult()
     with opened.transaction() as connection:
-        verdict.findings += verification.broken_trails(connection, period)
+        result.findings += verification.broken_trails(connection, period)
         checked = verification.check_root(connection)
     if checked is not None:
-        verdict.root, holds = checked
+        result.root, holds = checked
         if not holds:
-            what = f"the trail up to position {verdict.root.position} is not what the root of {verdict.root.day} covers"
-            verdict.findings.append(Finding("-", "root", what))
+            what = f"the trail up to position {result.root.position} is not what the root of {result.root.day} covers"
+            result.findings.append(Finding("-", "root", what))
     for rows in verification.stored_invoices(opened, period):
-        verdict.verified += len(rows)
+        result.verified += len(rows)
         with opened.transaction() as connection:
             for row in rows:
-                verdict.findings += _computed_again(connection, row)
-            _compare_readings(connection, rows, verdict)
-    verdict.findings.sort(key=lambda each: (each.invoice_id, each.kind))
-    return verdict
+                result.findings += _computed_again(connection, row)
+            _compare_readings(connection, rows, result)
+    result.findings.sort(key=lambda each: (each.invoice_id, each.kind))
+    return result
 
 
 def _computed_again(connection: Connection, row: Row[Any]) -> Iterator[Finding]:
@@ -105,19 +105,19 @@ class _Place:
     stored: Measured
 
 
-def _compare_readings(connection: Connection, rows: Sequence[Row[Any]], verdict: Verdict) -> None:
-    places = [place for row in rows for place in _places(row, verdict)]
+def _compare_readings(connection: Connection, rows: Sequence[Row[Any]], result: VerificationResult) -> None:
+    places = [place for row in rows for place in _places(row, result)]
     for place, now in zip(places, measure(connection, [place.span for place in places]), strict=True):
         if now == place.stored:
             continue
         archived = _archived(connection, place.span)
         if archived or now.is_gone:
             what = f"meter {place.span.meter_id} has no readings of {archived or 'the period'} any more"
-            verdict.not_verifiable.append(Finding(place.invoice.id, "readings", what))
+            result.not_verifiable.append(Finding(place.invoice.id, "readings", what))
         elif _was_so(connection, place):
-            verdict.replaced.append(Finding(place.invoice.id, "readings", _who_replaced(connection, place)))
+            result.replaced.append(Finding(place.invoice.id, "readings", _who_replaced(connection, place)))
         else:
-            verdict.findings.append(Finding(place.invoice.id, "reading", _what_differs(place, now)))
+            result.findings.append(Finding(place.invoice.id, "reading", _what_differs(place, now)))
 
 
 def _archived(connection: Connection, span: Span) -> str:
@@ -126,7 +126,7 @@ def _archived(connection: Connection, span: Span) -> str:
     return " and ".join(str(month) for month in sorted(months - attached_months(connection, months)))
 
 
-def _places(row: Row[Any], verdict: Verdict) -> Iterator[_Place]:
+def _places(row: Row[Any], result: VerificationResult) -> Iterator[_Place]:
     try:
         start, end = (datetime.fromisoformat(row.snapshot[name]) for name in ("period_start", "period_end"))
         for each in row.snapshot["measurement_locations"]:
@@ -136,7 +136,7 @@ def _places(row: Row[Any], verdict: Verdict) -> Iterator[_Place]:
             )  # fmt: skip
             yield _Place(row, Span(each["meter_id"], start, end), stored)
     except (KeyError, ValueError, TypeError) as error:
-        verdict.findings.append(Finding(row.id, "document", f"its snapshot can't be read: {error!r}"))
+        result.findings.append(Finding(row.id, "document", f"its snapshot can't be read: {error!r}"))
 
 
 def _was_so(connection: Connection, place: _Place) -> bool:

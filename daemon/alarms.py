@@ -30,7 +30,7 @@ def alarm_settings(settings: Settings) -> AlarmSettings:
     )
 
 
-def listen_to_log(settings: Settings) -> RecordSigns:
+def install_log_rules(settings: Settings) -> RecordSigns:
     """Lets log records become alarms; the kernel's own are told by its events already."""
     signs = RecordSigns(tuple(Rule.of(rule) for rule in settings.alarms.rules))
     logging.getLogger().addHandler(signs)

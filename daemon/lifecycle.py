@@ -1,7 +1,5 @@
 """The daemon's life: what it needs before the tree starts, its signals, its drain, and how it ends."""
 
-import faulthandler
-import gc
 import logging
 import os
 import signal
@@ -27,26 +25,26 @@ from actors.messages import (
     Standing,
     Unfinished,
 )
-from actors.parts import InForce, Parts
+from actors.parts import Parts, SettingsHolder
 from actors.tree import courier, tree
 from alarming.actor import AlarmActor, Board, Configure
 from alarming.catalogue import Code
 from alarming.signs import Fine, Trouble
-from config.diff import changes, take_live
+from config.diff import apply_reload, changes
 from config.load import ConfigurationRejected, Loaded, load
 from config.moved_clock import now_from
 from config.secrets import SecretUnreadable, database_password, erp_token, ops_token, webhook_token
 from config.settings import Settings
 from daemon import logs
-from daemon.alarms import alarm_settings, as_documents, listen_to_log
+from daemon.alarms import alarm_settings, as_documents, install_log_rules
 from daemon.database import limits, server_settings
 from daemon.metrics import Metrics
 from daemon.reload import outcome_path, write_outcome
-from daemon.status import Standings
-from daemon.systemd_notify import Notifier
+from daemon.status import StatusCollector
+from daemon.systemd_notify import SystemdNotifier
 from persistence import instances
 from persistence.database import Database
-from persistence.embedded import EmbeddedServer, LockTaken, StateLock
+from persistence.embedded import EmbeddedServer
 from persistence.errors import PersistenceError
 from supervision import ChildSpec, StartFailed, SupervisionError, System, dump_stacks, fan_out, log_events
 from supervision.clock import SystemClock, system_randomness
@@ -55,7 +53,7 @@ from web.routes import ControlRoom
 
 logger = logging.getLogger("billingd")
 
-GLANCE_SECONDS = 0.5
+LOOP_SECONDS = 0.5
 EMBEDDED_DATABASE = "embedded_database"
 EMBEDDED_START_SECONDS = 600.0
 EMBEDDED_STOP_SECONDS = 300.0
@@ -103,16 +101,16 @@ class Daemon:
         if settings.erp.base_url is None:
             raise StartRefused("the configuration has no erp.base_url: set it to the ERP's address, then start again")
         self.clock = SystemClock()
-        self._notifier = Notifier()
+        self._notifier = SystemdNotifier()
         self._server = EmbeddedServer(settings.state_dir) if settings.database.embedded else None
         self._token, self._room_token = self._read_tokens(settings)
         if self._server is None:
-            _refuse_unusable(lambda: server_settings(settings, "check"))
+            _refuse_start(lambda: server_settings(settings, "check"))
         self.parts = Parts(
-            in_force=InForce(settings),
+            settings_holder=SettingsHolder(settings),
             clock=self.clock,
             randomness=system_randomness(),
-            now=_refuse_unusable(lambda: now_from(os.environ, self.clock.wall, self.clock.monotonic)),
+            now=_refuse_start(lambda: now_from(os.environ, self.clock.wall, self.clock.monotonic)),
             instance=settings.instance,
             incarnation=uuid.uuid4(),
             version=version,
@@ -121,22 +119,22 @@ class Daemon:
             token=lambda: self._token,
         )
         self.board = Board()
-        _refuse_unusable(lambda: alarm_settings(settings))
-        self._record_signs = listen_to_log(settings)
+        _refuse_start(lambda: alarm_settings(settings))
+        self._record_signs = install_log_rules(settings)
         self.system = self._make_system()
-        self.standings = Standings(self, lambda: as_documents(self.board))
+        self.status = StatusCollector(self.parts, self.system, loaded, lambda: as_documents(self.board))
         metrics = Metrics(self.parts.meters, self.board, self.system.waiting_messages, self.clock.monotonic)
         room = ControlRoom(
             instance=settings.instance,
             token=lambda: self._room_token,
-            status=self.standings.document,
+            status=self.status.document,
             connect=self.connect,
         )
         self._ops = OpsEndpoint(
             settings.ops.address,
-            alive=self.standings.alive,
-            ready=self.standings.ready,
-            status=self.standings.document,
+            alive=self.status.alive,
+            ready=self.status.ready,
+            status=self.status.document,
             metrics=metrics.render,
             control_room=room,
         )
@@ -160,17 +158,17 @@ class Daemon:
             self.system.start()
         except StartFailed as error:
             raise StartRefused(f"the daemon can't start: {_root_cause(error)}") from error
-        self.standings.start()
+        self.status.start()
         self._ops.serve()
-        self._notifier.ready(self.standings.sentence())
+        self._notifier.ready(self.status.summary())
         logger.info("billingd %s is up as %s", self.parts.version, self.parts.instance)
         try:
             gave_up = self._work(signals)
         finally:
             self._ops.close()
-            self.standings.close()
+            self.status.close()
         if gave_up:
-            self._depart_giving_up()
+            self._deregister_after_giving_up()
             return 1
         self._stop()
         return 0
@@ -180,7 +178,7 @@ class Daemon:
     def _work(self, signals: Signals) -> bool:
         """The main loop; True if the tree has given up."""
         while True:
-            signals.wake.wait(GLANCE_SECONDS)
+            signals.wake.wait(LOOP_SECONDS)
             signals.wake.clear()
             if self.system.ended is not None:
                 return True
@@ -193,10 +191,10 @@ class Daemon:
                 signals.dump = False
                 logger.warning("stacks of all threads:\n%s", dump_stacks())
             self._attribution.look()
-            self._fit_lanes()
-            if self.standings.alive():
+            self._start_missing_couriers()
+            if self.status.alive():
                 self._notifier.watchdog()
-            self._notifier.status(self.standings.sentence())
+            self._notifier.status(self.status.summary())
 
     def _reload(self) -> None:
         """SIGHUP: a good file is applied as a whole, a bad one changes nothing and is an alarm."""
@@ -204,9 +202,9 @@ class Daemon:
         before = self.parts.settings
         try:
             loaded = load(self._config_path)
-            in_force = take_live(before, loaded.settings)
+            in_force = apply_reload(before, loaded.settings)
             tokens = self._read_tokens(in_force)
-            alarms = _refuse_unusable(lambda: alarm_settings(in_force))
+            alarms = _refuse_start(lambda: alarm_settings(in_force))
         except (ConfigurationRejected, StartRefused) as error:
             logger.warning("the configuration on disk is rejected, what was in force stays: %s", error)
             self._tell(ALARMS, Trouble(Code.CONFIGURATION_REJECTED, f"the file on disk is not in force: {error}"))
@@ -215,16 +213,16 @@ class Daemon:
             lines = [str(change) for change in changes(before, loaded.settings)]
             for line in lines:
                 logger.info("configuration: %s", line)
-            self.loaded, (self._token, self._room_token) = loaded, tokens
-            self.parts.in_force.settings = in_force
+            self._token, self._room_token = tokens
+            self.parts.settings_holder.settings = in_force
             logs.set_level(in_force.log.level)
             self._tell(ALARMS, Configure(alarms))
             self._tell(ALARMS, Fine(Code.CONFIGURATION_REJECTED))
             for name in (BILLER, ERP_GATEWAY, CLOCK):
                 self._tell(name, Look())
-            self.standings.configuration_loaded()
+            self.status.note_reload(loaded)
             self._leave_outcome(lines or ["nothing has changed"], accepted=True)
-        self._notifier.ready(self.standings.sentence())
+        self._notifier.ready(self.status.summary())
 
     def _leave_outcome(self, lines: Sequence[str], *, accepted: bool) -> None:
         try:
@@ -232,7 +230,7 @@ class Daemon:
         except OSError as error:
             logger.warning("what became of the reload could not be left for `billingd reload`: %s", error)
 
-    def _fit_lanes(self) -> None:
+    def _start_missing_couriers(self) -> None:
         """More lanes than the tree began with are children started later; fewer are left idle by the gateway."""
         wanted = self.parts.settings.erp.max_in_flight
         try:
@@ -252,8 +250,8 @@ class Daemon:
         self._notifier.extend_timeout(patience + 10)
         until = self.clock.monotonic() + patience - 1
         for name in (CLOCK, BILLER):
-            self._quietly(lambda name=name: self.system.terminate_child(name))
-        self._quietly(lambda: self.system.tell(ERP_GATEWAY, Drain()))
+            self._log_failure(lambda name=name: self.system.terminate_child(name))
+        self._log_failure(lambda: self.system.tell(ERP_GATEWAY, Drain()))
         while self._under_way() and self.clock.monotonic() < until:
             threading.Event().wait(0.02)
         self.system.stop(max(1.0, until - self.clock.monotonic()))
@@ -271,9 +269,9 @@ class Daemon:
         except SupervisionError:
             return False
         # With the database away what was not stored is found again at the next start: no use in waiting for it.
-        return bool(unfinished) and self.standings.database_is_there()
+        return bool(unfinished) and self.status.database_connected()
 
-    def _depart_giving_up(self) -> None:
+    def _deregister_after_giving_up(self) -> None:
         logger.error("the tree has given up: the process ends, to be started afresh")
         try:
             with self.connect("departing") as database, database.transaction(5.0) as connection:
@@ -281,7 +279,7 @@ class Daemon:
         except PersistenceError as error:
             logger.warning("this end could not be stored: %s", error)
 
-    def _quietly(self, action: Any) -> None:
+    def _log_failure(self, action: Any) -> None:
         try:
             action()
         except SupervisionError as error:
@@ -295,13 +293,13 @@ class Daemon:
         spec = tree(self.parts, self._make_alarms)
         if self._server is not None:
             server = self._server
-            keeper = ChildSpec(
+            embedded = ChildSpec(
                 EMBEDDED_DATABASE,
                 lambda: EmbeddedDatabase(server),
                 start_seconds=EMBEDDED_START_SECONDS,
                 hang_seconds=None,
             )
-            spec = replace(spec, children=(keeper, *spec.children))
+            spec = replace(spec, children=(embedded, *spec.children))
         listener = fan_out(log_events(logging.getLogger("billingd.supervision")), self._attribution.listen)
         return System(spec, clock=self.clock, randomness=self.parts.randomness, on_event=listener)
 
@@ -327,37 +325,13 @@ class Daemon:
     @staticmethod
     def _read_tokens(settings: Settings) -> tuple[str | None, str | None]:
         """For the ERP, and for the control room."""
-        token, room = _refuse_unusable(lambda: erp_token(settings)), _refuse_unusable(lambda: ops_token(settings))
-        logs.hide(token, room, _refuse_unusable(lambda: database_password(settings)))
-        logs.hide(_refuse_unusable(lambda: webhook_token(settings)))
+        token, room = _refuse_start(lambda: erp_token(settings)), _refuse_start(lambda: ops_token(settings))
+        logs.hide(token, room, _refuse_start(lambda: database_password(settings)))
+        logs.hide(_refuse_start(lambda: webhook_token(settings)))
         return (token.get_secret_value() if token else None, room.get_secret_value() if room else None)
 
 
-def run(loaded: Loaded, config_path: Path | None, version: str) -> int:
-    """Runs the daemon in the foreground under the state directory's lock; returns the exit status.
-
-    Raises StartRefused for what is its own: configuration, state directory, secrets, address, lock.
-    """
-    settings = loaded.settings
-    logs.configure(settings.log.level, settings.log.format)
-    gc.freeze()  # what is imported stays for good
-    faulthandler.enable()  # systemd's watchdog ends us with SIGABRT: every stack is said then
-    lock = StateLock(settings.state_dir, "billingd run")
-    try:
-        lock.acquire()
-    except LockTaken as error:
-        raise StartRefused(str(error)) from error
-    except OSError as error:
-        raise StartRefused(
-            f"cannot use the state directory {settings.state_dir} (key state_dir): {(error.strerror or '').lower()}"
-        ) from error
-    try:
-        return Daemon(loaded, config_path, version).run()
-    finally:
-        lock.release()
-
-
-def _refuse_unusable(make: Callable[[], T]) -> T:
+def _refuse_start(make: Callable[[], T]) -> T:
     """What of the configuration can only be found out now ends the start with one line."""
     try:
         return make()

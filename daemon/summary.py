@@ -16,7 +16,7 @@ _DATABASE = {
 _ERP = {"credentials": "the ERP refuses our credentials", "breaker": "the ERP is away"}
 
 
-def verdict(document: Mapping[str, Any]) -> tuple[bool, str]:
+def summarize(document: Mapping[str, Any]) -> tuple[bool, str]:
     """(all is well, the sentence): the most urgent first, with the command that comes next."""
     problems = [*_serious(document)]
     others = [*_lesser(document)]

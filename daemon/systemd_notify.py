@@ -6,7 +6,7 @@ import time
 from collections.abc import MutableMapping
 
 
-class Notifier:
+class SystemdNotifier:
     """A sender of notify messages that never raises and never blocks.
 
     It takes NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID out of `environ`, so that no child, the

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from config.values import TcpAddress, UnixAddress
-from web.connections import CONNECTIONS_AT_MOST, Connection, Pace
+from web.connections import CONNECTIONS_AT_MOST, Connection, RateLimiter
 from web.formatting import plain
 from web.routes import ControlRoom
 
@@ -75,8 +75,8 @@ class OpsEndpoint:
         if self._socket is None:
             return
         config = uvicorn.Config(
-            _paced(self._application()), http=Connection, ws="none", loop="asyncio", lifespan="off", log_config=None,
-            access_log=False, headers=[("Connection", "close")], backlog=CONNECTIONS_AT_MOST,
+            _rate_limited(self._application()), http=Connection, ws="none", loop="asyncio", lifespan="off",
+            log_config=None, access_log=False, headers=[("Connection", "close")], backlog=CONNECTIONS_AT_MOST,
             timeout_graceful_shutdown=1,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
@@ -103,10 +103,10 @@ class OpsEndpoint:
 
     def _application(self) -> Starlette:
         def health() -> Response:
-            return _verdict(self._alive(), "running", "stuck")
+            return _health_response(self._alive(), "running", "stuck")
 
         def readiness() -> Response:
-            return _verdict(self._ready(), "ready", self._status()["verdict"])
+            return _health_response(self._ready(), "ready", self._status()["verdict"])
 
         def status() -> Response:
             return Response(json.dumps(self._status(), default=plain), media_type="application/json")
@@ -116,21 +116,21 @@ class OpsEndpoint:
 
         pages = {"/healthz": health, "/readyz": readiness, "/status": status, "/metrics": metrics}
         return Starlette(
-            routes=[*(Route(path, _served(make)) for path, make in pages.items()), *self._control_room.routes()]
+            routes=[*(Route(path, _cached_page(make)) for path, make in pages.items()), *self._control_room.routes()]
         )
 
 
-def _paced(app: ASGIApp) -> ASGIApp:
-    pace = Pace()
+def _rate_limited(app: ASGIApp) -> ASGIApp:
+    limiter = RateLimiter()
 
-    async def paced(scope: Scope, receive: Receive, send: Send) -> None:
-        await asyncio.sleep(pace.wait_seconds(time.monotonic()))
+    async def rate_limited(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(limiter.wait_seconds(time.monotonic()))
         await app(scope, receive, send)
 
-    return paced
+    return rate_limited
 
 
-def _served(make: Callable[[], Response]) -> Callable[[Request], Any]:
+def _cached_page(make: Callable[[], Response]) -> Callable[[Request], Any]:
     """The page of an address. None waits for anything, so that all are made in the endpoint's own thread."""
     last: tuple[float, Response] | None = None
 
@@ -148,7 +148,7 @@ def _served(make: Callable[[], Response]) -> Callable[[Request], Any]:
     return page
 
 
-def _verdict(good: bool, yes: str, no: str) -> Response:
+def _health_response(good: bool, yes: str, no: str) -> Response:
     return PlainTextResponse((yes if good else no) + "\n", status_code=200 if good else 503)
 
 

@@ -12,84 +12,84 @@ from starlette.requests import Request
 
 SESSION_SECONDS = 12 * 3600.0
 SESSIONS_AT_MOST = 64
-WRONG_AT_MOST = 5
-WRONG_SECONDS = 10.0
+FAILURES_AT_MOST = 5
+LOCKOUT_SECONDS = 10.0
 """So many wrong tokens within so long, whoever they come from, and no token is looked at until that is over."""
 
 
-class TooManyTries(Exception):  # noqa: N818 - it says what happened
+class TooManyAttempts(Exception):  # noqa: N818 - it says what happened
     """No token is looked at for a while."""
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor:
+class Session:
     """Someone who has shown the token, of which this has the hash; a browser's forms each have to have `form_key`."""
 
     token: bytes
     session: str | None = None
     form_key: str | None = None
 
-    def sent(self, form_key: str) -> bool:
+    def owns_form_key(self, form_key: str) -> bool:
         """Whether a form is from a page of ours; a header with the token can come from nowhere else."""
         return self.form_key is None or hmac.compare_digest(self.form_key.encode(), form_key.encode())
 
 
 @dataclass(frozen=True, slots=True)
-class _Session:
+class _StoredSession:
     form_key: str
     token: bytes
     until_seconds: float
 
 
-class Door:
+class Authenticator:
     """Lets in who has shown the token; a browser then has a session, which ends with the token or the process."""
 
     def __init__(self, token: Callable[[], str | None], instance: str, now: Callable[[], float]) -> None:
         """`now` is the monotonic clock, in seconds."""
         self._token = token
         self._now = now
-        self._sessions: dict[str, _Session] = {}
-        self._wrong: deque[float] = deque(maxlen=WRONG_AT_MOST)
+        self._sessions: dict[str, _StoredSession] = {}
+        self._failures: deque[float] = deque(maxlen=FAILURES_AT_MOST)
         # Browsers don't tell ports apart: daemons on one machine would sign each other's visitors out.
         self.cookie = f"billingd_room_{hashlib.sha256(instance.encode()).hexdigest()[:8]}"
 
     @property
-    def exists(self) -> bool:
+    def enabled(self) -> bool:
         """Whether there is a control room at all."""
         return self._token() is not None
 
-    def visitor(self, request: Request) -> Visitor | None:
-        """Who asks, if they may. Raises TooManyTries."""
+    def authenticate(self, request: Request) -> Session | None:
+        """Who asks, if they may. Raises TooManyAttempts."""
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return Visitor(self._expected()) if self._is_right(given.strip()) else None
+            return Session(self._expected()) if self._is_right(given.strip()) else None
         session_id = request.cookies.get(self.cookie, "")
         session = self._session(session_id)
-        return None if session is None else Visitor(session.token, session_id, session.form_key)
+        return None if session is None else Session(session.token, session_id, session.form_key)
 
-    def is_still_in(self, visitor: Visitor) -> bool:
+    def is_valid(self, session: Session) -> bool:
         """Whether someone who was let in would be again."""
-        if visitor.session is not None:
-            return self._session(visitor.session) is not None
-        return visitor.token == self._expected()
+        if session.session is not None:
+            return self._session(session.session) is not None
+        return session.token == self._expected()
 
     def sign_in(self, given: str) -> str | None:
-        """The id of a new session, None for a wrong token. Raises TooManyTries."""
+        """The id of a new session, None for a wrong token. Raises TooManyAttempts."""
         if not self._is_right(given):
             return None
         session_id = secrets.token_urlsafe(32)
         if len(self._sessions) >= SESSIONS_AT_MOST:
             del self._sessions[next(iter(self._sessions))]
-        session = _Session(secrets.token_urlsafe(32), self._expected(), self._now() + SESSION_SECONDS)
+        session = _StoredSession(secrets.token_urlsafe(32), self._expected(), self._now() + SESSION_SECONDS)
         self._sessions[_digest(session_id).hex()] = session
         return session_id
 
-    def sign_out(self, visitor: Visitor) -> None:
+    def sign_out(self, session: Session) -> None:
         """Ends a browser's session."""
-        if visitor.session is not None:
-            self._sessions.pop(_digest(visitor.session).hex(), None)
+        if session.session is not None:
+            self._sessions.pop(_digest(session.session).hex(), None)
 
-    def _session(self, session_id: str) -> _Session | None:
+    def _session(self, session_id: str) -> _StoredSession | None:
         session = self._sessions.get(_digest(session_id).hex())
         if session is None or session.until_seconds < self._now() or session.token != self._expected():
             return None
@@ -97,18 +97,18 @@ class Door:
 
     def _is_right(self, given: str) -> bool:
         now = self._now()
-        if len(self._wrong) == WRONG_AT_MOST and now - self._wrong[0] < WRONG_SECONDS:
-            raise TooManyTries
-        right = self.exists and hmac.compare_digest(_digest(given), self._expected())
+        if len(self._failures) == FAILURES_AT_MOST and now - self._failures[0] < LOCKOUT_SECONDS:
+            raise TooManyAttempts
+        right = self.enabled and hmac.compare_digest(_digest(given), self._expected())
         if not right:
-            self._wrong.append(now)
+            self._failures.append(now)
         return right
 
     def _expected(self) -> bytes:
         return _digest(self._token() or "")
 
 
-def from_elsewhere(request: Request) -> bool:
+def is_cross_site(request: Request) -> bool:
     """Whether a page of another site had a browser send this."""
     site = request.headers.get("sec-fetch-site")
     if site is not None and site not in ("same-origin", "none"):

@@ -12,7 +12,7 @@ from config.secrets import SecretUnreadable
 from persistence.database import Database
 from persistence.errors import PersistenceError
 
-ERRANDS_AT_MOST = 2
+QUERIES_AT_MOST = 2
 """Under way at once: a database that hangs holds so many threads and connections, and no more."""
 STATEMENT_SECONDS = 3.0
 ANSWER_SECONDS = 4.0
@@ -20,11 +20,11 @@ ANSWER_SECONDS = 4.0
 T = TypeVar("T")
 
 
-class Unavailable(Exception):  # noqa: N818 - it says what happened
+class DatabaseUnavailable(Exception):  # noqa: N818 - it says what happened
     """The database gave no answer, or one that is none; the message is for people."""
 
 
-class Errands:
+class BackgroundQueries:
     """Runs what needs the database; to be used from one event loop."""
 
     def __init__(self, connect: Callable[[str], Database]) -> None:
@@ -32,9 +32,9 @@ class Errands:
         self._under_way = 0
 
     async def run(self, work: Callable[[Connection], T]) -> T:
-        """What `work` returns, done in one transaction. Raises Unavailable, and whatever `work` raises."""
-        if self._under_way >= ERRANDS_AT_MOST:
-            raise Unavailable("the database keeps others waiting already")
+        """What `work` returns, done in one transaction. Raises DatabaseUnavailable, and whatever `work` raises."""
+        if self._under_way >= QUERIES_AT_MOST:
+            raise DatabaseUnavailable("the database keeps others waiting already")
         self._under_way += 1
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
@@ -64,6 +64,6 @@ class Errands:
         except TimeoutError as error:
             for database in opened:
                 database.unblock()
-            raise Unavailable("the database gives no answer") from error
+            raise DatabaseUnavailable("the database gives no answer") from error
         except (PersistenceError, SecretUnreadable) as error:
-            raise Unavailable(str(error)) from error
+            raise DatabaseUnavailable(str(error)) from error

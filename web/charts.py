@@ -7,8 +7,8 @@ from persistence.browsing import Hour
 from web.formatting import about, number
 from web.markup import Html, join, tag
 
-LINE = (State.DUE, State.CALCULATED, State.SENT, State.INITIATED, State.REGISTERED)
-ASIDE = (State.HELD, State.ABORTED)
+MAIN_STATES = (State.DUE, State.CALCULATED, State.SENT, State.INITIATED, State.REGISTERED)
+SIDE_STATES = (State.HELD, State.ABORTED)
 _WORDS = {
     State.DUE: "waits to be calculated",
     State.CALCULATED: "waits to be offered",
@@ -26,14 +26,14 @@ def pipeline(
 ) -> Html:
     """The states as stations on a line; the ways to those in `moving` are drawn in motion."""
     stations: list[Html] = []
-    for state in LINE:
-        if state is not LINE[0]:
+    for state in MAIN_STATES:
+        if state is not MAIN_STATES[0]:
             way = tag("path", d="M0 6H40M34 1l6 5-6 5", class_="rail") + tag("path", d="M0 6H36", class_="flow")
             drawing = tag("svg", Html(way), viewBox="0 0 42 12", aria_hidden="true", focusable="false")
             stations.append(tag("li", drawing, class_=f"way{' moving' if state in moving else ''}", aria_hidden="true"))
         note = f"{number(waiting)} for readings" if state is State.DUE and waiting else _WORDS[state]
         stations.append(_station(state, counts, oldest_seconds, note))
-    aside = (_station(state, counts, oldest_seconds, _WORDS[state]) for state in ASIDE)
+    aside = (_station(state, counts, oldest_seconds, _WORDS[state]) for state in SIDE_STATES)
     return join(
         tag("ol", stations, class_="line", aria_label="The way of an invoice"),
         shares(counts),

@@ -16,11 +16,11 @@ REQUESTS_A_SECOND = 50.0
 """Answered at the most, so that clients who ask as fast as they can take no time from billing."""
 
 # What a client does wrong is its own affair: it must neither fill the log nor raise an alarm.
-_unheard = logging.getLogger("web.app.clients")
-_unheard.disabled = True
+_client_logger = logging.getLogger("web.app.clients")
+_client_logger.disabled = True
 
 
-class Pace:
+class RateLimiter:
     """Lets requests through one after another, so many a second; who asks seldom waits for nothing."""
 
     def __init__(self) -> None:
@@ -38,36 +38,36 @@ class Connection(H11Protocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.logger = _unheard
-        self.begun_seconds = time.monotonic()
+        self.logger = _client_logger
+        self.opened_at_seconds = time.monotonic()
         self._deadline: asyncio.TimerHandle | None = None
         app = self.app
 
-        async def introduced(scope: Any, receive: Any, send: Any) -> None:
+        async def with_connection(scope: Any, receive: Any, send: Any) -> None:
             await app({**scope, "billingd.connection": self}, receive, send)
 
-        self.app = introduced
+        self.app = with_connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Takes the connection, at the cost of the oldest if there are too many."""
         super().connection_made(transport)
-        self._deadline = self.loop.call_later(SECONDS_AT_MOST, self.cut)
+        self._deadline = self.loop.call_later(SECONDS_AT_MOST, self.abort)
         if len(self.connections) > CONNECTIONS_AT_MOST:
-            oldest = min((each for each in self.connections if isinstance(each, Connection)), key=_age_order)
-            oldest.cut()
+            oldest = min((each for each in self.connections if isinstance(each, Connection)), key=_opened_at)
+            oldest.abort()
 
-    def be_patient(self, seconds: float) -> None:
+    def extend_deadline(self, seconds: float) -> None:
         """Lets an answer that is a stream take so long, besides what any may take."""
         if self._deadline is not None:
             self._deadline.cancel()
-        self._deadline = self.loop.call_later(seconds + SECONDS_AT_MOST, self.cut)
+        self._deadline = self.loop.call_later(seconds + SECONDS_AT_MOST, self.abort)
 
     def data_received(self, data: bytes) -> None:
         """Reads on; a client that breaks the protocol in the middle of its answer is cut off."""
         try:
             super().data_received(data)
         except Exception:  # noqa: BLE001 - whatever a client sends ends its connection, and nothing else
-            self.cut()
+            self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leaves nothing behind."""
@@ -75,11 +75,11 @@ class Connection(H11Protocol):
             self._deadline.cancel()
         super().connection_lost(exc)
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Ends the connection at once, whatever is still to be sent."""
         self.connections.discard(self)
         self.transport.abort()
 
 
-def _age_order(connection: Connection) -> float:
-    return connection.begun_seconds
+def _opened_at(connection: Connection) -> float:
+    return connection.opened_at_seconds

@@ -12,8 +12,8 @@ from starlette.types import Receive, Scope, Send
 from billing.states import State
 from persistence.browsing import Hour, last_hours
 from persistence.connection import reader
-from web.background_queries import Errands, Unavailable
-from web.charts import LINE
+from web.background_queries import BackgroundQueries, DatabaseUnavailable
+from web.charts import MAIN_STATES
 from web.markup import Html
 from web.overview import parts
 
@@ -29,29 +29,31 @@ QUIET_SECONDS = 15.0
 MOVING_SECONDS = 4.0
 
 
-class Stream(StreamingResponse):
+class EventStreamResponse(StreamingResponse):
     """A stream of events, and who is told when it has ended, however it has."""
 
     def __init__(self, events: AsyncIterator[str], gone: Callable[[], None]) -> None:
         super().__init__(events, media_type="text/event-stream")
-        self._gone = gone
+        self._stream_ended = gone
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends it."""
-        scope["billingd.connection"].be_patient(STREAM_SECONDS)
+        scope["billingd.connection"].extend_deadline(STREAM_SECONDS)
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._gone()
+            self._stream_ended()
 
 
-class Live:
+class OverviewFeed:
     """What the first page shows; to be used from one event loop."""
 
-    def __init__(self, status: Callable[[], Mapping[str, Any]], errands: Errands, now: Callable[[], float]) -> None:
+    def __init__(
+        self, status: Callable[[], Mapping[str, Any]], queries: BackgroundQueries, now: Callable[[], float]
+    ) -> None:
         """`now` is the monotonic clock, in seconds."""
         self._status = status
-        self._errands = errands
+        self._queries = queries
         self._now = now
         self._hours: Sequence[Hour] | str = "no word from the database yet"
         self._hours_at = float("-inf")
@@ -61,16 +63,16 @@ class Live:
         self._passed: dict[State, int] = {}
         self._moved_at: dict[State, float] = {}
         self._streams = 0
-        self.over = False
+        self.closed = False
 
-    def stream(self, still_welcome: Callable[[], bool]) -> "Stream | None":
+    def stream(self, still_authorized: Callable[[], bool]) -> EventStreamResponse | None:
         """The answer that tells what changes; None if there are as many as there may be."""
         if self._streams >= STREAMS_AT_MOST:
             return None
         self._streams += 1
-        return Stream(self._events(still_welcome), self._gone)
+        return EventStreamResponse(self._events(still_authorized), self._stream_ended)
 
-    def _gone(self) -> None:
+    def _stream_ended(self) -> None:
         self._streams -= 1
 
     async def parts(self) -> dict[str, Html]:
@@ -81,19 +83,19 @@ class Live:
         now = self._now()
         if now - self._made_at >= MADE_SECONDS:
             status = self._status()
-            self._watch_flow(status["invoices"], now)
+            self._note_movement(status["invoices"], now)
             moving = {state for state, at in self._moved_at.items() if now - at < MOVING_SECONDS}
             self._parts = parts(status, self._hours, moving)
             self._made_at = now
         return self._parts
 
-    async def _events(self, still_welcome: Callable[[], bool]) -> AsyncIterator[str]:
+    async def _events(self, still_authorized: Callable[[], bool]) -> AsyncIterator[str]:
         """Server-sent events: a JSON object of the parts that have changed, by id; the first has all."""
         sent: dict[str, Html] = {}
         quiet_since = self._now()
         until = quiet_since + STREAM_SECONDS
         yield "retry: 2000\n\n"
-        while not self.over and self._now() < until and still_welcome():
+        while not self.closed and self._now() < until and still_authorized():
             made = await self.parts()
             changed = {name: part for name, part in made.items() if sent.get(name) != part}
             if changed:
@@ -112,8 +114,8 @@ class Live:
 
     async def _count(self) -> None:
         try:
-            self._hours = await self._errands.run(lambda connection: last_hours(reader(connection)))
-        except Unavailable as error:
+            self._hours = await self._queries.run(lambda connection: last_hours(reader(connection)))
+        except DatabaseUnavailable as error:
             self._hours = str(error)
         except Exception:  # whoever watches sees why there is no chart
             logger.exception("the last day could not be counted for the control room")
@@ -122,10 +124,10 @@ class Live:
             self._hours_at = self._now()
             self._counting = None
 
-    def _watch_flow(self, counts: Mapping[str, int], now: float) -> None:
+    def _note_movement(self, counts: Mapping[str, int], now: float) -> None:
         """A way is in motion while more and more invoices stand beyond it."""
-        for place, state in enumerate(LINE):
-            passed = sum(counts.get(beyond, 0) for beyond in LINE[place:])
+        for place, state in enumerate(MAIN_STATES):
+            passed = sum(counts.get(beyond, 0) for beyond in MAIN_STATES[place:])
             if passed > self._passed.get(state, passed):
                 self._moved_at[state] = now
             self._passed[state] = passed

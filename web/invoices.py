@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from billing.states import State
-from web.auth import Visitor
+from web.auth import Session
 from web.formatting import at, cell, chip, number, percent
 from web.layout import form_key
 from web.markup import Html, join, tag
@@ -98,7 +98,7 @@ def _why(invoice: _Document) -> str | None:
     return invoice["abort_reason"] and str(invoice["abort_reason"])
 
 
-def one_invoice(invoice: _Document, visitor: Visitor, said: str | None) -> Iterator[Html]:
+def one_invoice(invoice: _Document, session: Session, said: str | None) -> Iterator[Html]:
     """An invoice from what is to be done to what it was computed from; `said` is what has just become of an order."""
     yield tag("h1", invoice["id"], " ", chip(invoice["state"]))
     if said:
@@ -106,7 +106,7 @@ def one_invoice(invoice: _Document, visitor: Visitor, said: str | None) -> Itera
     if _why(invoice):
         yield tag("p", cell(_why(invoice)), class_="problem" if invoice["state"] == "held" else "note")
     if invoice["state"] == State.HELD:
-        yield _retry(invoice["id"], visitor)
+        yield _retry(invoice["id"], session)
     yield tag("dl", [(tag("dt", name), tag("dd", value)) for name, value in _facts(invoice)], class_="facts")
     yield tag("h2", "History")
     yield tag("ol", [_step(each) for each in reversed(invoice["history"])], class_="history")
@@ -126,10 +126,10 @@ def one_invoice(invoice: _Document, visitor: Visitor, said: str | None) -> Itera
         yield _calculation(calculation)
 
 
-def _retry(invoice_id: str, visitor: Visitor) -> Html:
+def _retry(invoice_id: str, session: Session) -> Html:
     return tag(
         "form",
-        form_key(visitor),
+        form_key(session),
         tag("h2", "Let it go on"),
         tag(
             "p",

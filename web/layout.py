@@ -1,18 +1,18 @@
 """What all pages of the control room have around them, the sign-in page, and the page that says what went wrong."""
 
-from web.auth import Visitor
+from web.auth import Session
 from web.markup import Html, document, join, tag
 
 _PAGES = (("/room", "Overview"), ("/room/invoices", "Invoices"))
 
 
-def page(title: str, instance: str, visitor: Visitor, here: str, *content: object) -> Html:
+def page(title: str, instance: str, session: Session, here: str, *content: object) -> Html:
     """A page for someone who is in; `here` is the address that the menu marks."""
     links = [tag("a", name, href=address, aria_current="page" if address == here else None) for address, name in _PAGES]
     leave = None
-    if visitor.form_key is not None:
+    if session.form_key is not None:
         leave = tag(
-            "form", form_key(visitor), tag("button", "Sign out", class_="plain"), method="post", action="/room/sign-out"
+            "form", form_key(session), tag("button", "Sign out", class_="plain"), method="post", action="/room/sign-out"
         )
     top = tag(
         "header",
@@ -26,11 +26,11 @@ def page(title: str, instance: str, visitor: Visitor, here: str, *content: objec
     return _document(f"{title} · billingd {instance}", top, tag("main", *content, id="content", tabindex=-1))
 
 
-def form_key(visitor: Visitor) -> Html | None:
+def form_key(session: Session) -> Html | None:
     """The field that each form of a browser's session has."""
-    if visitor.form_key is None:
+    if session.form_key is None:
         return None
-    return tag("input", type="hidden", name="form_key", value=visitor.form_key)
+    return tag("input", type="hidden", name="form_key", value=session.form_key)
 
 
 def sign_in(onward: str, problem: str | None = None) -> Html:
@@ -59,9 +59,9 @@ def sign_in(onward: str, problem: str | None = None) -> Html:
     return _document("Sign in · billingd", tag("main", form, id="content"))
 
 
-def problem(instance: str, visitor: Visitor, title: str, text: str) -> Html:
+def problem(instance: str, session: Session, title: str, text: str) -> Html:
     """A page that could not be made, and why."""
-    return page(title, instance, visitor, "", tag("h1", title), tag("p", text, class_="problem", role="alert"))
+    return page(title, instance, session, "", tag("h1", title), tag("p", text, class_="problem", role="alert"))
 
 
 def _document(title: str, *body: Html) -> Html:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from billing.states import State
 from persistence.browsing import Hour
-from web.auth import SESSION_SECONDS, WRONG_AT_MOST, WRONG_SECONDS, Door, TooManyTries, from_elsewhere
+from web.auth import FAILURES_AT_MOST, LOCKOUT_SECONDS, SESSION_SECONDS, Authenticator, TooManyAttempts, is_cross_site
 from web.formatting import about
 from web.invoices import invoices_list, one_invoice
 from web.layout import page, sign_in
@@ -96,7 +96,7 @@ def invoice(**changes: Any) -> dict[str, Any]:
 
 
 def pages() -> Iterator[str]:
-    visitor = Door(lambda: TOKEN, NASTY, lambda: 0.0).visitor(request(authorization=f"Bearer {TOKEN}"))
+    visitor = Authenticator(lambda: TOKEN, NASTY, lambda: 0.0).authenticate(request(authorization=f"Bearer {TOKEN}"))
     assert visitor is not None
     asked = {"state": "", "period": NASTY, "beginning": NASTY}
     yield from parts(status(), hours(0.0, 60.0), {State.SENT}).values()
@@ -158,60 +158,60 @@ def request(**headers: str) -> Request:
 
 def test_the_token_opens_a_session_that_ends_in_time_with_the_token_and_on_signing_out() -> None:
     token, now = [TOKEN], Moment()
-    door = Door(lambda: token[0], "one", now)
+    door = Authenticator(lambda: token[0], "one", now)
 
     def sign_in() -> Request:
         return request(cookie=f"{door.cookie}={door.sign_in(TOKEN)}")
 
     browser = sign_in()
-    visitor = door.visitor(browser)
+    visitor = door.authenticate(browser)
     assert visitor is not None
     assert visitor.session != TOKEN
     assert visitor.form_key
-    assert visitor.sent(visitor.form_key)
-    assert not visitor.sent("")
+    assert visitor.owns_form_key(visitor.form_key)
+    assert not visitor.owns_form_key("")
     now.seconds += SESSION_SECONDS + 1
-    assert door.visitor(browser) is None
+    assert door.authenticate(browser) is None
     browser = sign_in()
     token[0] = "another"
-    assert door.visitor(browser) is None
+    assert door.authenticate(browser) is None
     token[0] = TOKEN
-    visitor = door.visitor(browser)
+    visitor = door.authenticate(browser)
     assert visitor is not None
-    assert door.is_still_in(visitor)
+    assert door.is_valid(visitor)
     door.sign_out(visitor)
-    assert door.visitor(browser) is None
-    assert not door.is_still_in(visitor)
+    assert door.authenticate(browser) is None
+    assert not door.is_valid(visitor)
 
 
-def test_nobody_is_let_in_without_the_right_token() -> None:
-    door = Door(lambda: TOKEN, "one", Moment())
+def test_nobody_is_with_session_without_the_right_token() -> None:
+    door = Authenticator(lambda: TOKEN, "one", Moment())
     assert door.sign_in("") is None
-    assert door.visitor(request()) is None
-    assert door.visitor(request(cookie=f"{door.cookie}=")) is None
-    assert door.visitor(request(cookie=f"{door.cookie}={TOKEN}")) is None
-    assert door.visitor(request(authorization=f"Bearer {TOKEN}x")) is None
-    assert door.visitor(request(authorization=f"Basic {TOKEN}")) is None
-    visitor = door.visitor(request(authorization=f"bearer {TOKEN}"))
+    assert door.authenticate(request()) is None
+    assert door.authenticate(request(cookie=f"{door.cookie}=")) is None
+    assert door.authenticate(request(cookie=f"{door.cookie}={TOKEN}")) is None
+    assert door.authenticate(request(authorization=f"Bearer {TOKEN}x")) is None
+    assert door.authenticate(request(authorization=f"Basic {TOKEN}")) is None
+    visitor = door.authenticate(request(authorization=f"bearer {TOKEN}"))
     assert visitor is not None
-    assert visitor.sent("")
-    shut = Door(lambda: None, "one", Moment())
-    assert not shut.exists
+    assert visitor.owns_form_key("")
+    shut = Authenticator(lambda: None, "one", Moment())
+    assert not shut.enabled
     assert shut.sign_in("") is None
 
 
 def test_after_some_wrong_tokens_none_is_looked_at_for_a_while_but_who_is_in_stays_in() -> None:
     now = Moment()
-    door = Door(lambda: TOKEN, "one", now)
+    door = Authenticator(lambda: TOKEN, "one", now)
     browser = request(cookie=f"{door.cookie}={door.sign_in(TOKEN)}")
-    for _ in range(WRONG_AT_MOST):
+    for _ in range(FAILURES_AT_MOST):
         assert door.sign_in("wrong") is None
-    with pytest.raises(TooManyTries):
+    with pytest.raises(TooManyAttempts):
         door.sign_in(TOKEN)
-    with pytest.raises(TooManyTries):
-        door.visitor(request(authorization=f"Bearer {TOKEN}"))
-    assert door.visitor(browser) is not None
-    now.seconds += WRONG_SECONDS + 1
+    with pytest.raises(TooManyAttempts):
+        door.authenticate(request(authorization=f"Bearer {TOKEN}"))
+    assert door.authenticate(browser) is not None
+    now.seconds += LOCKOUT_SECONDS + 1
     assert door.sign_in(TOKEN) is not None
 
 
@@ -230,4 +230,4 @@ def test_after_some_wrong_tokens_none_is_looked_at_for_a_while_but_who_is_in_sta
     ],
 )
 def test_what_a_page_of_another_site_sends_is_known(headers: dict[str, str], foreign: bool) -> None:
-    assert from_elsewhere(request(host="here:9464", **headers)) is foreign
+    assert is_cross_site(request(host="here:9464", **headers)) is foreign
