@@ -10,7 +10,7 @@ from billing.invoice import LINES
 from cli.caller_identity import month
 from cli.database import database
 from cli.invocation import configuration, put, say, write_text
-from cli.report import csv_line
+from cli.output import csv_line
 from persistence.monthly import month_rows
 from web.formatting import percent
 

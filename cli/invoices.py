@@ -14,7 +14,6 @@ from cli.lazy_group import LazyGroup
 from cli.output import fitted_text
 from persistence import browsing
 from web.formatting import percent
-from web.invoice_page import invoice_page
 
 COMMANDS = {
     "explain": ("cli.explain:app", "Explain an invoice, from the readings to each cent."),
@@ -91,7 +90,9 @@ def show(
         for place, each in enumerate(found):
             put("\n" * (place > 0) + "\n".join(invoice_lines(each)))
     if html is not None and found:
-        write_text(html, invoice_page(found))
+        from web.templating import render  # only a page needs it
+
+        write_text(html, render("invoice_print.html", invoices=found))
     unknown = set(wanted) - {each["id"] for each in found}
     for invoice_id in wanted:
         if invoice_id in unknown:

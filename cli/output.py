@@ -1,9 +1,12 @@
 """How commands show rows to people: columns of text, the same on a terminal and in a pipe."""
 
+import csv
+import io
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from web.formatting import cell, on_one_line
@@ -54,3 +57,16 @@ def columns(
             for name, text, width in zip(header, row, widths, strict=True)
         )
         yield indent + _GAP.join(padded).rstrip()
+
+
+def csv_line(values: Iterable[object]) -> str:
+    """One line of CSV without its end; text that a spreadsheet would take for a formula is quoted as text."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="").writerow([_without_formula(value) for value in values])
+    return " ".join(buffer.getvalue().splitlines())
+
+
+def _without_formula(value: object) -> object:
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"
+    return f"{value:f}" if isinstance(value, Decimal) else value
