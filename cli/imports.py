@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from cli.caller_identity import Reason, who, why
 from cli.database import database
-from cli.invocation import configuration, put, say
+from cli.invocation import Reason, caller_identity, configuration, given_reason
+from cli.lazy_group import command_group
+from cli.output import put, say
 from persistence.database import Database
 from persistence.master_data import MasterRejected, MasterReport, import_master
 from persistence.readings import ReadingsRejected, ReadingsReport, import_readings, replace_readings
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = command_group("Import master data or readings from files.")
 
 RowsRead = Callable[[int], None]
 
@@ -61,7 +62,7 @@ def readings(
     if reason is not None and not replace:
         raise typer.BadParameter("goes with --replace only", ctx=context, param_hint="'--reason'")
     settings = configuration(context).settings
-    given = why(reason) if replace else ""
+    given = given_reason(reason) if replace else ""
     status = 0
     with database(settings, "import readings", unlimited=True) as opened:
         for file in files:
@@ -78,7 +79,7 @@ def readings(
 def _take(opened: Database, file: Path, *, replace: bool, reason: str) -> ReadingsReport:
     with _bar(file) as progress, opened.transaction() as connection:
         if replace:
-            return replace_readings(connection, file, reason, who(), progress=progress)
+            return replace_readings(connection, file, reason, caller_identity(), progress=progress)
         return import_readings(connection, file, progress=progress)
 
 

@@ -1,17 +1,62 @@
-"""How commands show rows to people: columns of text, the same on a terminal and in a pipe."""
+"""What commands write: data to standard output, notes to standard error, columns, CSV, JSON; the same in a pipe."""
 
+import contextlib
 import csv
 import io
+import json
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
-from web.formatting import cell, on_one_line
+from cli.invocation import CommandFailed
+from web.formatting import cell, on_one_line, plain
 
 _GAP = "  "
+
+
+def put(text: str) -> None:
+    """Write one line of data to standard output. Raises CommandFailed when it can't be written."""
+    try:
+        sys.stdout.write(text + "\n")
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CommandFailed(f"cannot write the output: {error.strerror}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that the person asked for. Raises CommandFailed when it can't be written."""
+    try:
+        path.write_text(text, "utf-8", newline="")
+    except OSError as error:
+        raise CommandFailed(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def say(text: str) -> None:
+    """Write one line for the person to standard error: progress, notes, problems. It never raises."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def put_json(document: Any) -> None:
+    """Write one JSON document: decimals as strings, instants ISO 8601 in UTC with Z (interfaces, Commands)."""
+    put(json.dumps(document, default=plain, ensure_ascii=False, indent=2))
+
+
+def put_lines(lines: Iterable[str]) -> None:
+    """Write lines of data. Raises CommandFailed as `put` does."""
+    for line in lines:
+        put(line)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def instant(text: str | None) -> datetime | None:

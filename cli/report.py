@@ -2,17 +2,15 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
 from billing.reconciliation import Difference
 from cli.invocation import CommandFailed
 from cli.output import csv_line
-from cli.reconciliation import ReconciliationResult
 from persistence.database import Database
 from persistence.monthly import line_totals, location_totals, month_rows
-from web.templating import generate
 
 COLUMNS = (
     "row", "location", "network_user", "invoice", "line", "name", "state", "bill_id", "invoices", "total_eur",
@@ -24,16 +22,21 @@ _AMOUNTS = _NUMBERS[1:]
 Values = dict[str, object]
 
 
-def write_report(opened: Database, path: Path, period: str, result: ReconciliationResult, *, as_html: bool) -> str:
+def write_report(
+    opened: Database, path: Path, period: str, differences: Sequence[Difference], *, html_head: str | None
+) -> str:
     """Writes the report of a month; returns the SHA-256 of all its lines but the last, which says the same.
 
-    Sums are of what is registered. Raises CommandFailed when the file can't be written.
+    It is a page that begins with the sentence `html_head`, without one it is CSV. Sums are of what is registered.
+    Raises CommandFailed when the file can't be written.
     """
-    rows = _rows(opened, period, result.differences)
+    rows = _rows(opened, period, differences)
     pieces = _csv(rows)
-    if as_html:
+    if html_head is not None:
+        from web.templating import generate  # only a page needs it
+
         pieces = generate(
-            "month_report.html", period=period, result=result, columns=COLUMNS, number_columns=_NUMBERS,
+            "month_report.html", period=period, head=html_head, columns=COLUMNS, number_columns=_NUMBERS,
             rows=map(_texts, rows),
         )  # fmt: skip
     digest = hashlib.sha256()
@@ -43,7 +46,9 @@ def write_report(opened: Database, path: Path, period: str, result: Reconciliati
                 digest.update(piece.encode())
                 file.write(piece)
             said = digest.hexdigest()
-            file.write(f"<p>SHA-256 of all lines above: <code>{said}</code></p></html>\n" if as_html else f"#{said}\n")
+            file.write(
+                f"<p>SHA-256 of all lines above: <code>{said}</code></p></html>\n" if html_head else f"#{said}\n"
+            )
     except OSError as error:
         raise CommandFailed(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
     return said

@@ -14,7 +14,6 @@ from markupsafe import Markup
 from starlette.requests import Request
 
 from billing.states import State
-from cli.reconciliation import ReconciliationResult
 from cli.report import COLUMNS
 from persistence.browsing import Hour
 from web.auth import FAILURES_AT_MOST, LOCKOUT_SECONDS, SESSION_SECONDS, Authenticator, TooManyAttempts, is_cross_site
@@ -122,8 +121,7 @@ def pages() -> Iterator[str]:
     party = {"legal_person": dict.fromkeys(("name", "address", "postal_code", "city", "oib"), NASTY)}
     yield render("invoice_print.html", invoices=[invoice(snapshot={"location": party, "network_user": party})])
     rows = [dict.fromkeys(COLUMNS, NASTY)]
-    result = ReconciliationResult(1)
-    yield render("month_report.html", period=NASTY, result=result, columns=COLUMNS, number_columns=(), rows=rows)
+    yield render("month_report.html", period=NASTY, head=NASTY, columns=COLUMNS, number_columns=(), rows=rows)
 
 
 def test_what_others_sent_shows_as_text_on_every_page() -> None:
