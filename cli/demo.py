@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,29 +18,19 @@ import yaml
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from alarming.alarm import Record
 from alarming.lookup import find
 from cli.invocation import CommandFailed
+from drills.erp import Erp
 from persistence import invoices
 from persistence.browsing import Filter, list_invoices
 from persistence.connection import reader
 from persistence.database import Database
 from persistence.embedded import EmbeddedServer
 from persistence.errors import PersistenceError
-
-
-def demo(
-    directory: Annotated[
-        Path | None, typer.Option("--directory", help="Where it works; else a new folder among the temporary ones.")
-    ] = None,
-) -> None:
-    """Bill the sample data with an embedded database and a fake ERP, which goes down for a while in the middle."""
-    folder = directory or Path(tempfile.mkdtemp(prefix="billingd-demo-"))
-    Demo(folder.absolute(), Console()).run()
-
 
 SAMPLE = Path(__file__).parent / "sample"
 MONTHS = ("2026-08", "2026-09", "2026-10")
@@ -50,15 +41,28 @@ STEP_SECONDS = 90.0
 STATES = ("due", "calculated", "sent", "initiated", "registered", "aborted", "held")
 
 
+def demo(
+    directory: Annotated[
+        Path | None, typer.Option("--directory", help="Where it works; else a new folder among the temporary ones.")
+    ] = None,
+) -> None:
+    """Bill the sample data with an embedded database and a fake ERP, which goes down for a while in the middle."""
+    folder = directory or Path(tempfile.mkdtemp(prefix="billingd-demo-"))
+    shown = Demo(folder.absolute(), Console())
+    try:
+        shown.run()
+    finally:
+        shown.erp.kill()
+
+
 class Demo:
     """Three processes in one folder: the daemon with its embedded database, the fake ERP, and this one, watching."""
 
     def __init__(self, folder: Path, console: Console) -> None:
         self.folder = folder
         self.console = console
-        self.ledger = folder / "altibiz-ledger.jsonl"
         self._config = folder / "billingd.yaml"
-        self._port = ""
+        self.erp = Erp(folder)
         self._server = EmbeddedServer(folder / "state")
         self._database: Database | None = None
         self._headline = "starting"
@@ -69,51 +73,34 @@ class Demo:
         """Bills the sample and shows it; raises CommandFailed if a step doesn't come about in time."""
         begun = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._fake_erp() as erp, Live(console=self.console, get_renderable=self._picture, refresh_per_second=8):
+        with Live(console=self.console, get_renderable=self._picture, refresh_per_second=8):
             self._write_configuration()
+            self.erp.start()
             with self._daemon() as daemon:
                 self._say("importing master data")
                 self._command("import", "master", str(SAMPLE / "master.yaml"))
                 self._import(MONTHS[0])
                 self._until(lambda: self._counts.get("registered", 0) >= EXPECTED // 3, daemon)
                 self._say("the ERP is killed (kill -9)")
-                erp.kill()
-                erp.wait()
+                self.erp.kill()
                 away = time.monotonic()
                 for month in MONTHS[1:]:
                     self._import(month)
                 self._say("the ERP is down: billing goes on, an alarm stands, nothing is lost")
                 self._until(self._alarm_stands, daemon)
                 self._until(lambda: time.monotonic() - away >= ERP_AWAY_SECONDS, daemon)
-                with self._fake_erp():
-                    self._say("the ERP is back")
-                    self._until(lambda: self._counts.get("registered", 0) >= EXPECTED, daemon)
-                    self._until(lambda: all(alarm.cleared_at for alarm in self._alarms), daemon)
-                    listed = self._read(lambda connection: list_invoices(reader(connection), Filter()))
-                    self._say("all is billed: stopping the daemon")
-                    daemon.send_signal(signal.SIGTERM)
-                    daemon.wait(STEP_SECONDS)
+                self.erp.start()
+                self._say("the ERP is back")
+                self._until(lambda: self._counts.get("registered", 0) >= EXPECTED, daemon)
+                self._until(lambda: all(alarm.cleared_at for alarm in self._alarms), daemon)
+                listed = self._read(lambda connection: list_invoices(reader(connection), Filter()))
+                self._say("all is billed: stopping the daemon")
+                daemon.send_signal(signal.SIGTERM)
+                daemon.wait(STEP_SECONDS)
             self._say(f"done in {time.monotonic() - begun:.0f} s")
         self._report(listed or [])
 
     # What it starts
-
-    @contextmanager
-    def _fake_erp(self) -> Iterator["subprocess.Popen[str]"]:
-        arguments = ("fake-altibiz", "--ledger", str(self.ledger), "--port", self._port or "0")
-        erp = subprocess.Popen(
-            [sys.executable, "-m", "cli.app", *arguments], stderr=subprocess.PIPE, text=True, env=self._environment()
-        )
-        try:
-            assert erp.stderr is not None
-            address = erp.stderr.readline().split()
-            if not address:
-                raise CommandFailed("the fake ERP did not start")
-            self._port = address[-1].split(":")[2].split("/")[0]
-            yield erp
-        finally:
-            erp.kill()
-            erp.wait()
 
     @contextmanager
     def _daemon(self) -> Iterator["subprocess.Popen[bytes]"]:
@@ -134,7 +121,7 @@ class Demo:
     def _write_configuration(self) -> None:
         settings = {
             "state_dir": str(self.folder / "state"),
-            "erp": {"base_url": f"http://127.0.0.1:{self._port}/api/v1", "breaker": {"reset_seconds": 3}},
+            "erp": {"base_url": self.erp.base_url, "breaker": {"reset_seconds": 3}},
             "ops": {"listen": f"unix:{self.folder / 'ops.sock'}"},
         }
         self._config.write_text(yaml.safe_dump(settings), "utf-8")
@@ -152,9 +139,7 @@ class Demo:
         self._command("import", "readings", str(SAMPLE / f"readings-{month}.csv.gz"))
 
     def _environment(self) -> dict[str, str]:
-        root = str(Path(__file__).resolve().parents[1])
-        paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        return {**os.environ, "PYTHONPATH": paths, "BILLINGD_TEST": "1", "BILLINGD_TEST_NOW": BILLED_AT}
+        return {**os.environ, "BILLINGD_TEST": "1", "BILLINGD_TEST_NOW": BILLED_AT}
 
     # What it sees
 
@@ -213,23 +198,19 @@ class Demo:
         return Group(Text(self._headline, style="bold"), grid, *lines) if self.console.is_terminal else Group()
 
     def _report(self, listed: list[dict[str, Any]]) -> None:
-        table = Table("invoice", "state", "bill", "EUR with tax", title="Invoices", title_justify="left")
-        table.columns[3].justify = "right"
+        table = Table("invoice", "state", "bill", Column("EUR with tax", justify="right"), title="Invoices")
         for invoice in listed:
             total = f"{invoice['total_with_tax_eur']:,.2f}"
             table.add_row(invoice["id"], invoice["state"], invoice["bill_id"], total)
-        self.console.print(table)
-        alarms = Table("alarm", "raised", "cleared", "what", title="Alarms", title_justify="left")
-        for column in alarms.columns[:3]:
-            column.no_wrap = True
+        whole = [Column(title, no_wrap=True) for title in ("alarm", "raised", "cleared")]
+        alarms = Table(*whole, "what", title="Alarms")
         for alarm in sorted(self._alarms, key=lambda alarm: alarm.raised_at):
             cleared = f"{alarm.cleared_at:%H:%M:%S}" if alarm.cleared_at else "stands"
-            alarms.add_row(alarm.code, f"{alarm.raised_at:%H:%M:%S}", cleared, _shortened(alarm.summary))
-        self.console.print(alarms)
+            summary = textwrap.shorten(alarm.summary, 110, placeholder="…")
+            alarms.add_row(alarm.code, f"{alarm.raised_at:%H:%M:%S}", cleared, summary)
+        for each in (table, alarms):
+            each.title_justify = "left"
+            self.console.print(each)
         self.console.print(f"database: {self.folder / 'state'}", soft_wrap=True)
-        self.console.print(f"ledger of the fake ERP: {self.ledger}", soft_wrap=True)
+        self.console.print(f"ledger of the fake ERP: {self.erp.ledger_path}", soft_wrap=True)
         self.console.print(f"log: {self.folder / 'daemon.log'}", soft_wrap=True)
-
-
-def _shortened(text: str, characters: int = 110) -> str:
-    return text if len(text) <= characters else f"{text[: characters - 1]}…"

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from altibiz.outcomes import Kind, Outcome
 from cli.erp import erp_client
@@ -30,6 +30,7 @@ from persistence.embedded import EmbeddedServer
 from persistence.errors import PersistenceError, SchemaMismatch
 from persistence.migrate import check_schema
 from persistence.overview import pause_in_force
+from persistence.server import lacking_rights, server_facts
 from supervision.clock import SystemClock
 from web.formatting import cell
 
@@ -38,7 +39,6 @@ LITTLE_FREE_BYTES = 2**30
 OLDEST_SERVER = 140000
 CLOCKS_APART_SECONDS = (2.0, 60.0)
 CERTIFICATE_DAYS = (3, 30)
-_WRITTEN = ("invoices", "invoice_documents", "invoice_history", "readings", "erp_exchanges", "alarms", "instances")
 
 
 class Health(StrEnum):
@@ -133,25 +133,20 @@ def _database(settings: Settings) -> Iterator[Check]:
 def _server(opened: Database) -> Iterator[Check]:
     where = opened.settings.where
     with opened.transaction() as connection:
-        row = connection.execute(
-            text("""SELECT current_setting('server_version') AS version,
-                        current_setting('server_version_num')::int AS number, pg_is_in_recovery() AS standby,
-                        current_setting('transaction_read_only')::bool AS read_only,
-                        current_setting('server_encoding') AS encoding, clock_timestamp() AS now,
-                        current_setting('max_connections')::int - (SELECT count(*) FROM pg_stat_activity
-                            WHERE backend_type = 'client backend') AS free""")
-        ).one()
+        server = server_facts(connection)
         wall = SystemClock().wall()
-    old = row.number < OLDEST_SERVER
+    old = server.number < OLDEST_SERVER
     advice = "use PostgreSQL 14 or later" if old else None
-    yield Check("database", Health.BAD if old else Health.WELL, f"PostgreSQL {row.version} at {where}", advice)
-    if row.standby or row.read_only:
+    yield Check("database", Health.BAD if old else Health.WELL, f"PostgreSQL {server.version} at {where}", advice)
+    if server.standby or server.read_only:
         yield Check("database mode", Health.BAD, "it is read-only", "name the primary server in database.url")
-    if row.encoding != "UTF8":
-        yield Check("database encoding", Health.BAD, row.encoding, "make the database with encoding UTF8")
-    if row.free < 10:
-        yield Check("connections", Health.WARNING, f"{row.free} slots are free", "raise max_connections of the server")
-    yield _clock(abs((row.now - wall).total_seconds()))
+    if server.encoding != "UTF8":
+        yield Check("database encoding", Health.BAD, server.encoding, "make the database with encoding UTF8")
+    if server.free < 10:
+        yield Check(
+            "connections", Health.WARNING, f"{server.free} slots are free", "raise max_connections of the server"
+        )
+    yield _clock(abs((server.now - wall).total_seconds()))
     try:
         with opened.reading() as reader:
             check_schema(reader)
@@ -160,7 +155,7 @@ def _server(opened: Database) -> Iterator[Check]:
         return
     yield Check("schema", Health.WELL, "it is this program's")
     with opened.transaction() as connection:
-        yield from _rights(connection)
+        yield _rights(connection)
     with opened.reading() as reader:
         paused = pause_in_force(reader)
     if paused is not None:
@@ -175,20 +170,10 @@ def _clock(apart_seconds: float) -> Check:
     return Check("clock", health, f"this machine's and the database's are {apart_seconds:.1f} s apart", advice)
 
 
-def _rights(connection: Connection) -> Iterator[Check]:
-    lacking = connection.execute(
-        text("""SELECT name || ' ' || right_asked FROM unnest(CAST(:tables AS text[])) AS name,
-                    unnest(ARRAY['SELECT', 'INSERT']) AS right_asked
-                WHERE NOT has_table_privilege(name, right_asked)
-                UNION ALL SELECT 'invoices UPDATE' WHERE NOT has_table_privilege('invoices', 'UPDATE')
-                ORDER BY 1"""),
-        {"tables": list(_WRITTEN)},
-    ).scalars()
-    missing = ", ".join(lacking)
-    if missing:
-        yield Check("rights", Health.BAD, f"its user lacks {missing}", "grant them, or use the tables' owner")
-    else:
-        yield Check("rights", Health.WELL, "its user may read and write")
+def _rights(connection: Connection) -> Check:
+    if lacking := ", ".join(lacking_rights(connection)):
+        return Check("rights", Health.BAD, f"its user lacks {lacking}", "grant them, or use the tables' owner")
+    return Check("rights", Health.WELL, "its user may read and write")
 
 
 # The ERP

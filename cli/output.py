@@ -7,13 +7,12 @@ import json
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from cli.invocation import CommandFailed
-from web.formatting import cell, on_one_line, plain
+from web.formatting import cell, on_one_line, plain, utc
 
 _GAP = "  "
 
@@ -59,11 +58,6 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def instant(text: str | None) -> datetime | None:
-    """An instant out of a JSON document."""
-    return None if text is None else datetime.fromisoformat(text)
-
-
 def alarm_lines(alarms: Sequence[Mapping[str, Any]], *, cleared_too: bool = False) -> Iterator[str]:
     """A table of alarms as JSON has them; no line if there are none."""
     titles = ["id", "severity", "code", "key", "count", "since", "cleared", "acknowledged", "what"]
@@ -72,7 +66,7 @@ def alarm_lines(alarms: Sequence[Mapping[str, Any]], *, cleared_too: bool = Fals
     if not cleared_too:
         titles.remove("cleared")
         names.remove("cleared_at")
-    rows = [[instant(each[name]) if name in instants else each[name] for name in names] for each in alarms]
+    rows = [[each[name] and utc(each[name]) if name in instants else each[name] for name in names] for each in alarms]
     yield from columns(titles, rows, right=("count",)) if rows else ()
 
 
