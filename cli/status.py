@@ -1,4 +1,4 @@
-"""`billingd status`: whether the daemon runs and how it stands, for people, programs and Nagios."""
+"""`billingd status`: whether the daemon runs and is well, for people, programs and Nagios."""
 
 import shutil
 import sys
