@@ -12,7 +12,7 @@ from persistence.database import Database
 from supervision.clock import Clock
 
 
-class InForce:
+class SettingsHolder:
     """The settings in force: replaced as a whole by a reload, read anew at each use."""
 
     def __init__(self, settings: Settings) -> None:
@@ -30,7 +30,7 @@ class Parts:
     `meters` take what is counted for monitoring.
     """
 
-    in_force: InForce
+    settings_holder: SettingsHolder
     clock: Clock
     randomness: Random
     now: Callable[[], datetime]
@@ -50,4 +50,4 @@ class Parts:
     @property
     def settings(self) -> Settings:
         """What is in force now."""
-        return self.in_force.settings
+        return self.settings_holder.settings

@@ -98,7 +98,7 @@ def measure(world: World) -> dict[str, tuple[float, float]]:
     environ = {**world.env, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(world.home / "compiled")}
     measured = {"python -c pass": medians([python, "-c", "pass"], environ)}
     for command in typed:
-        measured[command] = medians([python, "-m", "daemon.cli", *command.split()], environ)
+        measured[command] = medians([python, "-m", "cli.app", *command.split()], environ)
     return measured
 
 

@@ -34,7 +34,7 @@ def changes(old: Settings, new: Settings) -> list[Change]:
     ]
 
 
-def take_live(running: Settings, new: Settings) -> Settings:
+def apply_reload(running: Settings, new: Settings) -> Settings:
     """Return what is in force after a reload: the live keys of `new`, all others as they are running.
 
     Raises ConfigurationRejected when the two don't go together before a restart, as a longer

@@ -1,1 +1,1 @@
-"""The composition root: command line, start and stop, signals, ops endpoint."""
+"""The process: start and stop, signals, reload, status, metrics, log."""

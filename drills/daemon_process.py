@@ -138,7 +138,7 @@ class DaemonProcess:
             environment.pop(name, None)
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "daemon.cli", "--config", str(self._config), "run"],
+                [sys.executable, "-m", "cli.app", "--config", str(self._config), "run"],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, env=environment,
             )  # fmt: skip
         self._asked_to_end = False

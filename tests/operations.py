@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
-from daemon import cli
+from cli import app as cli
 from tests.postgres import PostgresServer
 from tests.world import PATIENCE_SECONDS, ROOT, World
 

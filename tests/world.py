@@ -19,7 +19,7 @@ from persistence.database import ConnectionSettings, Database
 from persistence.embedded import EmbeddedServer
 
 ROOT = Path(__file__).resolve().parents[1]
-SAMPLE = ROOT / "daemon" / "sample"
+SAMPLE = ROOT / "cli" / "sample"
 BAD = ROOT / "tests" / "data" / "bad"
 NOW = "2026-11-15T00:00:00Z"
 PATIENCE_SECONDS = 60.0
@@ -87,7 +87,7 @@ class World:
     def start_daemon(self, *, up: bool = True) -> None:
         with self.log_path.open("ab") as log:
             self.daemon = subprocess.Popen(
-                [*self.run_daemon_in, sys.executable, "-m", "daemon.cli", "run"],
+                [*self.run_daemon_in, sys.executable, "-m", "cli.app", "run"],
                 env=self.env, cwd=self.home, stderr=log,
             )  # fmt: skip
         if up:
@@ -127,7 +127,7 @@ class World:
         with (self.home / "erp.log").open("ab") as log:
             self._erp = subprocess.Popen(
                 [
-                    sys.executable, "-m", "daemon.cli", "fake-altibiz", "--port", str(self.erp_port),
+                    sys.executable, "-m", "cli.app", "fake-altibiz", "--port", str(self.erp_port),
                     "--ledger", str(self.ledger_path), *arguments,
                 ],
                 env=self.env, cwd=self.home, stderr=log,
@@ -164,7 +164,7 @@ class World:
 
     def run(self, *arguments: str, timeout_seconds: float = PATIENCE_SECONDS) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "daemon.cli", *arguments],
+            [sys.executable, "-m", "cli.app", *arguments],
             env=self.env, cwd=self.home, capture_output=True, text=True, timeout=timeout_seconds, check=False,
         )  # fmt: skip
 

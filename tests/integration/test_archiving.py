@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from daemon.verify import Verdict, verify
+from cli.verify import VerificationResult, verify_invoices
 from persistence.database import ConnectionSettings, Database
 from persistence.master_data import import_master
 from persistence.readings import ReadingsRejected, ReadingsReport, import_readings
@@ -32,8 +32,8 @@ def calculated(database: Database) -> Database:
     return database
 
 
-def verdict(database: Database) -> Verdict:
-    found = verify(database, None)
+def result(database: Database) -> VerificationResult:
+    found = verify_invoices(database, None)
     assert (found.verified, found.findings) == (3, [])
     return found
 
@@ -47,16 +47,16 @@ def take(database: Database, path: Path) -> ReadingsReport:
 def test_a_month_is_taken_out_while_others_work_and_comes_back(
     calculated: Database, database_url: str, month: str
 ) -> None:
-    assert verdict(calculated).not_verifiable == []
+    assert result(calculated).not_verifiable == []
     reader = Database(ConnectionSettings.from_url(database_url))
     with reader, reader.transaction() as connection:
         connection.execute(text("SELECT count(*) FROM network_users"))
         calculated.run_alone(documented("DETACH", month))
-    found = verdict(calculated).not_verifiable
+    found = result(calculated).not_verifiable
     assert len(found) == 4  # each measurement location
     assert all(each.what.endswith(f"has no readings of {month} any more") for each in found)
     calculated.run_alone(documented("ATTACH", month))
-    assert verdict(calculated).not_verifiable == []
+    assert result(calculated).not_verifiable == []
 
 
 def test_an_archived_month_is_not_imported_beside_itself_and_a_dropped_one_is_made_anew(calculated: Database) -> None:
@@ -67,7 +67,7 @@ def test_an_archived_month_is_not_imported_beside_itself_and_a_dropped_one_is_ma
     calculated.run_alone("DROP TABLE readings_2026_08")
     report = take(calculated, AUGUST)
     assert (report.rows, report.same) == (11908, 4 * 8)
-    assert verdict(calculated).not_verifiable == []
+    assert result(calculated).not_verifiable == []
 
 
 def test_two_imports_that_need_the_same_new_month_end_with_one_month(database: Database, database_url: str) -> None:

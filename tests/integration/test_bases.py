@@ -18,7 +18,7 @@ from persistence.readings import import_readings
 from persistence.readings_months import Month, make_month
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLE = ROOT / "daemon" / "sample"
+SAMPLE = ROOT / "cli" / "sample"
 BAD = ROOT / "tests" / "data" / "bad"
 ZAGREB = ZoneInfo("Europe/Zagreb")
 

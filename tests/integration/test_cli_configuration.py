@@ -18,7 +18,7 @@ HEAVY = ("sqlalchemy", "httpx", "starlette", "uvicorn", "rich", "pykka", "alembi
 def billingd(
     *arguments: str | Path, environ: dict[str, str] | None = None, shell: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "daemon.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "cli.app", *map(str, arguments)]
     if shell:
         command = ["sh", "-c", f'"$@" {shell}', "sh", *command]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("BILLINGD")}
@@ -135,7 +135,7 @@ def test_the_version_is_one_line() -> None:
 
 def test_the_frame_imports_nothing_that_only_some_commands_need() -> None:
     program = (
-        "import sys\nfrom daemon.cli import run\n"
+        "import sys\nfrom cli.app import run\n"
         "assert run(['--help']) == 0 and run(['check-config']) == 0\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     )

@@ -14,12 +14,12 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from daemon.control_room.live import STREAMS_AT_MOST
-from daemon.control_room.room import FORM_BYTES_AT_MOST
 from persistence.browsing import show_invoices
 from tests.alarming_rows import add_invoices, add_users
 from tests.postgres import PostgresServer
 from tests.world import World, eventually
+from web.event_stream import STREAMS_AT_MOST
+from web.routes import FORM_BYTES_AT_MOST
 
 TOKEN = "the-token-of-the-room"
 NASTY = "<script>alert(1)</script> & <b>bold</b>"

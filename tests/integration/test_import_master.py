@@ -59,12 +59,12 @@ def count(database: Database, table: str) -> int:
 
 
 def test_it_adds_then_finds_all_unchanged_then_updates_what_differs(database: Database, tmp_path: Path) -> None:
-    first = take(database, ROOT / "daemon" / "sample" / "master.yaml")
+    first = take(database, ROOT / "cli" / "sample" / "master.yaml")
     assert first.added == {
         "regulatory_catalogues": 1, "network_user_catalogues": 4, "locations": 2, "network_users": 12, "meters": 20,
         "measurement_locations": 20,
     }  # fmt: skip
-    again = take(database, ROOT / "daemon" / "sample" / "master.yaml")
+    again = take(database, ROOT / "cli" / "sample" / "master.yaml")
     assert again.unchanged == first.added
     assert sum(again.added.values()) + sum(again.updated.values()) == 0
     # a file with three users changes one and deletes none of the twelve

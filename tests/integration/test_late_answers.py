@@ -23,7 +23,7 @@ from actors.messages import (
     LaneFree,
     Look,
 )
-from actors.parts import InForce, Parts
+from actors.parts import Parts, SettingsHolder
 from config.settings import Settings
 from persistence.claims import Delivery
 from persistence.database import ConnectionSettings, Database
@@ -46,7 +46,7 @@ def parts(database: Database, database_url: str) -> Parts:
         import_readings(connection, BAD / "readings-2026-08.csv.gz")
     settings = ConnectionSettings.from_url(database_url)
     return Parts(
-        in_force=InForce(Settings()),
+        settings_holder=SettingsHolder(Settings()),
         clock=SystemClock(),
         randomness=random.Random(1),
         now=lambda: datetime(2026, 9, 15, tzinfo=UTC),

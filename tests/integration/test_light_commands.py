@@ -10,7 +10,7 @@ from persistence.database import Database
 from tests.alarming_rows import add_invoices, add_users
 from tests.world import World
 
-HEAVY = ("sqlalchemy", "alembic", "apscheduler", "httpx", "rich", "starlette", "asyncio")
+HEAVY = ("sqlalchemy", "alembic", "apscheduler", "httpx", "rich", "starlette", "jinja2", "asyncio")
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def test_looking_takes_the_driver_alone(typed: str, database: Database, database
         add_users(connection, 1)
         add_invoices(connection, "due", range(1, 2))
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "daemon.cli", *typed.split()],
+        [sys.executable, "-X", "importtime", "-m", "cli.app", *typed.split()],
         env=World(tmp_path, database_url=database_url).env,
         capture_output=True,
         text=True,

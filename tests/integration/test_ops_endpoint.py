@@ -8,9 +8,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from daemon.connections import CONNECTIONS_AT_MOST
 from tests.bad_clients import storm
 from tests.world import SAMPLE, World, eventually
+from web.connections import CONNECTIONS_AT_MOST
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@
 PATH=/opt/billingd/bin:$PATH
 DATABASE_PASSWORD=geheim-datenbank
 ERP_TOKEN=geheim-erp-token
-SAMPLE=$PROJECT/daemon/sample
+SAMPLE=$PROJECT/cli/sample
 
 trap 'journalctl --sync; journalctl --no-pager -o short-monotonic >/out/journal' EXIT
 

@@ -7,7 +7,7 @@ import pytest
 
 import config
 from config.default_file import default_file
-from config.diff import changes, take_live
+from config.diff import apply_reload, changes
 from config.keys import KEYS, nested
 from config.load import ConfigurationRejected, load
 from config.settings import Settings
@@ -39,7 +39,7 @@ def test_a_changed_password_is_a_change_that_shows_neither() -> None:
 def test_a_reload_takes_the_live_keys_and_leaves_the_others() -> None:
     running = settings({"work.max_attempts": 4})
     new = settings({"work.max_attempts": 5, "erp.max_in_flight": 3, "log.level": "debug", "log.format": "json"})
-    assert take_live(running, new) == settings(
+    assert apply_reload(running, new) == settings(
         {"work.max_attempts": 4, "erp.max_in_flight": 3, "log.level": "debug", "instance": running.instance}
     )
 
@@ -47,7 +47,7 @@ def test_a_reload_takes_the_live_keys_and_leaves_the_others() -> None:
 def test_what_only_goes_together_after_a_restart_is_refused_as_a_whole() -> None:
     new = settings({"erp.total_timeout_seconds": 50, "work.lease_seconds": 100, "supervision.hang_seconds": 70})
     with pytest.raises(ConfigurationRejected, match="waits for a restart") as rejected:
-        take_live(Settings(), new)
+        apply_reload(Settings(), new)
     assert [problem.key for problem in rejected.value.problems] == ["work.lease_seconds"]
 
 

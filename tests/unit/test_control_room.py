@@ -9,19 +9,22 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import UndefinedError
+from markupsafe import Markup
 from starlette.requests import Request
 
 from billing.states import State
-from daemon.control_room.door import SESSION_SECONDS, WRONG_AT_MOST, WRONG_SECONDS, Door, TooManyTries, from_elsewhere
-from daemon.control_room.invoices import invoices_list, one_invoice
-from daemon.control_room.layout import page, sign_in
-from daemon.control_room.markup import Html, join, tag
-from daemon.control_room.overview import parts
-from daemon.control_room.words import about
+from cli.report import COLUMNS
 from persistence.browsing import Hour
+from web.auth import FAILURES_AT_MOST, LOCKOUT_SECONDS, SESSION_SECONDS, Authenticator, TooManyAttempts, is_cross_site
+from web.formatting import about
+from web.overview import parts
+from web.routes import list_context
+from web.templating import render
 
 TOKEN = "a-token-for-tests"
 NASTY = """<script>alert(1)</script>'"><img src=x onerror="alert(1)">&amp;"""
+AROUND = {"instance": NASTY, "form_key": None}
 AT = datetime(2026, 11, 15, 12, tzinfo=UTC)
 
 
@@ -33,7 +36,7 @@ class Reader(HTMLParser):
         self.elements: list[str] = []
         self.attributes: list[tuple[str, str | None]] = []
         self.text = ""
-        self.feed(markup)
+        self.feed(str(markup))
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -46,15 +49,25 @@ class Reader(HTMLParser):
 
 @given(st.text(), st.text())
 def test_text_stays_text_wherever_it_is_put(inside: str, attribute: str) -> None:
-    made = tag("p", inside, [None, False, (inside,)], tag("br"), title=attribute, hidden=True, lang=None)
+    made = render("sign_in.html", problem=f"-{inside}", onward=attribute)
     read = Reader(made)
-    assert read.elements == ["p", "br"]
-    assert read.text == inside * 2
-    assert read.attributes == [("title", attribute), ("hidden", None)]
+    assert read.elements == Reader(render("sign_in.html", problem="-", onward="")).elements
+    assert f"-{inside}" in read.text
+    assert ("value", attribute) in read.attributes
 
 
 def test_markup_is_not_escaped_twice() -> None:
-    assert join(tag("b", "a & b"), " & ", Html("<hr>")) == "<b>a &amp; b</b> &amp; <hr>"
+    made = render(
+        "overview.html", **AROUND, title="a & b", here="", parts={"one": Markup("<b>a &amp; b</b>"), "two": "<hr>"}
+    )
+    assert "<b>a &amp; b</b>" in made
+    assert "&lt;hr&gt;" in made
+    assert "<title>a &amp; b · " in made
+
+
+def test_a_name_that_a_page_lacks_is_an_error() -> None:
+    with pytest.raises(UndefinedError):
+        render("sign_in.html", onward="")
 
 
 def status(**changes: Any) -> dict[str, Any]:
@@ -96,15 +109,19 @@ def invoice(**changes: Any) -> dict[str, Any]:
 
 
 def pages() -> Iterator[str]:
-    visitor = Door(lambda: TOKEN, NASTY, lambda: 0.0).visitor(request(authorization=f"Bearer {TOKEN}"))
-    assert visitor is not None
+    around = AROUND | {"title": NASTY, "here": "/room"}
     asked = {"state": "", "period": NASTY, "beginning": NASTY}
     yield from parts(status(), hours(0.0, 60.0), {State.SENT}).values()
     yield from parts(status(), NASTY, set()).values()
-    yield join(list(invoices_list([invoice()] * 60, asked, {})))
-    yield join(list(one_invoice(invoice(), visitor, NASTY)))
-    yield page(NASTY, NASTY, visitor, "/room", NASTY)
-    yield sign_in(NASTY, NASTY)
+    yield render("invoice_list.html", **around, **list_context([invoice()] * 60, asked, {}))
+    yield render("invoice.html", **around, invoice=invoice(), said=NASTY, reason_characters=500)
+    yield render("overview.html", **around, parts={NASTY: NASTY})
+    yield render("problem.html", **around, problem=NASTY)
+    yield render("sign_in.html", onward=NASTY, problem=NASTY)
+    party = {"legal_person": dict.fromkeys(("name", "address", "postal_code", "city", "oib"), NASTY)}
+    yield render("invoice_print.html", invoices=[invoice(snapshot={"location": party, "network_user": party})])
+    rows = [dict.fromkeys(COLUMNS, NASTY)]
+    yield render("month_report.html", period=NASTY, head=NASTY, columns=COLUMNS, number_columns=(), rows=rows)
 
 
 def test_what_others_sent_shows_as_text_on_every_page() -> None:
@@ -158,60 +175,60 @@ def request(**headers: str) -> Request:
 
 def test_the_token_opens_a_session_that_ends_in_time_with_the_token_and_on_signing_out() -> None:
     token, now = [TOKEN], Moment()
-    door = Door(lambda: token[0], "one", now)
+    door = Authenticator(lambda: token[0], "one", now)
 
     def sign_in() -> Request:
         return request(cookie=f"{door.cookie}={door.sign_in(TOKEN)}")
 
     browser = sign_in()
-    visitor = door.visitor(browser)
+    visitor = door.authenticate(browser)
     assert visitor is not None
     assert visitor.session != TOKEN
     assert visitor.form_key
-    assert visitor.sent(visitor.form_key)
-    assert not visitor.sent("")
+    assert visitor.owns_form_key(visitor.form_key)
+    assert not visitor.owns_form_key("")
     now.seconds += SESSION_SECONDS + 1
-    assert door.visitor(browser) is None
+    assert door.authenticate(browser) is None
     browser = sign_in()
     token[0] = "another"
-    assert door.visitor(browser) is None
+    assert door.authenticate(browser) is None
     token[0] = TOKEN
-    visitor = door.visitor(browser)
+    visitor = door.authenticate(browser)
     assert visitor is not None
-    assert door.is_still_in(visitor)
+    assert door.is_valid(visitor)
     door.sign_out(visitor)
-    assert door.visitor(browser) is None
-    assert not door.is_still_in(visitor)
+    assert door.authenticate(browser) is None
+    assert not door.is_valid(visitor)
 
 
-def test_nobody_is_let_in_without_the_right_token() -> None:
-    door = Door(lambda: TOKEN, "one", Moment())
+def test_nobody_is_with_session_without_the_right_token() -> None:
+    door = Authenticator(lambda: TOKEN, "one", Moment())
     assert door.sign_in("") is None
-    assert door.visitor(request()) is None
-    assert door.visitor(request(cookie=f"{door.cookie}=")) is None
-    assert door.visitor(request(cookie=f"{door.cookie}={TOKEN}")) is None
-    assert door.visitor(request(authorization=f"Bearer {TOKEN}x")) is None
-    assert door.visitor(request(authorization=f"Basic {TOKEN}")) is None
-    visitor = door.visitor(request(authorization=f"bearer {TOKEN}"))
+    assert door.authenticate(request()) is None
+    assert door.authenticate(request(cookie=f"{door.cookie}=")) is None
+    assert door.authenticate(request(cookie=f"{door.cookie}={TOKEN}")) is None
+    assert door.authenticate(request(authorization=f"Bearer {TOKEN}x")) is None
+    assert door.authenticate(request(authorization=f"Basic {TOKEN}")) is None
+    visitor = door.authenticate(request(authorization=f"bearer {TOKEN}"))
     assert visitor is not None
-    assert visitor.sent("")
-    shut = Door(lambda: None, "one", Moment())
-    assert not shut.exists
+    assert visitor.owns_form_key("")
+    shut = Authenticator(lambda: None, "one", Moment())
+    assert not shut.enabled
     assert shut.sign_in("") is None
 
 
 def test_after_some_wrong_tokens_none_is_looked_at_for_a_while_but_who_is_in_stays_in() -> None:
     now = Moment()
-    door = Door(lambda: TOKEN, "one", now)
+    door = Authenticator(lambda: TOKEN, "one", now)
     browser = request(cookie=f"{door.cookie}={door.sign_in(TOKEN)}")
-    for _ in range(WRONG_AT_MOST):
+    for _ in range(FAILURES_AT_MOST):
         assert door.sign_in("wrong") is None
-    with pytest.raises(TooManyTries):
+    with pytest.raises(TooManyAttempts):
         door.sign_in(TOKEN)
-    with pytest.raises(TooManyTries):
-        door.visitor(request(authorization=f"Bearer {TOKEN}"))
-    assert door.visitor(browser) is not None
-    now.seconds += WRONG_SECONDS + 1
+    with pytest.raises(TooManyAttempts):
+        door.authenticate(request(authorization=f"Bearer {TOKEN}"))
+    assert door.authenticate(browser) is not None
+    now.seconds += LOCKOUT_SECONDS + 1
     assert door.sign_in(TOKEN) is not None
 
 
@@ -230,4 +247,4 @@ def test_after_some_wrong_tokens_none_is_looked_at_for_a_while_but_who_is_in_sta
     ],
 )
 def test_what_a_page_of_another_site_sends_is_known(headers: dict[str, str], foreign: bool) -> None:
-    assert from_elsewhere(request(host="here:9464", **headers)) is foreign
+    assert is_cross_site(request(host="here:9464", **headers)) is foreign

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.notify import Notifier
+from daemon.systemd_notify import SystemdNotifier
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -23,7 +23,7 @@ def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[so
 
 def test_each_message_is_what_the_protocol_asks_for(systemd: tuple[socket.socket, str]) -> None:
     receiver, name = systemd
-    notifier = Notifier({"NOTIFY_SOCKET": name})
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": name})
 
     def received() -> str:
         return receiver.recv(4096).decode()
@@ -46,19 +46,19 @@ def test_each_message_is_what_the_protocol_asks_for(systemd: tuple[socket.socket
 
 
 def test_without_systemd_nothing_is_said() -> None:
-    assert not Notifier({}).ready()
+    assert not SystemdNotifier({}).ready()
 
 
 def test_a_socket_that_is_gone_or_impossible_raises_nothing(tmp_path: Path) -> None:
-    assert not Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready()
-    assert not Notifier({"NOTIFY_SOCKET": "/" + "x" * 200}).ready()
-    assert not Notifier({"NOTIFY_SOCKET": "/a\0b"}).ready()
+    assert not SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready()
+    assert not SystemdNotifier({"NOTIFY_SOCKET": "/" + "x" * 200}).ready()
+    assert not SystemdNotifier({"NOTIFY_SOCKET": "/a\0b"}).ready()
 
 
 def test_a_systemd_that_does_not_read_blocks_nothing(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(str(tmp_path / "notify"))
-        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        notifier = SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
         began = time.monotonic()
         assert not all(notifier.watchdog() for _ in range(5000))
         assert time.monotonic() - began < 5
@@ -66,14 +66,14 @@ def test_a_systemd_that_does_not_read_blocks_nothing(tmp_path: Path) -> None:
 
 def test_children_do_not_inherit_the_way_to_systemd() -> None:
     environ = {"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid()), "HOME": "/"}
-    assert Notifier(environ).watchdog_seconds == 30
+    assert SystemdNotifier(environ).watchdog_seconds == 30
     assert environ == {"HOME": "/"}
 
 
 @pytest.mark.parametrize("usec", ["", "0", "soon"])
 def test_no_watchdog_is_asked_for(usec: str) -> None:
-    assert Notifier({"WATCHDOG_USEC": usec}).watchdog_seconds is None
+    assert SystemdNotifier({"WATCHDOG_USEC": usec}).watchdog_seconds is None
 
 
 def test_a_watchdog_for_another_process_is_none_of_ours() -> None:
-    assert Notifier({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}).watchdog_seconds is None
+    assert SystemdNotifier({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}).watchdog_seconds is None

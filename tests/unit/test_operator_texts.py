@@ -5,8 +5,8 @@ from decimal import Decimal
 import pytest
 import typer
 
-from daemon.commands.delivery import duration
-from daemon.report import csv_line
+from cli.output import csv_line
+from cli.pause import duration
 
 
 @pytest.mark.parametrize(

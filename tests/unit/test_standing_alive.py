@@ -7,8 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from daemon import standing
-from daemon.standing import Standings
+from daemon.status import StatusCollector
 from supervision import Actor, ChildSpec, Event, SupervisorSpec, System, SystemClock
 
 PATIENCE_SECONDS = 10.0
@@ -30,7 +29,7 @@ def eventually(true: Callable[[], bool]) -> bool:
 
 
 def test_a_stuck_root_is_not_alive_and_one_that_goes_on_again_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standing, "PROGRESS_SECONDS", 1.0)
+    monkeypatch.setattr("daemon.status.PROGRESS_SECONDS", 1.0)
     stuck, let_go = threading.Event(), threading.Event()
 
     def listen(_: Event) -> None:
@@ -39,7 +38,7 @@ def test_a_stuck_root_is_not_alive_and_one_that_goes_on_again_is(monkeypatch: py
 
     root = SupervisorSpec("root", children=(ChildSpec("idle", Idle),))
     system = System(root, on_event=listen)
-    standings = Standings(cast("Any", SimpleNamespace(system=system, clock=SystemClock())), list)
+    standings = StatusCollector(cast("Any", SimpleNamespace(clock=SystemClock())), system, cast("Any", None), list)
     system.start()
     try:
         assert eventually(standings.alive)

@@ -6,7 +6,8 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.tables import cell, columns, percent
+from cli.output import columns
+from web.formatting import cell, percent
 
 
 def test_columns_are_aligned_and_end_without_blanks() -> None:

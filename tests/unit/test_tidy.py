@@ -18,8 +18,10 @@ ROOMS = (
     "actors",
     "alarming",
     "config",
+    "web",
     "daemon",
     "drills",
+    "cli",
 )
 LINES_PER_FILE = 400
 LINES_PER_FUNCTION = 50

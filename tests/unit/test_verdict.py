@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from daemon.screen import draw_status
-from daemon.verdict import verdict
+from cli.status_view import status_lines
+from daemon.summary import summarize
 
 AT = "2026-11-15T12:00:00Z"
 WELL: dict[str, Any] = {
@@ -77,11 +77,11 @@ EVERYTHING_FINAL = "well: 3 of 3 invoices are final"
     ],
 )
 def test_the_most_urgent_comes_first_with_the_next_command(change: dict[str, Any], sentence: str) -> None:
-    assert verdict(WELL | change) == (sentence.startswith("well"), sentence)
+    assert summarize(WELL | change) == (sentence.startswith("well"), sentence)
 
 
 def screen(width: int | None = None, **change: Any) -> list[str]:
-    return list(draw_status({"verdict": "so it stands", **WELL, **change}, width))
+    return list(status_lines({"verdict": "so it stands", **WELL, **change}, width))
 
 
 def test_a_month_is_a_bar_in_which_nothing_that_is_there_is_lost() -> None:

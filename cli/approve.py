@@ -1,0 +1,77 @@
+"""`billingd invoices approve`: shows what waits for approval, and lets it go to the ERP."""
+
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from cli.database import database
+from cli.invocation import CommandFailed, Reason, caller_identity, configuration, given_reason, month
+from cli.output import columns, put_lines, say
+from persistence import approval
+from persistence.approval import Preview
+
+_TITLES = {
+    "largest": "The largest",
+    "smallest": "The smallest",
+    "furthest": f"Furthest from the user's last {approval.MONTHS} months",
+}
+
+
+def approve(
+    context: typer.Context,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Of calculated invoices.")] = None,
+    period: Annotated[
+        str | None, typer.Option(parser=month, metavar="YYYY-MM", help="All of this month that wait.")
+    ] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Only show what would be approved.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask; needed where there is no terminal.")] = False,
+    reason: Reason = None,
+) -> int:
+    """Approve calculated invoices, after a look at them.
+
+    Shown first are the sums, the largest, the smallest and the most unusual; goes with the key billing.approval.
+    """
+    if bool(ids) == (period is not None):
+        raise typer.BadParameter("give either ids or --period", ctx=context, param_hint="ID")
+    if not (preview or yes or sys.stdin.isatty()):
+        raise typer.BadParameter("is needed where nobody can be asked", ctx=context, param_hint="'--yes'")
+    settings, wanted = configuration(context).settings, list(dict.fromkeys(ids)) if ids else None
+    if settings.billing.approval == "none":
+        say("note: billing.approval is none, so calculated invoices are sent without approval")
+    with database(settings, "invoices approve") as opened:
+        with opened.transaction() as connection:
+            seen = approval.preview(connection, period, wanted)
+        put_lines(_lines(seen))
+        if preview or not seen.number:
+            return 0 if preview or wanted is None else _refuse(wanted, [])
+        if not yes and not typer.confirm(f"Approve these {seen.number}?", err=True):
+            raise CommandFailed("nothing is approved")
+        given = given_reason(reason)
+        with opened.transaction() as connection:
+            approved = approval.approve(connection, caller_identity(), given, period, wanted)
+    say(f"{len(approved)} approved")
+    return _refuse(wanted or [], approved)
+
+
+def _refuse(wanted: list[str], approved: list[str]) -> int:
+    missing = set(wanted) - set(approved)
+    for invoice_id in (each for each in wanted if each in missing):
+        say(f"{invoice_id}: there is no such invoice that waits for approval")
+    return 1 if missing else 0
+
+
+def _lines(seen: Preview) -> Iterator[str]:
+    yield f"{seen.number} invoices wait for approval: {seen.total_eur} EUR + {seen.tax_eur} EUR tax"
+    yield f"= {seen.total_with_tax_eur} EUR"
+    if not seen.number:
+        return
+    yield ""
+    yield from columns(("no.", "line", "EUR"), [tuple(row) for row in seen.lines], right=("EUR",))
+    for name, rows in seen.extremes.items():
+        if rows:
+            yield ""
+            yield _TITLES[name]
+            shown = [(row.id, row.total_with_tax_eur, row.usual_eur and round(row.usual_eur, 2)) for row in rows]
+            yield from columns(("invoice", "EUR with tax", "usually"), shown, right=("EUR with tax", "usually"))

@@ -1,0 +1,85 @@
+"""`billingd check-config` and `billingd config`: the problems of the file, the values in force, the default file."""
+
+import typer
+
+from cli.invocation import AsJson, config_path, configuration
+from cli.lazy_group import command_group
+from cli.output import put, put_json, say
+from config.default_file import default_file
+from config.keys import KEYS, Shown, shown_values
+from config.load import ConfigurationRejected, Loaded, load
+from config.secrets import SecretUnreadable, database_password, erp_token, ops_token, webhook_token
+
+app = command_group("The configuration in force, or the default file.")
+
+PROBLEMS_FOUND = 2
+
+
+def check_config(context: typer.Context) -> int:
+    """Read the configuration and print every problem with its key and line: 0, or 2 with problems."""
+    try:
+        loaded = load(config_path(context))
+    except ConfigurationRejected as error:
+        where = f"{error.path}: " if error.path else ""
+        for problem in error.problems:
+            put(f"{where}{problem}")
+        return PROBLEMS_FOUND
+    for note in _notes(loaded):
+        say(f"note: {note}")
+    put(f"{loaded.path or 'built-in defaults'}: no problems")
+    return 0
+
+
+def _notes(loaded: Loaded) -> list[str]:
+    """Return what is no problem of the file, but will be one of the daemon."""
+    notes = []
+    if loaded.settings.erp.base_url is None:
+        notes.append("erp.base_url is not set: `billingd run` needs it")
+    for read in (erp_token, webhook_token, ops_token, database_password):
+        try:
+            read(loaded.settings)
+        except SecretUnreadable as error:
+            notes.append(str(error))
+    return notes
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    as_json: AsJson = False,
+) -> None:
+    """Print every key with its value, secrets masked, and where the value comes from."""
+    loaded = configuration(context)
+    values = shown_values(loaded.settings)
+    if as_json:
+        put_json(
+            {
+                "path": loaded.path,
+                "sha256": loaded.sha256,
+                "keys": {
+                    name: {
+                        "value": value,
+                        "source": loaded.sources[name].kind,
+                        "detail": loaded.sources[name].detail or None,
+                        "live": KEYS[name].live,
+                    }
+                    for name, value in values.items()
+                },
+            }
+        )
+        return
+    put(f"# {loaded.path or 'no file: built-in defaults'}" + (f", sha256 {loaded.sha256}" if loaded.path else ""))
+    rows = [(name, _text(value), str(loaded.sources[name])) for name, value in values.items()]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for name, text, source in rows:
+        put(f"{name:<{widths[0]}}  {text:<{widths[1]}}  {source}")
+
+
+def _text(value: Shown) -> str:
+    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@app.command()
+def default() -> None:
+    """Print the default file, commented key by key."""
+    put(default_file().removesuffix("\n"))

@@ -1,0 +1,73 @@
+"""What every command shares: its configuration, its failure, the caller and the reason, and common options."""
+
+import os
+import pwd
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from config.load import ConfigurationRejected, Loaded, load
+from web.formatting import NO_REASON
+
+
+class CommandFailed(Exception):  # noqa: N818 - it says what happened
+    """An expected failure: `main` prints the message as one line on standard error and ends with `status`."""
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def config_path(context: typer.Context) -> Path | None:
+    """Return the file that --config names, None without it."""
+    return context.find_object(Path)
+
+
+def configuration(context: typer.Context) -> Loaded:
+    """Return the configuration this command works with. Raises CommandFailed when it is rejected."""
+    try:
+        return load(config_path(context))
+    except ConfigurationRejected as error:
+        first, *others = error.problems
+        more = f" (and {len(others)} more: billingd check-config lists them)" if others else ""
+        where = f"{error.path}: " if error.path else ""
+        raise CommandFailed(f"the configuration can't be used: {where}{first}{more}") from error
+
+
+def month(text: str) -> str:
+    """A month of the command line. Raises typer.BadParameter."""
+    from billing.periods import Period  # not needed where no month is given
+
+    try:
+        return str(Period.parse(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+OnlyMonth = Annotated[str | None, typer.Option(parser=month, metavar="YYYY-MM", help="Only of this month.")]
+Reason = Annotated[
+    str | None,
+    typer.Option("--reason", metavar="TEXT", help="Why; kept with what is done. Asked for on a terminal."),
+]
+
+
+def caller_identity() -> str:
+    """`cli:` and the name of the user that the process runs as."""
+    user_id = os.getuid()
+    try:
+        return f"cli:{pwd.getpwuid(user_id).pw_name}"
+    except KeyError:  # as in a container that runs under a number without an account
+        return f"cli:{user_id}"
+
+
+def given_reason(reason: str | None) -> str:
+    """The reason given, else asked for on a terminal, else "none given" (interfaces.md, Commands)."""
+    if reason is None and sys.stdin.isatty() and sys.stderr.isatty():
+        # Not typer's prompt: a blank of it goes to standard output, which is for data.
+        sys.stderr.write(f"Reason [{NO_REASON}]: ")
+        sys.stderr.flush()
+        reason = sys.stdin.readline()
+    return " ".join((reason or "").split()) or NO_REASON

@@ -1,0 +1,51 @@
+"""`billingd issue`: makes invoices due now, whatever the schedule says."""
+
+import os
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from billing.calculation import format_instant
+from billing.periods import Period
+from cli.database import database
+from cli.invocation import CommandFailed, caller_identity, configuration, month
+from cli.output import put, say
+from config.moved_clock import now_from
+from config.settings import Settings
+from persistence import invoices
+from persistence.connection import notify
+from supervision.clock import SystemClock
+
+
+def issue(
+    context: typer.Context,
+    period: Annotated[str, typer.Option(parser=month, metavar="YYYY-MM", help="The month to bill; it has to be over.")],
+    network_user: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Only this network user; may be given several times.")
+    ] = None,
+) -> None:
+    """Make invoices due now, without waiting for the schedule; harmless when they exist."""
+    settings = configuration(context).settings
+    _refuse_open(Period.parse(period), settings)
+    users = list(dict.fromkeys(network_user)) if network_user else None
+    with database(settings, "issue") as opened:
+        with opened.transaction() as connection:
+            if unknown := invoices.unknown_users(connection, users or []):
+                raise CommandFailed(f"no such network user in the master data: {', '.join(unknown)}")
+            made = invoices.make_due(connection, caller_identity(), [period], users=users, reason="issued by hand")
+            there = invoices.existing(connection, period, users) - made
+            left_out = invoices.not_billed(connection, period, users or [])
+            notify(connection, "due")
+        for user, reason in left_out.items():
+            say(f"note: no invoice of {period} for network user {user}: it {reason}")
+        put(f"{period}: {made} invoices made due, {there} were there")
+
+
+def _refuse_open(period: Period, settings: Settings) -> None:
+    clock = SystemClock()
+    now: datetime = now_from(os.environ, clock.wall, clock.monotonic)()
+    if not period.closed(now, settings.zone):
+        end = format_instant(period.end(settings.zone))
+        now_text = format_instant(now.replace(microsecond=0))
+        raise CommandFailed(f"the period {period} is not closed: it ends at {end}, and now is {now_text}")

@@ -1,0 +1,117 @@
+"""`billingd last-words`: raises the alarm that the daemon ended, for the unit billingd-failure@.service."""
+
+import logging
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alarming.alarm import Moment, Record
+from alarming.catalogue import Code
+from alarming.desk import Desk
+from alarming.signs import Trouble
+from alarming.spool import Spool
+from alarming.store import store
+from cli.database import database
+from cli.invocation import CommandFailed, config_path
+from config.load import ConfigurationRejected, load
+from config.settings import Settings
+from daemon import logs
+from persistence.embedded import LockTaken, StateLock
+from supervision.clock import SystemClock
+
+logger = logging.getLogger("billingd")
+
+REASONS = {
+    "exit-code": "ended with status {status}",
+    "signal": "was ended by {status}",
+    "core-dump": "was ended by {status}",
+    "watchdog": "proved no progress for too long and was ended by its watchdog",
+    "timeout": "took too long to start or stop",
+    "oom-kill": "was ended because memory ran out",
+    "protocol": "ended before it was up",
+}
+DATABASE_SECONDS = 5.0
+
+
+def last_words(
+    context: typer.Context,
+    how: Annotated[str, typer.Argument(metavar="UNIT[:RESULT:CODE:STATUS]", help="What ended, and how.")],
+) -> None:
+    """Raise the alarm that a daemon ended; it clears when the next one has caught up."""
+    loaded: Settings | None = None
+    try:
+        loaded = load(config_path(context)).settings
+        settings = loaded
+    except ConfigurationRejected:
+        # A file that can't be used may be just what ended the daemon: its words go where they can.
+        settings = _without_file()
+    logs.configure("info")
+    logger.warning(
+        "%s", _summary(how), extra={f"BILLINGD_{key.upper()}": value for key, value in _context(how).items()}
+    )
+    sign = Trouble(Code.DAEMON_WAS_DOWN, _summary(how), context=_context(how), immediately=True)
+    for record in _raise(settings, sign):
+        if loaded is not None and not loaded.database.embedded:
+            _store_in_database(loaded, record)
+
+
+def _without_file() -> Settings:
+    state_dir = Path(os.environ.get("STATE_DIRECTORY", "var").partition(":")[0])
+    return Settings(state_dir=state_dir, instance=f"{socket.gethostname()}:{state_dir.absolute()}")
+
+
+def _raise(settings: Settings, sign: Trouble) -> tuple[Record, ...]:
+    """Spool and log, as the daemon itself would; only log while another one works on the spool."""
+    clock = SystemClock()
+    try:
+        with StateLock(settings.state_dir, "billingd last-words"):
+            desk = Desk(
+                settings.instance,
+                Spool(settings.state_dir / "alarms.jsonl"),
+                lambda: Moment(clock.monotonic(), clock.wall()),
+            )
+            desk.open()
+            desk.trouble(sign)
+            standing = tuple(record for record in desk.book.standing() if record.code == sign.code)
+            for record in standing:  # one more of a loop of ends is no new line, but counts
+                desk.spool.keep(record)
+                desk.spool.mark(record.id, said=True)
+            return standing
+    except (LockTaken, OSError) as error:
+        logger.warning("no alarm is kept of it: %s", error)
+        return ()
+
+
+def _store_in_database(settings: Settings, record: Record) -> None:
+    try:
+        with database(settings, "last words") as opened, opened.transaction(DATABASE_SECONDS) as connection:
+            store(connection, record)
+    except CommandFailed as error:
+        logger.info("the alarm stays in the spool for now: %s", error)
+
+
+def _parts(how: str) -> tuple[str, str, str]:
+    """Unit, result and status: from the instance, or from what systemd tells a unit of OnFailure= (251 and later)."""
+    unit, *rest = how.split(":")
+    monitored = os.environ.get("MONITOR_SERVICE_RESULT", ""), "", os.environ.get("MONITOR_EXIT_STATUS", "")
+    result, _, status = (*rest, "", "", "")[:3] if rest else monitored
+    return unit, result or "unknown", status or "unknown"
+
+
+def _summary(how: str) -> str:
+    unit, result, status = _parts(how)
+    reason = REASONS.get(result, "could not go on: {result}").format(status=_status(status), result=result)
+    return f"{unit} {reason}; systemd starts it again"
+
+
+def _status(status: str) -> str:
+    return f"SIG{status}" if f"SIG{status}" in signal.Signals.__members__ else status
+
+
+def _context(how: str) -> dict[str, str]:
+    unit, result, status = _parts(how)
+    return {"unit": unit, "result": result, "exit_status": status}

@@ -1,0 +1,110 @@
+"""What commands write: data to standard output, notes to standard error; columns, CSV and JSON."""
+
+import contextlib
+import csv
+import io
+import json
+import shutil
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from cli.invocation import CommandFailed
+from web.formatting import cell, on_one_line, plain, utc
+
+_GAP = "  "
+
+
+def put(text: str) -> None:
+    """Write one line of data to standard output. Raises CommandFailed when it can't be written."""
+    try:
+        sys.stdout.write(text + "\n")
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CommandFailed(f"cannot write the output: {error.strerror}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that the person asked for. Raises CommandFailed when it can't be written."""
+    try:
+        path.write_text(text, "utf-8", newline="")
+    except OSError as error:
+        raise CommandFailed(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def say(text: str) -> None:
+    """Write one line for the person to standard error: progress, notes, problems. It never raises."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def put_json(document: Any) -> None:
+    """Write one JSON document: decimals as strings, instants ISO 8601 in UTC with Z (interfaces, Commands)."""
+    put(json.dumps(document, default=plain, ensure_ascii=False, indent=2))
+
+
+def put_lines(lines: Iterable[str]) -> None:
+    """Write lines of data. Raises CommandFailed as `put` does."""
+    for line in lines:
+        put(line)
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def alarm_lines(alarms: Sequence[Mapping[str, Any]], *, cleared_too: bool = False) -> Iterator[str]:
+    """A table of alarms as JSON has them; no line if there are none."""
+    titles = ["id", "severity", "code", "key", "count", "since", "cleared", "acknowledged", "what"]
+    instants = {"raised_at", "cleared_at", "acked_at"}
+    names = ["id", "severity", "code", "key", "count", "raised_at", "cleared_at", "acked_at", "summary"]
+    if not cleared_too:
+        titles.remove("cleared")
+        names.remove("cleared_at")
+    rows = [[each[name] and utc(each[name]) if name in instants else each[name] for name in names] for each in alarms]
+    yield from columns(titles, rows, right=("count",)) if rows else ()
+
+
+def fitted(lines: Iterable[str]) -> Iterator[str]:
+    """The same lines, cut to the width of the terminal where standard output is one: rows stay rows."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in lines:
+        yield line if width is None or len(line) <= width else f"{line[: width - 1]}…"
+
+
+def fitted_text(text: str) -> str:
+    """The same lines, cut as `fitted` does, without control characters."""
+    if text.replace("\n", "").isprintable() and not sys.stdout.isatty():
+        return text  # of many lines, in a moment
+    return "\n".join(fitted(map(on_one_line, text.split("\n"))))
+
+
+def columns(
+    header: Sequence[str], rows: Sequence[Sequence[object]], *, right: Collection[str] = (), indent: str = ""
+) -> Iterator[str]:
+    """Lines of aligned columns; those named in `right` to the right. A header of empty names is left out."""
+    texts = [[cell(value) for value in row] for row in rows]
+    widths = [max(len(row[place]) for row in [header, *texts]) for place in range(len(header))]
+    for row in [header, *texts] if any(header) else texts:
+        padded = (
+            text.rjust(width) if name in right else text.ljust(width)
+            for name, text, width in zip(header, row, widths, strict=True)
+        )
+        yield indent + _GAP.join(padded).rstrip()
+
+
+def csv_line(values: Iterable[object]) -> str:
+    """One line of CSV without its end; text that a spreadsheet would take for a formula is quoted as text."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="").writerow([_without_formula(value) for value in values])
+    return " ".join(buffer.getvalue().splitlines())
+
+
+def _without_formula(value: object) -> object:
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"
+    return f"{value:f}" if isinstance(value, Decimal) else value

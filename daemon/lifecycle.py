@@ -1,0 +1,347 @@
+"""Starts the daemon, serves its signals, drains it and stops it."""
+
+import logging
+import os
+import signal
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from actors.attribution import Attribution
+from actors.embedded import EmbeddedDatabase
+from actors.messages import (
+    ALARMS,
+    BILLER,
+    CLOCK,
+    COURIERS,
+    DB_WRITER,
+    ERP_GATEWAY,
+    Drain,
+    ErpStanding,
+    Look,
+    Standing,
+    Unfinished,
+)
+from actors.parts import Parts, SettingsHolder
+from actors.tree import courier, tree
+from alarming.actor import AlarmActor, Board, Configure
+from alarming.catalogue import Code
+from alarming.signs import Fine, Trouble
+from alarming.wire import to_json
+from config.diff import apply_reload, changes
+from config.load import ConfigurationRejected, Loaded, load
+from config.moved_clock import now_from
+from config.secrets import SecretUnreadable, database_password, erp_token, ops_token, webhook_token
+from config.settings import Settings
+from daemon import logs
+from daemon.alarms import alarm_settings, install_log_rules
+from daemon.database import limits, server_settings
+from daemon.metrics import Metrics
+from daemon.reload import outcome_path, write_outcome
+from daemon.status import StatusCollector
+from daemon.systemd_notify import SystemdNotifier
+from persistence import instances
+from persistence.database import Database
+from persistence.embedded import EmbeddedServer
+from persistence.errors import PersistenceError
+from supervision import ChildSpec, StartFailed, SupervisionError, System, dump_stacks, fan_out, log_events
+from supervision.clock import SystemClock, system_randomness
+from web.app import OpsEndpoint
+from web.routes import ControlRoom
+
+logger = logging.getLogger("billingd")
+
+LOOP_SECONDS = 0.5
+EMBEDDED_DATABASE = "embedded_database"
+EMBEDDED_START_SECONDS = 600.0
+EMBEDDED_STOP_SECONDS = 300.0
+
+T = TypeVar("T")
+
+
+class StartRefused(Exception):  # noqa: N818 - it says what happened
+    """The daemon can't run with this configuration or on this machine; the message is for people."""
+
+
+@dataclass
+class Signals:
+    """Requests to the process; set by signal handlers, read by the main loop."""
+
+    wake: threading.Event
+    stop: bool = False
+    reload: bool = False
+    dump: bool = False
+
+    @classmethod
+    def installed(cls) -> "Signals":
+        signals = cls(threading.Event())
+
+        def on(name: str) -> Any:
+            def handle(_number: int, _frame: object) -> None:
+                setattr(signals, name, True)
+                signals.wake.set()
+
+            return handle
+
+        for number, name in (("SIGTERM", "stop"), ("SIGINT", "stop"), ("SIGHUP", "reload"), ("SIGUSR1", "dump")):
+            signal.signal(getattr(signal, number), on(name))
+        return signals
+
+
+class Daemon:
+    """One run of the daemon over one configuration."""
+
+    def __init__(self, loaded: Loaded, config_path: Path | None, version: str) -> None:
+        self.loaded = loaded
+        self._config_path = config_path
+        settings = loaded.settings
+        if settings.erp.base_url is None:
+            raise StartRefused("the configuration has no erp.base_url: set it to the ERP's address, then start again")
+        self.clock = SystemClock()
+        self._notifier = SystemdNotifier()
+        self._server = EmbeddedServer(settings.state_dir) if settings.database.embedded else None
+        self._token, self._room_token = self._read_tokens(settings)
+        if self._server is None:
+            _refuse_start(lambda: server_settings(settings, "check"))
+        self.parts = Parts(
+            settings_holder=SettingsHolder(settings),
+            clock=self.clock,
+            randomness=system_randomness(),
+            now=_refuse_start(lambda: now_from(os.environ, self.clock.wall, self.clock.monotonic)),
+            instance=settings.instance,
+            incarnation=uuid.uuid4(),
+            version=version,
+            proved_alone=self._server is not None,
+            connect=self.connect,
+            token=lambda: self._token,
+        )
+        self.board = Board()
+        _refuse_start(lambda: alarm_settings(settings))
+        self._record_signs = install_log_rules(settings)
+        self.system = self._make_system()
+        self.status = StatusCollector(
+            self.parts, self.system, loaded, lambda: [to_json(each) for each in self.board.standing]
+        )
+        metrics = Metrics(self.parts.meters, self.board, self.system.waiting_messages, self.clock.monotonic)
+        room = ControlRoom(
+            instance=settings.instance,
+            token=lambda: self._room_token,
+            status=self.status.document,
+            connect=self.connect,
+        )
+        self._ops = OpsEndpoint(
+            settings.ops.address,
+            alive=self.status.alive,
+            ready=self.status.ready,
+            status=self.status.document,
+            metrics=metrics.render,
+            control_room=room,
+        )
+
+    def connect(self, name: str, *, listen: bool = False) -> Database:
+        """A connection of the caller's own to the database in force."""
+        settings = self.parts.settings
+        if self._server is not None:
+            connection = self._server.settings(**limits(settings, name))
+        else:
+            connection = server_settings(settings, name)
+        return Database(connection, listen=listen)
+
+    def run(self) -> int:
+        """Starts, works until told to stop or unable to go on, ends; returns the exit status."""
+        signals = Signals.installed()
+        self._ops.bind()
+        if self._server is not None:
+            self._notifier.extend_timeout(EMBEDDED_START_SECONDS)
+        try:
+            self.system.start()
+        except StartFailed as error:
+            raise StartRefused(f"the daemon can't start: {_root_cause(error)}") from error
+        self.status.start()
+        self._ops.serve()
+        self._notifier.ready(self.status.summary())
+        logger.info("billingd %s is up as %s", self.parts.version, self.parts.instance)
+        try:
+            gave_up = self._work(signals)
+        finally:
+            self._ops.close()
+            self.status.close()
+        if gave_up:
+            self._deregister_after_giving_up()
+            return 1
+        self._stop()
+        return 0
+
+    # While it works
+
+    def _work(self, signals: Signals) -> bool:
+        """The main loop; True if the tree has given up."""
+        while True:
+            signals.wake.wait(LOOP_SECONDS)
+            signals.wake.clear()
+            if self.system.ended is not None:
+                return True
+            if signals.stop:
+                return False
+            if signals.reload:
+                signals.reload = False
+                self._reload()
+            if signals.dump:
+                signals.dump = False
+                logger.warning("stacks of all threads:\n%s", dump_stacks())
+            self._attribution.look()
+            self._start_missing_couriers()
+            if self.status.alive():
+                self._notifier.watchdog()
+            self._notifier.status(self.status.summary())
+
+    def _reload(self) -> None:
+        """SIGHUP: a good file is applied as a whole, a bad one changes nothing and is an alarm."""
+        self._notifier.reloading()
+        before = self.parts.settings
+        try:
+            loaded = load(self._config_path)
+            in_force = apply_reload(before, loaded.settings)
+            tokens = self._read_tokens(in_force)
+            alarms = _refuse_start(lambda: alarm_settings(in_force))
+        except (ConfigurationRejected, StartRefused) as error:
+            logger.warning("the configuration on disk is rejected, what was in force stays: %s", error)
+            self._tell(ALARMS, Trouble(Code.CONFIGURATION_REJECTED, f"the file on disk is not in force: {error}"))
+            self._leave_outcome([str(error)], accepted=False)
+        else:
+            lines = [str(change) for change in changes(before, loaded.settings)]
+            for line in lines:
+                logger.info("configuration: %s", line)
+            self._token, self._room_token = tokens
+            self.parts.settings_holder.settings = in_force
+            logs.set_level(in_force.log.level)
+            self._tell(ALARMS, Configure(alarms))
+            self._tell(ALARMS, Fine(Code.CONFIGURATION_REJECTED))
+            for name in (BILLER, ERP_GATEWAY, CLOCK):
+                self._tell(name, Look())
+            self.status.note_reload(loaded)
+            self._leave_outcome(lines or ["nothing has changed"], accepted=True)
+        self._notifier.ready(self.status.summary())
+
+    def _leave_outcome(self, lines: Sequence[str], *, accepted: bool) -> None:
+        try:
+            write_outcome(outcome_path(self.parts.settings.state_dir), lines, accepted=accepted)
+        except OSError as error:
+            logger.warning("what became of the reload could not be left for `billingd reload`: %s", error)
+
+    def _start_missing_couriers(self) -> None:
+        """Starts couriers that a reload asks for; the gateway leaves those idle that it takes away."""
+        wanted = self.parts.settings.erp.max_in_flight
+        try:
+            for number in range(self.system.count_children(COURIERS).specs + 1, wanted + 1):
+                self.system.start_child(COURIERS, courier(self.parts, number))
+        except SupervisionError as error:
+            logger.info("a lane to the ERP was not added: %s", error)
+
+    # The end
+
+    def _stop(self) -> None:
+        """Begins nothing new, lets what is under way end, stores it, then stops the tree in order."""
+        settings = self.parts.settings
+        drain_seconds = settings.erp.total_timeout_seconds
+        logger.info("stopping: what is under way ends, nothing new begins")
+        self._notifier.stopping("draining")
+        self._notifier.extend_timeout(drain_seconds + 10)
+        until = self.clock.monotonic() + drain_seconds - 1
+        for name in (CLOCK, BILLER):
+            self._log_failure(lambda name=name: self.system.terminate_child(name))
+        self._log_failure(lambda: self.system.tell(ERP_GATEWAY, Drain()))
+        while self._under_way() and self.clock.monotonic() < until:
+            threading.Event().wait(0.02)
+        self.system.stop(max(1.0, until - self.clock.monotonic()))
+        if self._server is not None:
+            self._notifier.extend_timeout(EMBEDDED_STOP_SECONDS)
+            self._server.stop()
+        logger.info("stopped")
+
+    def _under_way(self) -> bool:
+        try:
+            standing: ErpStanding = self.system.ask(ERP_GATEWAY, Standing(), timeout_seconds=1.0)
+            if standing.in_flight:
+                return True
+            unfinished: int = self.system.ask(DB_WRITER, Unfinished(), timeout_seconds=1.0)
+        except SupervisionError:
+            return False
+        # With the database away what was not stored is found again at the next start: no use in waiting for it.
+        return bool(unfinished) and self.status.database_connected()
+
+    def _deregister_after_giving_up(self) -> None:
+        logger.error("the tree has given up: the process ends, to be started afresh")
+        try:
+            with self.connect("departing") as database, database.transaction(5.0) as connection:
+                instances.depart(connection, self.parts.instance, self.parts.incarnation, "gave_up")
+        except PersistenceError as error:
+            logger.warning("this end could not be stored: %s", error)
+
+    def _log_failure(self, action: Any) -> None:
+        try:
+            action()
+        except SupervisionError as error:
+            logger.info("while stopping: %s", error)
+
+    # Before it works
+
+    def _make_system(self) -> System:
+        settings = self.parts.settings
+        self._attribution = Attribution(self._tell, self.clock.monotonic, settings.supervision.window_seconds)
+        spec = tree(self.parts, self._make_alarms)
+        if self._server is not None:
+            server = self._server
+            embedded = ChildSpec(
+                EMBEDDED_DATABASE,
+                lambda: EmbeddedDatabase(server),
+                start_seconds=EMBEDDED_START_SECONDS,
+                hang_seconds=None,
+            )
+            spec = replace(spec, children=(embedded, *spec.children))
+        listener = fan_out(log_events(logging.getLogger("billingd.supervision")), self._attribution.listen)
+        return System(spec, clock=self.clock, randomness=self.parts.randomness, on_event=listener)
+
+    def _make_alarms(self) -> AlarmActor:
+        settings = self.parts.settings
+        return AlarmActor(
+            instance=self.parts.instance,
+            spool_path=settings.state_dir / "alarms.jsonl",
+            settings=alarm_settings(settings),
+            database=self.connect("alarms"),
+            now=self.parts.now,
+            clock=self.clock,
+            records=self._record_signs,
+            board=self.board,
+        )
+
+    def _tell(self, name: str, message: object) -> None:
+        try:
+            self.system.tell(name, message)
+        except SupervisionError as error:
+            logger.info("%s was not told: %s", name, error)
+
+    @staticmethod
+    def _read_tokens(settings: Settings) -> tuple[str | None, str | None]:
+        """For the ERP, and for the control room."""
+        token, room = _refuse_start(lambda: erp_token(settings)), _refuse_start(lambda: ops_token(settings))
+        logs.hide(token, room, _refuse_start(lambda: database_password(settings)))
+        logs.hide(_refuse_start(lambda: webhook_token(settings)))
+        return (token.get_secret_value() if token else None, room.get_secret_value() if room else None)
+
+
+def _refuse_start(make: Callable[[], T]) -> T:
+    """What `make` returns; an error of the configuration that only shows here becomes StartRefused."""
+    try:
+        return make()
+    except (SecretUnreadable, ConfigurationRejected, ValueError) as error:
+        raise StartRefused(str(error)) from error
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

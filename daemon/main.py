@@ -1,0 +1,34 @@
+"""The entry point of the daemon's process: log, lock of the state directory, then the daemon."""
+
+import faulthandler
+import gc
+from pathlib import Path
+
+from config.load import Loaded
+from daemon import logs
+from daemon.lifecycle import Daemon, StartRefused
+from persistence.embedded import LockTaken, StateLock
+
+
+def run(loaded: Loaded, config_path: Path | None, version: str) -> int:
+    """Runs the daemon in the foreground under the state directory's lock; returns the exit status.
+
+    Raises StartRefused for what is its own: configuration, state directory, secrets, address, lock.
+    """
+    settings = loaded.settings
+    logs.configure(settings.log.level, settings.log.format)
+    gc.freeze()  # what is imported stays for good
+    faulthandler.enable()  # systemd's watchdog ends us with SIGABRT: every stack is said then
+    lock = StateLock(settings.state_dir, "billingd run")
+    try:
+        lock.acquire()
+    except LockTaken as error:
+        raise StartRefused(str(error)) from error
+    except OSError as error:
+        raise StartRefused(
+            f"cannot use the state directory {settings.state_dir} (key state_dir): {(error.strerror or '').lower()}"
+        ) from error
+    try:
+        return Daemon(loaded, config_path, version).run()
+    finally:
+        lock.release()

@@ -1,0 +1,147 @@
+"""The status document of the running daemon, kept current in a thread of its own."""
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from actors.messages import ERP_GATEWAY, ErpStanding, Standing
+from actors.parts import Parts
+from config.load import Loaded
+from daemon.summary import summarize
+from persistence.database import Database
+from persistence.errors import PersistenceError
+from persistence.overview import Overview, overview
+from supervision import SupervisionError, System
+
+logger = logging.getLogger(__name__)
+
+REFRESH_SECONDS = 2.0
+# The kernel goes round several times a second. When its last round is older than this, the daemon is not alive:
+# systemd's watchdog is not fed, and /healthz says so.
+PROGRESS_SECONDS = 10.0
+
+
+class StatusCollector:
+    """Asks database and ERP in a thread of its own, so that `document` never waits for either."""
+
+    def __init__(
+        self, parts: Parts, system: System, loaded: Loaded, active_alarms: Callable[[], list[dict[str, Any]]]
+    ) -> None:
+        self._parts = parts
+        self._system = system
+        self._loaded = loaded
+        self._active_alarms = active_alarms
+        self._since = parts.clock.wall()
+        self._loaded_at = self._since
+        self._database: tuple[str, datetime] = ("unknown", self._since)
+        self._erp: ErpStanding | None = None
+        self._erp_state: tuple[str, datetime] = ("unknown", self._since)
+        self._seen = Overview()
+        self._seen_at: datetime | None = None
+        self._over = threading.Event()
+        self._connection: Database | None = None
+        self._thread = threading.Thread(target=self._refresh_until_over, name="status", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the thread; a query that hangs is cut off."""
+        self._over.set()
+        if self._connection is not None:
+            self._connection.unblock()
+
+    def note_reload(self, loaded: Loaded) -> None:
+        self._loaded = loaded
+        self._loaded_at = self._parts.clock.wall()
+
+    def database_connected(self) -> bool:
+        """Whether the last look reached the database."""
+        return self._database[0] == "connected"
+
+    def erp_reachable(self) -> bool:
+        """Whether requests to the ERP may leave."""
+        return self._erp is not None and self._erp.shut is None
+
+    def ready(self) -> bool:
+        return self.database_connected() and self.erp_reachable()
+
+    def running(self) -> bool:
+        """Whether the tree goes on."""
+        return self._system.ended is None
+
+    def alive(self) -> bool:
+        """Whether the tree has proved lately that it goes on."""
+        return self.running() and self._system.progress().age_seconds < PROGRESS_SECONDS
+
+    def summary(self) -> str:
+        """The first line of `status`, systemd's STATUS= and the control room."""
+        return str(self.document()["verdict"])
+
+    def document(self) -> dict[str, Any]:
+        """`status --json` (interfaces.md, Commands)."""
+        parts, loaded, seen = self._parts, self._loaded, self._seen
+        now = parts.clock.wall()
+        document: dict[str, Any] = {
+            "running": self.running(),
+            "well": False,
+            "verdict": "",
+            "at": now,
+            "instance": parts.instance,
+            "version": parts.version,
+            "since": self._since,
+            "configuration": {"path": loaded.path, "sha256": loaded.sha256, "loaded_at": self._loaded_at},
+            "database": {"state": self._database[0], "since": self._database[1], "seen_at": self._seen_at},
+            "erp": self._erp_document(now),
+            **seen.document(),
+            "alarms": self._active_alarms(),
+            "tree": self._system.tree(),
+        }
+        document["well"], document["verdict"] = summarize(document)
+        return document
+
+    def _erp_document(self, now: datetime) -> dict[str, Any]:
+        erp = self._erp
+        ago = None if erp is None else erp.last_success_seconds_ago
+        return {
+            "state": self._erp_state[0],
+            "since": self._erp_state[1],
+            "breaker": erp.breaker if erp else None,
+            "in_flight": erp.in_flight if erp else None,
+            "queued": erp.queued if erp else None,
+            "last_success_at": None if ago is None else now - timedelta(seconds=ago),
+            "booked_last_minute": self._seen.pace,
+        }
+
+    def _refresh_until_over(self) -> None:
+        while not self._over.is_set():
+            try:
+                self._refresh()
+            except Exception:  # the status must still be shown when it can't be refreshed
+                logger.exception("how things stand could not be found out")
+            self._over.wait(REFRESH_SECONDS)
+
+    def _refresh(self) -> None:
+        settings = self._parts.settings
+        try:
+            self._erp = self._system.ask(ERP_GATEWAY, Standing(), timeout_seconds=1.0)
+            erp = self._erp.shut or "reachable"
+        except SupervisionError:
+            self._erp, erp = None, "unknown"
+        self._erp_state = self._changed(self._erp_state, erp)
+        try:
+            if self._connection is None:
+                self._connection = self._parts.connect("standing")
+            with self._connection.reading(settings.database.statement_timeout_seconds) as reader:
+                self._seen = overview(reader, approval_required=settings.billing.approval == "required")
+            self._seen_at = self._parts.clock.wall()
+            state = "connected"
+        except PersistenceError as error:
+            state = type(error).__name__
+            logger.debug("the database is not there for status: %s", error)
+        self._database = self._changed(self._database, state)
+
+    def _changed(self, before: tuple[str, datetime], state: str) -> tuple[str, datetime]:
+        return before if state == before[0] else (state, self._parts.clock.wall())

@@ -1,0 +1,86 @@
+"""The summary of a status document: one sentence with what is wrong and the command that comes next."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+SEVERITIES = ("critical", "major", "minor", "warning")
+SERIOUS = SEVERITIES[:2]
+AWAY = "the database is away"
+# The database's errors in words; any other error is `AWAY`.
+_DATABASE = {
+    "unknown": "no word from the database yet",
+    "CredentialsRefused": "the database refuses our credentials",
+    "SchemaMismatch": "the database has another schema than this program",
+    "DatabaseFailed": "the database refuses statements",
+}
+_ERP = {"credentials": "the ERP refuses our credentials", "breaker": "the ERP is away"}
+
+
+def summarize(document: Mapping[str, Any]) -> tuple[bool, str]:
+    """(all is well, the sentence): the most urgent first, with the command that comes next."""
+    problems = [*_serious(document)]
+    others = [*_lesser(document)]
+    work = _work(document["invoices"])
+    first, *more = [*problems, *others] or [("", "")]
+    said = f"{first[0]}: `{first[1]}`" if first[1] else first[0]
+    rest = [text for text, _ in more]
+    if problems:
+        return False, "; ".join([said, *rest, work])
+    return True, "; ".join(filter(None, (f"well: {work}", said, *rest)))
+
+
+def next_for_alarm(alarm: Mapping[str, Any]) -> str:
+    """The command that says what to do about an alarm."""
+    return f"billingd alarms explain {alarm['code']}"
+
+
+def next_for_stuck(group: Mapping[str, Any]) -> str:
+    """The command that shows invoices that are stuck."""
+    if group["code"] is None:
+        return f"billingd invoices show {group['example']}"
+    return f"billingd invoices list --code {group['code']}"
+
+
+def _serious(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What makes it not well: (what, the next command)."""
+    standing = sorted(document["alarms"], key=lambda alarm: SEVERITIES.index(alarm["severity"]))
+    alarms = {alarm["code"]: alarm for alarm in standing if alarm["severity"] in SERIOUS}
+    state = document["database"]["state"]
+    if state != "connected":
+        yield _DATABASE.get(state, AWAY), "billingd doctor"
+        alarms = {code: alarm for code, alarm in alarms.items() if not code.startswith("database_")}
+    if document["erp"]["state"] in _ERP:
+        yield _ERP[document["erp"]["state"]], "billingd doctor"
+        alarms = {code: alarm for code, alarm in alarms.items() if code not in ("erp_unreachable", "erp_credentials")}
+    groups = [group for group in document["stuck"] if group["state"] == "held"]
+    if groups:
+        number = sum(group["invoices"] for group in groups)
+        codes = ", ".join(f"{group['invoices']} {group['code']}" for group in groups)
+        yield f"{_invoices(number, 'is', 'are')} held ({codes})", "billingd invoices list --state held"
+        alarms = {code: alarm for code, alarm in alarms.items() if code not in {each["code"] for each in groups}}
+    for code, alarm in alarms.items():
+        yield f"alarm {code}", next_for_alarm(alarm)
+
+
+def _lesser(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is in order and waits for somebody all the same."""
+    if document["pause"]:
+        yield "delivery is paused", "billingd resume"
+    if document["unapproved"]:
+        period = min(period for period, states in document["periods"].items() if states.get("calculated"))
+        what = f"{_invoices(document['unapproved'], 'waits', 'wait')} for approval"
+        yield what, f"billingd invoices approve --preview --period {period}"
+    if document["waiting"]:
+        what = f"{_invoices(document['waiting'], 'waits', 'wait')} for readings"
+        yield what, "billingd invoices list --state due"
+
+
+def _work(counts: Mapping[str, int]) -> str:
+    finished, number = counts.get("registered", 0) + counts.get("aborted", 0), sum(counts.values())
+    if not number:
+        return "no invoice is due yet"
+    return f"{finished} of {number} invoices are final"
+
+
+def _invoices(number: int, verb: str, verbs: str) -> str:
+    return f"1 invoice {verb}" if number == 1 else f"{number} invoices {verbs}"

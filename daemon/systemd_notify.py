@@ -1,0 +1,66 @@
+"""Notifies systemd of start, reload, stop and status; without systemd it does nothing."""
+
+import os
+import socket
+import time
+from collections.abc import MutableMapping
+
+
+class SystemdNotifier:
+    """A sender of notify messages that never raises and never blocks.
+
+    It takes NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID out of `environ`, so that no child, the
+    embedded database for one, speaks in the daemon's name. A second one made later is therefore mute.
+    """
+
+    def __init__(self, environ: MutableMapping[str, str] = os.environ) -> None:
+        address = environ.pop("NOTIFY_SOCKET", "")
+        # systemd writes the leading zero byte of an abstract socket as @.
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self.watchdog_seconds = _watchdog_seconds(environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", ""))
+        """Within how many seconds systemd wants a sign of life; None when it wants none."""
+
+    def send(self, *assignments: str) -> bool:
+        """Send `NAME=value` assignments in one message; return whether they left."""
+        if not self._address:
+            return False
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.setblocking(False)
+                sender.sendto("\n".join(assignments).encode(errors="replace"), self._address)
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def ready(self, status: str = "") -> bool:
+        """Say that the start, or a reload, is done."""
+        return self.send("READY=1", *_status(status))
+
+    def status(self, text: str) -> bool:
+        return self.send(*_status(text or " "))
+
+    def watchdog(self) -> bool:
+        """Give the sign of life that the watchdog waits for."""
+        return self.send("WATCHDOG=1")
+
+    def reloading(self) -> bool:
+        """Say that a reload has begun; `ready` ends it."""
+        return self.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self, status: str = "") -> bool:
+        return self.send("STOPPING=1", *_status(status))
+
+    def extend_timeout(self, seconds: float) -> bool:
+        """Ask for `seconds` more, from now, to start or stop in."""
+        return self.send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
+
+
+def _status(text: str) -> tuple[str, ...]:
+    # A line break would end the assignment and start another.
+    return (f"STATUS={' '.join(text.split())}",) if text else ()
+
+
+def _watchdog_seconds(usec: str, pid: str) -> float | None:
+    if not usec.isdecimal() or int(usec) == 0 or (pid and pid != str(os.getpid())):
+        return None
+    return int(usec) / 1_000_000

@@ -1,0 +1,119 @@
+"""Authentication for the control room: the token, browser sessions, and requests from other sites."""
+
+import hashlib
+import hmac
+import secrets
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+SESSION_SECONDS = 12 * 3600.0
+SESSIONS_AT_MOST = 64
+FAILURES_AT_MOST = 5
+LOCKOUT_SECONDS = 10.0
+"""After FAILURES_AT_MOST wrong tokens in this time, from any clients, no token is checked until it is over."""
+
+
+class TooManyAttempts(Exception):  # noqa: N818 - it says what happened
+    """Too many wrong tokens lately: none is checked now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A client that has shown the token, of which this has the hash; each form of a browser must send `form_key`."""
+
+    token: bytes
+    session: str | None = None
+    form_key: str | None = None
+
+    def owns_form_key(self, form_key: str) -> bool:
+        """Whether a form is from a page of this session. A request with the token in a header needs no form key."""
+        return self.form_key is None or hmac.compare_digest(self.form_key.encode(), form_key.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredSession:
+    form_key: str
+    token: bytes
+    until_seconds: float
+
+
+class Authenticator:
+    """Checks tokens. A browser then has a session, which ends when the token changes or the process ends."""
+
+    def __init__(self, token: Callable[[], str | None], instance: str, now: Callable[[], float]) -> None:
+        """`now` is the monotonic clock, in seconds."""
+        self._token = token
+        self._now = now
+        self._sessions: dict[str, _StoredSession] = {}
+        self._failures: deque[float] = deque(maxlen=FAILURES_AT_MOST)
+        # Browsers don't tell ports apart: daemons on one machine would end each other's sessions.
+        self.cookie = f"billingd_room_{hashlib.sha256(instance.encode()).hexdigest()[:8]}"
+
+    @property
+    def enabled(self) -> bool:
+        return self._token() is not None
+
+    def authenticate(self, request: Request) -> Session | None:
+        """The session of a request, None if it has none. Raises TooManyAttempts."""
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return Session(self._expected()) if self._is_right(given.strip()) else None
+        session_id = request.cookies.get(self.cookie, "")
+        session = self._session(session_id)
+        return None if session is None else Session(session.token, session_id, session.form_key)
+
+    def is_valid(self, session: Session) -> bool:
+        """Whether the session has not ended since."""
+        if session.session is not None:
+            return self._session(session.session) is not None
+        return session.token == self._expected()
+
+    def sign_in(self, given: str) -> str | None:
+        """The id of a new session, None for a wrong token. Raises TooManyAttempts."""
+        if not self._is_right(given):
+            return None
+        session_id = secrets.token_urlsafe(32)
+        if len(self._sessions) >= SESSIONS_AT_MOST:
+            del self._sessions[next(iter(self._sessions))]
+        session = _StoredSession(secrets.token_urlsafe(32), self._expected(), self._now() + SESSION_SECONDS)
+        self._sessions[_digest(session_id).hex()] = session
+        return session_id
+
+    def sign_out(self, session: Session) -> None:
+        if session.session is not None:
+            self._sessions.pop(_digest(session.session).hex(), None)
+
+    def _session(self, session_id: str) -> _StoredSession | None:
+        session = self._sessions.get(_digest(session_id).hex())
+        if session is None or session.until_seconds < self._now() or session.token != self._expected():
+            return None
+        return session
+
+    def _is_right(self, given: str) -> bool:
+        now = self._now()
+        if len(self._failures) == FAILURES_AT_MOST and now - self._failures[0] < LOCKOUT_SECONDS:
+            raise TooManyAttempts
+        right = self.enabled and hmac.compare_digest(_digest(given), self._expected())
+        if not right:
+            self._failures.append(now)
+        return right
+
+    def _expected(self) -> bytes:
+        return _digest(self._token() or "")
+
+
+def is_cross_site(request: Request) -> bool:
+    """Whether a page of another site had a browser send this."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None and site not in ("same-origin", "none"):
+        return True
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,84 @@
+"""Limits on clients of the ops endpoint: one request a connection, a deadline for it, and few at once."""
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+CONNECTIONS_AT_MOST = 64
+"""Open at the same time. With one more, the oldest connection is aborted."""
+SECONDS_AT_MOST = 10.0
+"""From accepting a connection to the last byte of its answer. uvicorn itself has no such limit."""
+
+REQUESTS_A_SECOND = 50.0
+"""The most that are answered, so that fast clients take no time from billing."""
+
+# A client's error must neither fill the log nor raise an alarm.
+_client_logger = logging.getLogger("web.app.clients")
+_client_logger.disabled = True
+
+
+class RateLimiter:
+    """Spaces requests evenly; the first after a pause does not wait."""
+
+    def __init__(self) -> None:
+        self._free_seconds = float("-inf")
+
+    def wait_seconds(self, now_seconds: float) -> float:
+        """For how long this request has to wait; at most what all connections together would take."""
+        wait = min(max(0.0, self._free_seconds - now_seconds), CONNECTIONS_AT_MOST / REQUESTS_A_SECOND)
+        self._free_seconds = now_seconds + wait + 1 / REQUESTS_A_SECOND
+        return wait
+
+
+class Connection(H11Protocol):
+    """One connection of the ops endpoint; the client may be slow or broken, or one of a thousand."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.logger = _client_logger
+        self.opened_at_seconds = time.monotonic()
+        self._deadline: asyncio.TimerHandle | None = None
+        app = self.app
+
+        async def with_connection(scope: Any, receive: Any, send: Any) -> None:
+            await app({**scope, "billingd.connection": self}, receive, send)
+
+        self.app = with_connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Takes the connection; aborts the oldest if there are too many."""
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(SECONDS_AT_MOST, self.abort)
+        if len(self.connections) > CONNECTIONS_AT_MOST:
+            oldest = min((each for each in self.connections if isinstance(each, Connection)), key=_opened_at)
+            oldest.abort()
+
+    def extend_deadline(self, seconds: float) -> None:
+        """Lets an answer that is a stream take `seconds` more than any other."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(seconds + SECONDS_AT_MOST, self.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Reads on; a client that breaks the protocol is disconnected."""
+        try:
+            super().data_received(data)
+        except Exception:  # noqa: BLE001 - whatever a client sends ends its connection, and nothing else
+            self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        super().connection_lost(exc)
+
+    def abort(self) -> None:
+        """Ends the connection at once, whatever is still to be sent."""
+        self.connections.discard(self)
+        self.transport.abort()
+
+
+def _opened_at(connection: Connection) -> float:
+    return connection.opened_at_seconds

@@ -1,0 +1,94 @@
+"""The parts of the control room's first page, rendered from the status document."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from alarming.catalogue import CATALOGUE
+from billing.identity import InvoiceId
+from billing.states import State
+from persistence.browsing import Hour
+from web.formatting import about, number
+from web.templating import render
+
+PARTS = ("verdict", "pipeline", "charts", "alarms", "surroundings", "tree")
+MAIN_STATES = (State.DUE, State.CALCULATED, State.SENT, State.INITIATED, State.REGISTERED)
+SIDE_STATES = (State.HELD, State.ABORTED)
+_NOTES = {
+    State.DUE: "waits to be calculated",
+    State.CALCULATED: "waits to be offered",
+    State.SENT: "offered, no answer yet",
+    State.INITIATED: "the ERP has it",
+    State.REGISTERED: "booked",
+    State.HELD: "a person has to look",
+    State.ABORTED: "ended without a booking",
+}
+_SERIOUS = ("critical", "major")
+_IDS_SHOWN = 8
+_MONTHS_SHOWN = 6
+_ALIKE_AT_MOST = 8
+
+_Document = Mapping[str, Any]
+
+
+def parts(status: _Document, hours: Sequence[Hour] | str, moving: Collection[State]) -> dict[str, Markup]:
+    """Every part by its id; `hours` are the last day's, or why there are none; ways to states in `moving` move."""
+    serious = any(alarm["severity"] in _SERIOUS for alarm in status["alarms"])
+    context = {
+        "status": status,
+        "health": "well" if status["well"] else "bad" if serious or not status["running"] else "poor",
+        "main_stations": [_station(state, status, moving) for state in MAIN_STATES],
+        "side_stations": [_station(state, status, moving) for state in SIDE_STATES],
+        "stuck": status.get("stuck", ()),
+        "months": sorted(status.get("periods", {}).items(), reverse=True)[:_MONTHS_SHOWN],
+        "hours": hours,
+        "alarms": [_alarm(each) for each in sorted(status["alarms"], key=_is_lesser)],
+        "alike_children": _alike_children,
+    }
+    return {name: render(f"overview/{name}.html", **context) for name in PARTS}
+
+
+def is_invoice_id(text: str) -> bool:
+    try:
+        InvoiceId.parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _station(state: State, status: _Document, moving: Collection[State]) -> dict[str, Any]:
+    invoices, oldest_seconds = status["invoices"].get(state, 0), status["oldest_seconds"].get(state)
+    waits = state is State.DUE and status["waiting"]
+    return {
+        "state": state.value,
+        "invoices": invoices,
+        "note": f"{number(status['waiting'])} for readings" if waits else _NOTES[state],
+        "age": f"oldest {about(oldest_seconds)}" if invoices and oldest_seconds is not None else "\u00a0",
+        "moving": state in moving,
+    }
+
+
+def _is_lesser(alarm: _Document) -> bool:
+    return alarm["severity"] not in _SERIOUS
+
+
+def _alarm(alarm: _Document) -> _Document:
+    """The alarm with what its code means, and the first invoices that it names."""
+    entry, found = CATALOGUE.get(alarm["code"]), alarm["context"].get("invoices")
+    ids = [each for each in found if is_invoice_id(str(each))] if isinstance(found, list) else []
+    return {
+        **alarm,
+        "text": entry and entry.english,
+        "ids": ids[:_IDS_SHOWN],
+        "more": alarm["count"] - _IDS_SHOWN,
+    }
+
+
+def _alike_children(children: Sequence[_Document]) -> Sequence[_Document]:
+    """Children of whom there is nothing to say, if they are many: they are shown on one line."""
+    plain = [
+        child for child in children
+        if child["state"] == "up" and not (child["restarts"] or child["last_reason"] or child["children"])
+    ]  # fmt: skip
+    return plain if len(plain) > _ALIKE_AT_MOST else ()
