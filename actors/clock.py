@@ -11,6 +11,7 @@ from apscheduler.triggers.base import BaseTrigger
 
 from actors.messages import BILLER, CLOCK, Look
 from actors.parts import Parts
+from actors.points import point
 from billing.periods import Schedule
 from supervision import Actor
 from supervision.errors import SupervisionError
@@ -86,6 +87,7 @@ class Clock(Actor):
         self._next_tick = self._tick_after(self._seen_now)
 
     def on_receive(self, message: object) -> None:
+        point("clock.receive", message)
         now = self._parts.now()
         if isinstance(message, Look):  # the schedule may be another one
             self._next_tick = self._tick_after(now)
