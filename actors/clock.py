@@ -1,14 +1,17 @@
 """The actor that says when to look for what is due; what is due follows from the database, never from here."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 
 from actors.messages import BILLER, CLOCK, Look
 from actors.parts import Parts
+from actors.points import point
 from billing.periods import Schedule
 from supervision import Actor
 from supervision.errors import SupervisionError
@@ -23,12 +26,48 @@ class _Glance:
     """Has a tick of the schedule passed?"""
 
 
+class _MonotonicTime(tzinfo):
+    """A time zone in which `datetime.now` is the monotonic clock, counted from an arbitrary instant.
+
+    APScheduler reads no clock but `datetime.now(scheduler.timezone)`. By the wall clock, a step back would stop the
+    pulse for as long as the step, and a step forward would cost one run for each second of it.
+    """
+
+    _START = datetime(2000, 1, 1)  # noqa: DTZ001 - of no meaning: only differences count
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+
+    def fromutc(self, _wall: datetime) -> datetime:
+        return self._START.replace(tzinfo=self) + timedelta(seconds=self._monotonic())
+
+    def utcoffset(self, _at: datetime | None) -> timedelta:
+        return timedelta()
+
+    def dst(self, _at: datetime | None) -> timedelta:
+        return timedelta()
+
+    def tzname(self, _at: datetime | None) -> str:
+        return "monotonic"
+
+
+class _EachGlance(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
+    """Runs one interval after the last run, and never makes up for missed ones.
+
+    APScheduler's own IntervalTrigger converts into its zone. Here each conversion gives the present instant, so the
+    scheduler would wait for nothing, in a busy loop. This one only adds to instants that are in the zone.
+    """
+
+    def get_next_fire_time(self, _previous: datetime | None, now: datetime) -> datetime:
+        return now + timedelta(seconds=GLANCE_SECONDS)
+
+
 class Clock(Actor):
     """Looks at the billing clock every second and nudges the biller when a tick has passed, and every so often.
 
-    APScheduler gives the pulse, its thread does nothing but tell this actor by name. When the schedule ticks is
-    computed with the billing rules' own arithmetic, from the billing clock: a clock that is set, a suspended machine
-    or a frozen process make a tick late and never lost.
+    APScheduler gives the pulse by the monotonic clock. Its thread does nothing but tell this actor by name. When the
+    schedule ticks is computed with the billing rules' own arithmetic, from the billing clock: a clock that is set, a
+    suspended machine or a frozen process make a tick late and never lost.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -36,18 +75,19 @@ class Clock(Actor):
         self._parts = parts
         self._scheduler: Any = None
         self._next_tick: datetime | None = None
+        self._seen_now = parts.now()
         self._looked_at = 0.0
 
     def on_start(self) -> None:
-        self._scheduler = BackgroundScheduler(timezone="UTC", daemon=True)
-        self._scheduler.add_job(
-            self._pulse, "interval", seconds=GLANCE_SECONDS, coalesce=True, misfire_grace_time=None, max_instances=1
-        )
+        self._scheduler = BackgroundScheduler(timezone=_MonotonicTime(self._parts.clock.monotonic), daemon=True)
+        self._scheduler.add_job(self._pulse, _EachGlance(), misfire_grace_time=None, max_instances=1)
         self._scheduler.start()
         self._looked_at = self._parts.clock.monotonic()
-        self._next_tick = self._tick_after(self._parts.now())
+        self._seen_now = self._parts.now()
+        self._next_tick = self._tick_after(self._seen_now)
 
     def on_receive(self, message: object) -> None:
+        point("clock.receive", message)
         now = self._parts.now()
         if isinstance(message, Look):  # the schedule may be another one
             self._next_tick = self._tick_after(now)
@@ -56,6 +96,9 @@ class Clock(Actor):
         if not isinstance(message, _Glance):
             logger.warning("clock was told what it does not know: %r", message)
             return
+        if now < self._seen_now:  # set back: a tick computed from the wrong time may be years away
+            self._next_tick = self._tick_after(now)
+        self._seen_now = now
         ticked = self._next_tick is not None and now >= self._next_tick
         waited = self._parts.clock.monotonic() - self._looked_at
         if ticked or waited >= self._parts.settings.billing.look_every_seconds:

@@ -6,7 +6,7 @@ from actors.messages import ERP_GATEWAY, Answered, Deliver, Knock, LaneFree
 from actors.parts import Parts
 from actors.points import point
 from altibiz.client import AltibizClient
-from altibiz.outcomes import Kind, Outcome, not_sent
+from altibiz.outcomes import Kind, Outcome
 from supervision import Actor
 
 logger = logging.getLogger(__name__)
@@ -46,14 +46,14 @@ class Courier(Actor):
             self._client.close()
 
     def _deliver(self, message: Deliver) -> Outcome:
-        delivery = message.delivery
-        if self._parts.clock.boottime() > message.leave_by_seconds:
-            return not_sent("PUT" if delivery.action == "offer" else "GET", "too little of its lease is left")
+        delivery, leave_by = message.delivery, message.leave_by_seconds
         client = self._current_client()
         if delivery.action == "offer":
             assert delivery.body is not None, "an offer carries its body"
-            return client.offer(delivery.invoice_id, delivery.body, delivery.total_with_tax_eur)
-        return client.ask(delivery.invoice_id, delivery.total_with_tax_eur)
+            return client.offer(
+                delivery.invoice_id, delivery.body, delivery.total_with_tax_eur, leave_by_seconds=leave_by
+            )
+        return client.ask(delivery.invoice_id, delivery.total_with_tax_eur, leave_by_seconds=leave_by)
 
     def _knock(self) -> Outcome:
         page = self._current_client().page(limit=1)
@@ -74,6 +74,7 @@ class Courier(Actor):
                 read_timeout_seconds=erp.read_timeout_seconds,
                 total_timeout_seconds=erp.total_timeout_seconds,
                 ca_file=erp.ca_file,
+                boottime=self._parts.clock.boottime,
             )
             self._made_with = (erp, token)
         return self._client

@@ -3,12 +3,13 @@
 import logging
 from datetime import UTC
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from actors.parts import Parts
 from actors.tidings import Tidings
 from alarming.catalogue import Code
 from persistence import instances
+from persistence.clock_step import clamp_times, clock_seconds
 from persistence.connection import reader, try_instance_lock
 from persistence.database import Database
 from persistence.instances import Arrival
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 SIGN_OF_LIFE_SECONDS = 5.0
 # After ends by the daemon's own giving up a start waits before it works, longer each time.
 LONGEST_START_DELAY_SECONDS = 300.0
+# More than a clock that is slewed, not set, loses between two looks.
+CLOCK_STEP_SECONDS = 1.0
 
 
 class Presence:
@@ -33,6 +36,8 @@ class Presence:
         self._seen_at = float("-inf")
         self._work_from = float("-inf")
         self._catching_up = False
+        self._clock_ahead_seconds = float("-inf")  # of CLOCK_BOOTTIME, by the last look, at the least
+        self._clamped = False  # the clock may have been set while no daemon looked
 
     @property
     def arrived(self) -> bool:
@@ -44,12 +49,20 @@ class Presence:
         return self.arrived and self._name_is_ours and self._parts.clock.monotonic() >= self._work_from
 
     def show(self, connection: Connection) -> None:
-        """Arrives, or gives a sign of life when its time has come. Raises SchemaMismatch and the like."""
+        """Arrives, or gives a sign of life when its time has come; follows the database's clock when it is set back.
+
+        Raises SchemaMismatch and the like.
+        """
         parts = self._parts
         # Asked at each look, since the lock lasts only as long as the session.
         self._name_is_ours = parts.proved_alone or try_instance_lock(connection, parts.instance)
         if not self._name_is_ours:
             return
+        self._show(connection)
+        self._follow_clock(connection)
+
+    def _show(self, connection: Connection) -> None:
+        parts = self._parts
         if self._arrival is None:
             check_schema(reader(connection))
             self._arrival = instances.arrive(connection, parts.instance, parts.incarnation, parts.version)
@@ -63,11 +76,36 @@ class Presence:
         elif parts.clock.monotonic() - self._seen_at >= SIGN_OF_LIFE_SECONDS:
             instances.sign_of_life(connection, parts.instance, parts.incarnation)
         else:
-            connection.execute(text("SELECT 1"))
             return
         self._seen_at = parts.clock.monotonic()
         if self._catching_up:
             self._catching_up = instances.left_over(connection, parts.instance)
+
+    def _follow_clock(self, connection: Connection) -> None:
+        """Times in the tables are the database's: once its clock is set back they lie too far ahead.
+
+        Noticed by CLOCK_BOOTTIME, which nobody sets. However long the question takes, it can't look like a step.
+        """
+        before = self._parts.clock.boottime()
+        clock = clock_seconds(connection)
+        step_seconds = clock - before - self._clock_ahead_seconds
+        self._clock_ahead_seconds = clock - self._parts.clock.boottime()
+        if step_seconds < -CLOCK_STEP_SECONDS:
+            logger.warning("the database's clock went back by %.0f s: what waits by it is put right", -step_seconds)
+            self._clamped = False
+        if not self._clamped:
+            settings = self._parts.settings
+            erp, lease_seconds = settings.erp, settings.work.lease_seconds
+            self._clamped = clamp_times(
+                connection,
+                # A longer Retry-After of one invoice is cut too: the ERP says it again.
+                longest_wait_seconds=max(
+                    erp.retry.max_seconds, erp.poll_interval_seconds, settings.billing.look_every_seconds
+                ),
+                lease_seconds=lease_seconds,
+                # An operator's order holds its claim while offers end and the ERP is asked.
+                longest_lease_seconds=lease_seconds + 3 * erp.total_timeout_seconds + 65,
+            )
 
     def say(self) -> None:
         """Tells the alarms what was found: after the transaction, so that nothing is said that did not happen."""

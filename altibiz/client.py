@@ -3,6 +3,7 @@
 import logging
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +13,7 @@ from urllib.parse import quote
 import httpcore
 import httpx
 
-from altibiz.line import Backend, Line
+from altibiz.line import TOO_LATE, Backend, Line
 from altibiz.outcomes import (
     Kind,
     Method,
@@ -53,11 +54,12 @@ class AltibizClient:
         read_timeout_seconds: float = 20.0,
         total_timeout_seconds: float = 30.0,
         ca_file: Path | None = None,
+        boottime: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
     ) -> None:
         """Connects to nothing yet; raises ValueError for an address, token or ca_file that can't be used."""
         self._now = now
         self._total_timeout_seconds = total_timeout_seconds
-        self._line = Line(connect_timeout_seconds, read_timeout_seconds)
+        self._line = Line(connect_timeout_seconds, read_timeout_seconds, boottime)
         url = _checked_url(base_url)
         self._invoices_url = f"{str(url).rstrip('/')}/network-user-invoices"
         # Without httpx's Client, which would add redirects, cookies and defaults: none may be, and they cost a fifth.
@@ -76,13 +78,17 @@ class AltibizClient:
             self._headers["authorization"] = f"Bearer {_checked_token(token)}"
         self._offer_headers = {**self._headers, "content-type": "application/json"}
 
-    def offer(self, invoice_id: str, body: bytes, total_with_tax: Decimal) -> Outcome:
-        """PUT the stored bytes of an invoice; never raises."""
-        return self._about_invoice("PUT", invoice_id, body, total_with_tax)
+    def offer(
+        self, invoice_id: str, body: bytes, total_with_tax: Decimal, *, leave_by_seconds: float = float("inf")
+    ) -> Outcome:
+        """PUT the stored bytes of an invoice; never raises. NOT_SENT past `leave_by_seconds` of CLOCK_BOOTTIME."""
+        return self._about_invoice("PUT", invoice_id, body, total_with_tax, leave_by_seconds)
 
-    def ask(self, invoice_id: str, total_with_tax: Decimal | None) -> Outcome:
-        """GET the booking of an invoice; without a total the answer's is not compared. Never raises."""
-        return self._about_invoice("GET", invoice_id, None, total_with_tax)
+    def ask(
+        self, invoice_id: str, total_with_tax: Decimal | None, *, leave_by_seconds: float = float("inf")
+    ) -> Outcome:
+        """GET the booking of an invoice; without a total the answer's is not compared. Else as `offer`."""
+        return self._about_invoice("GET", invoice_id, None, total_with_tax, leave_by_seconds)
 
     def page(self, after: str | None = None, limit: int = 500) -> Page | Outcome:
         """GET the bookings that follow the id `after`, oldest first; never raises."""
@@ -103,11 +109,16 @@ class AltibizClient:
         self._pool.close()
 
     def _about_invoice(
-        self, method: Method, invoice_id: str, body: bytes | None, total_with_tax: Decimal | None
+        self,
+        method: Method,
+        invoice_id: str,
+        body: bytes | None,
+        total_with_tax: Decimal | None,
+        leave_by_seconds: float,
     ) -> Outcome:
         url = f"{self._invoices_url}/{quote(invoice_id, safe='')}"
         begun = time.monotonic()
-        answer = self._exchange(method, url, body)
+        answer = self._exchange(method, url, body, leave_by_seconds)
         if isinstance(answer, Outcome):
             return self._told(answer, url, begun)
         outcome = classify(method, invoice_id, total_with_tax, answer.status, answer.headers, answer.body, self._now)
@@ -119,12 +130,16 @@ class AltibizClient:
             self._pool.close()  # the next answer on this connection might be this one's rest
         return replace(outcome, detail=detail, duration_seconds=time.monotonic() - begun)
 
-    def _exchange(self, method: Method, url: str, body: bytes | None) -> "_Answer | Outcome":
+    def _exchange(
+        self, method: Method, url: str, body: bytes | None, leave_by_seconds: float = float("inf")
+    ) -> "_Answer | Outcome":
         if self._line.aborted:
             return not_sent(method, "aborted")
+        self._line.begin(self._total_timeout_seconds, leave_by_seconds)
+        if self._line.too_late:
+            return not_sent(method, TOO_LATE)
         headers = self._headers if body is None else self._offer_headers
         request = httpx.Request(method, url, headers=headers, content=body)
-        self._line.begin(self._total_timeout_seconds)
         try:
             return self._send(method, request)
         except _TRANSPORT_ERRORS as error:
@@ -168,6 +183,8 @@ class AltibizClient:
 
     def _failed(self, method: Method, error: Exception) -> Outcome:
         line = self._line
+        if line.too_late:
+            return not_sent(method, TOO_LATE)
         left = line.bytes_sent > 0
         detail = "aborted" if line.aborted else printable(str(error)) or type(error).__name__
         not_http = isinstance(error, httpcore.RemoteProtocolError) and not line.peer_closed

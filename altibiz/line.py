@@ -5,29 +5,36 @@ import select
 import socket
 import ssl
 import threading
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import Any
+from typing import Any, Final
 
 import httpcore
 
 from altibiz.resolver import AddressInfo, lookup
+
+TOO_LATE: Final = "too little of its lease is left"
 
 
 class Line:
     """What a client, its socket and whoever aborts it share; one request is on it at a time.
 
     httpx has no timeout over all. Here every wait (name, connect, TLS, send, each receive) is cut to what is
-    left of the request's total, so a peer that sends a byte now and then gains nothing by it.
+    left of the request's total, so a peer that sends a byte now and then gains nothing by it. The total goes by
+    `boottime` (CLOCK_BOOTTIME, seconds), since others rely on that no request outlives its lease: what was under way
+    when the machine was suspended is over when it wakes.
     """
 
-    def __init__(self, connect_timeout_seconds: float, read_timeout_seconds: float) -> None:
+    def __init__(
+        self, connect_timeout_seconds: float, read_timeout_seconds: float, boottime: Callable[[], float]
+    ) -> None:
         self._connect_timeout_seconds = connect_timeout_seconds
         self._read_timeout_seconds = read_timeout_seconds
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
+        self._boottime = boottime
         self._deadline = 0.0
+        self._leave_by_seconds = float("inf")
         self._abort: Future[None] = Future()
         self.bytes_sent = 0
         self.bytes_received = 0
@@ -38,9 +45,15 @@ class Line:
     def aborted(self) -> bool:
         return self._abort.done()
 
-    def begin(self, total_timeout_seconds: float) -> None:
-        """Start the deadline of one request and forget the last one's traces."""
-        self._deadline = time.monotonic() + total_timeout_seconds
+    @property
+    def too_late(self) -> bool:
+        """Whether the request may not leave any more, and nothing of it has left."""
+        return not self.bytes_sent and self._boottime() > self._leave_by_seconds
+
+    def begin(self, total_timeout_seconds: float, leave_by_seconds: float) -> None:
+        """Start the deadline of one request, whose first byte leaves by `leave_by_seconds`; forget the last one."""
+        self._deadline = self._boottime() + total_timeout_seconds
+        self._leave_by_seconds = leave_by_seconds
         self.begin_again()
 
     def begin_again(self) -> None:
@@ -101,8 +114,14 @@ class Line:
         return connection
 
     def send(self, connection: socket.socket, data: bytearray) -> None:
-        """Send all of `data`, emptying it as the kernel takes it; raises OSError."""
+        """Send all of `data`, emptying it as the kernel takes it; raises OSError.
+
+        A suspend between the check and the kernel's taking the bytes, or before the kernel sends what it took, is
+        seen by nobody in user space: the ERP, which books an id once, and the claim's number are what is left then.
+        """
         while data:
+            if self.too_late:
+                raise TimeoutError(TOO_LATE)
             connection.settimeout(self._remaining(self._read_timeout_seconds))
             count = connection.send(data)
             self.bytes_sent += count
@@ -138,7 +157,7 @@ class Line:
             raise ConnectionAbortedError("aborted")
 
     def _remaining(self, limit_seconds: float) -> float:
-        left = self._deadline - time.monotonic()
+        left = self._deadline - self._boottime()
         if left <= 0:
             raise TimeoutError("total timeout")
         return min(left, limit_seconds)

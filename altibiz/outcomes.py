@@ -168,16 +168,29 @@ def kind_of_status(method: Method, status: int) -> Kind | None:
     return Kind.CONFLICT if status == 409 else Kind.NOT_CONTRACT
 
 
+# Not a date, or one without a zone.
+_NO_DATE = (ValueError, TypeError, OverflowError, IndexError)
+
+
 def retry_after_seconds(headers: Mapping[str, str], now: Now) -> float | None:
     """Seconds to wait by Retry-After (seconds or an HTTP date), at most an hour; None without a valid one."""
     text = headers.get("retry-after", "").strip()
     if _SECONDS.match(text):
         return min(float(text), RETRY_AFTER_LIMIT_SECONDS)
     try:
-        wait = (parsedate_to_datetime(text) - now()).total_seconds()
-    except (ValueError, TypeError, OverflowError, IndexError):  # not a date, or one without a zone
+        wait = (parsedate_to_datetime(text) - _answered_at(headers, now)).total_seconds()
+    except _NO_DATE:
         return None
     return min(max(wait, 0.0), RETRY_AFTER_LIMIT_SECONDS)
+
+
+def _answered_at(headers: Mapping[str, str], now: Now) -> datetime:
+    """By the ERP's own clock, where it says: then it doesn't matter whether ours is right."""
+    try:
+        at = parsedate_to_datetime(headers.get("date", ""))
+    except _NO_DATE:
+        return now()
+    return at if at.tzinfo is not None else now()
 
 
 def printable(text: str) -> str:

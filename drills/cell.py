@@ -93,7 +93,7 @@ class CellRun:
         fault.end(stage)
         ended = time.monotonic()
         if not met:
-            self.result.reason = "could not be met in this state"
+            self.result.reason = fault.unmet_reason
             fault.release(stage, state)
             state.release(stage)
         self.result.met = met

@@ -67,7 +67,7 @@ class DaemonProcess:
         self.ends = Ends()
         self.now = now
         self._config = home / "billingd.yaml"
-        self._environment = dict(environment or {})
+        self.environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._asked_to_end = True
         self._lock = threading.RLock()
@@ -132,7 +132,7 @@ class DaemonProcess:
         begun = self.log_path.stat().st_size if self.log_path.exists() else 0
         environment = {
             **os.environ, "BILLINGD_TEST": "1", "BILLINGD_TEST_NOW": self.now,
-            "BILLINGD_TEST_POINTS": str(self.orders.folder), **self._environment,
+            "BILLINGD_TEST_POINTS": str(self.orders.folder), **self.environment,
         }  # fmt: skip
         for name in ("NOTIFY_SOCKET", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"):
             environment.pop(name, None)

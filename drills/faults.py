@@ -33,6 +33,8 @@ class Fault:
     alarm_after_end: bool = False
     """Whether its alarm is raised only when it is over, as by a process that was down."""
     setting: Setting = field(default_factory=Setting)
+    unmet_reason: str = "could not be met in this state"
+    """Why the daemon has not met it, where it has not."""
 
     def prepare(self, stage: Stage) -> None:
         """Before the daemon starts."""

@@ -1,4 +1,4 @@
-"""Faults of our own server: off the network or frozen (S1), throwing (S2)."""
+"""Faults of our own server: off the network, frozen, its clock set (S1), throwing (S2)."""
 
 import signal
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from drills.daemon_process import wall_seconds
 from drills.faults import BRIEF_SECONDS, Fault
+from drills.faults_clock import CLOCKS
 from drills.stage import Setting, Stage
 from drills.states import State
 from drills.waiting import comes_true, pause
@@ -173,6 +174,7 @@ S1: dict[str, Callable[[], Fault]] = {
     "frozen": lambda: FrozenProcess(),
     "clock_forward": lambda: Restarted(how=signal.SIGTERM, later="2026-12-02T00:00:00Z", lasting=False),
     "clock_back": lambda: Restarted(how=signal.SIGTERM, later="2026-11-02T00:00:00Z", lasting=False),
+    **CLOCKS,
 }
 S2: dict[str, Callable[[], Fault]] = {
     "raises_once": lambda: Raises(),

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +42,8 @@ class Postgres:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.port = free_port()
-        self._embedded = EmbeddedServer(home, _OPTIONS | {"port": str(self.port)})
+        self._options = _OPTIONS | {"port": str(self.port)}
+        self._embedded = EmbeddedServer(home, self._options)
         self._owner_password: str | None = None
         self._eye: Database | None = None
         self._eye_lock = threading.Lock()
@@ -82,6 +83,12 @@ class Postgres:
     def start(self) -> None:
         """Starts it; harmless while it runs."""
         self._embedded.start_or_adopt()
+
+    def restart_with(self, environment: Mapping[str, str]) -> None:
+        """Starts it anew with these variables in its environment, and so at each further start."""
+        self.stop()
+        self._embedded = EmbeddedServer(self.home, self._options, environment)
+        self.start()
 
     def stop(self, mode: signal.Signals = signal.SIGINT) -> None:
         """Stops it: SIGINT is the fast shutdown, SIGQUIT the immediate one. Waits for the end."""

@@ -112,13 +112,17 @@ def claim_probe(connection: Connection, by: Claimer, *, never: str | None) -> li
 
 
 def _ways(state: str, purpose: str) -> Sequence[tuple[str, str]]:
-    """The three looks, in order: what this process lost, what is ready, and suspects in halves at the end."""
-    lost = f"claimed_by = :by AND claimed_for = '{purpose}' AND id <> ALL(CAST(:holding AS text[]))"
-    suspect = f"{state} AND batch_limit IS NOT NULL AND (({READY}) OR ({lost}))"
+    """The three looks, in order: what this process lost, what is ready, and suspects in halves at the end.
+
+    What is in its hand is never ready: a lease that seems over may be the database's clock that was set forward.
+    """
+    not_held = "id <> ALL(CAST(:holding AS text[]))"
+    lost = f"claimed_by = :by AND claimed_for = '{purpose}' AND {not_held}"
+    suspect = f"{state} AND batch_limit IS NOT NULL AND {not_held} AND (({READY}) OR ({lost}))"
     least = f"SELECT min(batch_limit) FROM invoices WHERE {suspect}"
     return (
         (f"{state} AND {lost} AND batch_limit IS NULL", ":limit"),
-        (f"{state} AND {READY} AND batch_limit IS NULL", ":limit"),
+        (f"{state} AND {READY} AND batch_limit IS NULL AND {not_held}", ":limit"),
         (f"{suspect} AND batch_limit = ({least})", f"least(:limit, coalesce(({least}), 1))"),
     )
 

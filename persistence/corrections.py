@@ -51,8 +51,8 @@ def take_up(
     `offer_seconds`: how long after it was claimed an offer can be under way. Raises OrderRefused.
     """
     row = connection.execute(
-        text("""SELECT *, claimed_until > now() AS claimed, greatest(0, extract(epoch FROM
-                    last_attempt_at + make_interval(secs => :offer) - clock_timestamp()))::float8 AS wait
+        text("""SELECT *, claimed_until > now() AS claimed, least(:offer, greatest(0, extract(epoch FROM
+                    last_attempt_at + make_interval(secs => :offer) - clock_timestamp())))::float8 AS wait
                 FROM invoices WHERE id = :id FOR UPDATE"""),
         {"id": invoice_id, "offer": offer_seconds},
     ).one_or_none()

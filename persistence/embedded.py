@@ -92,13 +92,17 @@ class _Postmaster:
 class EmbeddedServer:
     """The server of one state directory. Whoever starts or stops it holds the directory's StateLock.
 
-    `options` are settings of the server beyond the built-in ones, as in postgresql.conf.
+    `options` are settings of the server beyond the built-in ones, as in postgresql.conf; `environment` are variables
+    beyond the few that it is started with.
     """
 
-    def __init__(self, state_dir: Path, options: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, state_dir: Path, options: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._home = state_dir.absolute() / "postgres"
         self._data = self._home / "data"
         self._options = {"port": str(_PORT), **_SETTINGS, **(options or {})}
+        self._environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._pause = threading.Event()
 
@@ -225,9 +229,11 @@ class EmbeddedServer:
         command = [str(_binaries() / "postgres"), "-D", str(self._data)]
         for name, value in self._options.items():
             command += ["-c", f"{name}={value}"]
+        arguments = run_as(command, self._home)
+        arguments["env"] |= self._environment
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                **run_as(command, self._home),
+                **arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

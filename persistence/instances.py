@@ -34,7 +34,7 @@ def arrive(connection: Connection, name: str, incarnation: uuid.UUID, version: s
     """
     before = connection.execute(
         text("""SELECT incarnation, seen_at, ended_at, ended_how, gave_ups,
-                extract(epoch FROM now() - coalesce(ended_at, seen_at))::float8 AS down_seconds
+                greatest(0, extract(epoch FROM now() - coalesce(ended_at, seen_at)))::float8 AS down_seconds
                 FROM instances WHERE name = :name FOR UPDATE"""),
         {"name": name},
     ).one_or_none()

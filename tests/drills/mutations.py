@@ -116,4 +116,20 @@ MUTATIONS = (
         ("S2", "raises_once", "storing"),
         "lines is",
     ),
+    Mutation(
+        "the pulse goes by the wall clock",
+        "actors/clock.py",
+        "        return self._START.replace(tzinfo=self) + timedelta(seconds=self._monotonic())\n",
+        "        return _wall\n",
+        ("S1", "clock_steps_back", "idle"),
+        "the clock actor's next pulse",
+    ),
+    Mutation(
+        "times in the database are left as they are when its clock is set back",
+        "actors/presence.py",
+        "        if not self._clamped:\n",
+        "        if not self._clamped and False:\n",
+        ("S1", "database_clock_back", "initiated"),
+        "not finished within",
+    ),
 )

@@ -97,6 +97,19 @@ def test_two_claimers_never_get_the_same_invoice(due: Database) -> None:
     assert not {each.invoice_id for each in ours} & {each.invoice_id for each in theirs}
 
 
+@pytest.mark.parametrize("suspect", [False, True])
+def test_item_9_what_is_in_hand_stays_there_when_the_clock_is_set_forward(calculated: Database, suspect: bool) -> None:
+    """Every lease seems over, and the requests are under way: a question now would be answered with what was."""
+    if suspect:
+        with calculated.transaction() as connection:
+            connection.execute(text("UPDATE invoices SET batch_limit = 3"))
+    in_hand = tuple(offer.invoice_id for offer in deliveries(calculated, US))
+    assert len(in_hand) == 3
+    expire(calculated)
+    assert deliveries(calculated, US, holding=in_hand) == []
+    assert [each.action for each in deliveries(calculated, US)] == ["ask"] * 3, "nobody holds it any more"
+
+
 def test_an_offer_is_marked_sent_before_it_can_leave(calculated: Database) -> None:
     offers = deliveries(calculated, US)
     assert [offer.action for offer in offers] == ["offer"] * 3

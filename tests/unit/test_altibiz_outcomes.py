@@ -189,6 +189,20 @@ def test_retry_after_is_seconds_or_a_date_and_an_hour_at_most(text: str, seconds
     assert retry_after_seconds({"retry-after": text}, NOW) == seconds
 
 
+@pytest.mark.parametrize("years", [-10, 10])
+def test_item_9_retry_after_goes_by_the_clock_of_the_erp_where_it_tells_it(years: int) -> None:
+    """Ours is years off: an answer that wants 90 s of patience wants 90 s."""
+    headers = {"date": "Sun, 15 Nov 2026 00:00:00 GMT", "retry-after": "Sun, 15 Nov 2026 00:01:30 GMT"}
+    wrong = NOW().replace(year=2026 + years)
+    assert retry_after_seconds(headers, lambda: wrong) == 90
+
+
+@pytest.mark.parametrize("date", ["", "soon", "Sun, 15 Nov 2026 00:00:00"])
+def test_item_9_retry_after_goes_by_our_clock_where_the_erp_tells_no_time(date: str) -> None:
+    headers = {"date": date, "retry-after": "Sun, 15 Nov 2026 00:01:30 GMT"}
+    assert retry_after_seconds(headers, NOW) == 90
+
+
 def test_retry_after_speaks_for_the_whole_gateway_on_429_and_503_only() -> None:
     later = {**JSON, "retry-after": "30"}
     assert outcome(b"", 429, headers=later).pauses_gateway
