@@ -3,6 +3,8 @@
 import threading
 from dataclasses import dataclass
 
+from sqlalchemy import Connection
+
 from altibiz.client import AltibizClient
 from billing.invoice import Invoice
 from config.settings import Settings
@@ -38,22 +40,27 @@ def _carry_out(settings: Settings, opened: Database, order: Order, invoice_id: s
     by, total_seconds = who(), settings.erp.total_timeout_seconds
     # A request leaves while enough of its claim's lease remains for it to end within: after that none is under way.
     offer_seconds = max(settings.work.lease_seconds, total_seconds + MARGIN_SECONDS)
-    with opened.transaction() as connection:
-        taken = corrections.take_up(
+    taken = opened.run(
+        lambda connection: corrections.take_up(
             connection, order, invoice_id, by, offer_seconds=offer_seconds, lease_seconds=2 * total_seconds + 60
         )
+    )
     try:
         exchange = _ask(settings, taken)
-        with opened.transaction() as connection:
-            keep_exchanges(connection, exchange)
+
+        def write(connection: Connection) -> Done:
+            done = Done(None)
             if order == "waive":
                 corrections.waive(connection, taken, by, reason)
-                return Done(None)
-            coverage = settings.billing.min_coverage_percent
-            return Done(corrections.correct(connection, taken, by, reason, settings.zone, coverage))
+            else:
+                coverage = settings.billing.min_coverage_percent
+                done = Done(corrections.correct(connection, taken, by, reason, settings.zone, coverage))
+            keep_exchanges(connection, exchange)  # it locks the invoice, so it comes after the meters
+            return done
+
+        return opened.run(write)
     except (OrderRefused, CommandFailed, KeyboardInterrupt):
-        with opened.transaction() as connection:
-            corrections.put_down(connection, taken)
+        opened.run(lambda connection: corrections.put_down(connection, taken))
         raise
 
 

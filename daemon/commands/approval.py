@@ -54,8 +54,7 @@ def approve(
         if not yes and not typer.confirm(f"Approve these {seen.number}?", err=True):
             raise CommandFailed("nothing is approved")
         given = why(reason)
-        with opened.transaction() as connection:
-            approved = approval.approve(connection, who(), given, period, wanted)
+        approved = opened.run(lambda connection: approval.approve(connection, who(), given, period, wanted))
     say(f"{len(approved)} approved")
     return _refuse(wanted or [], approved)
 

@@ -51,8 +51,7 @@ class Errands:
             try:
                 with self._connect("control room") as database:
                     opened.append(database)
-                    with database.transaction(STATEMENT_SECONDS) as connection:
-                        what = work(connection)
+                    what = database.run(work, STATEMENT_SECONDS)
             except Exception as error:  # noqa: BLE001 - whoever sent it on its way raises it
                 give, what = answer.set_exception, error
             with contextlib.suppress(RuntimeError):  # the endpoint has ended meanwhile
