@@ -8,7 +8,7 @@ from actors.messages import DB_WRITER, Calculate, ClaimDue, Look, MakeDue, Store
 from actors.parts import Parts
 from actors.points import point
 from actors.tidings import DATABASE_CODES, DatabaseBackoff, Tidings, database_trouble
-from billing.invoice import Invoice, NotReady, calculate
+from billing.invoice import Invoice, InvoiceBasis, NotReady, calculate
 from persistence.bases import fetch_bases
 from persistence.claims import Claimed
 from persistence.errors import PersistenceError
@@ -99,15 +99,15 @@ class Biller(Actor):
             invoice_id = str(basis.id)
             result = calculate(basis, settings.billing.min_coverage_percent)
             if isinstance(result, NotReady):
-                waiting.append(self._waits(invoice_id, claim_of[invoice_id], result))
+                waiting.append(self._waits(basis, claim_of[invoice_id], result))
             else:
                 calculated.append((claim_of[invoice_id], result))
         self.tell(DB_WRITER, Store(tuple(calculated), tuple(waiting)))
         self._look(newly_due=False)
 
-    def _waits(self, invoice_id: str, claim: int, why: NotReady) -> Change:
+    def _waits(self, basis: InvoiceBasis, claim: int, why: NotReady) -> Change:
         """It stays due, says what it lacks, and is looked at again: an import nudges it at once."""
         return Change(
-            invoice_id=invoice_id, claim=claim, reason=why.reason, held_code=why.code, held_reason=why.reason,
-            delay_seconds=self._parts.settings.billing.look_every_seconds,
+            invoice_id=str(basis.id), claim=claim, reason=why.reason, held_code=why.code, held_reason=why.reason,
+            delay_seconds=self._parts.settings.billing.look_every_seconds, meter_versions=basis.meter_versions,
         )  # fmt: skip

@@ -6,12 +6,13 @@ An outage never crashes it. What it could not store stays with it and is tried a
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, text
 
+from actors.deferred import DeferredStores, TryDeferred
 from actors.messages import (
     BILLER,
     ERP_GATEWAY,
@@ -28,6 +29,8 @@ from actors.messages import (
     Record,
     Store,
     Unfinished,
+    Write,
+    halves,
 )
 from actors.parts import Parts
 from actors.points import point
@@ -36,7 +39,7 @@ from actors.reactions import incorrect
 from actors.tidings import DATABASE_CODES, DatabaseBackoff, Tidings, database_trouble
 from alarming.catalogue import Code
 from billing.periods import Period, Schedule, due_periods
-from persistence import claims, invoices
+from persistence import claims, invoices, recalculation
 from persistence.blame import Blamed, blame, count_crash, crashing_without_witness
 from persistence.errors import CommitUnknown, DatabaseFailed, PersistenceError, RowRefused
 from persistence.writes import Change, apply_changes, store_calculations, was_written
@@ -51,8 +54,8 @@ GROUP_AT_MOST = 1000
 HELD_UP_BY_OTHERS = ("55P03", "40P01")
 BILL_ID_TAKEN = "invoices_bill_id_key"
 
-Write = Store | Record | CountCrash | ForgetWaits | MakeDue
 Claim = ClaimDue | ClaimDeliveries
+_Applied = tuple[list[tuple[str, object]], Collection[str]]  # whom to tell what, and the ids that were deferred
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class DbWriter(Actor):
         self._parts = parts
         self._database = parts.connect("db_writer", listen=True)
         self._writes: list[Write] = []
+        self._deferred = DeferredStores(self.after)
         self._claims: dict[type, Claim] = {}
         self._unsure: tuple[uuid.UUID, list[Write]] | None = None
         self._backoff = DatabaseBackoff()
@@ -93,7 +97,7 @@ class DbWriter(Actor):
 
     def on_receive(self, message: object) -> object:
         if isinstance(message, Unfinished):
-            return len(self._writes)
+            return len(self._writes) + len(self._deferred)
         point("db_writer.receive", message)
         tick = False
         grouped = self._parts.clock.monotonic() >= self._one_at_a_time_until
@@ -103,6 +107,8 @@ class DbWriter(Actor):
                     tick = True
                 case _Retry():
                     self._resting = False
+                case TryDeferred():
+                    self._writes += self._deferred.take()
                 case ClaimDue() | ClaimDeliveries():
                     self._claims[type(each)] = each
                 case Store() | Record() | CountCrash() | ForgetWaits() | MakeDue():
@@ -161,6 +167,8 @@ class DbWriter(Actor):
             self._pass_nudges_on(self._database.notifications())
         if not self._presence.may_work():
             return
+        if tick:
+            self._take_up_requests()
         self._resolve_commit()
         while self._writes:
             batch = self._writes[:GROUP_AT_MOST]
@@ -190,14 +198,14 @@ class DbWriter(Actor):
             with self._transaction() as connection:
                 if alone:
                     connection.execute(text("SET LOCAL lock_timeout = '300ms'"))
-                replies = self._apply(connection, write_id, batch)
+                replies, deferred = self._apply(connection, write_id, batch)
         except CommitUnknown:
             self._unsure = (write_id, batch) if not alone else None
             raise
         except DatabaseFailed as error:
             if not (isinstance(error, RowRefused) or error.sqlstate in HELD_UP_BY_OTHERS):
                 raise
-            parts = _halves(batch)
+            parts = halves(batch)
             if parts is None:
                 self._refused(batch[0], error)
                 return
@@ -209,18 +217,21 @@ class DbWriter(Actor):
                 self._tidings.fine(Code.DATABASE_ERROR, invoice_id)
                 if not isinstance(write, CountCrash):
                     self._tidings.fine(Code.POISON_INVOICE, invoice_id)
+        self._deferred.keep([each for each in batch if isinstance(each, Store)], deferred)
         for name, reply in dict.fromkeys(replies):
             self._nudge(name, reply)
 
-    def _apply(self, connection: Connection, write_id: uuid.UUID, batch: Sequence[Write]) -> list[tuple[str, object]]:
+    def _apply(self, connection: Connection, write_id: uuid.UUID, batch: Sequence[Write]) -> _Applied:
         by, replies = self._parts.claimer, list[tuple[str, object]]()
         stores = [each for each in batch if isinstance(each, Store)]
         records = [each.write for each in batch if isinstance(each, Record)]
-        if store_calculations(connection, by, write_id, [pair for store in stores for pair in store.calculated]):
+        calculated = [pair for store in stores for pair in store.calculated]
+        stored = store_calculations(connection, by, write_id, calculated, [c for each in stores for c in each.waiting])
+        if any(str(invoice.id) in stored.done for _, invoice in calculated):
             point("db_writer.store", *stores)
             replies.append((ERP_GATEWAY, Look()))
+        replies += [(BILLER, Look())] if stored.stale else []
         changes = [each for each in records if isinstance(each, Change)]
-        changes += [change for store in stores for change in store.waiting]
         done = apply_changes(connection, by, write_id, changes)
         if any(each.to_state == "registered" for each in changes):
             point("db_writer.store_verdict", *batch)
@@ -238,7 +249,14 @@ class DbWriter(Actor):
                 case MakeDue():
                     if self._make_due(connection):
                         replies.append((BILLER, Look()))
-        return replies
+        return replies, stored.deferred
+
+    def _take_up_requests(self) -> None:
+        """Others have changed data: what rests on the data of before is calculated again."""
+        with self._transaction() as connection:
+            released = recalculation.take_up(connection)
+        if released:
+            self._nudge(BILLER, Look())
 
     def _make_due(self, connection: Connection) -> int:
         first = invoices.first_billed_period(connection)
@@ -246,13 +264,10 @@ class DbWriter(Actor):
             return 0
         billing = self._parts.settings.billing
         due = due_periods(Period.parse(first), self._parts.now(), Schedule(billing.schedule), self._parts.settings.zone)
-        return invoices.make_due(
-            connection, self._parts.claimer, [str(period) for period in due], reason="the period is due"
-        )
+        return invoices.make_due(connection, self._parts.claimer, [*map(str, due)], reason="the period is due")
 
     def _count(self, connection: Connection, write_id: uuid.UUID, crash: CountCrash) -> None:
-        settings = self._parts.settings
-        reason = f"{crash.actor} {crash.how}: {crash.what}"
+        settings, reason = self._parts.settings, f"{crash.actor} {crash.how}: {crash.what}"
         held = count_crash(
             connection, self._parts.claimer, write_id, crash.invoices, reason=reason,
             max_attempts=settings.work.max_attempts, backoff_base_seconds=settings.erp.retry.base_seconds,
@@ -322,17 +337,19 @@ class DbWriter(Actor):
         if failed is not None:
             raise failed
 
+    def _claimer(self) -> claims.Claimer:
+        work, billing = self._parts.settings.work, self._parts.settings.billing
+        return claims.Claimer(self._parts.claimer, work.lease_seconds, billing.approval == "required")
+
     def _claim(self, claim: Claim) -> None:
-        settings = self._parts.settings
-        approved_only = settings.billing.approval == "required"
-        by = claims.Claimer(self._parts.claimer, settings.work.lease_seconds, approved_only)
+        by = self._claimer()
         with self._transaction() as connection:
             if isinstance(claim, ClaimDeliveries):
                 point("db_writer.claim_deliveries")
                 deliveries = _deliveries(connection, by, claim)
             else:
                 point("db_writer.claim_due")
-                batch = claims.claim_due(connection, by, limit=claim.limit, holding=())
+                batch = claims.claim_due(connection, by, limit=claim.limit, holding=self._deferred.invoice_ids)
         if isinstance(claim, ClaimDeliveries):
             self._nudge(ERP_GATEWAY, deliveries)
         else:
@@ -342,10 +359,7 @@ class DbWriter(Actor):
         """One row that the database refuses to have claimed keeps the others from nothing; it counts as a crash."""
         if not isinstance(claim, ClaimDeliveries):
             raise error
-        settings = self._parts.settings
-        by = claims.Claimer(
-            self._parts.claimer, settings.work.lease_seconds, settings.billing.approval == "required"
-        )  # fmt: skip
+        by = self._claimer()
         with self._transaction() as connection:
             ready = claims.ready_to_offer(connection, by, limit=max(1, claim.offers))
         found: list[claims.Delivery] = []
@@ -384,15 +398,3 @@ def _deliveries(connection: Connection, by: claims.Claimer, claim: ClaimDeliveri
     return Deliveries(
         found, claim.asked_at_seconds, claims.several_open(connection, approved_only=by.approved_only), claim.probe
     )
-
-
-def _halves(batch: list[Write]) -> tuple[list[Write], list[Write]] | None:
-    """Two smaller batches, or None where only one row is left."""
-    if len(batch) > 1:
-        return batch[: len(batch) // 2], batch[len(batch) // 2 :]
-    only = batch[0]
-    if isinstance(only, Store) and len(only.calculated) + len(only.waiting) > 1:
-        calculated, waiting = len(only.calculated) // 2, (len(only.waiting) + 1) // 2
-        first = Store(only.calculated[:calculated], only.waiting[:waiting])
-        return [first], [Store(only.calculated[calculated:], only.waiting[waiting:])]
-    return None

@@ -1,6 +1,6 @@
 """What the actors say to each other; each message is a nudge or carries work that the database knows of already."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,6 +72,13 @@ class Store:
     @property
     def invoice_ids(self) -> tuple[str, ...]:
         return (*(str(invoice.id) for _, invoice in self.calculated), *(change.invoice_id for change in self.waiting))
+
+    def part(self, invoice_ids: Collection[str]) -> "Store":
+        """What of it concerns these invoices."""
+        return Store(
+            [pair for pair in self.calculated if str(pair[1].id) in invoice_ids],
+            [change for change in self.waiting if change.invoice_id in invoice_ids],
+        )
 
 
 # erp_gateway -> db_writer -> erp_gateway
@@ -227,3 +234,16 @@ class ErpStanding:
     in_flight: int
     queued: int
     last_success_seconds_ago: float | None
+
+
+Write = Store | Record | CountCrash | ForgetWaits | MakeDue
+
+
+def halves(batch: list[Write]) -> tuple[list[Write], list[Write]] | None:
+    """Two smaller batches, or None where only one row is left."""
+    if len(batch) > 1:
+        return batch[: len(batch) // 2], batch[len(batch) // 2 :]
+    only, ids = batch[0], batch[0].invoice_ids if isinstance(batch[0], Store) else ()
+    if isinstance(only, Store) and len(ids) > 1:
+        return [only.part(ids[: len(ids) // 2])], [only.part(ids[len(ids) // 2 :])]
+    return None

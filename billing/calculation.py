@@ -57,6 +57,8 @@ class MeasurementLocationBasis:
     `max_t1_step_wh` and `quarter_hour_pairs` are over the pairs of readings exactly 15 minutes apart,
     `first_gap_after` is the last reading before the first longer step; all three matter for peak power only.
     `readings_checksum` is over all readings of the period, for later proof that they are the same.
+    `meter_version` is the version of the meter's data that all this was read from. `billed_by` is another debt's
+    invoice that bills this meter in this time already.
     """
 
     id: str
@@ -71,6 +73,8 @@ class MeasurementLocationBasis:
     first_gap_after: datetime | None
     first_fall: RegisterFall | None
     readings_checksum: int | None = None
+    meter_version: int = 0
+    billed_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

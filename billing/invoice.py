@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -19,6 +19,9 @@ from billing.rounding import format_money, format_plain, round_half_away
 
 READINGS_INCOMPLETE = "readings_incomplete"
 READINGS_INCONSISTENT = "readings_inconsistent"
+ENERGY_ALREADY_BILLED = "energy_already_billed"
+WAITS_FOR_DATA = (READINGS_INCOMPLETE, READINGS_INCONSISTENT, ENERGY_ALREADY_BILLED)
+"""The held codes of due invoices that other readings or other master data may end."""
 _REASONS_AT_MOST = 5
 
 # ordinal and name of each line, in the order of the invoice (billing.md, The invoice)
@@ -66,6 +69,11 @@ class InvoiceBasis:
     regulatory_catalogue: RegulatoryCatalogue | None
     measurement_locations: Sequence[MeasurementLocationBasis]
 
+    @property
+    def meter_versions(self) -> dict[str, int]:
+        """The version of each meter's data, by meter id."""
+        return {each.meter_id: each.meter_version for each in self.measurement_locations}
+
 
 @dataclass(frozen=True, slots=True)
 class NotReady:
@@ -96,7 +104,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Invoice:
-    """What one network user owes for one period, with everything that is stored of it."""
+    """What one network user owes for one period, with everything that is stored of it.
+
+    `meter_versions` says which data it was calculated from; it is not stored.
+    """
 
     id: InvoiceId
     sub_project_code: str
@@ -106,6 +117,7 @@ class Invoice:
     tax_eur: Decimal
     calculations: tuple[Calculation, ...]
     snapshot: Mapping[str, object]
+    meter_versions: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     @property
     def total_eur(self) -> Decimal:
@@ -159,6 +171,7 @@ def calculate(basis: InvoiceBasis, min_coverage_percent: Decimal | int) -> Invoi
         round_half_away(total_eur * regulatory.tax_rate_percent / 100, 2),
         calculations,
         _snapshot(basis, regulatory),
+        basis.meter_versions,
     )
 
 
@@ -168,6 +181,12 @@ def _sum_of(item: Item, calculations: Sequence[Calculation]) -> Decimal:
 
 
 def _why_not_ready(basis: InvoiceBasis, min_coverage_percent: Decimal) -> NotReady | None:
+    billed = [
+        f"meter {each.meter_id} is billed by invoice {each.billed_by} in that time already: "
+        f"correct that invoice, or move the meter back"
+        for each in basis.measurement_locations
+        if each.billed_by is not None
+    ]
     inconsistent = [
         f"meter {each.meter_id}: {each.first_fall.register} falls at {format_instant(each.first_fall.at)}"
         for each in basis.measurement_locations
@@ -182,12 +201,14 @@ def _why_not_ready(basis: InvoiceBasis, min_coverage_percent: Decimal) -> NotRea
         incomplete.append(f"network user {basis.id.network_user_id} has no measurement location")
     if basis.regulatory_catalogue is None:
         incomplete.append(f"regulatory catalogue {basis.regulatory_catalogue_id} has no prices in force")
-    problems = inconsistent + incomplete
+    problems = billed + inconsistent + incomplete
     if not problems:
         return None
     more = len(problems) - _REASONS_AT_MOST
     reason = "; ".join(problems[:_REASONS_AT_MOST]) + (f"; and {more} more" if more > 0 else "")
-    # what is wrong needs somebody, what is missing may come by itself: the former gives its name
+    # What is wrong needs a person, what is missing may come by itself: the former gives the code.
+    if billed:
+        return NotReady(ENERGY_ALREADY_BILLED, reason)
     return NotReady(READINGS_INCONSISTENT if inconsistent else READINGS_INCOMPLETE, reason)
 
 

@@ -47,8 +47,8 @@ def ack(
     from alarming.store import acknowledge  # writing takes SQLAlchemy, which `list` need not wait for
 
     settings, given = configuration(context).settings, given_reason(reason)
-    with database(settings, "alarms ack") as opened, opened.transaction() as connection:
-        if not acknowledge(connection, alarm_id, caller_identity(), given):
+    with database(settings, "alarms ack") as opened:
+        if not opened.run(lambda connection: acknowledge(connection, alarm_id, caller_identity(), given)):
             raise CommandFailed(f"there is no alarm {alarm_id}: `billingd alarms list --all` shows their ids")
     put(f"{alarm_id}: acknowledged")
 

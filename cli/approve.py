@@ -49,8 +49,7 @@ def approve(
         if not yes and not typer.confirm(f"Approve these {seen.number}?", err=True):
             raise CommandFailed("nothing is approved")
         given = given_reason(reason)
-        with opened.transaction() as connection:
-            approved = approval.approve(connection, caller_identity(), given, period, wanted)
+        approved = opened.run(lambda connection: approval.approve(connection, caller_identity(), given, period, wanted))
     say(f"{len(approved)} approved")
     return _refuse(wanted or [], approved)
 

@@ -4,6 +4,7 @@ import threading
 from typing import Annotated
 
 import typer
+from sqlalchemy import Connection
 
 from altibiz.outcomes import Kind, Outcome
 from billing.invoice import Invoice
@@ -57,22 +58,27 @@ def _execute(settings: Settings, opened: Database, order: Order, invoice_id: str
     by, total_seconds = caller_identity(), settings.erp.total_timeout_seconds
     # A request leaves while enough of its claim's lease remains for it to end within: after that none is under way.
     offer_seconds = max(settings.work.lease_seconds, total_seconds + MARGIN_SECONDS)
-    with opened.transaction() as connection:
-        taken = corrections.take_up(
+    taken = opened.run(
+        lambda connection: corrections.take_up(
             connection, order, invoice_id, by, offer_seconds=offer_seconds, lease_seconds=2 * total_seconds + 60
         )
+    )
     try:
         exchange = _ask(settings, taken)
-        with opened.transaction() as connection:
-            keep_exchanges(connection, exchange)
+
+        def write(connection: Connection) -> Invoice | None:
+            made = None
             if order == "waive":
                 corrections.waive(connection, taken, by, reason)
-                return None
-            coverage = settings.billing.min_coverage_percent
-            return corrections.correct(connection, taken, by, reason, settings.zone, coverage)
+            else:
+                coverage = settings.billing.min_coverage_percent
+                made = corrections.correct(connection, taken, by, reason, settings.zone, coverage)
+            keep_exchanges(connection, exchange)  # it locks the invoice, so it comes after the meters
+            return made
+
+        return opened.run(write)
     except (OrderRefused, CommandFailed, KeyboardInterrupt):
-        with opened.transaction() as connection:
-            corrections.put_down(connection, taken)
+        opened.run(lambda connection: corrections.put_down(connection, taken))
         raise
 
 

@@ -28,8 +28,7 @@ def master(
     """Add and update master data from a YAML file; nothing is deleted, and with a problem nothing imported."""
     with database(configuration(context).settings, "import master", unlimited=True) as opened:
         try:
-            with opened.transaction() as connection:
-                report = import_master(connection, file)
+            report = opened.run(lambda connection: import_master(connection, file))
         except MasterRejected as error:
             for problem in error.problems:
                 say(problem)
@@ -78,10 +77,12 @@ def readings(
 
 
 def _take(opened: Database, file: Path, *, replace: bool, reason: str) -> ReadingsReport:
-    with _bar(file) as progress, opened.transaction() as connection:
+    with _bar(file) as progress:
         if replace:
-            return replace_readings(connection, file, reason, caller_identity(), progress=progress)
-        return import_readings(connection, file, progress=progress)
+            return opened.run(
+                lambda connection: replace_readings(connection, file, reason, caller_identity(), progress=progress)
+            )
+        return opened.run(lambda connection: import_readings(connection, file, progress=progress))
 
 
 def _tell_readings(report: ReadingsReport) -> None:

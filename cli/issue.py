@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
+from sqlalchemy import Connection
 
 from billing.calculation import format_instant
 from billing.periods import Period
@@ -30,13 +31,16 @@ def issue(
     _refuse_open(Period.parse(period), settings)
     users = list(dict.fromkeys(network_user)) if network_user else None
     with database(settings, "issue") as opened:
-        with opened.transaction() as connection:
+
+        def make(connection: Connection) -> tuple[int, int, dict[str, str]]:
             if unknown := invoices.unknown_users(connection, users or []):
                 raise CommandFailed(f"no such network user in the master data: {', '.join(unknown)}")
             made = invoices.make_due(connection, caller_identity(), [period], users=users, reason="issued by hand")
-            there = invoices.existing(connection, period, users) - made
-            left_out = invoices.not_billed(connection, period, users or [])
             notify(connection, "due")
+            there = invoices.existing(connection, period, users) - made
+            return made, there, invoices.not_billed(connection, period, users or [])
+
+        made, there, left_out = opened.run(make)
         for user, reason in left_out.items():
             say(f"note: no invoice of {period} for network user {user}: it {reason}")
         put(f"{period}: {made} invoices made due, {there} were there")

@@ -88,8 +88,8 @@ def _raise(settings: Settings, sign: Trouble) -> tuple[Record, ...]:
 
 def _store_in_database(settings: Settings, record: Record) -> None:
     try:
-        with database(settings, "last words") as opened, opened.transaction(DATABASE_SECONDS) as connection:
-            store(connection, record)
+        with database(settings, "last words") as opened:
+            opened.run(lambda connection: store(connection, record), DATABASE_SECONDS)
     except CommandFailed as error:
         logger.info("the alarm stays in the spool for now: %s", error)
 

@@ -34,8 +34,8 @@ def pause(
 ) -> None:
     """Pause delivery to the ERP: calculating goes on, nothing new is offered or asked until then."""
     settings, given = configuration(context).settings, given_reason(reason)
-    with database(settings, "pause") as opened, opened.transaction() as connection:
-        made = delivery_pause.pause(connection, caller_identity(), given, for_seconds)
+    with database(settings, "pause") as opened:
+        made = opened.run(lambda connection: delivery_pause.pause(connection, caller_identity(), given, for_seconds))
     put(f"delivery is paused until {cell(made.until)}: {made.reason}")
     lease = f"{settings.work.lease_seconds:g} s (work.lease_seconds)"
     say(f"what a daemon has in hand already may still leave within {lease}; `billingd resume` ends the pause before")
@@ -44,6 +44,6 @@ def pause(
 def resume(context: typer.Context, reason: Reason = None) -> None:
     """Let delivery go on before the pause's own end; harmless without a pause."""
     settings, given = configuration(context).settings, given_reason(reason)
-    with database(settings, "resume") as opened, opened.transaction() as connection:
-        was_paused = delivery_pause.resume(connection, caller_identity(), given)
+    with database(settings, "resume") as opened:
+        was_paused = opened.run(lambda connection: delivery_pause.resume(connection, caller_identity(), given))
     put("delivery goes on" if was_paused else "delivery was not paused")

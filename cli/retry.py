@@ -3,12 +3,14 @@
 from typing import Annotated
 
 import typer
+from sqlalchemy import Connection
 
 from cli.database import database
 from cli.invocation import Reason, caller_identity, configuration, given_reason, month
 from cli.output import put, say
 from persistence import invoices
 from persistence.connection import notify
+from persistence.locks import lock_invoices
 
 
 def retry(
@@ -26,18 +28,22 @@ def retry(
     if bool(ids) == (all_held or code is not None or period is not None):
         raise typer.BadParameter("give either ids, or --all-held, --code and --period", ctx=context, param_hint="ID")
     settings, given = configuration(context).settings, "" if dry_run else given_reason(reason)
-    with database(settings, "invoices retry") as opened, opened.transaction() as connection:
+
+    def put_back(connection: Connection) -> dict[str, str | None]:
         chosen = list(dict.fromkeys(ids)) if ids else invoices.held_ids(connection, code, period)
+        lock_invoices(connection, chosen)
         if dry_run:
-            refused = {each: invoices.why_no_retry(connection, each) for each in chosen}
-        else:
-            refused = {each: invoices.retry_held(connection, caller_identity(), each, given) for each in chosen}
-            notify(connection, "retry")
+            return {each: invoices.why_no_retry(connection, each) for each in chosen}
+        notify(connection, "retry")
+        return {each: invoices.retry_held(connection, caller_identity(), each, given) for each in chosen}
+
+    with database(settings, "invoices retry") as opened:
+        refused = opened.run(put_back)
     for invoice_id, problem in refused.items():
         if problem is None:
             put(f"{invoice_id}: {'would go on' if dry_run else 'goes on'}")
         else:
             say(f"{invoice_id}: {problem}")
-    if not chosen:
+    if not refused:
         say("no invoice is held" + (" that is asked for" if code or period else ""))
     return 1 if any(refused.values()) else 0

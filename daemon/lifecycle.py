@@ -276,8 +276,9 @@ class Daemon:
     def _deregister_after_giving_up(self) -> None:
         logger.error("the tree has given up: the process ends, to be started afresh")
         try:
-            with self.connect("departing") as database, database.transaction(5.0) as connection:
-                instances.depart(connection, self.parts.instance, self.parts.incarnation, "gave_up")
+            parts = self.parts
+            with self.connect("departing") as database:
+                database.run(lambda it: instances.depart(it, parts.instance, parts.incarnation, "gave_up"), 5.0)
         except PersistenceError as error:
             logger.warning("this end could not be stored: %s", error)
 

@@ -64,6 +64,7 @@ BASES = f"""
         rc.valid_from AS regulatory_valid_from, rc.tax_rate_percent,
         {", ".join(f"rc.{name}" for name in REGULATORY_PRICES.values())},
         ml.id AS measurement_location_id, ml.title AS measurement_location_title, ml.meter_id,
+        m.version AS meter_version, billed.invoice_id AS billed_by,
         ml.catalogue, nc.valid_from, nc.kind,
         {", ".join(f"nc.{name}" for name in NETWORK_USER_PRICES.values())},
         {registers_of("first")} AS at_start, {registers_of("last")} AS at_end,
@@ -79,6 +80,13 @@ BASES = f"""
             AND c.valid_from <= wanted.period ORDER BY c.valid_from DESC LIMIT 1
     ) AS rc ON true
     LEFT JOIN measurement_locations ml ON ml.network_user = u.id
+    LEFT JOIN meters m ON m.id = ml.meter_id
+    LEFT JOIN LATERAL (
+        SELECT b.invoice_id FROM billed_spans b WHERE b.meter_id = ml.meter_id
+            AND b.starts_at < wanted.ends_at AND b.ends_at > wanted.starts_at
+            AND (b.network_user_id, b.period) <> (wanted.network_user_id, wanted.period)
+        ORDER BY b.starts_at, b.invoice_id LIMIT 1
+    ) AS billed ON true
     LEFT JOIN LATERAL (
         SELECT * FROM network_user_catalogues c WHERE c.id = ml.catalogue
             AND c.valid_from <= wanted.period ORDER BY c.valid_from DESC LIMIT 1
@@ -100,7 +108,8 @@ BASES = f"""
 def fetch_bases(connection: Connection, invoice_ids: Iterable[str], time_zone: ZoneInfo) -> list[InvoiceBasis]:
     """The bases of a batch of invoices, of any periods, in the order of the ids.
 
-    Master data as it stands now, prices as they were in each invoice's period. Raises ValueError for what is
+    Master data as it stands now, prices as they were in each invoice's period. The meters' versions are those of
+    the same moment: one statement reads all. Raises ValueError for what is
     no invoice id, and LookupError for a network user that the master data doesn't have.
     """
     ids = [InvoiceId.parse(each) for each in invoice_ids]
@@ -185,6 +194,8 @@ def _location(row: Row[Any]) -> MeasurementLocationBasis:
         first_gap_after=row.first_gap_after,
         readings_checksum=row.readings_checksum,
         first_fall=_fall(row.first_fall_at, registers(row.fallen), registers(row.before_fall)),
+        meter_version=row.meter_version,
+        billed_by=row.billed_by,
     )
 
 

@@ -20,6 +20,7 @@ from billing.identity import InvoiceId
 from billing.invoice import Invoice, NotReady, calculate
 from persistence.bases import fetch_bases
 from persistence.connection import notify
+from persistence.locks import lock_invoices, lock_meters
 from persistence.writes import insert_calculated
 
 Order = Literal["correct", "waive"]
@@ -50,10 +51,11 @@ def take_up(
 
     `offer_seconds`: how long after it was claimed an offer can be under way. Raises OrderRefused.
     """
+    lock_invoices(connection, [invoice_id])
     row = connection.execute(
         text("""SELECT *, claimed_until > now() AS claimed, least(:offer, greatest(0, extract(epoch FROM
                     last_attempt_at + make_interval(secs => :offer) - clock_timestamp())))::float8 AS wait
-                FROM invoices WHERE id = :id FOR UPDATE"""),
+                FROM invoices WHERE id = :id"""),
         {"id": invoice_id, "offer": offer_seconds},
     ).one_or_none()
     if row is None:
@@ -102,12 +104,16 @@ def correct(
 ) -> Invoice:
     """Makes the next revision, as calculated: the amounts of now minus all that is registered; returns it.
 
-    Raises OrderRefused where there is nothing to correct, readings are missing, or somebody was quicker.
+    Raises OrderRefused where there is nothing to correct, readings are missing, or somebody was quicker. The user's
+    meters stay locked until the transaction ends, so that no import comes between.
     """
+    locked = lock_meters(connection, _meters_of(connection, taken.invoice_id))
     _lock_unchanged(connection, taken)
     _refuse_superseded(connection, taken.invoice_id)
     following = taken.invoice_id.next_revision()
     (basis,) = fetch_bases(connection, [str(following)], time_zone)
+    if not basis.meter_versions.keys() <= set(locked):
+        raise OrderRefused("its meters were changed meanwhile: look at it again")
     calculated = calculate(basis, min_coverage_percent)
     if isinstance(calculated, NotReady):
         raise OrderRefused(f"it can't be calculated ({calculated.code}): {calculated.reason}")
@@ -138,6 +144,15 @@ def _registered_revisions(connection: Connection, invoice_id: InvoiceId) -> list
     return registered_revisions(connection, ids)
 
 
+def _meters_of(connection: Connection, invoice_id: InvoiceId) -> list[str]:
+    return list(
+        connection.execute(
+            text("SELECT meter_id FROM measurement_locations WHERE network_user = :user"),
+            {"user": invoice_id.network_user_id},
+        ).scalars()
+    )
+
+
 def _wrong_state(order: Order, state: str) -> str:
     if order == "correct" and state in ("due", "calculated"):
         return f"it is {state}, and nothing of it is booked: waive it, then correct it, if it has to be made anew"
@@ -161,8 +176,9 @@ def _refuse_superseded(connection: Connection, invoice_id: InvoiceId) -> None:
 
 
 def _lock_unchanged(connection: Connection, taken: TakenUp) -> None:
+    lock_invoices(connection, [str(taken.invoice_id)])
     row = connection.execute(
-        text("SELECT state, claim FROM invoices WHERE id = :id FOR UPDATE"), {"id": str(taken.invoice_id)}
+        text("SELECT state, claim FROM invoices WHERE id = :id"), {"id": str(taken.invoice_id)}
     ).one()
     if (row.state, row.claim) != (taken.state, taken.claim):
         raise OrderRefused(f"it was changed meanwhile and is {row.state} now: look at it again")

@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from persistence.locks import lock_invoices
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
@@ -67,18 +69,28 @@ def arrive(connection: Connection, name: str, incarnation: uuid.UUID, version: s
 
 
 def _free(connection: Connection, claimer_prefix: str, *, unclean: bool) -> list[Row[Any]]:
-    """Frees the claims of all incarnations of one instance; after an unclean end each is marked as in hand."""
+    """Frees the claims of all incarnations of one instance; after an unclean end each is marked as in hand.
+
+    A start waits for no row: a claim that somebody else has locked ends with its lease.
+    """
+    found = connection.execute(
+        text("""SELECT id, claimed_by IS NOT NULL AND starts_with(claimed_by, :prefix) AS ours FROM invoices
+                WHERE (claimed_by IS NOT NULL AND starts_with(claimed_by, :prefix))
+                OR (unclean_ends > 0 AND state NOT IN ('registered', 'aborted'))"""),
+        {"prefix": claimer_prefix},
+    ).all()
+    locked = set(lock_invoices(connection, [row.id for row in found], wait=False))
     rows = connection.execute(
         text("""UPDATE invoices SET claimed_by = NULL, claimed_for = NULL, claimed_until = NULL,
                 unclean_ends = CASE WHEN :unclean THEN unclean_ends + 1 ELSE 0 END
-                WHERE claimed_by IS NOT NULL AND starts_with(claimed_by, :prefix)
+                WHERE id = ANY(CAST(:ids AS text[])) AND starts_with(claimed_by, :prefix)
                 RETURNING id, unclean_ends"""),
-        {"prefix": claimer_prefix, "unclean": unclean},
-    ).all()
+        {"ids": [row.id for row in found if row.ours and row.id in locked], "prefix": claimer_prefix,
+         "unclean": unclean},
+    ).all()  # fmt: skip
     connection.execute(
-        text("""UPDATE invoices SET unclean_ends = 0 WHERE unclean_ends > 0 AND id <> ALL(CAST(:ids AS text[]))
-                AND state NOT IN ('registered', 'aborted')"""),
-        {"ids": [row.id for row in rows]},
+        text("UPDATE invoices SET unclean_ends = 0 WHERE unclean_ends > 0 AND id = ANY(CAST(:ids AS text[]))"),
+        {"ids": [row.id for row in found if not row.ours and row.id in locked]},
     )
     twice = [row.id for row in rows if row.unclean_ends >= 2]
     if twice:
@@ -109,10 +121,12 @@ def depart(connection: Connection, name: str, incarnation: uuid.UUID, how: str) 
                 AND incarnation = CAST(:incarnation AS uuid)"""),
         {"name": name, "incarnation": str(incarnation), "how": how},
     )
+    by = f"{name}#{incarnation}"
+    held = connection.execute(text("SELECT id FROM invoices WHERE claimed_by = :by"), {"by": by}).scalars().all()
     connection.execute(
         text("""UPDATE invoices SET claimed_by = NULL, claimed_for = NULL, claimed_until = NULL
-                WHERE claimed_by = :by"""),
-        {"by": f"{name}#{incarnation}"},
+                WHERE claimed_by = :by AND id = ANY(CAST(:ids AS text[]))"""),
+        {"by": by, "ids": lock_invoices(connection, held, wait=False)},
     )
 
 

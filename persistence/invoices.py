@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
+from persistence.locks import lock_invoices
+
 MAKE_DUE = """
     WITH made AS (
         INSERT INTO invoices (id, network_user_id, period, history_length)
@@ -125,8 +127,9 @@ def retry_held(connection: Connection, by: str, invoice_id: str, reason: str) ->
 
 def why_no_retry(connection: Connection, invoice_id: str) -> str | None:
     """Why an invoice can't be put back, or None; it is locked until the transaction ends."""
+    lock_invoices(connection, [invoice_id])
     state = connection.execute(
-        text("SELECT state FROM invoices WHERE id = :id FOR UPDATE"), {"id": invoice_id}
+        text("SELECT state FROM invoices WHERE id = :id"), {"id": invoice_id}
     ).scalar_one_or_none()
     if state is None:
         return "there is no such invoice"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from sqlalchemy import Connection, text
 
+from persistence import recalculation
+from persistence.locks import lock_meters_in_turns
 from persistence.master_file import FIELDS, Entry, MasterFile, read_master
-from persistence.waiting import release_waiting
 
 __all__ = ["MasterRejected", "MasterReport", "import_master"]
 
@@ -78,9 +79,12 @@ class MasterReport:
 def import_master(connection: Connection, path: Path) -> MasterReport:
     """Adds and updates master data from a YAML file.
 
-    Raises MasterRejected before anything has been changed.
+    Raises MasterRejected before anything has been changed. All meters stay locked from its last statements until the
+    transaction ends, which is to follow at once.
     """
     master = read_master(path)
+    # One import of master data at a time: what is checked here still holds when it is stored.
+    connection.execute(text("LOCK TABLE measurement_locations IN SHARE ROW EXCLUSIVE MODE"))
     _find_unknown_references(connection, master)
     _find_meters_in_use(connection, master)
     if not master.problems and not any(master.entries.values()):
@@ -92,14 +96,26 @@ def import_master(connection: Connection, path: Path) -> MasterReport:
     added, updated = {}, {}
     for list_name, entries in master.entries.items():
         added[list_name], updated[list_name] = _store(connection, list_name, entries)
-    release_waiting(connection)
-    return MasterReport(
+    report = MasterReport(
         added,
         updated,
         {name: len(entries) - added[name] - updated[name] for name, entries in master.entries.items()},
         _warnings(connection),
         connection.execute(text(_TOUCHED)).scalar_one(),
     )
+    _mark_stale(connection, master.entries["meters"])
+    return report
+
+
+def _mark_stale(connection: Connection, meters: list[Entry]) -> None:
+    """Changes what is known of the meters, and makes what rests on the master data of before stale.
+
+    The last act: nothing that others can hold up follows.
+    """
+    lock_meters_in_turns(connection, connection.execute(text("SELECT id FROM meters")).scalars().all())
+    _update(connection, "meters", meters)
+    connection.execute(text("UPDATE meters SET version = version + 1"))
+    recalculation.request(connection, None)
 
 
 def _find_unknown_references(connection: Connection, master: MasterFile) -> None:
@@ -133,23 +149,59 @@ def _find_meters_in_use(connection: Connection, master: MasterFile) -> None:
 
 
 def _store(connection: Connection, list_name: str, entries: list[Entry]) -> tuple[int, int]:
-    """Adds and updates a list's rows; gives how many were added and how many changed."""
-    key = ("id", "valid_from") if list_name.endswith("_catalogues") else ("id",)
-    columns = list(FIELDS[list_name])
-    others = [column for column in columns if column not in key]
-    rows = connection.execute(
-        text(f"""
-            INSERT INTO {list_name} AS known ({", ".join(columns)})
-            SELECT {", ".join(columns)} FROM jsonb_populate_recordset(NULL::{list_name}, CAST(:rows AS jsonb))
-            ON CONFLICT ({", ".join(key)}) DO UPDATE SET {", ".join(f"{c} = excluded.{c}" for c in others)}
-            WHERE ({", ".join(f"known.{c}" for c in others)})
-                IS DISTINCT FROM ({", ".join(f"excluded.{c}" for c in others)})
-            RETURNING xmax = 0 AS added -- a row that was there has been locked, which leaves a mark in xmax
-        """),
-        {"rows": json.dumps([entry.values for entry in entries])},
-    ).scalars()
-    outcomes = list(rows)
-    return outcomes.count(True), outcomes.count(False)
+    """Adds and updates a list's rows; gives how many were added and how many changed.
+
+    Rows that stay as they are get no lock. Meters are only added here: `_mark_stale` locks and updates them.
+    """
+    key, columns = ", ".join(_columns(list_name)[0]), ", ".join(FIELDS[list_name])
+    changed = _count_changed(connection, list_name, entries)
+    if list_name != "meters":
+        _update(connection, list_name, entries)  # first: a new measurement location may get the meter of an old one
+    added = connection.execute(
+        text(f"""INSERT INTO {list_name} ({columns}) SELECT {columns} FROM {_given(list_name)}
+                 ON CONFLICT ({key}) DO NOTHING"""),
+        _rows(entries),
+    ).rowcount
+    return added, changed
+
+
+def _count_changed(connection: Connection, list_name: str, entries: list[Entry]) -> int:
+    key, others = _columns(list_name)
+    return int(
+        connection.execute(
+            text(f"""SELECT count(*) FROM {list_name} AS known JOIN {_given(list_name)} USING ({", ".join(key)})
+                     WHERE {_differ(others)}"""),
+            _rows(entries),
+        ).scalar_one()
+    )
+
+
+def _update(connection: Connection, list_name: str, entries: list[Entry]) -> None:
+    key, others = _columns(list_name)
+    connection.execute(
+        text(f"""UPDATE {list_name} AS known SET {", ".join(f"{c} = given.{c}" for c in others)}
+                 FROM {_given(list_name)} WHERE {" AND ".join(f"known.{c} = given.{c}" for c in key)}
+                 AND {_differ(others)}"""),
+        _rows(entries),
+    )
+
+
+def _columns(list_name: str) -> tuple[list[str], list[str]]:
+    """The key of a list, and its other columns."""
+    key = ["id", "valid_from"] if list_name.endswith("_catalogues") else ["id"]
+    return key, [column for column in FIELDS[list_name] if column not in key]
+
+
+def _given(list_name: str) -> str:
+    return f"jsonb_populate_recordset(NULL::{list_name}, CAST(:rows AS jsonb)) AS given"
+
+
+def _differ(columns: list[str]) -> str:
+    return f"({', '.join(f'known.{c}' for c in columns)}) IS DISTINCT FROM ({', '.join(f'given.{c}' for c in columns)})"
+
+
+def _rows(entries: list[Entry]) -> dict[str, str]:
+    return {"rows": json.dumps([entry.values for entry in entries])}
 
 
 def _warnings(connection: Connection) -> tuple[str, ...]:

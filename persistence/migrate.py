@@ -2,10 +2,14 @@
 
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from persistence.database import Database
 from persistence.errors import SchemaMismatch
 from persistence.reader import Reader
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 __all__ = ["check_schema", "current_revision", "expected_revision", "revisions", "upgrade"]
 
@@ -19,23 +23,27 @@ def upgrade(database: Database) -> bool:
     Several callers at once wait for each other. Without limits on time, on a connection of its own.
     Raises SchemaMismatch if the schema is newer than this program, and as `Database.transaction` does.
     """
-    with Database(database.settings.without_limits()) as unlimited, unlimited.transaction() as connection:
-        from alembic import command  # slow to import, and rarely needed: every command looks at the schema
-        from alembic.config import Config
+    with Database(database.settings.without_limits()) as unlimited:
+        return unlimited.run(lambda connection: _upgrade(connection, database.settings.where))
 
-        from persistence.connection import reader
 
-        reading = reader(connection)
-        reading.rows("SELECT pg_advisory_xact_lock(:key)", key=_MIGRATING_LOCK)
-        current = current_revision(reading)
-        if current == expected_revision():
-            return False
-        _refuse_unknown(current, database.settings.where)
-        configuration = Config()
-        configuration.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-        configuration.attributes["connection"] = connection
-        command.upgrade(configuration, "head")
-        return True
+def _upgrade(connection: "Connection", where: str) -> bool:
+    from alembic import command  # slow to import, and rarely needed: every command looks at the schema
+    from alembic.config import Config
+
+    from persistence.connection import reader
+
+    reading = reader(connection)
+    reading.rows("SELECT pg_advisory_xact_lock(:key)", key=_MIGRATING_LOCK)
+    current = current_revision(reading)
+    if current == expected_revision():
+        return False
+    _refuse_unknown(current, where)
+    configuration = Config()
+    configuration.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    configuration.attributes["connection"] = connection
+    command.upgrade(configuration, "head")
+    return True
 
 
 def check_schema(reader: Reader) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from sqlalchemy import Connection, text
 
+from persistence import recalculation
 from persistence.connection import copy_in
 from persistence.errors import RowRefused
+from persistence.locks import lock_meters_in_turns
 from persistence.readings_file import REGISTERS, ReadingsRejected, RowStream
 from persistence.readings_months import Month, MonthArchived, make_month, missing_months, months_of
-from persistence.waiting import release_waiting
 
 __all__ = ["ReadingsRejected", "ReadingsReport", "import_readings", "replace_readings"]
 
@@ -94,8 +95,8 @@ _COMPUTED_FROM_REPLACED = """
 class ReadingsReport:
     """What an import did: rows of the file, of which new, replaced, and the same as known or twice there.
 
-    `invoices` were computed from values that have been replaced; `invoices_released` waited for readings
-    and are looked at again at once.
+    `invoices` were computed from values that have been replaced; `invoices_released` is how many wait for readings
+    of these meters, and are looked at again at once.
     """
 
     file: str
@@ -129,7 +130,8 @@ def import_readings(
     """Takes a file of readings in; `progress` is told the rows read so far.
 
     Raises ReadingsRejected, after which the transaction has to be rolled back; so the file counts whole or
-    not at all. The same reading again is no error, a different value for a known instant is.
+    not at all. The same reading again is no error, a different value for a known instant is. The meters stay locked
+    from its last statements until the transaction ends, which is to follow at once.
     """
     staged = _stage(connection, path, progress)
     return _take(connection, path, staged, replaced=0)
@@ -210,9 +212,7 @@ def _take(connection: Connection, path: Path, staged: _Staged, replaced: int) ->
     new = _insert(connection, path, staged)
     if new < staged.rows:
         _refuse_difference(connection, path)
-    meters = {"meters": staged.meters}
-    invoices = connection.execute(text(_COMPUTED_FROM_REPLACED), meters).scalars().all() if replaced else ()
-    released = release_waiting(connection, staged.meters)
+    invoices, released = _mark_stale(connection, staged, replaced) if new or replaced else ((), 0)
     return ReadingsReport(
         str(path),
         rows=staged.rows,
@@ -222,9 +222,23 @@ def _take(connection: Connection, path: Path, staged: _Staged, replaced: int) ->
         meters=len(staged.meters),
         first_at=staged.first_at,
         last_at=staged.last_at,
-        invoices=tuple(invoices),
+        invoices=invoices,
         invoices_released=released,
     )
+
+
+def _mark_stale(connection: Connection, staged: _Staged, replaced: int) -> tuple[tuple[str, ...], int]:
+    """Makes what rests on the values of before stale; gives the invoices computed from them, and how many wait.
+
+    The last act of an import: nothing that others can hold up follows. A calculation that was stored before the
+    meters are locked is listed here; one that comes later finds another version and is refused.
+    """
+    meters = {"meters": staged.meters}
+    lock_meters_in_turns(connection, staged.meters)
+    connection.execute(text("UPDATE meters SET version = version + 1 WHERE id = ANY(CAST(:meters AS text[]))"), meters)
+    invoices = connection.execute(text(_COMPUTED_FROM_REPLACED), meters).scalars().all() if replaced else ()
+    recalculation.request(connection, staged.meters)
+    return tuple(invoices), recalculation.waiting(connection, staged.meters)
 
 
 def _new_months(connection: Connection, path: Path, staged: _Staged) -> list[Month]:

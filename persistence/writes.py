@@ -2,13 +2,14 @@
 
 import json
 import uuid
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from sqlalchemy import Connection, text
 
 from billing.invoice import Invoice
+from persistence.locks import lock_invoices, lock_meters
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class Change:
 
     `to_state` None leaves the state; `outcome` is stored as the last outcome of an offer, None leaves it as it
     is; `delay_seconds` sets the next attempt from the database's now, None means at once. `passed` says that
-    the step was done, so all counts against the invoice are over.
+    the step was done, so all counts against the invoice are over. `meter_versions` says which data a calculation
+    rested on that found the invoice not ready (`store_calculations`).
     """
 
     invoice_id: str
@@ -45,10 +47,25 @@ class Change:
     given_back: bool = False
     passed: bool = False
     exchange: Exchange | None = None
+    meter_versions: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
-_CHANGE_FIELDS = [field.name for field in fields(Change)]
-_EXCHANGE_FIELDS = [field.name for field in fields(Exchange)]
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of calculations, by invoice id.
+
+    `deferred`: somebody else has locked the invoice or one of its meters; to be stored later. `stale`: the data has
+    changed since; the claim has ended, and the invoice is calculated again at once. Those in none of the three have
+    been taken over under another claim.
+    """
+
+    done: frozenset[str] = frozenset()
+    stale: frozenset[str] = frozenset()
+    deferred: frozenset[str] = frozenset()
+
+
+_CHANGE_FIELDS = [each.name for each in fields(Change) if each.name != "meter_versions"]
+_EXCHANGE_FIELDS = [each.name for each in fields(Exchange)]
 
 
 def apply_changes(connection: Connection, by: str, write_id: uuid.UUID, changes: Sequence[Change]) -> set[str]:
@@ -138,9 +155,86 @@ def keep_exchanges(connection: Connection, exchanges: dict[str, Exchange]) -> No
 
 
 def store_calculations(
-    connection: Connection, by: str, write_id: uuid.UUID, calculated: Sequence[tuple[int, Invoice]]
-) -> set[str]:
-    """Stores calculated invoices under their claims, with the document that never changes; returns the stored ids."""
+    connection: Connection,
+    by: str,
+    write_id: uuid.UUID,
+    calculated: Sequence[tuple[int, Invoice]],
+    waiting: Sequence[Change] = (),
+) -> Stored:
+    """Stores calculated invoices under their claims, with the documents that never change, and what has to wait.
+
+    It waits for no row. It keeps the meters and the invoices locked until the transaction ends, so that an import
+    that changes their data comes either before, and makes them stale, or after, and finds them stored. Raises
+    RowRefused as `apply_changes` does, and where two invoices of one call bill the same energy.
+    """
+    results = [*(_result(claim, invoice) for claim, invoice in calculated), *map(_waiting_result, waiting)]
+    free = set(lock_meters(connection, {meter for each in results for meter in each.meter_versions}, wait=False))
+    ids = {each.invoice_id for each in results if free.issuperset(each.meter_versions)}
+    ready = set(lock_invoices(connection, ids, wait=False))
+    stale = _stale(connection, [each for each in results if each.invoice_id in ready])
+    end_stale(connection, by, [(each.invoice_id, each.claim) for each in results if each.invoice_id in stale])
+    valid = ready - stale
+    done = _store(connection, by, write_id, [pair for pair in calculated if str(pair[1].id) in valid])
+    done |= apply_changes(connection, by, write_id, [each for each in waiting if each.invoice_id in valid])
+    deferred = {each.invoice_id for each in results} - ready
+    return Stored(frozenset(done), frozenset(stale), frozenset(deferred))
+
+
+def end_stale(connection: Connection, by: str, claims: Collection[tuple[str, int]]) -> None:
+    """Ends claims, of invoice id and number, on due invoices whose result is stale: they are to be had at once."""
+    if not claims:
+        return
+    connection.execute(
+        text("""UPDATE invoices i SET claimed_by = NULL, claimed_for = NULL, claimed_until = NULL,
+                    next_attempt_at = NULL
+                FROM unnest(CAST(:ids AS text[]), CAST(:claims AS bigint[])) AS r(id, claim)
+                WHERE i.id = r.id AND i.claim = r.claim AND i.claimed_by = :by AND i.state = 'due'"""),
+        {"ids": [each for each, _ in claims], "claims": [claim for _, claim in claims], "by": by},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What a calculation rested on, and which time of its meters it bills (None: none)."""
+
+    invoice_id: str
+    claim: int
+    meter_versions: Mapping[str, int]
+    starts_at: object = None
+    ends_at: object = None
+
+
+def _result(claim: int, invoice: Invoice) -> _Result:
+    span = invoice.snapshot["period_start"], invoice.snapshot["period_end"]
+    return _Result(str(invoice.id), claim, invoice.meter_versions, *span)
+
+
+def _waiting_result(change: Change) -> _Result:
+    return _Result(change.invoice_id, change.claim, change.meter_versions)
+
+
+def _stale(connection: Connection, results: Sequence[_Result]) -> set[str]:
+    """Those whose meters, which are locked, have other data now or are billed by another debt."""
+    rows = [
+        {"id": each.invoice_id, "meter": meter, "version": version, "starts": each.starts_at, "ends": each.ends_at}
+        for each in results
+        for meter, version in each.meter_versions.items()
+    ]
+    if not rows:
+        return set()
+    found = connection.execute(
+        text("""SELECT DISTINCT r.id FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+                    AS r(id text, meter text, version bigint, starts timestamptz, ends timestamptz)
+                JOIN invoices i ON i.id = r.id JOIN meters m ON m.id = r.meter
+                WHERE m.version <> r.version OR EXISTS (
+                    SELECT FROM billed_spans b WHERE b.meter_id = r.meter AND b.starts_at < r.ends
+                    AND b.ends_at > r.starts AND (b.network_user_id, b.period) <> (i.network_user_id, i.period))"""),
+        {"rows": json.dumps(rows)},
+    )
+    return set(found.scalars())
+
+
+def _store(connection: Connection, by: str, write_id: uuid.UUID, calculated: Sequence[tuple[int, Invoice]]) -> set[str]:
     if not calculated:
         return set()
     # One by one, as the JSON encoder lets no other thread run while it is at work.
@@ -152,7 +246,7 @@ def store_calculations(
                     id text, claim bigint, invoice_date date, total_eur numeric, tax_rate_percent numeric,
                     tax_eur numeric, total_with_tax_eur numeric, calculations jsonb, snapshot jsonb, body text)
             ), locked AS (
-                SELECT i.id FROM invoices i JOIN input r ON r.id = i.id
+                SELECT i.id, i.claim FROM invoices i JOIN input r ON r.id = i.id
                 WHERE i.claim = r.claim AND i.claimed_by = :by AND i.state = 'due' ORDER BY i.id FOR UPDATE OF i
             ), changed AS (
                 UPDATE invoices i SET state = 'calculated', updated_at = clock_timestamp(),
@@ -162,8 +256,8 @@ def store_calculations(
                     crash_count = 0, crash_since = NULL, unclean_ends = 0, batch_limit = NULL,
                     claimed_by = NULL, claimed_for = NULL, claimed_until = NULL,
                     history_length = i.history_length + 1
-                FROM locked l JOIN input r ON r.id = l.id WHERE i.id = l.id
-                RETURNING i.id, i.history_length
+                FROM locked l JOIN input r ON r.id = l.id AND r.claim = l.claim WHERE i.id = l.id
+                RETURNING i.id, i.claim, i.history_length
             ), logged AS (
                 INSERT INTO invoice_history (invoice_id, seq, from_state, to_state, actor, reason, write_id)
                 SELECT id, history_length, 'due', 'calculated', :by, 'calculated from the readings',
@@ -171,7 +265,7 @@ def store_calculations(
             )
             INSERT INTO invoice_documents (invoice_id, lines, calculations, snapshot, body)
             SELECT r.id, CAST(r.body AS jsonb) -> 'items', r.calculations, r.snapshot, convert_to(r.body, 'UTF8')
-            FROM changed c JOIN input r ON r.id = c.id RETURNING invoice_id"""),
+            FROM changed c JOIN input r ON r.id = c.id AND r.claim = c.claim RETURNING invoice_id"""),
         {"rows": f"[{','.join(rows)}]", "by": by, "write_id": str(write_id)},
     ).scalars()
     return set(stored)

@@ -19,4 +19,4 @@ def calculate_due(database: Database) -> set[str]:
         claimed = {each.invoice_id: each.claim for each in claims.claim_due(connection, BY, limit=100, holding=())}
         made = [calculate(basis, 95) for basis in fetch_bases(connection, list(claimed), ZoneInfo("Europe/Zagreb"))]
         pairs = [(claimed[str(each.id)], each) for each in made if isinstance(each, Invoice)]
-        return set(store_calculations(connection, BY.name, uuid.uuid4(), pairs))
+        return set(store_calculations(connection, BY.name, uuid.uuid4(), pairs).done)

@@ -51,8 +51,7 @@ class BackgroundQueries:
             try:
                 with self._connect("control room") as database:
                     opened.append(database)
-                    with database.transaction(STATEMENT_SECONDS) as connection:
-                        what = work(connection)
+                    what = database.run(work, STATEMENT_SECONDS)
             except Exception as error:  # noqa: BLE001 - it is raised where the query is awaited
                 give, what = answer.set_exception, error
             with contextlib.suppress(RuntimeError):  # the endpoint has ended meanwhile

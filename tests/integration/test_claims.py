@@ -9,16 +9,16 @@ import pytest
 from sqlalchemy import text
 
 from billing.invoice import Invoice, calculate
-from persistence import claims, instances, invoices
+from persistence import claims, instances, invoices, recalculation
 from persistence.bases import fetch_bases
 from persistence.blame import Blamed, blame, count_crash
 from persistence.browsing import Filter, list_invoices, show_invoices
 from persistence.claims import Claimer, Delivery
 from persistence.database import Database
 from persistence.errors import RowRefused
+from persistence.locks import lock_invoices
 from persistence.master_data import import_master
 from persistence.readings import import_readings
-from persistence.waiting import release_waiting
 from persistence.writes import Change, Exchange, apply_changes, store_calculations, was_written
 
 BAD = Path(__file__).parents[1] / "data" / "bad"
@@ -36,6 +36,7 @@ def due(database: Database) -> Database:
         import_readings(connection, BAD / "readings-2026-08.csv.gz")
     with database.transaction() as connection:
         assert invoices.make_due(connection, "test", ["2026-08"], reason="test") == 3
+        assert recalculation.take_up(connection) == 0
     return database
 
 
@@ -47,7 +48,7 @@ def calculated(due: Database) -> Database:
         number = {each.invoice_id: each.claim for each in claimed}
         made = [calculate(basis, 95) for basis in fetch_bases(connection, list(number), ZAGREB)]
         pairs = [(number[str(each.id)], each) for each in made if isinstance(each, Invoice)]
-        assert len(store_calculations(connection, US.name, uuid.uuid4(), pairs)) == 3
+        assert len(store_calculations(connection, US.name, uuid.uuid4(), pairs).done) == 3
     return due
 
 
@@ -327,7 +328,9 @@ def test_readings_that_arrive_during_a_calculation_refuse_its_result(due: Databa
     with due.transaction() as connection:
         stale = claims.claim_due(connection, US, limit=10, holding=())
     with due.transaction() as connection:
-        release_waiting(connection)
+        recalculation.request(connection, None)
+    with due.transaction() as connection:
+        assert recalculation.take_up(connection) == 3
     waits = [
         Change(invoice_id=each.invoice_id, claim=each.claim, reason="no reading", held_code="readings_incomplete",
                held_reason="no reading", delay_seconds=300.0)
@@ -338,11 +341,44 @@ def test_readings_that_arrive_during_a_calculation_refuse_its_result(due: Databa
         assert len(claims.claim_due(connection, US, limit=10, holding=())) == 3, "it is calculated again at once"
 
 
-def test_nobody_calculates_without_what_an_import_is_about_to_commit(due: Database) -> None:
+def no_reading(claimed: claims.Claimed) -> Change:
+    return Change(
+        invoice_id=claimed.invoice_id, claim=claimed.claim, reason="no reading", held_code="readings_incomplete",
+        held_reason="no reading", delay_seconds=300.0,
+    )  # fmt: skip
+
+
+def test_item_11_what_is_claimed_before_an_import_commits_waits_for_nothing_behind_it(due: Database) -> None:
     with Database(due.settings) as biller:
         with due.transaction() as importing:
-            release_waiting(importing)
+            recalculation.request(importing, None)
             with biller.transaction() as connection:
-                assert claims.claim_due(connection, US, limit=10, holding=()) == []
+                claimed = claims.claim_due(connection, US, limit=2, holding=())
+                assert len(claimed) == 2, "an import holds no invoice"
+                assert recalculation.take_up(connection) == 0, "nothing is committed yet"
+            write(biller, no_reading(claimed[0]))  # one is stored before the import's commit, one after
         with biller.transaction() as connection:
-            assert len(claims.claim_due(connection, US, limit=10, holding=())) == 3
+            assert recalculation.take_up(connection) == 2
+        assert write(biller, no_reading(claimed[1])) == set()
+        with biller.transaction() as connection:
+            assert len(claims.claim_due(connection, US, limit=10, holding=())) == 1, "what was in hand, at once"
+            assert len(claims.claim_due(connection, US, limit=10, holding=[claimed[1].invoice_id])) == 2
+
+
+def test_item_11_a_request_for_an_invoice_that_somebody_keeps_locked_is_kept_for_that_one(due: Database) -> None:
+    with due.transaction() as connection:
+        for each in (claimed := claims.claim_due(connection, US, limit=10, holding=())):
+            assert apply_changes(connection, US.name, uuid.uuid4(), [no_reading(each)])
+    with due.transaction() as connection:
+        recalculation.request(connection, None)
+    with Database(due.settings) as idle, idle.transaction() as holding:
+        assert lock_invoices(holding, [claimed[0].invoice_id])
+        with due.transaction() as connection:
+            assert recalculation.take_up(connection) == 2
+        with due.transaction() as connection:
+            requests = connection.execute(text("SELECT meter_id, invoice_id FROM recalculation_requests")).all()
+            assert [tuple(row) for row in requests] == [(None, claimed[0].invoice_id)]
+    with due.transaction() as connection:
+        assert recalculation.take_up(connection) == 1
+        assert recalculation.take_up(connection) == 0
+    assert all(column(due, each.invoice_id, "next_attempt_at") is None for each in claimed)

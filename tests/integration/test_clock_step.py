@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from actors.parts import InForce, Parts
+from actors.parts import Parts, SettingsHolder
 from actors.presence import Presence
 from actors.tidings import Tidings
 from alarming.alarm import Record
@@ -67,9 +67,17 @@ def set_clock_back(database: Database, seconds: float = STEP_SECONDS) -> None:
 
 def presence(clock: Any = None) -> Presence:
     parts = Parts(
-        InForce(Settings()), clock or SystemClock(), Random(1), SystemClock().wall, "test", uuid.uuid4(), "0", True,
-        Database, lambda: None,
-    )  # fmt: skip
+        SettingsHolder(Settings()),
+        clock or SystemClock(),
+        Random(1),
+        SystemClock().wall,
+        "test",
+        uuid.uuid4(),
+        "0",
+        True,
+        Database,
+        lambda: None,
+    )
     return Presence(parts, Tidings(lambda *_: None, ()))
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from sqlalchemy import text
 
-from persistence import invoices
+from persistence import invoices, recalculation
 from persistence.database import ConnectionSettings, Database
 from persistence.master_data import MasterRejected, MasterReport, import_master
 from tests.postgres import PostgresServer
@@ -275,5 +275,6 @@ def test_what_waits_is_looked_at_again_at_once(database: Database) -> None:
         )
     take(database, BAD / "master.yaml")
     with database.transaction() as connection:
+        assert recalculation.take_up(connection) == 3
         waiting = connection.execute(text("SELECT count(*) FROM invoices WHERE next_attempt_at IS NOT NULL"))
         assert waiting.scalar_one() == 0

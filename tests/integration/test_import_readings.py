@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from billing.invoice import Invoice, calculate
-from persistence import claims, invoices
+from persistence import claims, invoices, recalculation
 from persistence.bases import fetch_bases
 from persistence.claims import Claimer
 from persistence.database import ConnectionSettings, Database
@@ -218,7 +218,7 @@ def calculate_due(database: Database) -> None:
         claimed = {each.invoice_id: each.claim for each in claims.claim_due(connection, by, limit=10, holding=())}
         made = [calculate(basis, 95) for basis in fetch_bases(connection, list(claimed), ZoneInfo("Europe/Zagreb"))]
         pairs = [(claimed[str(each.id)], each) for each in made if isinstance(each, Invoice)]
-        assert len(store_calculations(connection, by.name, uuid.uuid4(), pairs)) == 3
+        assert len(store_calculations(connection, by.name, uuid.uuid4(), pairs).done) == 3
 
 
 def test_a_replacement_lists_the_invoices_that_were_computed_from_the_old_values(
@@ -256,5 +256,6 @@ def test_invoices_that_wait_for_these_meters_are_looked_at_again_and_the_daemons
         assert take(master, GOOD).invoices_released == 2
         assert "due" in daemon.notifications(wait_seconds=5)
     with master.transaction() as connection:
+        assert recalculation.take_up(connection) == 2
         waiting = connection.execute(text("SELECT count(*) FROM invoices WHERE next_attempt_at IS NOT NULL"))
         assert waiting.scalar_one() == 0

@@ -10,7 +10,7 @@ import pytest
 
 from actors.courier import Courier
 from actors.messages import Answered, Deliver
-from actors.parts import InForce, Parts
+from actors.parts import Parts, SettingsHolder
 from altibiz.client import AltibizClient
 from altibiz.outcomes import Kind, Outcome
 from config.sections import ErpSettings
@@ -113,9 +113,17 @@ def test_item_14_suspend_a_courier_sends_nothing_after_its_lease(action: Literal
     with peer(lambda connection: received.append(read_request(connection))) as url:
         settings = Settings(erp=ErpSettings(base_url=url))
         parts = Parts(
-            InForce(settings), SuspendedAfterTheFirstLook(), Random(1), Clock(), "test", uuid4(), "0", True, Database,
+            SettingsHolder(settings),
+            SuspendedAfterTheFirstLook(),
+            Random(1),
+            Clock(),
+            "test",
+            uuid4(),
+            "0",
+            True,
+            Database,
             lambda: None,
-        )  # fmt: skip
+        )
         stage = Stage("courier-1", lambda: Courier(parts))
         delivery = Delivery(INVOICE, 1, action, "sent", TOTAL, offer_body(), 0, 0, 0)
         stage.actor.on_receive(Deliver(delivery, 5010.0, 0))

@@ -12,7 +12,7 @@ from apscheduler.triggers import interval
 
 from actors.clock import Clock, _Glance
 from actors.messages import BILLER, CLOCK
-from actors.parts import InForce, Parts
+from actors.parts import Parts, SettingsHolder
 from config.sections import BillingSettings, DatabaseSettings, ErpSettings
 from config.settings import Settings
 from persistence.database import Database
@@ -58,7 +58,7 @@ def stage_of(clock: Any, now: Any) -> Stage:
         billing=BillingSettings(schedule="0 2 * * *", look_every_seconds=300),
     )
     parts = Parts(
-        InForce(settings), clock, Random(1), now, "test", uuid4(), "0", True, Database, lambda: None
+        SettingsHolder(settings), clock, Random(1), now, "test", uuid4(), "0", True, Database, lambda: None
     )  # fmt: skip
     return Stage("clock", lambda: Clock(parts))
 

@@ -1,0 +1,83 @@
+"""What has to be calculated again because its data has changed: requested by whoever changes data, met by a daemon."""
+
+from collections.abc import Collection
+
+from sqlalchemy import Connection, text
+
+from billing.invoice import WAITS_FOR_DATA
+from persistence.connection import notify
+from persistence.locks import lock_invoices
+
+REQUESTS_AT_MOST = 20_000
+"""Taken up in one transaction."""
+
+# A due invoice that nobody has claimed and that does not wait will be calculated from the data of then anyway.
+_HAS_OLD_DATA = """state = 'due'
+    AND (claimed_by IS NOT NULL OR (held_code = ANY(CAST(:codes AS text[])) AND next_attempt_at IS NOT NULL))"""
+_TAKE = """
+    DELETE FROM recalculation_requests WHERE id IN (
+        SELECT id FROM recalculation_requests ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+    ) RETURNING meter_id, invoice_id
+"""
+_CONCERNED = f"""
+    SELECT id FROM invoices WHERE {_HAS_OLD_DATA} AND (
+        :all OR id = ANY(CAST(:invoices AS text[]))
+        OR network_user_id IN (
+            SELECT network_user FROM measurement_locations WHERE meter_id = ANY(CAST(:meters AS text[])))
+    )
+"""
+# A raised claim refuses what is being calculated from the data of before.
+_RELEASE = f"""
+    UPDATE invoices SET claim = claim + (claimed_by IS NOT NULL)::int,
+        next_attempt_at = CASE WHEN held_code = ANY(CAST(:codes AS text[])) THEN NULL ELSE next_attempt_at END
+    WHERE {_HAS_OLD_DATA} AND id = ANY(CAST(:ids AS text[]))
+"""
+_WAITING = """
+    SELECT count(*) FROM invoices WHERE state = 'due' AND held_code = ANY(CAST(:codes AS text[]))
+        AND next_attempt_at IS NOT NULL AND network_user_id IN (
+            SELECT network_user FROM measurement_locations WHERE meter_id = ANY(CAST(:meters AS text[])))
+"""
+
+
+def request(connection: Connection, meter_ids: Collection[str] | None) -> None:
+    """Asks for the due invoices with any of these meters (None: for all), and nudges the daemons. Locks nothing."""
+    rows = [None] if meter_ids is None else sorted(meter_ids)
+    connection.execute(
+        text("INSERT INTO recalculation_requests (meter_id) SELECT unnest(CAST(:meters AS text[]))"), {"meters": rows}
+    )
+    notify(connection, "due")
+
+
+def waiting(connection: Connection, meter_ids: Collection[str]) -> int:
+    """How many due invoices wait for data and have one of these meters."""
+    values = {"codes": list(WAITS_FOR_DATA), "meters": sorted(meter_ids)}
+    return int(connection.execute(text(_WAITING), values).scalar_one())
+
+
+def take_up(connection: Connection) -> int:
+    """Meets what has been requested: those concerned wait no longer, and results in hand are refused when they come.
+
+    Returns how many invoices it has released. It waits for no row: what somebody else has locked is requested anew,
+    invoice by invoice. What waits for its backoff after a crash waits on.
+    """
+    taken = connection.execute(text(_TAKE), {"limit": REQUESTS_AT_MOST}).all()
+    if not taken:
+        return 0
+    codes = {"codes": list(WAITS_FOR_DATA)}
+    concerned = connection.execute(
+        text(_CONCERNED),
+        {
+            **codes,
+            "all": any(row.meter_id is None and row.invoice_id is None for row in taken),
+            "meters": sorted({row.meter_id for row in taken if row.meter_id is not None}),
+            "invoices": sorted({row.invoice_id for row in taken if row.invoice_id is not None}),
+        },
+    ).scalars()
+    wanted = set(concerned)
+    locked = lock_invoices(connection, wanted, wait=False)
+    released = connection.execute(text(_RELEASE), {**codes, "ids": locked}).rowcount
+    if kept := sorted(wanted.difference(locked)):
+        connection.execute(
+            text("INSERT INTO recalculation_requests (invoice_id) SELECT unnest(CAST(:ids AS text[]))"), {"ids": kept}
+        )
+    return released
