@@ -3,12 +3,14 @@
 from typing import Annotated
 
 import typer
+from sqlalchemy import Connection
 
 from daemon.access import database
 from daemon.invocation import configuration, put, say
 from daemon.operator import Reason, month, who, why
 from persistence import invoices
 from persistence.connection import notify
+from persistence.locks import lock_invoices
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -28,19 +30,25 @@ def retry(
     """Put held invoices back where they stood, their counts reset."""
     if bool(ids) == (all_held or code is not None or period is not None):
         raise typer.BadParameter("give either ids, or --all-held, --code and --period", ctx=context, param_hint="ID")
-    settings, given = configuration(context).settings, "" if dry_run else why(reason)
-    with database(settings, "invoices retry") as opened, opened.transaction() as connection:
-        chosen = list(dict.fromkeys(ids)) if ids else invoices.held_ids(connection, code, period)
+    settings, given, by = configuration(context).settings, "" if dry_run else why(reason), who()
+    named = list(dict.fromkeys(ids or ()))
+
+    def put_back(connection: Connection) -> dict[str, str | None]:
         if dry_run:
-            refused = {each: invoices.why_no_retry(connection, each) for each in chosen}
-        else:
-            refused = {each: invoices.retry_held(connection, who(), each, given) for each in chosen}
-            notify(connection, "retry")
+            chosen = named or invoices.held_ids(connection, code, period)
+            return {each: invoices.why_no_retry(connection, each) for each in chosen}
+        lock_invoices(connection, named)
+        chosen = named or invoices.lock_held(connection, code, period)
+        notify(connection, "retry")
+        return {each: invoices.retry_held(connection, by, each, given) for each in chosen}
+
+    with database(settings, "invoices retry") as opened:
+        refused = opened.run(put_back)
     for invoice_id, problem in refused.items():
         if problem is None:
             put(f"{invoice_id}: {'would go on' if dry_run else 'goes on'}")
         else:
             say(f"{invoice_id}: {problem}")
-    if not chosen:
+    if not refused:
         say("no invoice is held" + (" that is asked for" if code or period else ""))
     return 1 if any(refused.values()) else 0
