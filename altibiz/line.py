@@ -1,6 +1,7 @@
 """Owns the one socket of a client: every operation on it ends by the request's deadline or by an abort."""
 
 import contextlib
+import errno
 import select
 import socket
 import ssl
@@ -13,6 +14,9 @@ from typing import Any
 import httpcore
 
 from altibiz.resolver import AddressInfo, lookup
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+"""Errors of connecting that are this machine's and say nothing about the peer."""
 
 
 class Line:
@@ -33,6 +37,7 @@ class Line:
         self.bytes_received = 0
         self.peer_closed = False
         self.connects_anew = False
+        self.exhausted = False
 
     @property
     def aborted(self) -> bool:
@@ -46,7 +51,7 @@ class Line:
     def begin_again(self) -> None:
         """Forget an attempt's traces, and keep its deadline."""
         self.bytes_sent = self.bytes_received = 0
-        self.peer_closed = self.connects_anew = False
+        self.peer_closed = self.connects_anew = self.exhausted = False
 
     def abort(self) -> None:
         """From any thread: wake whatever waits on the line, and let nothing wait on it again."""
@@ -211,6 +216,7 @@ class Backend(httpcore.NetworkBackend):
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(_said(error)) from error
         except OSError as error:
+            self._line.exhausted = error.errno in EXHAUSTED
             raise httpcore.ConnectError(_said(error)) from error
 
     def _connect_any(self, addresses: list[AddressInfo]) -> socket.socket:

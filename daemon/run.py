@@ -32,6 +32,7 @@ from actors.tree import courier, tree
 from alarming.actor import AlarmActor, Board, Configure
 from alarming.catalogue import Code
 from alarming.signs import Fine, Trouble
+from config.certificates import refuse_unusable_certificates
 from config.diff import changes, take_live
 from config.load import ConfigurationRejected, Loaded, load
 from config.moved_clock import now_from
@@ -102,6 +103,7 @@ class Daemon:
         self._notifier = Notifier()
         self._server = EmbeddedServer(settings.state_dir) if settings.database.embedded else None
         self._token, self._room_token = self._read_tokens(settings)
+        _refuse_unusable(lambda: refuse_unusable_certificates(loaded))
         if self._server is None:
             _refuse_unusable(lambda: server_settings(settings, "check"))
         self.parts = Parts(
@@ -195,6 +197,7 @@ class Daemon:
             loaded = load(self._config_path)
             in_force = take_live(before, loaded.settings)
             tokens = self._read_tokens(in_force)
+            refuse_unusable_certificates(loaded)
             alarms = _refuse_unusable(lambda: alarm_settings(in_force))
         except (ConfigurationRejected, CommandFailed) as error:
             logger.warning("the configuration on disk is rejected, what was in force stays: %s", error)
