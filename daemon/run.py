@@ -48,7 +48,7 @@ from daemon.notify import Notifier
 from daemon.ops import OpsEndpoint
 from daemon.standing import Standings
 from persistence import instances
-from persistence.database import Database
+from persistence.database import ConnectionSettings, Database
 from persistence.embedded import EmbeddedServer, LockTaken, StateLock
 from persistence.errors import PersistenceError
 from supervision import ChildSpec, StartFailed, SupervisionError, System, dump_stacks, fan_out, log_events
@@ -104,8 +104,7 @@ class Daemon:
         self._server = EmbeddedServer(settings.state_dir) if settings.database.embedded else None
         self._token, self._room_token = self._read_tokens(settings)
         _refuse_unusable(lambda: refuse_unusable_certificates(loaded))
-        if self._server is None:
-            _refuse_unusable(lambda: server_settings(settings, "check"))
+        self._connection = self._server_settings(settings)
         self.parts = Parts(
             in_force=InForce(settings),
             clock=self.clock,
@@ -119,7 +118,7 @@ class Daemon:
             token=lambda: self._token,
         )
         self.board = Board()
-        _refuse_unusable(lambda: alarm_settings(settings))
+        self._alarms = _refuse_unusable(lambda: alarm_settings(settings))
         self._record_signs = listen_to_log(settings)
         self.system = self._make_system()
         self.standings = Standings(self, lambda: as_documents(self.board))
@@ -133,13 +132,15 @@ class Daemon:
         self._ops = OpsEndpoint(settings.ops.address, self.standings, metrics, room)
 
     def connect(self, name: str, *, listen: bool = False) -> Database:
-        """A connection of the caller's own to the database in force."""
-        settings = self.parts.settings
+        """A connection of the caller's own to the database in force.
+
+        What it takes was read at the start or the last reload: a file that is lost later keeps no actor from starting.
+        """
+        of_now = limits(self.parts.settings, name)
         if self._server is not None:
-            connection = self._server.settings(**limits(settings, name))
-        else:
-            connection = server_settings(settings, name)
-        return Database(connection, listen=listen)
+            return Database(self._server.settings(**of_now), listen=listen)
+        assert self._connection is not None, "without a server of our own there is a configured one"
+        return Database(replace(self._connection, **of_now), listen=listen)
 
     def run(self) -> int:
         """Starts, works until told to stop or unable to go on, ends; returns the exit status."""
@@ -198,6 +199,7 @@ class Daemon:
             in_force = take_live(before, loaded.settings)
             tokens = self._read_tokens(in_force)
             refuse_unusable_certificates(loaded)
+            connection = self._server_settings(in_force)
             alarms = _refuse_unusable(lambda: alarm_settings(in_force))
         except (ConfigurationRejected, CommandFailed) as error:
             logger.warning("the configuration on disk is rejected, what was in force stays: %s", error)
@@ -209,6 +211,7 @@ class Daemon:
                 logger.info("configuration: %s", line)
             self.loaded, (self._token, self._room_token) = loaded, tokens
             self.parts.in_force.settings = in_force
+            self._connection, self._alarms = connection, alarms
             logs.set_level(in_force.log.level)
             self._tell(ALARMS, Configure(alarms))
             self._tell(ALARMS, Fine(Code.CONFIGURATION_REJECTED))
@@ -302,7 +305,7 @@ class Daemon:
         return AlarmActor(
             instance=self.parts.instance,
             spool_path=settings.state_dir / "alarms.jsonl",
-            settings=alarm_settings(settings),
+            settings=self._alarms,
             database=self.connect("alarms"),
             now=self.parts.now,
             clock=self.clock,
@@ -315,6 +318,10 @@ class Daemon:
             self.system.tell(name, message)
         except SupervisionError as error:
             logger.info("%s was not told: %s", name, error)
+
+    def _server_settings(self, settings: Settings) -> ConnectionSettings | None:
+        """How to reach the configured server, its password read now; None with the embedded one."""
+        return None if self._server else _refuse_unusable(lambda: server_settings(settings, "check"))
 
     @staticmethod
     def _read_tokens(settings: Settings) -> tuple[str | None, str | None]:
