@@ -158,7 +158,8 @@ class DbWriter(Actor):
             with self._transaction() as connection:
                 self._presence.show(connection)
             self._presence.say()
-            self._pass_nudges_on(self._database.notifications())
+            said = self._database.notifications()
+            self._nudge_all(said or self._database.listens_anew())
         if not self._presence.may_work():
             return
         self._resolve_commit()
@@ -359,8 +360,8 @@ class DbWriter(Actor):
                 self._count_refusal((invoice_id,), refused)
         self._nudge(ERP_GATEWAY, Deliveries(found[:1] if claim.probe else found, claim.asked_at_seconds, True))
 
-    def _pass_nudges_on(self, payloads: Sequence[str]) -> None:
-        if payloads:
+    def _nudge_all(self, something_new: object) -> None:
+        if something_new:
             self._nudge(BILLER, Look(newly_due=True))
             self._nudge(ERP_GATEWAY, Look())
 

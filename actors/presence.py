@@ -67,7 +67,9 @@ class Presence:
             return
         self._seen_at = parts.clock.monotonic()
         if self._catching_up:
-            self._catching_up = instances.left_over(connection, parts.instance)
+            self._catching_up = instances.left_over(
+                connection, parts.instance, approved_only=parts.settings.billing.approval == "required"
+            )
 
     def say(self) -> None:
         """Tells the alarms what was found: after the transaction, so that nothing is said that did not happen."""

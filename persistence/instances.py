@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from persistence.claims import MAY_LEAVE, PAUSED
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
@@ -116,14 +118,17 @@ def depart(connection: Connection, name: str, incarnation: uuid.UUID, how: str) 
     )
 
 
-def left_over(connection: Connection, name: str) -> bool:
-    """Whether work that this incarnation found at its start is still to be done; what waits for people or readings
-    is not counted."""
+def left_over(connection: Connection, name: str, *, approved_only: bool) -> bool:
+    """Whether work that this incarnation found at its start is still to be done.
+
+    What waits for a person (an approval, the end of a pause) or for readings is not counted.
+    """
     return bool(
         connection.execute(
-            text("""SELECT EXISTS (SELECT FROM invoices i JOIN instances n ON n.name = :name
+            text(f"""SELECT EXISTS (SELECT FROM invoices i JOIN instances n ON n.name = :name
                     WHERE i.state IN ('due', 'calculated', 'sent', 'initiated') AND i.held_code IS NULL
-                    AND i.created_at < n.started_at)"""),
-            {"name": name},
+                    AND i.created_at < n.started_at
+                    AND (i.state = 'due' OR ({MAY_LEAVE} AND NOT {PAUSED})))"""),
+            {"name": name, "approved_only": approved_only},
         ).scalar()
     )
