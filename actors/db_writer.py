@@ -159,7 +159,8 @@ class DbWriter(Actor):
                 self._presence.show(connection)
             self._presence.say()
             said = self._database.notifications()
-            self._nudge_all(said or self._database.listens_anew())
+            restored = self._presence.take_restored()
+            self._nudge_all(restored or said or self._database.listens_anew(), restored=restored)
         if not self._presence.may_work():
             return
         self._resolve_commit()
@@ -360,10 +361,10 @@ class DbWriter(Actor):
                 self._count_refusal((invoice_id,), refused)
         self._nudge(ERP_GATEWAY, Deliveries(found[:1] if claim.probe else found, claim.asked_at_seconds, True))
 
-    def _nudge_all(self, something_new: object) -> None:
+    def _nudge_all(self, something_new: object, *, restored: bool) -> None:
         if something_new:
             self._nudge(BILLER, Look(newly_due=True))
-            self._nudge(ERP_GATEWAY, Look())
+            self._nudge(ERP_GATEWAY, Look(restored=restored))
 
     def _nudge(self, name: str, message: object) -> None:
         """A message is only a nudge: one that can't be delivered costs a moment."""

@@ -93,7 +93,10 @@ class ErpGateway(Actor):
                 logger.info("a claim came too late: what it has is claimed again")
             case Deliveries():
                 self._claimed(message)
-            case Look():
+            case Look(restored=restored):
+                if restored:
+                    self._offers.clear()
+                    self._questions.clear()
                 self._nothing_more = False
                 self._more_questions = True
                 self._look()

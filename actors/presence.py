@@ -3,7 +3,7 @@
 import logging
 from datetime import UTC
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from actors.parts import Parts
 from actors.tidings import Tidings
@@ -33,6 +33,7 @@ class Presence:
         self._seen_at = float("-inf")
         self._work_from = float("-inf")
         self._catching_up = False
+        self._restored = False
 
     @property
     def arrived(self) -> bool:
@@ -60,10 +61,13 @@ class Presence:
                     "the last %s ends were its own giving up: work begins in %.0f s", self._arrival.gave_ups, delay
                 )
             self._work_from = parts.clock.monotonic() + delay
+        elif not instances.is_registered(connection, parts.instance, parts.incarnation):
+            check_schema(reader(connection))
+            instances.register_again(connection, parts.instance, parts.incarnation, parts.version)
+            self._restored = True
         elif parts.clock.monotonic() - self._seen_at >= SIGN_OF_LIFE_SECONDS:
             instances.sign_of_life(connection, parts.instance, parts.incarnation)
         else:
-            connection.execute(text("SELECT 1"))
             return
         self._seen_at = parts.clock.monotonic()
         if self._catching_up:
@@ -84,6 +88,16 @@ class Presence:
             self._tell_of_absence(self._arrival)
         elif self._said and not self._catching_up:
             self._tidings.fine(Code.DAEMON_WAS_DOWN)
+
+    def take_restored(self) -> bool:
+        """Whether the database was found set back since the last call; to be asked after `show` is committed."""
+        restored, self._restored = self._restored, False
+        if restored:
+            logger.warning(
+                "the database no longer knew this daemon: an older backup was put back; it is registered anew, and "
+                "what it had in hand is taken up as the database has it now"
+            )
+        return restored
 
     def leave(self, database: Database | None = None) -> None:
         """Stores a clean end; raises as the database does."""

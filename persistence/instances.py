@@ -93,7 +93,7 @@ def _free(connection: Connection, claimer_prefix: str, *, unclean: bool) -> list
 
 
 def sign_of_life(connection: Connection, name: str, incarnation: uuid.UUID) -> bool:
-    """Says that this incarnation lives; False if another holds the name now."""
+    """Says that this incarnation lives; False if it is not registered, and nothing is changed then."""
     return bool(
         connection.execute(
             text("""UPDATE instances SET seen_at = now() WHERE name = :name
@@ -101,6 +101,32 @@ def sign_of_life(connection: Connection, name: str, incarnation: uuid.UUID) -> b
             {"name": name, "incarnation": str(incarnation)},
         ).rowcount
     )
+
+
+def is_registered(connection: Connection, name: str, incarnation: uuid.UUID) -> bool:
+    """Whether the name is registered for this incarnation; False after an older backup was put back."""
+    return bool(
+        connection.execute(
+            text("""SELECT EXISTS (SELECT FROM instances WHERE name = :name
+                    AND incarnation = CAST(:incarnation AS uuid))"""),
+            {"name": name, "incarnation": str(incarnation)},
+        ).scalar()
+    )
+
+
+def register_again(connection: Connection, name: str, incarnation: uuid.UUID, version: str) -> None:
+    """Registers an incarnation that runs and is not known any more, and frees all claims under its name.
+
+    The caller has proved that nobody else has the name. It is the end of no process, so nothing is counted.
+    """
+    connection.execute(
+        text("""INSERT INTO instances (name, incarnation, version)
+                VALUES (:name, CAST(:incarnation AS uuid), :version)
+                ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, version = excluded.version,
+                    started_at = now(), seen_at = now(), ended_at = NULL, ended_how = NULL"""),
+        {"name": name, "incarnation": str(incarnation), "version": version},
+    )
+    _free(connection, f"{name}#", unclean=False)
 
 
 def depart(connection: Connection, name: str, incarnation: uuid.UUID, how: str) -> None:

@@ -1,69 +1,28 @@
 """What the db_writer makes of its daemon's standing in the database, and of what it may have missed."""
 
-import random
 import uuid
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import text
 
 from actors.db_writer import DbWriter, _Tick
 from actors.messages import ALARMS, BILLER, DB_WRITER, ERP_GATEWAY, Look
-from actors.parts import InForce, Parts
 from alarming.catalogue import Code
 from alarming.signs import Fine, Trouble
-from config.settings import Settings
 from persistence import delivery_pause, instances
 from persistence.connection import notify
-from persistence.database import ConnectionSettings, Database
-from supervision.clock import SystemClock
+from persistence.database import Database
 from supervision.testing import Stage
+from tests.actor_parts import SkippingClock, make_parts
 from tests.alarming_rows import add_invoices, add_users
 from tests.world import eventually
 
-MakeParts = Callable[..., Parts]
-
-
-class SkippingClock(SystemClock):
-    """The system's, which a test sets forward."""
-
-    skipped_seconds = 0.0
-
-    def monotonic(self) -> float:
-        return super().monotonic() + self.skipped_seconds
-
 
 @pytest.fixture
-def clock() -> SkippingClock:
-    return SkippingClock()
-
-
-@pytest.fixture
-def make_parts(database_url: str, clock: SkippingClock) -> MakeParts:
-    settings = ConnectionSettings.from_url(database_url)
-
-    def make(**given: object) -> Parts:
-        return Parts(
-            in_force=InForce(Settings.model_validate(given)),
-            clock=clock,
-            randomness=random.Random(1),
-            now=lambda: datetime(2026, 9, 15, tzinfo=UTC),
-            instance="here",
-            incarnation=uuid.uuid4(),
-            version="test",
-            proved_alone=True,
-            connect=lambda _name, listen=False: Database(settings, listen=listen),
-            token=lambda: None,
-        )
-
-    return make
-
-
-@pytest.fixture
-def writer(make_parts: MakeParts) -> Iterator[Stage]:
+def writer(database_url: str) -> Iterator[Stage]:
     """A db_writer that has made its first look."""
-    stage = Stage(DB_WRITER, lambda: DbWriter(make_parts()))
+    stage = Stage(DB_WRITER, lambda: DbWriter(make_parts(database_url)))
     stage.actor.on_start()
     stage.told.clear()
     yield stage
@@ -98,7 +57,7 @@ def test_item_14_what_was_notified_while_the_listener_was_away_is_looked_for(wri
 
 @pytest.mark.parametrize("waits_for", ["approval", "the end of a pause"])
 def test_item_14_what_waits_for_a_person_keeps_no_alarm_of_a_downtime(
-    database: Database, make_parts: MakeParts, clock: SkippingClock, waits_for: str
+    database: Database, database_url: str, waits_for: str
 ) -> None:
     with database.transaction() as connection:
         add_users(connection, 1)
@@ -107,7 +66,8 @@ def test_item_14_what_waits_for_a_person_keeps_no_alarm_of_a_downtime(
         if waits_for == "the end of a pause":
             delivery_pause.pause(connection, "cli:me", "maintenance", 3600)
     given = {"billing": {"approval": "required"}} if waits_for == "approval" else {}
-    stage = Stage(DB_WRITER, lambda: DbWriter(make_parts(**given)))
+    clock = SkippingClock()
+    stage = Stage(DB_WRITER, lambda: DbWriter(make_parts(database_url, clock, **given)))
     stage.actor.on_start()
     assert isinstance(told_of_downtime(stage), Trouble)
     clock.skipped_seconds += 10
