@@ -5,8 +5,8 @@ import logging
 from actors.messages import ERP_GATEWAY, Answered, Deliver, Knock, LaneFree
 from actors.parts import Parts
 from actors.points import point
-from altibiz.client import AltibizClient
-from altibiz.outcomes import Kind, Outcome
+from altibiz.client import AltibizClient, TrustUnusable
+from altibiz.outcomes import Kind, Method, Outcome, not_sent
 from supervision import Actor
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,11 @@ class Courier(Actor):
 
     def _deliver(self, message: Deliver) -> Outcome:
         delivery, leave_by = message.delivery, message.leave_by_seconds
-        client = self._current_client()
+        method: Method = "PUT" if delivery.action == "offer" else "GET"
+        try:
+            client = self._current_client()
+        except TrustUnusable as error:
+            return not_sent(method, str(error), "trust")
         if delivery.action == "offer":
             assert delivery.body is not None, "an offer carries its body"
             return client.offer(
@@ -56,7 +60,10 @@ class Courier(Actor):
         return client.ask(delivery.invoice_id, delivery.total_with_tax_eur, leave_by_seconds=leave_by)
 
     def _knock(self) -> Outcome:
-        page = self._current_client().page(limit=1)
+        try:
+            page = self._current_client().page(limit=1)
+        except TrustUnusable as error:
+            return not_sent("GET", str(error), "trust")
         return page if isinstance(page, Outcome) else Outcome(Kind.BOOKED, "GET", 200, "it answers")
 
     def _current_client(self) -> AltibizClient:
@@ -65,6 +72,7 @@ class Courier(Actor):
         if self._client is None or self._made_with != (erp, token):
             if self._client is not None:
                 self._client.close()
+                self._client = None
             assert erp.base_url is not None, "run checks erp.base_url"
             self._client = AltibizClient(
                 erp.base_url,

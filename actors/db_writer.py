@@ -164,7 +164,9 @@ class DbWriter(Actor):
             with self._transaction() as connection:
                 self._presence.show(connection)
             self._presence.say()
-            self._pass_nudges_on(self._database.notifications())
+            said = self._database.notifications()
+            restored = self._presence.take_restored()
+            self._nudge_all(restored or said or self._database.listens_anew(), restored=restored)
         if not self._presence.may_work():
             return
         if tick:
@@ -373,10 +375,10 @@ class DbWriter(Actor):
                 self._count_refusal((invoice_id,), refused)
         self._nudge(ERP_GATEWAY, Deliveries(found[:1] if claim.probe else found, claim.asked_at_seconds, True))
 
-    def _pass_nudges_on(self, payloads: Sequence[str]) -> None:
-        if payloads:
+    def _nudge_all(self, something_new: object, *, restored: bool) -> None:
+        if something_new:
             self._nudge(BILLER, Look(newly_due=True))
-            self._nudge(ERP_GATEWAY, Look())
+            self._nudge(ERP_GATEWAY, Look(restored=restored))
 
     def _nudge(self, name: str, message: object) -> None:
         """A message is only a nudge: one that can't be delivered costs a moment."""

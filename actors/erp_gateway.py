@@ -45,7 +45,7 @@ AHEAD_SECONDS = 1.0
 AHEAD_PER_LANE_AT_LEAST, AHEAD_PER_LANE_AT_MOST = 2, 16
 # Of the lanes the share of questions.
 QUESTIONS_SHARE = 4
-CODES = tuple(dict.fromkeys(Code(code) for code in ALARM_OF.values()))
+CODES = (Code.ERP_TRUST_UNUSABLE, *dict.fromkeys(Code(code) for code in ALARM_OF.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,10 @@ class ErpGateway(Actor):
                 logger.info("a claim came too late: what it has is claimed again")
             case Deliveries():
                 self._claimed(message)
-            case Look():
+            case Look(restored=restored):
+                if restored:
+                    self._offers.clear()
+                    self._questions.clear()
                 self._nothing_more = False
                 self._more_questions = True
                 self._look()
@@ -268,6 +271,13 @@ class ErpGateway(Actor):
         if outcome.pauses_gateway and outcome.retry_after_seconds is not None:
             self._gate.pause(outcome.retry_after_seconds)
         self._gate.configure(self._gate_policy())
+        if outcome.local_fault is not None:
+            self._tell_of_local_fault(outcome, generation)
+            return
+        if outcome.kind is not Kind.NOT_SENT:
+            self._tidings.fine(Code.ERP_TRUST_UNUSABLE)
+            if self._gate.left(generation):
+                logger.info("requests leave this machine again")
         if outcome.status is not None:
             self._tidings.fine(Code.ERP_UNREACHABLE)  # whatever it says, it answers: an old alarm must not hide why
         match SAYS[outcome.kind]:
@@ -293,6 +303,13 @@ class ErpGateway(Actor):
                 Code(code), self._summary(outcome), invoice_id,
                 context={"url": self._parts.settings.erp.base_url, "status": outcome.status, "invoice": invoice_id},
             )  # fmt: skip
+
+    def _tell_of_local_fault(self, outcome: Outcome, generation: int) -> None:
+        """Nothing left this machine: it counts against no invoice and says nothing of the ERP."""
+        if self._gate.kept_here(generation):
+            logger.warning("no request leaves this machine (%s): only probes are tried", outcome.detail)
+        code = Code.ERP_TRUST_UNUSABLE if outcome.local_fault == "trust" else Code.ERP_UNREACHABLE
+        self._tidings.trouble(code, f"no request can leave this machine: {outcome.detail}")
 
     def _tell_of_return(self, *, whole: bool) -> None:
         """It was the whole ERP: when it is over, nobody waits on for a time that was set by it."""

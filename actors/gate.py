@@ -1,4 +1,6 @@
-"""Whether requests to the ERP may leave: the circuit breaker, the stop after refused credentials, and Retry-After.
+"""Whether requests to the ERP may leave: the circuit breaker, the stops, and Retry-After.
+
+It stops after refused credentials, and while a fault of this machine's own lets no request leave ("local").
 
 pybreaker counts and keeps the states. What it can't do is done here:
 
@@ -19,7 +21,7 @@ from typing import Literal
 
 import pybreaker
 
-Shut = Literal["breaker", "credentials"]
+Shut = Literal["breaker", "credentials", "local"]
 # Longer than any process lives: pybreaker never half-opens by its own (wall) clock.
 NEVER_BY_ITSELF_SECONDS = 10 * 365 * 86400
 
@@ -159,6 +161,22 @@ class Gate:
         self._probe_at = self._monotonic() + self._backoff()
         return shuts
 
+    def kept_here(self, generation: int) -> bool:
+        """A fault of this machine's own let the request not leave: probes with backoff; whether this shut the gate."""
+        if generation != self.generation:
+            return False
+        self._probe_out = False
+        shuts = self.shut != "local"
+        if shuts:
+            self._shut("local")
+            self._refused_probes = 0
+        self._probe_at = self._monotonic() + self._backoff()
+        return shuts
+
+    def left(self, generation: int) -> bool:
+        """A request has left this machine; returns whether this opened the gate that a local fault had shut."""
+        return self.shut == "local" and generation == self.generation and self._open()
+
     def said_nothing(self, generation: int) -> None:
         """An outcome that is neutral: it says nothing about the ERP as a whole."""
         if generation == self.generation and self._probe_out:
@@ -179,6 +197,7 @@ class Gate:
         self.shut = None
         self.generation += 1
         self._refused_probes = 0
+        self._probe_out = False
         self._breaker.close()
         return True
 

@@ -26,9 +26,13 @@ def courier_name(number: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """To anyone: look at the database. `newly_due` asks the biller to look for periods that closed, too."""
+    """To anyone: look at the database. `newly_due` asks the biller to look for periods that closed, too.
+
+    `restored` tells the gateway that an older backup was put back: what it has queued was claimed in another past.
+    """
 
     newly_due: bool = False
+    restored: bool = False
 
 
 # biller -> db_writer -> biller

@@ -38,6 +38,7 @@ class Presence:
         self._catching_up = False
         self._clock_ahead_seconds = float("-inf")  # of CLOCK_BOOTTIME, by the last look, at the least
         self._clamped = False  # the clock may have been set while no daemon looked
+        self._restored = False
 
     @property
     def arrived(self) -> bool:
@@ -73,13 +74,19 @@ class Presence:
                     "the last %s ends were its own giving up: work begins in %.0f s", self._arrival.gave_ups, delay
                 )
             self._work_from = parts.clock.monotonic() + delay
+        elif not instances.is_registered(connection, parts.instance, parts.incarnation):
+            check_schema(reader(connection))
+            instances.register_again(connection, parts.instance, parts.incarnation, parts.version)
+            self._restored = True
         elif parts.clock.monotonic() - self._seen_at >= SIGN_OF_LIFE_SECONDS:
             instances.sign_of_life(connection, parts.instance, parts.incarnation)
         else:
             return
         self._seen_at = parts.clock.monotonic()
         if self._catching_up:
-            self._catching_up = instances.left_over(connection, parts.instance)
+            self._catching_up = instances.left_over(
+                connection, parts.instance, approved_only=parts.settings.billing.approval == "required"
+            )
 
     def _follow_clock(self, connection: Connection) -> None:
         """Times in the tables are the database's: once its clock is set back they lie too far ahead.
@@ -120,6 +127,16 @@ class Presence:
             self._tell_of_absence(self._arrival)
         elif self._said and not self._catching_up:
             self._tidings.fine(Code.DAEMON_WAS_DOWN)
+
+    def take_restored(self) -> bool:
+        """Whether the database was found set back since the last call; to be asked after `show` is committed."""
+        restored, self._restored = self._restored, False
+        if restored:
+            logger.warning(
+                "the database no longer knew this daemon: an older backup was put back; it is registered anew, and "
+                "what it had in hand is taken up as the database has it now"
+            )
+        return restored
 
     def leave(self, database: Database | None = None) -> None:
         """Stores a clean end; raises as the database does."""

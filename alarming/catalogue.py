@@ -21,6 +21,7 @@ class Code(StrEnum):
     ERP_UNREACHABLE = "erp_unreachable"
     ERP_ERROR = "erp_error"
     ERP_CREDENTIALS = "erp_credentials"
+    ERP_TRUST_UNUSABLE = "erp_trust_unusable"
     ERP_INCORRECT_DATA = "erp_incorrect_data"
     ERP_REFUSED_INVOICE = "erp_refused_invoice"
     ERP_CONFLICT = "erp_conflict"
@@ -119,6 +120,12 @@ _ENTRIES = (
         UUID("7874e1d1-b3ba-420e-8a66-677992b278d8"),
         cure=Cure.ANYONE,
         immediately=True,
+        mutes=(Code.INVOICE_OVERDUE,),
+    ),
+    Entry(
+        Code.ERP_TRUST_UNUSABLE,
+        Severity.CRITICAL,
+        UUID("5f0b8c1e-5a4d-4d0e-9a55-1f6f2f6f2b7e"),
         mutes=(Code.INVOICE_OVERDUE,),
     ),
     Entry(

@@ -56,6 +56,15 @@ CROATIAN: Final[Mapping[str, Text]] = {
         "(ili pošaljite SIGHUP); ako je token ispravan, zatražite dopuštenje u Altibizu.",
         cleared_by="Prvi sljedeći odgovor ERP-a koji nije ni 401 ni 403.",
     ),
+    "erp_trust_unusable": Text(
+        title="Certifikati kojima se vjeruje za ERP ne mogu se pročitati",
+        meaning="Datoteka `erp.ca_file` ovog servisa nedostaje, ne smije se čitati ili u njoj nema certifikata.",
+        effect="Ovaj servis ništa ne šalje; računi se obračunavaju i čekaju. Nijedan zbog toga nije zadržan.",
+        meanwhile="povremeno jedan zahtjev provjerava je li popravljeno",
+        action="Sažetak navodi datoteku i razlog. Stavite ondje certifikat ERP-a u obliku PEM i dopustite korisniku "
+        "servisa da je čita; `billingd check-config` kaže može li se upotrijebiti.",
+        cleared_by="Prvi sljedeći zahtjev koji može otići.",
+    ),
     "erp_incorrect_data": Text(
         title="ERP šalje podatke kojima se ne može vjerovati",
         meaning="Odgovor o računu ne kaže ništa ili kaže što ne može biti točno: ID drugog računa, drugi "

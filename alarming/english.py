@@ -56,6 +56,15 @@ ENGLISH: Final[Mapping[str, Text]] = {
         "send SIGHUP); if the token is right, have Altibiz permit it.",
         cleared_by="The next answer of the ERP that is neither 401 nor 403.",
     ),
+    "erp_trust_unusable": Text(
+        title="The certificates to trust for the ERP cannot be read",
+        meaning="The file `erp.ca_file` of this daemon is missing, may not be read, or holds no certificate.",
+        effect="This daemon sends nothing; invoices are calculated and wait. No invoice is held for it.",
+        meanwhile="one request now and then tries whether it is mended",
+        action="The summary names the file and the reason. Put the ERP's certificate in PEM form there and let the "
+        "service's user read it; `billingd check-config` says whether it can be used.",
+        cleared_by="The next request that can leave.",
+    ),
     "erp_incorrect_data": Text(
         title="The ERP sends what cannot be trusted",
         meaning="An answer says nothing about an invoice, or something that cannot be true of it: another "

@@ -38,6 +38,10 @@ for _library in ("httpx", "httpcore"):  # they would log every request; what is 
     logging.getLogger(_library).setLevel(logging.WARNING)
 
 
+class TrustUnusable(ValueError):  # noqa: N818 - it names what happened
+    """The file of trusted certificates can't be used; the message is one line with the path."""
+
+
 class AltibizClient:
     """Asks one ERP for one thread; only `abort` may be called from another.
 
@@ -56,7 +60,10 @@ class AltibizClient:
         ca_file: Path | None = None,
         boottime: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
     ) -> None:
-        """Connects to nothing yet; raises ValueError for an address, token or ca_file that can't be used."""
+        """Connects to nothing yet; raises ValueError for an address or token that can't be used.
+
+        Raises TrustUnusable for a ca_file that can't be.
+        """
         self._now = now
         self._total_timeout_seconds = total_timeout_seconds
         self._line = Line(connect_timeout_seconds, read_timeout_seconds, boottime)
@@ -186,6 +193,8 @@ class AltibizClient:
         if line.too_late:
             return not_sent(method, TOO_LATE)
         left = line.bytes_sent > 0
+        if line.exhausted and not left:
+            return not_sent(method, printable(str(error)), "resources")
         detail = "aborted" if line.aborted else printable(str(error)) or type(error).__name__
         not_http = isinstance(error, httpcore.RemoteProtocolError) and not line.peer_closed
         if not_http and line.bytes_received:
@@ -238,4 +247,4 @@ def _ssl_context(scheme: str, ca_file: Path | None) -> ssl.SSLContext | None:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:
-        raise ValueError(f"erp.ca_file {ca_file}: {error}") from error
+        raise TrustUnusable(f"cannot use the certificate file {ca_file} (key erp.ca_file): {error}") from error

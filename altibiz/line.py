@@ -1,6 +1,7 @@
 """Owns the one socket of a client: every operation on it ends by the request's deadline or by an abort."""
 
 import contextlib
+import errno
 import select
 import socket
 import ssl
@@ -14,6 +15,8 @@ import httpcore
 from altibiz.resolver import AddressInfo, lookup
 
 TOO_LATE: Final = "too little of its lease is left"
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+"""Errors of connecting that are this machine's and say nothing about the peer."""
 
 
 class Line:
@@ -40,6 +43,7 @@ class Line:
         self.bytes_received = 0
         self.peer_closed = False
         self.connects_anew = False
+        self.exhausted = False
 
     @property
     def aborted(self) -> bool:
@@ -59,7 +63,7 @@ class Line:
     def begin_again(self) -> None:
         """Forget an attempt's traces, and keep its deadline."""
         self.bytes_sent = self.bytes_received = 0
-        self.peer_closed = self.connects_anew = False
+        self.peer_closed = self.connects_anew = self.exhausted = False
 
     def abort(self) -> None:
         """From any thread: wake whatever waits on the line, and let nothing wait on it again."""
@@ -230,6 +234,7 @@ class Backend(httpcore.NetworkBackend):
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(_said(error)) from error
         except OSError as error:
+            self._line.exhausted = error.errno in EXHAUSTED
             raise httpcore.ConnectError(_said(error)) from error
 
     def _connect_any(self, addresses: list[AddressInfo]) -> socket.socket:

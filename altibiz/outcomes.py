@@ -21,6 +21,8 @@ BILL_ID_LIMIT_CHARACTERS: Final = 64
 ABORT_REASON_LIMIT_CHARACTERS: Final = 500
 
 Method = Literal["GET", "PUT"]
+LocalFault = Literal["trust", "resources"]
+"""The file of trusted certificates can't be used; or there are no file descriptors, threads or memory left."""
 Now = Callable[[], datetime]
 
 _DECIMAL: Final = re.compile(DECIMAL_PATTERN.replace("$", r"\Z"))
@@ -87,6 +89,8 @@ class Outcome:
     booking: Booking | None = None
     request_left: bool = True
     """False only if it is certain that the ERP got no byte of the request."""
+    local_fault: LocalFault | None = None
+    """With NOT_SENT: what of this machine lets no request leave."""
     duration_seconds: float = 0.0
 
     @property
@@ -95,9 +99,9 @@ class Outcome:
         return self.status in (429, 503) and self.retry_after_seconds is not None
 
 
-def not_sent(method: Method, detail: str) -> Outcome:
+def not_sent(method: Method, detail: str, local_fault: LocalFault | None = None) -> Outcome:
     """The outcome of a request that was given back before anything of it left."""
-    return Outcome(Kind.NOT_SENT, method, detail=detail, request_left=False)
+    return Outcome(Kind.NOT_SENT, method, detail=detail, request_left=False, local_fault=local_fault)
 
 
 def classify(

@@ -1,5 +1,6 @@
 """Owns name resolution under a deadline: a lookup that hangs costs one thread, not its caller."""
 
+import errno
 import socket
 import threading
 from concurrent.futures import Future
@@ -30,7 +31,7 @@ def lookup(host: str, port: int) -> Future[list[AddressInfo]]:
                 threading.Thread(target=_resolve, args=(host, port, found), name=f"resolve {host}", daemon=True).start()
             except RuntimeError as error:  # no more threads to be had
                 del _lookups[host, port]
-                found.set_exception(OSError(str(error)))
+                found.set_exception(OSError(errno.ENOMEM, str(error)))
     return found
 
 

@@ -1,7 +1,7 @@
 """`billingd invoices approve`: shows what waits for approval, and lets it go to the ERP."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
@@ -44,17 +44,18 @@ def approve(
         with opened.transaction() as connection:
             seen = approval.preview(connection, period, wanted)
         put_lines(_lines(seen))
-        if preview or not seen.number:
+        if preview or not seen.ids:
             return 0 if preview or wanted is None else _refuse(wanted, [])
-        if not yes and not typer.confirm(f"Approve these {seen.number}?", err=True):
+        if not yes and not typer.confirm(f"Approve these {len(seen.ids)}?", err=True):
             raise CommandFailed("nothing is approved")
-        given = given_reason(reason)
-        approved = opened.run(lambda connection: approval.approve(connection, caller_identity(), given, period, wanted))
+        given, by = given_reason(reason), caller_identity()
+        # What was shown, and not the period again: what was calculated since has been seen by nobody.
+        approved = opened.run(lambda connection: approval.approve(connection, by, given, seen.ids))
     say(f"{len(approved)} approved")
-    return _refuse(wanted or [], approved)
+    return _refuse(wanted or seen.ids, approved)
 
 
-def _refuse(wanted: list[str], approved: list[str]) -> int:
+def _refuse(wanted: Sequence[str], approved: Sequence[str]) -> int:
     missing = set(wanted) - set(approved)
     for invoice_id in (each for each in wanted if each in missing):
         say(f"{invoice_id}: there is no such invoice that waits for approval")
@@ -62,9 +63,9 @@ def _refuse(wanted: list[str], approved: list[str]) -> int:
 
 
 def _lines(seen: Preview) -> Iterator[str]:
-    yield f"{seen.number} invoices wait for approval: {seen.total_eur} EUR + {seen.tax_eur} EUR tax"
+    yield f"{len(seen.ids)} invoices wait for approval: {seen.total_eur} EUR + {seen.tax_eur} EUR tax"
     yield f"= {seen.total_with_tax_eur} EUR"
-    if not seen.number:
+    if not seen.ids:
         return
     yield ""
     yield from columns(("no.", "line", "EUR"), [tuple(row) for row in seen.lines], right=("EUR",))

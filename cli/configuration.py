@@ -5,6 +5,7 @@ import typer
 from cli.invocation import AsJson, config_path, configuration
 from cli.lazy_group import command_group
 from cli.output import put, put_json, say
+from config.certificates import refuse_unusable_certificates
 from config.default_file import default_file
 from config.keys import KEYS, Shown, shown_values
 from config.load import ConfigurationRejected, Loaded, load
@@ -19,6 +20,7 @@ def check_config(context: typer.Context) -> int:
     """Read the configuration and print every problem with its key and line: 0, or 2 with problems."""
     try:
         loaded = load(config_path(context))
+        refuse_unusable_certificates(loaded)
     except ConfigurationRejected as error:
         where = f"{error.path}: " if error.path else ""
         for problem in error.problems:

@@ -27,15 +27,17 @@ def retry(
     """Put held invoices back where they stood, their counts reset."""
     if bool(ids) == (all_held or code is not None or period is not None):
         raise typer.BadParameter("give either ids, or --all-held, --code and --period", ctx=context, param_hint="ID")
-    settings, given = configuration(context).settings, "" if dry_run else given_reason(reason)
+    settings, given, by = configuration(context).settings, "" if dry_run else given_reason(reason), caller_identity()
+    named = list(dict.fromkeys(ids or ()))
 
     def put_back(connection: Connection) -> dict[str, str | None]:
-        chosen = list(dict.fromkeys(ids)) if ids else invoices.held_ids(connection, code, period)
-        lock_invoices(connection, chosen)
         if dry_run:
+            chosen = named or invoices.held_ids(connection, code, period)
             return {each: invoices.why_no_retry(connection, each) for each in chosen}
+        lock_invoices(connection, named)
+        chosen = named or invoices.lock_held(connection, code, period)
         notify(connection, "retry")
-        return {each: invoices.retry_held(connection, caller_identity(), each, given) for each in chosen}
+        return {each: invoices.retry_held(connection, by, each, given) for each in chosen}
 
     with database(settings, "invoices retry") as opened:
         refused = opened.run(put_back)

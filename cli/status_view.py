@@ -13,7 +13,11 @@ _BAR = 30
 # What a bar is drawn with, from what is done to what is not; what a person has to see to comes last.
 _MARKS = {"registered": "█", "aborted": "█", "initiated": "▓", "sent": "▓", "calculated": "▒", "due": "░", "held": "!"}
 _MONTHS_AT_MOST, _FINAL_MONTHS, _ENTRIES_AT_MOST = 12, 3, 8
-_ERP = {"breaker": "away", "credentials": "refuses our credentials"}
+_ERP = {
+    "breaker": "away",
+    "credentials": "refuses our credentials",
+    "local": "out of reach: nothing leaves this machine",
+}
 _Document = Mapping[str, Any]
 # What a daemon of an earlier version doesn't say: for a while after an update it is still the one that runs.
 _BEFORE: dict[str, Any] = {

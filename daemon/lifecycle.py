@@ -31,6 +31,7 @@ from alarming.actor import AlarmActor, Board, Configure
 from alarming.catalogue import Code
 from alarming.signs import Fine, Trouble
 from alarming.wire import to_json
+from config.certificates import refuse_unusable_certificates
 from config.diff import apply_reload, changes
 from config.load import ConfigurationRejected, Loaded, load
 from config.moved_clock import now_from
@@ -44,7 +45,7 @@ from daemon.reload import outcome_path, write_outcome
 from daemon.status import StatusCollector
 from daemon.systemd_notify import SystemdNotifier
 from persistence import instances
-from persistence.database import Database
+from persistence.database import ConnectionSettings, Database
 from persistence.embedded import EmbeddedServer
 from persistence.errors import PersistenceError
 from supervision import ChildSpec, StartFailed, SupervisionError, System, dump_stacks, fan_out, log_events
@@ -104,8 +105,8 @@ class Daemon:
         self._notifier = SystemdNotifier()
         self._server = EmbeddedServer(settings.state_dir) if settings.database.embedded else None
         self._token, self._room_token = self._read_tokens(settings)
-        if self._server is None:
-            _refuse_start(lambda: server_settings(settings, "check"))
+        _refuse_start(lambda: refuse_unusable_certificates(loaded))
+        self._connection = self._server_settings(settings)
         self.parts = Parts(
             settings_holder=SettingsHolder(settings),
             clock=self.clock,
@@ -119,7 +120,7 @@ class Daemon:
             token=lambda: self._token,
         )
         self.board = Board()
-        _refuse_start(lambda: alarm_settings(settings))
+        self._alarms = _refuse_start(lambda: alarm_settings(settings))
         self._record_signs = install_log_rules(settings)
         self.system = self._make_system()
         self.status = StatusCollector(
@@ -142,13 +143,15 @@ class Daemon:
         )
 
     def connect(self, name: str, *, listen: bool = False) -> Database:
-        """A connection of the caller's own to the database in force."""
-        settings = self.parts.settings
+        """A connection of the caller's own to the database in force.
+
+        What it takes was read at the start or the last reload: a file that is lost later keeps no actor from starting.
+        """
+        of_now = limits(self.parts.settings, name)
         if self._server is not None:
-            connection = self._server.settings(**limits(settings, name))
-        else:
-            connection = server_settings(settings, name)
-        return Database(connection, listen=listen)
+            return Database(self._server.settings(**of_now), listen=listen)
+        assert self._connection is not None, "without a server of our own there is a configured one"
+        return Database(replace(self._connection, **of_now), listen=listen)
 
     def run(self) -> int:
         """Starts, works until told to stop or unable to go on, ends; returns the exit status."""
@@ -206,6 +209,8 @@ class Daemon:
             loaded = load(self._config_path)
             in_force = apply_reload(before, loaded.settings)
             tokens = self._read_tokens(in_force)
+            refuse_unusable_certificates(loaded)
+            connection = self._server_settings(in_force)
             alarms = _refuse_start(lambda: alarm_settings(in_force))
         except (ConfigurationRejected, StartRefused) as error:
             logger.warning("the configuration on disk is rejected, what was in force stays: %s", error)
@@ -217,6 +222,7 @@ class Daemon:
                 logger.info("configuration: %s", line)
             self._token, self._room_token = tokens
             self.parts.settings_holder.settings = in_force
+            self._connection, self._alarms = connection, alarms
             logs.set_level(in_force.log.level)
             self._tell(ALARMS, Configure(alarms))
             self._tell(ALARMS, Fine(Code.CONFIGURATION_REJECTED))
@@ -311,7 +317,7 @@ class Daemon:
         return AlarmActor(
             instance=self.parts.instance,
             spool_path=settings.state_dir / "alarms.jsonl",
-            settings=alarm_settings(settings),
+            settings=self._alarms,
             database=self.connect("alarms"),
             now=self.parts.now,
             clock=self.clock,
@@ -324,6 +330,10 @@ class Daemon:
             self.system.tell(name, message)
         except SupervisionError as error:
             logger.info("%s was not told: %s", name, error)
+
+    def _server_settings(self, settings: Settings) -> ConnectionSettings | None:
+        """How to reach the configured server, its password read now; None with the embedded one."""
+        return None if self._server else _refuse_start(lambda: server_settings(settings, "check"))
 
     @staticmethod
     def _read_tokens(settings: Settings) -> tuple[str | None, str | None]:

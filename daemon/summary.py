@@ -13,7 +13,12 @@ _DATABASE = {
     "SchemaMismatch": "the database has another schema than this program",
     "DatabaseFailed": "the database refuses statements",
 }
-_ERP = {"credentials": "the ERP refuses our credentials", "breaker": "the ERP is away"}
+_ERP = {
+    "credentials": "the ERP refuses our credentials",
+    "breaker": "the ERP is away",
+    "local": "no request for the ERP can leave this machine",
+}
+_ERP_ALARMS = ("erp_unreachable", "erp_credentials", "erp_trust_unusable")
 
 
 def summarize(document: Mapping[str, Any]) -> tuple[bool, str]:
@@ -51,7 +56,7 @@ def _serious(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         alarms = {code: alarm for code, alarm in alarms.items() if not code.startswith("database_")}
     if document["erp"]["state"] in _ERP:
         yield _ERP[document["erp"]["state"]], "billingd doctor"
-        alarms = {code: alarm for code, alarm in alarms.items() if code not in ("erp_unreachable", "erp_credentials")}
+        alarms = {code: alarm for code, alarm in alarms.items() if code not in _ERP_ALARMS}
     groups = [group for group in document["stuck"] if group["state"] == "held"]
     if groups:
         number = sum(group["invoices"] for group in groups)

@@ -12,12 +12,12 @@ from pathlib import Path
 from sqlalchemy import text
 
 from drills.faults import BRIEF_SECONDS, Fault
-from drills.faults_locks import DAEMON_BACKENDS, ERROR, Cancelled, Deadlocked, Locked
+from drills.faults_locks import DAEMON_BACKENDS, ERROR, Cancelled, Deadlocked, ImportOpen, Locked
 from drills.postgres import APP_USER
 from drills.proxy import Trap
-from drills.stage import FINISH_SECONDS, Stage
+from drills.stage import FINISH_SECONDS, REACH_SECONDS, Stage
 from drills.states import State
-from drills.waiting import comes_true
+from drills.waiting import comes_true, until
 from persistence.database import Database
 from persistence.errors import PersistenceError
 
@@ -278,6 +278,27 @@ class Restored(Fault):
             stage.daemon.start()
 
 
+@dataclass
+class RestoredUnderRunningDaemon(Fault):
+    """A backup from before the daemon's start is put back while it has work in hand: it does not know the daemon."""
+
+    lasting: bool = False
+    offers_again: bool = True
+    backup: Path | None = None
+
+    def prepare(self, stage: Stage) -> None:
+        self.backup = stage.postgres.home / "backup"
+        stage.postgres.back_up(self.backup)
+
+    def strike(self, stage: Stage, state: State) -> None:
+        assert self.backup is not None, "it was prepared"
+        stage.postgres.restore(self.backup)
+
+    def stand(self, stage: Stage) -> None:
+        known = "SELECT 1 FROM instances WHERE ended_at IS NULL"
+        until("the daemon registers anew", lambda: stage.postgres.rows_if_there(known), REACH_SECONDS)
+
+
 READ_ONLY = ("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
 WRITABLE = ("SET default_transaction_read_only = off", "ALTER SYSTEM RESET default_transaction_read_only",
             "SELECT pg_reload_conf()")  # fmt: skip
@@ -300,6 +321,7 @@ D2: dict[str, Callable[[], Fault]] = {
         begins=(f"REVOKE UPDATE ON invoices FROM {APP_USER}",), ends=(f"GRANT UPDATE ON invoices TO {APP_USER}",)
     ),
     "locked": lambda: Locked(),
+    "import_while_work": lambda: ImportOpen(),
     "deadlock": lambda: Deadlocked(),
     "cancelled": lambda: Cancelled(),
     "terminated": lambda: Terminated(),
@@ -310,4 +332,5 @@ D2: dict[str, Callable[[], Fault]] = {
 D3: dict[str, Callable[[], Fault]] = {
     "restored": lambda: Restored(),
     "restored_while_down": lambda: Restored(while_down=True),
+    "restored_under_running_daemon": lambda: RestoredUnderRunningDaemon(),
 }

@@ -9,8 +9,9 @@ from sqlalchemy import text
 from drills.faults import BRIEF_SECONDS, Fault
 from drills.stage import REACH_SECONDS, Stage
 from drills.states import State
-from drills.waiting import comes_true, pause, until
+from drills.waiting import NotReached, comes_true, pause, until
 from persistence.errors import PersistenceError
+from persistence.readings import import_readings
 
 ERROR = ("database_error",)
 LOCK_SECONDS = 0.5
@@ -45,6 +46,41 @@ class Locked(Fault):
     def _hold(self, stage: Stage) -> None:
         with stage.postgres.session() as connection:
             connection.execute(text("LOCK TABLE invoices IN SHARE ROW EXCLUSIVE MODE"))
+            self.locked.set()
+            self.over.wait(120)
+
+
+@dataclass
+class ImportOpen(Locked):
+    """An import of further readings of one user stands between its last statement and its COMMIT.
+
+    Nobody waits for it but what it concerns: that is billed with its data when it is over. There is no alarm.
+    """
+
+    codes: tuple[str, ...] = ()
+    lasting: bool = False
+    stands_seconds: float = BRIEF_SECONDS
+    touches_some: bool = True
+    USER: ClassVar = 1
+
+    def strike(self, stage: Stage, state: State) -> None:
+        super().strike(stage, state)
+        if state.name == "initiated":
+            state.after(stage)  # the others are to go on
+
+    def untouched(self, stage: Stage) -> list[str]:
+        concerned = f"{stage.world.user_id(self.USER)}."
+        return [debt for debt in stage.debts if not debt.startswith(concerned)]
+
+    def end(self, stage: Stage) -> None:
+        super().end(stage)
+        if raised := {each.code for each in stage.daemon.alarms.all()}:
+            raise NotReached(f"an import under way is no alarm: {', '.join(sorted(raised))}")
+
+    def _hold(self, stage: Stage) -> None:
+        file = stage.world.write_further_readings(stage.home / "further.csv", self.USER)
+        with stage.postgres.session() as connection:
+            import_readings(connection, file)
             self.locked.set()
             self.over.wait(120)
 

@@ -4,6 +4,7 @@ Nothing of billing/ is used for the amounts: the checker's judgement must not sh
 """
 
 import csv
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -100,17 +101,24 @@ class World:
 
     def write_readings(self, path: Path, *, late: bool) -> Path:
         """The readings of the late user, or of all others, as the import takes them."""
+        users = [LATE_USER] if late else [user for user in range(1, self.users + 1) if user != LATE_USER]
+        return self._write_rows(path, {user: self._instants(user) for user in users})
+
+    def write_further_readings(self, path: Path, user: int) -> Path:
+        """A reading more of each meter of this user, in the middle of the month after the first."""
+        return self._write_rows(path, {user: [_start(_after(FIRST_PERIOD)) + timedelta(days=10)]})
+
+    @staticmethod
+    def _write_rows(path: Path, instants: Mapping[int, Sequence[datetime]]) -> Path:
         with path.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow((
                 "meter_id", "timestamp", "active_import_total_wh", "active_import_t1_wh", "active_import_t2_wh",
                 "active_export_total_wh", "reactive_import_total_varh", "reactive_export_total_varh",
             ))  # fmt: skip
-            for user in (LATE_USER,) if late else range(1, self.users + 1):
-                if user == LATE_USER and not late:
-                    continue
+            for user, ats in instants.items():
                 for place in range(1, len(_kinds(user)) + 1):
-                    for at in self._instants(user):
+                    for at in ats:
                         t1, t2, qi, qe = _registers(user, place, at)
                         stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
                         rows.writerow((_meter(user, place), stamp, t1 + t2, t1, t2, 0, qi, qe))

@@ -8,13 +8,20 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from persistence.connection import notify
+from persistence.locks import lock_invoices
 
 EXAMPLES = 5
 MONTHS = 3
 
-# Those that wait, each beside what its user was billed on average in the last months before it.
 _WAITING = """
-    WITH waiting AS (
+    SELECT id FROM invoices WHERE state = 'calculated' AND approved_at IS NULL
+        AND (CAST(:period AS text) IS NULL OR period = :period)
+        AND (CAST(:ids AS text[]) IS NULL OR id = ANY(CAST(:ids AS text[])))
+    ORDER BY id
+"""
+# Each of these beside what its user was billed on average in the last months before it.
+_SHOWN = """
+    WITH shown AS (
         SELECT i.id, i.network_user_id, i.period, i.total_eur, i.tax_eur, i.total_with_tax_eur, past.usual_eur
         FROM invoices i LEFT JOIN LATERAL (
             SELECT avg(month.total_eur) AS usual_eur FROM (
@@ -23,21 +30,19 @@ _WAITING = """
                 GROUP BY p.period ORDER BY p.period DESC LIMIT :months
             ) AS month
         ) AS past ON true
-        WHERE i.state = 'calculated' AND i.approved_at IS NULL
-            AND (CAST(:period AS text) IS NULL OR i.period = :period)
-            AND (CAST(:ids AS text[]) IS NULL OR i.id = ANY(CAST(:ids AS text[])))
+        WHERE i.id = ANY(CAST(:ids AS text[]))
     )
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What waits for approval: how many with which sums, per line, and those worth a look.
+    """What waits for approval: which invoices, with which sums, per line, and those worth a look.
 
     `extremes` has rows (id, total_with_tax_eur, usual_eur) under largest, smallest and furthest.
     """
 
-    number: int
+    ids: Sequence[str]
     total_eur: Decimal
     tax_eur: Decimal
     total_with_tax_eur: Decimal
@@ -46,18 +51,23 @@ class Preview:
 
 
 def preview(connection: Connection, period: str | None, ids: Sequence[str] | None) -> Preview:
-    """Looks at what waits for approval, of a period, of these ids, or of all."""
-    wanted = {"period": period, "ids": None if ids is None else list(ids), "months": MONTHS}
+    """Looks at what waits for approval, of a period, of these ids, or of all.
+
+    The amounts of a calculated invoice never change, so all of it speaks of the same invoices.
+    """
+    asked_for = {"period": period, "ids": None if ids is None else list(ids)}
+    found = list(connection.execute(text(_WAITING), asked_for).scalars())
+    wanted = {"ids": found, "months": MONTHS}
     sums = connection.execute(
-        text(f"""{_WAITING} SELECT count(*) AS number, coalesce(sum(total_eur), 0) AS total_eur,
+        text(f"""{_SHOWN} SELECT coalesce(sum(total_eur), 0) AS total_eur,
                  coalesce(sum(tax_eur), 0) AS tax_eur, coalesce(sum(total_with_tax_eur), 0) AS total_with_tax_eur
-                 FROM waiting"""),
+                 FROM shown"""),
         wanted,
     ).one()
     lines = connection.execute(
-        text(f"""{_WAITING} SELECT line->>'ordinal' AS ordinal, min(line->>'name') AS name,
+        text(f"""{_SHOWN} SELECT line->>'ordinal' AS ordinal, min(line->>'name') AS name,
                     sum((line->>'price_eur')::numeric) AS price_eur
-                 FROM waiting w JOIN invoice_documents d ON d.invoice_id = w.id,
+                 FROM shown w JOIN invoice_documents d ON d.invoice_id = w.id,
                     jsonb_array_elements(d.lines) AS line GROUP BY 1 ORDER BY 1"""),
         wanted,
     ).all()
@@ -68,33 +78,33 @@ def preview(connection: Connection, period: str | None, ids: Sequence[str] | Non
     }
     extremes = {
         name: connection.execute(
-            text(f"""{_WAITING} SELECT id, total_with_tax_eur, usual_eur FROM waiting
+            text(f"""{_SHOWN} SELECT id, total_with_tax_eur, usual_eur FROM shown
                      WHERE {"usual_eur IS NOT NULL" if name == "furthest" else "true"}
                      ORDER BY {order} LIMIT :examples"""),
             {**wanted, "examples": EXAMPLES},
         ).all()
         for name, order in orders.items()
     }
-    return Preview(sums.number, sums.total_eur, sums.tax_eur, sums.total_with_tax_eur, lines, extremes)
+    return Preview(found, sums.total_eur, sums.tax_eur, sums.total_with_tax_eur, lines, extremes)
 
 
-def approve(connection: Connection, by: str, reason: str, period: str | None, ids: Sequence[str] | None) -> list[str]:
-    """Lets calculated invoices go, of a period, of these ids, or of all; returns the ids of those it has approved."""
+def approve(connection: Connection, by: str, reason: str, ids: Sequence[str]) -> list[str]:
+    """Lets these invoices go where they still wait for approval; returns the ids of those it has approved.
+
+    Locks them in the order of their ids.
+    """
+    locked = lock_invoices(connection, ids)
     approved = connection.execute(
         text("""
-            WITH locked AS (
-                SELECT id FROM invoices WHERE state = 'calculated' AND approved_at IS NULL
-                    AND (CAST(:period AS text) IS NULL OR period = :period)
-                    AND (CAST(:ids AS text[]) IS NULL OR id = ANY(CAST(:ids AS text[])))
-                ORDER BY id FOR UPDATE
-            ), approved AS (
-                UPDATE invoices i SET approved_at = clock_timestamp(), history_length = history_length + 1
-                FROM locked l WHERE i.id = l.id RETURNING i.id, i.history_length
+            WITH approved AS (
+                UPDATE invoices SET approved_at = clock_timestamp(), history_length = history_length + 1
+                WHERE id = ANY(CAST(:ids AS text[])) AND state = 'calculated' AND approved_at IS NULL
+                RETURNING id, history_length
             )
             INSERT INTO invoice_history (invoice_id, seq, from_state, to_state, actor, reason, write_id)
             SELECT id, history_length, 'calculated', 'calculated', :by, 'approved: ' || :reason, gen_random_uuid()
             FROM approved RETURNING invoice_id"""),
-        {"period": period, "ids": None if ids is None else list(ids), "by": by, "reason": reason},
+        {"ids": locked, "by": by, "reason": reason},
     ).scalars()
     found = sorted(approved)
     notify(connection, "approve")

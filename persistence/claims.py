@@ -4,7 +4,8 @@ A claim is what makes several daemons, several incarnations and several threads 
 
 - It is stored before the work is begun, in the statement that picks the row (`FOR UPDATE SKIP LOCKED`), so
   what was in hand is known after a SIGKILL too, and nobody picks the same row meanwhile.
-- Each claim raises the row's `claim` number. Every later write names the number it was made under and changes
+- Each claim raises the row's `claim` number, by so much at random that a number that was given once is not given
+  again after an older backup has been put back. Every later write names the number it was made under and changes
   nothing once another has taken over (`persistence.writes`): a thread that was written off, or a process that
   was frozen for minutes, can still write as late as it likes.
 - The claim for an offer stores `sent` in the same statement and forgets the last outcome, so from then on
@@ -24,6 +25,7 @@ from sqlalchemy import Connection, text
 # nothing, or the request never left. "absent" is the ERP's 404 to a question.
 OFFER_AGAIN = ("refused", "credentials", "too_many_requests", "not_sent", "absent")
 
+NEXT_CLAIM = "claim + 1 + floor(random() * 2147483648)::bigint"
 LEASE = "now() + make_interval(secs => :lease_seconds)"
 PAUSED = "EXISTS (SELECT FROM delivery_pauses WHERE resumed_at IS NULL AND until > now())"
 MAY_LEAVE = "(state <> 'calculated' OR approved_at IS NOT NULL OR NOT CAST(:approved_only AS boolean))"
@@ -67,7 +69,7 @@ def claim_due(connection: Connection, by: Claimer, *, limit: int, holding: Colle
     for where, size in _ways("state = 'due'", "calculation"):
         rows = connection.execute(
             text(f"""
-                UPDATE invoices i SET claim = i.claim + 1, claimed_by = :by, claimed_for = 'calculation',
+                UPDATE invoices i SET claim = {NEXT_CLAIM}, claimed_by = :by, claimed_for = 'calculation',
                     claimed_until = {LEASE}
                 FROM (SELECT id FROM invoices WHERE {where}
                       ORDER BY next_attempt_at NULLS FIRST, period, id
@@ -147,7 +149,7 @@ def _claim(
                 ORDER BY {order} LIMIT {size} FOR UPDATE SKIP LOCKED
             ), claimed AS (
                 UPDATE invoices i SET
-                    claim = i.claim + 1, claimed_by = :by, claimed_for = 'delivery', claimed_until = {LEASE},
+                    claim = {NEXT_CLAIM}, claimed_by = :by, claimed_for = 'delivery', claimed_until = {LEASE},
                     state = CASE WHEN p.offer THEN 'sent' ELSE i.state END,
                     updated_at = CASE WHEN p.state = 'calculated' THEN now() ELSE i.updated_at END,
                     attempts = i.attempts + p.offer::int,
@@ -198,7 +200,7 @@ def claim_offer(connection: Connection, by: Claimer, invoice_id: str) -> list[De
 def claim_as_it_is(connection: Connection, by: Claimer, invoice_id: str) -> None:
     """Takes one in hand without a change of its state, so that what is wrong with it can be counted."""
     connection.execute(
-        text(f"""UPDATE invoices SET claim = claim + 1, claimed_by = :by, claimed_for = 'delivery',
+        text(f"""UPDATE invoices SET claim = {NEXT_CLAIM}, claimed_by = :by, claimed_for = 'delivery',
                  claimed_until = {LEASE} WHERE id = :id AND {READY}"""),
         {"by": by.name, "lease_seconds": by.lease_seconds, "id": invoice_id},
     )

@@ -110,6 +110,7 @@ class Database:
         self._session: Session | None = None
         self._connection: Connection | None = None
         self._busy = False
+        self._listens_anew = False
         self._unblock_lock = threading.Lock()
 
     def run(self, work: "Callable[[Connection], T]", deadline_seconds: float | None = None) -> T:
@@ -183,6 +184,11 @@ class Database:
             session.notifications.clear()
         return payloads
 
+    def listens_anew(self) -> bool:
+        """Whether the session that listens is another than at the last call: what was said before it is lost."""
+        anew, self._listens_anew = self._listens_anew, False
+        return anew
+
     def unblock(self) -> None:
         """Ends what another thread waits for on this connection: it gets DatabaseUnreachable at once."""
         with self._unblock_lock:
@@ -244,6 +250,7 @@ class Database:
             session = self._open_session()
             if self._listen:
                 session.execute_simple(f"LISTEN {CHANNEL}")
+                self._listens_anew = True
             if_failed.pop_all()
         return session
 

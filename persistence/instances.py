@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from persistence.claims import MAY_LEAVE, PAUSED
 from persistence.locks import lock_invoices
 
 
@@ -103,7 +104,7 @@ def _free(connection: Connection, claimer_prefix: str, *, unclean: bool) -> list
 
 
 def sign_of_life(connection: Connection, name: str, incarnation: uuid.UUID) -> bool:
-    """Says that this incarnation lives; False if another holds the name now."""
+    """Says that this incarnation lives; False if it is not registered, and nothing is changed then."""
     return bool(
         connection.execute(
             text("""UPDATE instances SET seen_at = now() WHERE name = :name
@@ -111,6 +112,32 @@ def sign_of_life(connection: Connection, name: str, incarnation: uuid.UUID) -> b
             {"name": name, "incarnation": str(incarnation)},
         ).rowcount
     )
+
+
+def is_registered(connection: Connection, name: str, incarnation: uuid.UUID) -> bool:
+    """Whether the name is registered for this incarnation; False after an older backup was put back."""
+    return bool(
+        connection.execute(
+            text("""SELECT EXISTS (SELECT FROM instances WHERE name = :name
+                    AND incarnation = CAST(:incarnation AS uuid))"""),
+            {"name": name, "incarnation": str(incarnation)},
+        ).scalar()
+    )
+
+
+def register_again(connection: Connection, name: str, incarnation: uuid.UUID, version: str) -> None:
+    """Registers an incarnation that runs and is not known any more, and frees all claims under its name.
+
+    The caller has proved that nobody else has the name. It is the end of no process, so nothing is counted.
+    """
+    connection.execute(
+        text("""INSERT INTO instances (name, incarnation, version)
+                VALUES (:name, CAST(:incarnation AS uuid), :version)
+                ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, version = excluded.version,
+                    started_at = now(), seen_at = now(), ended_at = NULL, ended_how = NULL"""),
+        {"name": name, "incarnation": str(incarnation), "version": version},
+    )
+    _free(connection, f"{name}#", unclean=False)
 
 
 def depart(connection: Connection, name: str, incarnation: uuid.UUID, how: str) -> None:
@@ -130,14 +157,17 @@ def depart(connection: Connection, name: str, incarnation: uuid.UUID, how: str) 
     )
 
 
-def left_over(connection: Connection, name: str) -> bool:
-    """Whether work that this incarnation found at its start is still to be done; what waits for people or readings
-    is not counted."""
+def left_over(connection: Connection, name: str, *, approved_only: bool) -> bool:
+    """Whether work that this incarnation found at its start is still to be done.
+
+    What waits for a person (an approval, the end of a pause) or for readings is not counted.
+    """
     return bool(
         connection.execute(
-            text("""SELECT EXISTS (SELECT FROM invoices i JOIN instances n ON n.name = :name
+            text(f"""SELECT EXISTS (SELECT FROM invoices i JOIN instances n ON n.name = :name
                     WHERE i.state IN ('due', 'calculated', 'sent', 'initiated') AND i.held_code IS NULL
-                    AND i.created_at < n.started_at)"""),
-            {"name": name},
+                    AND i.created_at < n.started_at
+                    AND (i.state = 'due' OR ({MAY_LEAVE} AND NOT {PAUSED})))"""),
+            {"name": name, "approved_only": approved_only},
         ).scalar()
     )

@@ -104,7 +104,9 @@ def retry_held(connection: Connection, by: str, invoice_id: str, reason: str) ->
     """Puts a held invoice back where it stood and resets its counts; returns why not, or None.
 
     From `sent` on the ERP is asked before anything is offered again: the last outcome is forgotten.
+    Whoever retries several locks them first.
     """
+    lock_invoices(connection, [invoice_id])
     problem = why_no_retry(connection, invoice_id)
     if problem is not None:
         return problem
@@ -126,8 +128,7 @@ def retry_held(connection: Connection, by: str, invoice_id: str, reason: str) ->
 
 
 def why_no_retry(connection: Connection, invoice_id: str) -> str | None:
-    """Why an invoice can't be put back, or None; it is locked until the transaction ends."""
-    lock_invoices(connection, [invoice_id])
+    """Why an invoice can't be put back, or None."""
     state = connection.execute(
         text("SELECT state FROM invoices WHERE id = :id"), {"id": invoice_id}
     ).scalar_one_or_none()
@@ -146,3 +147,9 @@ def held_ids(connection: Connection, code: str | None = None, period: str | None
             {"code": code, "period": period},
         ).scalars()
     )
+
+
+def lock_held(connection: Connection, code: str | None = None, period: str | None = None) -> list[str]:
+    """Locks what `held_ids` names, and returns those of it that are still held so."""
+    locked = set(lock_invoices(connection, held_ids(connection, code, period)))
+    return [each for each in held_ids(connection, code, period) if each in locked]

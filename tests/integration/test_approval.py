@@ -39,7 +39,7 @@ def waiting(database: Database) -> Database:
 def test_the_preview_sums_up_and_names_the_unusual_ones(waiting: Database) -> None:
     with waiting.transaction() as connection:
         seen = approval.preview(connection, "2026-10", None)
-    assert (seen.number, seen.total_with_tax_eur) == (3, Decimal(1175))
+    assert (len(seen.ids), seen.total_with_tax_eur) == (3, Decimal(1175))
     assert [(line.ordinal, line.price_eur) for line in seen.lines] == [("1.1.", 21)]
     firsts = {name: (rows[0].id, rows[0].usual_eur) for name, rows in seen.extremes.items()}
     assert firsts == {
@@ -56,11 +56,13 @@ def test_only_what_is_approved_is_offered_and_only_where_that_is_asked_for(waiti
         assert claims.claim_probe(connection, APPROVED_ONLY, never=None) == []
         assert not claims.several_open(connection, approved_only=True)
         assert claims.several_open(connection)
-        approved = approval.approve(connection, "cli:me", "seen", None, ["NU-0003.2026-10.1", "NU-0001.2026-09.1"])
+        approved = approval.approve(connection, "cli:me", "seen", ["NU-0003.2026-10.1", "NU-0001.2026-09.1"])
         assert approved == ["NU-0003.2026-10.1"]
     with waiting.transaction() as connection:
         offers = claims.claim_deliveries(connection, APPROVED_ONLY, limit=9, holding=())
         assert [each.invoice_id for each in offers] == ["NU-0003.2026-10.1"]
     with waiting.transaction() as connection:
         assert len(claims.claim_deliveries(connection, Claimer("there#1", 60.0), limit=9, holding=())) == 2
-        assert approval.approve(connection, "cli:me", "late", "2026-10", None) == [], "the others are sent"
+        assert approval.preview(connection, "2026-10", None).ids == [], "the others are sent"
+        october = [f"NU-000{number}.2026-10.1" for number in (1, 2, 3)]
+        assert approval.approve(connection, "cli:me", "late", october) == []

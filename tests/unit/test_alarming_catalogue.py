@@ -18,6 +18,7 @@ CONTRACT = {
     "erp_unreachable": "major",
     "erp_error": "major",
     "erp_credentials": "critical",
+    "erp_trust_unusable": "critical",
     "erp_incorrect_data": "major ‡",
     "erp_refused_invoice": "major ‡",
     "erp_conflict": "major ‡",

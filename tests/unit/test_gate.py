@@ -147,3 +147,23 @@ def test_a_probe_that_came_to_nothing_is_followed_by_another_soon(gate: Gate, ti
     assert not gate.wants_probe()
     time.now += POLICY.retry_base_seconds
     assert gate.wants_probe()
+
+
+def test_item_8_a_fault_of_this_machine_is_probed_and_leaves_the_breaker_alone(gate: Gate, time: Time) -> None:
+    first = gate.generation
+    assert gate.kept_here(first)
+    assert not gate.kept_here(first), "the others of the same moment change nothing"
+    assert (gate.shut, gate.state, gate.lets_through()) == ("local", "closed", False)
+    time.now += 2.0
+    assert gate.wants_probe()
+    gate.probe_begins()
+    assert not gate.wants_probe()
+    assert not gate.kept_here(gate.generation)
+    assert not gate.wants_probe(), "with backoff"
+    time.now += 4.0
+    assert gate.wants_probe()
+    gate.probe_begins()
+    late = gate.generation
+    assert gate.left(late)
+    assert not gate.left(late)
+    assert gate.lets_through()

@@ -1,0 +1,36 @@
+"""What an actor is made of, for tests that play one by itself on a real database."""
+
+import random
+import uuid
+from datetime import UTC, datetime
+
+from actors.parts import SettingsHolder, Parts
+from config.settings import Settings
+from persistence.database import ConnectionSettings, Database
+from supervision.clock import SystemClock
+
+
+class SkippingClock(SystemClock):
+    """The system's, which a test sets forward."""
+
+    skipped_seconds = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.skipped_seconds
+
+
+def make_parts(database_url: str, clock: SystemClock | None = None, **settings: object) -> Parts:
+    """Of the instance `here`, alone under its name, in September 2026."""
+    connection = ConnectionSettings.from_url(database_url)
+    return Parts(
+        settings_holder=SettingsHolder(Settings.model_validate(settings)),
+        clock=clock or SystemClock(),
+        randomness=random.Random(1),
+        now=lambda: datetime(2026, 9, 15, tzinfo=UTC),
+        instance="here",
+        incarnation=uuid.uuid4(),
+        version="test",
+        proved_alone=True,
+        connect=lambda _name, listen=False: Database(connection, listen=listen),
+        token=lambda: None,
+    )
