@@ -45,5 +45,5 @@ def _foreseen(record: logging.LogRecord) -> bool:
 
 
 def as_documents(board: Board) -> list[dict[str, Any]]:
-    """The standing alarms as `status` and `alarms list` show them (interfaces.md, Commands)."""
+    """The standing alarms as `status` and `alarms list` show them (docs/spec/interfaces.md, "JSON")."""
     return [to_json(record) for record in board.standing]

@@ -73,12 +73,12 @@ def say(text: str) -> None:
 
 
 def put_json(document: Any) -> None:
-    """Write one JSON document: decimals as strings, instants ISO 8601 in UTC with Z (interfaces, Commands)."""
+    """Write one JSON document: decimals as strings, instants in UTC with Z (docs/spec/interfaces.md, "JSON")."""
     put(json.dumps(document, default=plain, ensure_ascii=False, indent=2))
 
 
 def plain(value: object) -> object:
-    """What JSON has no form for: decimals and paths as strings, instants in UTC with Z (interfaces, Commands)."""
+    """What JSON has no form for: decimals and paths as strings, instants in UTC (docs/spec/interfaces.md, "JSON")."""
     if isinstance(value, Decimal | Path):
         return str(value)
     if isinstance(value, datetime):

@@ -75,7 +75,7 @@ class Standings:
         return str(self.document()["verdict"])
 
     def document(self) -> dict[str, Any]:
-        """`status --json` (interfaces.md, Commands)."""
+        """`status --json` (docs/spec/interfaces.md, "JSON")."""
         daemon, loaded, seen = self._daemon, self._daemon.loaded, self._seen
         now = daemon.clock.wall()
         document: dict[str, Any] = {
