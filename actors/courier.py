@@ -11,7 +11,7 @@ from supervision import Actor
 
 logger = logging.getLogger(__name__)
 
-# What of a lease has to remain beyond the request's total timeout for the request to leave (architecture.md).
+# What of a lease has to remain beyond the total timeout (docs/spec/architecture.md, "Claims and leases").
 LEASE_MARGIN_SECONDS = 5.0
 
 
@@ -93,5 +93,5 @@ class Courier(Actor):
 
 
 def leave_by_seconds(asked_at_seconds: float, lease_seconds: float, total_timeout_seconds: float) -> float:
-    """Until when, by CLOCK_BOOTTIME, a request may leave whose claim was asked for then (architecture.md)."""
+    """Until when, by CLOCK_BOOTTIME, a request may leave (docs/spec/architecture.md, "Claims and leases")."""
     return asked_at_seconds + lease_seconds - total_timeout_seconds - LEASE_MARGIN_SECONDS

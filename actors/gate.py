@@ -10,7 +10,7 @@ pybreaker counts and keeps the states. What it can't do is done here:
 - It lets an outcome of an older state count. Each request carries the generation of the gate that let it out, and an
   answer from before the last change of state neither opens, closes nor prolongs anything.
 - It would open for one invoice that always gets 500. Failures of one invoice alone don't open it while there are
-  others (failures.md, The breaker).
+  others (docs/spec/failures.md, "The breaker").
 """
 
 import contextlib
@@ -143,7 +143,7 @@ class Gate:
             self._probe_at = now + self._policy.reset_seconds
             return False
         self._shut("breaker")
-        # While its alarm is pending, one retry falls within the time that it is raised in (failures.md, 4).
+        # While the alarm is pending, one retry falls before it stands (docs/spec/failures.md, "When an alarm stands").
         early = self._first_failure_at + 0.5 * self._policy.raise_within_seconds
         self._probe_at = min(now + self._policy.reset_seconds, max(early, now + 0.1))
         return True

@@ -1,4 +1,4 @@
-"""What an answer of the ERP makes of an invoice and of the gateway: the table of failures.md as a pure function."""
+"""What an answer of the ERP makes of an invoice and of the gateway: docs/spec/failures.md as a pure function."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -67,7 +67,7 @@ class Policy:
 
 
 def react(delivery: Delivery, outcome: Outcome, policy: Policy) -> Change | Blamed:
-    """Says what to store for one answered request (failures.md, What each class of ERP answer means)."""
+    """Says what to store for an answer (docs/spec/failures.md, "What each class of ERP answer means")."""
     change = Change(
         invoice_id=delivery.invoice_id,
         claim=delivery.claim,

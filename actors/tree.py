@@ -1,4 +1,4 @@
-"""The supervision tree of billingd, as architecture.md draws it."""
+"""The supervision tree of billingd, as docs/spec/architecture.md, "The tree", draws it."""
 
 from collections.abc import Callable
 from typing import Any

@@ -12,7 +12,7 @@ from alarming.catalogue import CATALOGUE, Cure, Ends, Entry
 from alarming.signs import Severity, Trouble
 
 EXAMPLES: Final = 20
-"""How many subjects an alarm names (interfaces.md, Alarm codes)."""
+"""How many subjects an alarm names (docs/spec/interfaces.md, "Alarm codes")."""
 
 SUBJECTS_AT_MOST: Final = 10_000
 """How many subjects are told apart; those beyond it share one place, so that memory stays bounded."""
@@ -220,7 +220,7 @@ class Alarm:
 
 
 def is_invoice(subject: str) -> bool:
-    """Whether a subject is an invoice's id (billing.md, Identity)."""
+    """Whether a subject is an invoice's id (docs/spec/billing.md, "Identity")."""
     return _INVOICE_ID.fullmatch(subject) is not None
 
 

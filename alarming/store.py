@@ -59,7 +59,7 @@ def acknowledge(connection: Connection, alarm_id: str, who: str, reason: str) ->
 
 
 def sweep(connection: Connection, instance: str) -> int:
-    """Clears what an instance that has been gone for a day said of itself (interfaces.md, Alarm codes)."""
+    """Clears what an instance that has been gone for a day said of itself (docs/spec/interfaces.md, "Alarm codes")."""
     return connection.execute(
         text("""UPDATE alarms SET cleared_at = now() WHERE cleared_at IS NULL AND key = instance
                 AND instance <> :instance AND last_at < now() - interval '1 day' AND NOT EXISTS (SELECT

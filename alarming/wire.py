@@ -20,7 +20,7 @@ def instant(at: datetime | None) -> str | None:
 
 
 def to_json(record: Record) -> dict[str, Any]:
-    """An alarm as JSON (interfaces.md, Commands)."""
+    """An alarm as JSON (docs/spec/interfaces.md, "JSON")."""
     return {
         "id": record.id,
         "code": record.code,
@@ -80,7 +80,7 @@ def line(change: Change, record: Record) -> str:
 
 
 def fields(change: Change, record: Record) -> dict[str, str]:
-    """The fields of the line, for the journal and for JSON lines (interfaces.md, Commands)."""
+    """The fields of the line, for journal and JSON lines (docs/spec/interfaces.md, "Log fields of an alarm")."""
     known = {
         "BILLINGD_ALARM_CODE": record.code,
         "BILLINGD_ALARM_KEY": record.key,

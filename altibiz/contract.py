@@ -1,4 +1,4 @@
-"""Owns the offer's shape as altibiz-openapi.yaml gives it."""
+"""Owns the offer's shape as docs/spec/altibiz-openapi.yaml gives it."""
 
 from datetime import date
 from typing import Annotated, Final, Literal

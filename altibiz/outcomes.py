@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final, Literal
 
 RETRY_AFTER_LIMIT_SECONDS: Final = 3600.0
-"""Longest Retry-After that is obeyed (failures.md, "What each class of ERP answer means")."""
+"""Longest Retry-After that is obeyed (docs/spec/failures.md, "What each class of ERP answer means")."""
 
 DETAIL_LIMIT_CHARACTERS: Final = 500
 
@@ -95,7 +95,7 @@ class Outcome:
 
     @property
     def pauses_gateway(self) -> bool:
-        """Whether Retry-After speaks for every invoice: on 429 and 503 (failures.md)."""
+        """Whether Retry-After speaks for every invoice: on 429 and 503 (docs/spec/failures.md)."""
         return self.status in (429, 503) and self.retry_after_seconds is not None
 
 
@@ -117,7 +117,7 @@ def classify(
 
     Header names are looked up in lower case. Without `total_with_tax` the total is not compared.
     Never raises. What only our stored state can tell (a bill_id that changed or that another invoice
-    has, a step back) is not decided here. Rule: failures.md, "What each class of ERP answer means".
+    has, a step back) is not decided here. Rule: docs/spec/failures.md, "What each class of ERP answer means".
     """
     kind = kind_of_status(method, status)
     if kind is not None:

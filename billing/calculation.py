@@ -157,7 +157,7 @@ def _amounts(at_start: Registers, at_end: Registers, max_t1_step_wh: int | None)
 
 
 def calculate_items(location: MeasurementLocationBasis, regulatory_prices: Mapping[Item, Decimal]) -> Calculation:
-    """The items of a measurement location that is ready (billing.md, Items of a calculation).
+    """The items of a measurement location that is ready (docs/spec/billing.md, "Items of a calculation").
 
     Raises ValueError when it is not: without boundary registers or catalogue there is nothing to calculate.
     """

@@ -24,7 +24,7 @@ class RegisteredRevision:
 
 
 def correction(invoice: Invoice, registered: Sequence[RegisteredRevision]) -> Invoice | None:
-    """The invoice, line by line and tax, minus the sum of the registered revisions (billing.md, Corrections).
+    """The invoice, line by line and tax, minus the registered revisions (docs/spec/billing.md, "Corrections").
 
     With none registered it is the whole. None when all of it is zero: there is nothing to correct.
     """

@@ -24,7 +24,7 @@ WAITS_FOR_DATA = (READINGS_INCOMPLETE, READINGS_INCONSISTENT, ENERGY_ALREADY_BIL
 """The held codes of due invoices that other readings or other master data may end."""
 _REASONS_AT_MOST = 5
 
-# ordinal and name of each line, in the order of the invoice (billing.md, The invoice)
+# ordinal and name of each line, in the order of the invoice (docs/spec/billing.md, "The invoice")
 LINES = {
     Item.USAGE_ACTIVE_ENERGY_T0: ("1.1.", "Korištenje mreže, jedinstvena dnevna tarifa"),
     Item.USAGE_ACTIVE_ENERGY_T1: ("1.2.", "Korištenje mreže, viša dnevna tarifa"),
@@ -77,7 +77,7 @@ class InvoiceBasis:
 
 @dataclass(frozen=True, slots=True)
 class NotReady:
-    """Why an invoice has to wait in due: a held code of interfaces.md, and what is missing in words."""
+    """Why an invoice has to wait in due: a held code of docs/spec/interfaces.md, and what is missing in words."""
 
     code: str
     reason: str
@@ -153,7 +153,7 @@ class Invoice:
 
 
 def calculate(basis: InvoiceBasis, min_coverage_percent: Decimal | int) -> Invoice | NotReady:
-    """The invoice that a basis makes, or why it has to wait (billing.md, The period)."""
+    """The invoice that a basis makes, or why it has to wait (docs/spec/billing.md, "The period")."""
     not_ready = _why_not_ready(basis, Decimal(min_coverage_percent))
     if not_ready is not None:
         return not_ready

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """The kinds of difference (interfaces.md, Commands)."""
+    """The kinds of difference (docs/spec/interfaces.md, "JSON")."""
 
     MISSING_THERE = "missing_there"
     MISSING_HERE = "missing_here"
@@ -53,7 +53,7 @@ _OPEN = ("due", "calculated", "sent", "initiated")
 
 
 def compare(invoice_id: str, ours: Side | None, theirs: Sequence[Side]) -> Compared:
-    """Compares an invoice with all the bookings that the ERP has of it (interfaces.md, reconcile)."""
+    """Compares an invoice with all the bookings that the ERP has of it (docs/spec/interfaces.md, "JSON")."""
     found: list[Difference] = []
     if len(theirs) > 1:
         listed = ", ".join(str(each) for each in theirs)

@@ -7,7 +7,7 @@ _EXACT = Context(prec=60)  # wide enough that no amount of ours is ever cut by t
 
 
 def round_half_away(value: Decimal, decimals: int) -> Decimal:
-    """Rounds to so many decimals, half away from zero (billing.md, Items of a calculation)."""
+    """Rounds to so many decimals, half away from zero (docs/spec/billing.md, "Items of a calculation")."""
     # decimal's ROUND_HALF_UP is half away from zero; zero never keeps a minus sign
     return _EXACT.plus(value.quantize(_unit(decimals), ROUND_HALF_UP, _EXACT))
 

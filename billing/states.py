@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """What is true of an invoice, and stored (billing.md, Where an invoice can stand)."""
+    """What is true of an invoice, and stored (docs/spec/billing.md, "Where an invoice can stand")."""
 
     DUE = "due"
     CALCULATED = "calculated"

@@ -27,7 +27,7 @@ _NAGIOS = ("OK", "WARNING", "CRITICAL")
 
 @dataclass(frozen=True)
 class _Answer:
-    """The document of interfaces.md, and whether the daemon was there and kept silent."""
+    """The document of docs/spec/interfaces.md, and whether the daemon was there and kept silent."""
 
     document: dict[str, Any]
     silent: bool = False

@@ -21,7 +21,7 @@ def now_from(
     """Return what periods, schedule and grace go by: `wall_now`, or a clock that starts at BILLINGD_TEST_NOW.
 
     The moved clock runs on from the instant with `monotonic` (seconds), N times as fast with `*N`
-    behind it (architecture, Time). Raises ConfigurationRejected when it is malformed, or set without
+    behind it (docs/spec/architecture.md, "Time"). Raises ConfigurationRejected when it is malformed, or set without
     BILLINGD_TEST=1.
     """
     text = environ.get("BILLINGD_TEST_NOW", "").strip()

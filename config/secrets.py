@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from config.settings import Settings
 
 PLACEHOLDERS = frozenset({"", "-", "none", "placeholder", "changeme"})
-"""Contents that count as no secret: a unit's LoadCredential fails when the file is missing (issue 6)."""
+"""Contents that count as no secret: a unit's LoadCredential fails when the file is missing."""
 _MOST_BYTES = 65_536
 
 

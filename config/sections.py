@@ -28,7 +28,7 @@ DAY_SECONDS = 86400.0
 
 
 def setting(default: Any, description: str, *, live: bool = False, unit: str = "", **limits: Any) -> Any:
-    """A field; `live` marks what takes effect on SIGHUP (interfaces, Configuration)."""
+    """A field; `live` marks what takes effect on SIGHUP (docs/spec/interfaces.md, "Configuration")."""
     extra: dict[str, Any] = {"live": live, "unit": unit}
     kind = "default_factory" if callable(default) else "default"
     return Field(**{kind: default}, description=description, json_schema_extra=extra, **limits)

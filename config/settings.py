@@ -95,7 +95,7 @@ class Settings(Section):
 
 
 def contradictions(settings: Settings) -> list[Contradiction]:
-    """Return what in `settings` doesn't go together (architecture, The invoice's row is the queue)."""
+    """Return what in `settings` doesn't go together (docs/spec/interfaces.md, "Configuration")."""
     erp, supervision = settings.erp, settings.supervision
     total, statement = erp.total_timeout_seconds, settings.database.statement_timeout_seconds
     claim = "a claim has to outlast its request"

@@ -81,7 +81,7 @@ class StatusCollector:
         return str(self.document()["verdict"])
 
     def document(self) -> dict[str, Any]:
-        """`status --json` (interfaces.md, Commands)."""
+        """`status --json` (docs/spec/interfaces.md, "JSON")."""
         parts, loaded, seen = self._parts, self._loaded, self._seen
         now = parts.clock.wall()
         document: dict[str, Any] = {

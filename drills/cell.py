@@ -27,7 +27,7 @@ ALARM_LINES_AT_MOST = 10
 
 @dataclass
 class Result:
-    """What a cell came to, as the JSON of interfaces.md has it."""
+    """What a cell came to, as the JSON of docs/spec/interfaces.md has it."""
 
     failure: str
     variant: str

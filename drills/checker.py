@@ -15,7 +15,7 @@ ARROWS = {
     "initiated": {"registered", "aborted", "held", "sent"},
     "held": {"due", "calculated", "sent", "initiated", "registered", "aborted"},
 }
-"""Where each state may lead (billing.md); a step back from initiated to sent rests on the ERP's 404."""
+"""Where each state may lead (docs/spec/billing.md); a step back from initiated to sent rests on the ERP's 404."""
 
 
 def judge(stage: Stage, *, offers_again: bool = False) -> list[str]:

@@ -181,7 +181,7 @@ class OfTheBooked(Answers):
 
 def _answers(code: str, which: Literal["once", "long", "one"] = "long", **what: Any) -> Callable[[], Fault]:
     late = what.pop("silence_seconds", 0.3)
-    # An answer to a question with such a status has no row of its own in failures.md: only an offer can be refused.
+    # An answer to a question with such a status has no row in docs/spec/failures.md: only an offer can be refused.
     codes = (code, "erp_error") if what.get("status") in (400, 409, 413, 422) else (code,)
     refused = what.get("status") in (400, 413, 422) and which == "long"
     return lambda: Answers(
@@ -191,7 +191,7 @@ def _answers(code: str, which: Literal["once", "long", "one"] = "long", **what: 
 
 
 def _code_of(status: int) -> str:
-    """The alarm by which failures.md answers a status."""
+    """The alarm by which docs/spec/failures.md answers a status."""
     if status in (401, 403):
         return "erp_credentials"
     if status in (400, 413, 422):

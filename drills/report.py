@@ -1,4 +1,4 @@
-"""What people and programs are shown of a drill: the table as it fills, its sum, the JSON of interfaces.md."""
+"""What is shown of a drill: the table as it fills, its sum, the JSON of docs/spec/interfaces.md."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

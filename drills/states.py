@@ -1,4 +1,4 @@
-"""The states in which a fault can strike (failures.md), each reached provably and let go again."""
+"""The states in which a fault can strike (docs/spec/failures.md), each reached provably and let go again."""
 
 from dataclasses import dataclass
 

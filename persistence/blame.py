@@ -1,4 +1,4 @@
-"""What counts against an invoice, and when it is held for it: only with a witness (failures.md, Blame needs a witness).
+"""What counts against an invoice, and when it is held (docs/spec/failures.md, "Blame needs a witness").
 
 A count says: this invoice was refused, answered incorrectly, or an actor crashed with it in hand. It may be the
 invoice, or the whole system. The witness decides: another invoice that has passed the same step since the first

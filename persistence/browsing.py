@@ -127,7 +127,7 @@ class Table:
 
 
 def list_invoices(reader: Reader, wanted: Filter) -> list[dict[str, Any]]:
-    """Invoices by period and user, with the columns of interfaces.md."""
+    """Invoices by period and user, with the columns of docs/spec/interfaces.md."""
     return reader.rows(
         f"SELECT {_COLUMNS} FROM invoices WHERE {_WANTED} ORDER BY period, network_user_id, revision", **asdict(wanted)
     )
@@ -185,5 +185,5 @@ def browse(
     after: str = "",
     most: int = 50,
 ) -> list[dict[str, Any]]:
-    """Invoices behind `after` in the order of their ids, with the columns of interfaces.md."""
+    """Invoices behind `after` in the order of their ids, with the columns of docs/spec/interfaces.md."""
     return reader.rows(_PAGE, state=state, period=period, beginning=beginning, after=after, most=most)

@@ -21,7 +21,7 @@ from typing import Literal
 
 from sqlalchemy import Connection, text
 
-# Outcomes of an offer after which failures.md lets it be offered again without asking: the ERP said that it took
+# Outcomes after which docs/spec/failures.md lets it be offered again without asking: the ERP said that it took
 # nothing, or the request never left. "absent" is the ERP's 404 to a question.
 OFFER_AGAIN = ("refused", "credentials", "too_many_requests", "not_sent", "absent")
 
@@ -103,7 +103,7 @@ def claim_questions(connection: Connection, by: Claimer, *, limit: int, holding:
 def claim_probe(connection: Connection, by: Claimer, *, never: str | None) -> list[Delivery]:
     """Claims one invoice to probe the ERP with: the least recently tried, whatever its `next_attempt_at` says.
 
-    `never` is the one that failed last: it is taken only where there is no other (failures.md, The breaker).
+    `never` is the one that failed last: it is taken only if there is no other (docs/spec/failures.md, "The breaker").
     """
     where = (
         "state IN ('calculated', 'sent', 'initiated') AND (claimed_until IS NULL OR claimed_until <= now())"
@@ -207,7 +207,7 @@ def claim_as_it_is(connection: Connection, by: Claimer, invoice_id: str) -> None
 
 
 def several_open(connection: Connection, *, approved_only: bool = False) -> bool:
-    """Whether more than one invoice is on its way to the ERP (the breaker asks: failures.md, The breaker)."""
+    """Whether more than one invoice is on its way to the ERP (docs/spec/failures.md, "The breaker")."""
     return bool(
         connection.execute(
             text(f"""SELECT count(*) > 1 FROM (SELECT FROM invoices

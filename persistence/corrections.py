@@ -1,4 +1,4 @@
-"""What an operator makes of an invoice that can't go on: its next revision, or its end (billing.md, Corrections).
+"""An operator's orders for an invoice that can't go on: next revision, or end (docs/spec/billing.md, "Corrections").
 
 It takes three steps, because the ERP is asked in between and no lock outlives that: `take_up` claims the invoice, so
 that no daemon begins anything with it; the caller waits until no offer can be under way any more and asks the ERP;

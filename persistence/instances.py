@@ -33,7 +33,7 @@ def arrive(connection: Connection, name: str, incarnation: uuid.UUID, version: s
     """Registers this incarnation and frees its predecessor's claims: the caller has proved that it is dead.
 
     The end of a whole process counts against no invoice. What was in hand at two unclean ends in a row is taken
-    up last and in halves (failures.md, Crashes). Called again by the same incarnation it changes nothing.
+    up last and in halves (docs/spec/failures.md, "Crashes"). Called again by the same incarnation it changes nothing.
     """
     before = connection.execute(
         text("""SELECT incarnation, seen_at, ended_at, ended_how, gave_ups,

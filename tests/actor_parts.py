@@ -4,7 +4,7 @@ import random
 import uuid
 from datetime import UTC, datetime
 
-from actors.parts import SettingsHolder, Parts
+from actors.parts import Parts, SettingsHolder
 from config.settings import Settings
 from persistence.database import ConnectionSettings, Database
 from supervision.clock import SystemClock

@@ -1,4 +1,4 @@
-"""Owns holding an answer against altibiz-openapi.yaml."""
+"""Owns holding an answer against docs/spec/altibiz-openapi.yaml."""
 
 import re
 from functools import cache
@@ -24,7 +24,7 @@ ANNOTATIONS = {"description", "example", "title", "default"}
 
 @cache
 def document() -> dict[str, Any]:
-    text = Path(altibiz.__file__).with_name("altibiz-openapi.yaml").read_text("utf-8")
+    text = (Path(altibiz.__file__).parents[1] / "docs" / "spec" / "altibiz-openapi.yaml").read_text("utf-8")
     loaded: dict[str, Any] = yaml.safe_load(text)
     return loaded
 

@@ -1,4 +1,4 @@
-"""The contract: what altibiz-openapi.yaml promises, asked of the fake ERP, and read by the client."""
+"""The contract: what docs/spec/altibiz-openapi.yaml promises, asked of the fake ERP, and read by the client."""
 
 import json
 from collections.abc import Iterator

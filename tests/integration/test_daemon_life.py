@@ -12,7 +12,7 @@ from tests.postgres import PostgresServer
 from tests.small_load import write_load
 from tests.world import World, eventually
 
-# A deadline that the spec promises may be asserted at three times its length.
+# A deadline that docs/spec promises may be asserted at three times its length.
 ALARM_WITHIN_SECONDS = 3 * 5.0
 
 

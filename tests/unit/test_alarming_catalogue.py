@@ -33,7 +33,7 @@ CONTRACT = {
     "configuration_rejected": "minor",
     "unexpected_error": "major",
 }
-# Those which the database's rows name, not our source (interfaces.md: held_code).
+# Those which the database's rows name, not our source (docs/spec/interfaces.md, "Alarm codes": †).
 BY_ROWS = {"erp_conflict", "poison_invoice"}
 COMMANDS = {
     "alarms ack", "alarms explain", "alarms list", "check-config", "config show", "db upgrade", "import master",

@@ -15,7 +15,7 @@ from config.keys import KEYS, nested, shown_values, values
 from config.settings import Settings
 from config.values import TcpAddress, UnixAddress, masked_url, parse_listen
 
-# interfaces.md, Configuration: each key and whether SIGHUP changes it (a *).
+# docs/spec/interfaces.md, "Configuration": each key and whether SIGHUP changes it (a *).
 TABLE_TEXT = """
 state_dir instance database.url database.password_file database.connect_timeout_seconds
 database.statement_timeout_seconds database.lock_timeout_seconds erp.base_url erp.token_file* erp.ca_file

@@ -1,4 +1,4 @@
-"""What each class of answer makes of an invoice: the table of failures.md, cell by cell, and what holds for any."""
+"""What each class of answer makes of an invoice: docs/spec/failures.md, cell by cell, and what holds for any."""
 
 from decimal import Decimal
 from random import Random

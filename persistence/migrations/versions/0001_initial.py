@@ -218,7 +218,7 @@ CREATE TABLE erp_exchanges (     -- the same outcome again counts up the last ro
 );
 CREATE INDEX erp_exchanges_witness ON erp_exchanges (method, last_at) WHERE outcome = 'booked';
 
--- The arrows of billing.md, "Where an invoice can stand", whatever the code does.
+-- The arrows of docs/spec/billing.md, "Where an invoice can stand", whatever the code does.
 CREATE FUNCTION invoices_guard() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.state <> OLD.state AND NOT (
