@@ -27,7 +27,7 @@ _BEFORE: dict[str, Any] = {
 
 
 def status_lines(document: _Document, width: int | None, *, whole_tree: bool = False) -> Iterator[str]:
-    """The lines of a status document (docs/spec/interfaces.md, "JSON"); the verdict is broken to the width, if there is one."""
+    """The lines of a status document (docs/spec/interfaces.md, "JSON"); its verdict fits the width."""
     document = {**_BEFORE, **document, "erp": {**_BEFORE["erp"], **document["erp"]}}
     yield from textwrap.wrap(cell(document["verdict"]), width) if width else [cell(document["verdict"])]
     yield from _section("", _months(document["periods"]))
