@@ -1,9 +1,9 @@
 """Supervision trees with the semantics of OTP, for thread actors."""
 
-from supervision.actor import Actor, Every
+from supervision.actor import Actor, PeriodicTimer
 from supervision.clock import Clock, Randomness, SystemClock, system_randomness
 from supervision.commands import Counts, Monitor
-from supervision.engine import Ended, How
+from supervision.engine import Ended, EndKind
 from supervision.errors import (
     AlreadyPresent,
     AlreadyStarted,
@@ -35,7 +35,7 @@ from supervision.events import (
     fan_out,
     log_events,
 )
-from supervision.life import Life, start_thread
+from supervision.incarnation import Incarnation, start_thread
 from supervision.reasons import (
     Abandoned,
     ChildFailed,
@@ -52,7 +52,7 @@ from supervision.reasons import (
     ThreadNotStarted,
     Unstarted,
 )
-from supervision.specs import AutoShutdown, ChildSpec, Mailbox, Restart, Spec, Strategy, SupervisorSpec, pool
+from supervision.spec import AutoShutdown, ChildSpec, Mailbox, Restart, Spec, Strategy, SupervisorSpec, pool
 from supervision.stacks import dump_stacks
 from supervision.system import Progress, System
 from supervision.timers import Timer
@@ -73,18 +73,17 @@ __all__ = [
     "Crashed",
     "Decline",
     "Declined",
+    "EndKind",
     "Ended",
     "Event",
-    "Every",
     "Exited",
     "FailedToStart",
     "Fenced",
     "GaveUp",
     "GivenUp",
-    "How",
     "Hung",
+    "Incarnation",
     "KernelFault",
-    "Life",
     "Listener",
     "Mailbox",
     "MailboxFull",
@@ -93,6 +92,7 @@ __all__ = [
     "NotAttempted",
     "NotRunning",
     "OutcomeUnknown",
+    "PeriodicTimer",
     "Progress",
     "Randomness",
     "Reason",

@@ -10,33 +10,33 @@ import pykka
 from pykka.messages import _ActorStop
 
 from supervision.errors import Fenced, SupervisionError
-from supervision.life import Life, birth
-from supervision.mailbox import Letter, NameMailbox
+from supervision.incarnation import Incarnation, birth
+from supervision.mailbox import Envelope, NameMailbox
 from supervision.reasons import Normal, Reason
 from supervision.timers import Timer
 
-__all__ = ["Actor", "Every"]
+__all__ = ["Actor", "PeriodicTimer"]
 
 
-class Every:
+class PeriodicTimer:
     """A beat that an actor tells itself again and again; a beat is skipped while the last one still waits."""
 
-    def __init__(self, life: Life, seconds: float, message: Any) -> None:
-        self._life = life
+    def __init__(self, incarnation: Incarnation, seconds: float, message: Any) -> None:
+        self._incarnation = incarnation
         self._seconds = seconds
         self._cancelled = False
         self._timer: Timer | None = None
-        self._letter = Letter(message)
+        self._envelope = Envelope(message)
         self._arm()
 
     def _arm(self) -> None:
-        if not self._cancelled and not self._life.ending:
-            self._timer = self._life.call_after(self._seconds, self._beat)
+        if not self._cancelled and not self._incarnation.ending:
+            self._timer = self._incarnation.call_after(self._seconds, self._beat)
 
     def _beat(self) -> None:
         if not self._cancelled:
-            if not self._life.mailbox.holds(self._letter):
-                self._life.put_own(self._letter)
+            if not self._incarnation.mailbox.holds(self._envelope):
+                self._incarnation.put_own(self._envelope)
             self._arm()
 
     def cancel(self) -> None:
@@ -64,12 +64,12 @@ class Actor(pykka.ThreadingActor):
     use_daemon_thread = True
 
     def __init__(self) -> None:
-        self._life = birth.life
+        self._incarnation = birth.incarnation
         super().__init__()
 
     @staticmethod
     def _create_actor_inbox() -> Any:
-        return birth.life.mailbox if birth.life is not None else NameMailbox("unsupervised", 1)
+        return birth.incarnation.mailbox if birth.incarnation is not None else NameMailbox("unsupervised", 1)
 
     @classmethod
     def start(cls, *_args: Any, **_kwargs: Any) -> NoReturn:
@@ -83,30 +83,30 @@ class Actor(pykka.ThreadingActor):
         return self._handle_receive(message)
 
     @property
-    def _living(self) -> Life:
-        if self._life is None:
+    def _bound(self) -> Incarnation:
+        if self._incarnation is None:
             raise SupervisionError(f"{type(self).__name__} is not supervised")
-        return self._life
+        return self._incarnation
 
     @property
     def name(self) -> str:
         """The name of the post that it holds."""
-        return self._living.name
+        return self._bound.name
 
     @property
     def epoch(self) -> int:
         """The number of its incarnation under that name, growing."""
-        return self._living.epoch
+        return self._bound.epoch
 
     @property
     def fenced(self) -> bool:
         """Whether this incarnation is over: ended, or written off."""
-        return self._living.fenced
+        return self._bound.fenced
 
     @property
     def stopping(self) -> bool:
         """Whether it has been told to stop (or is over): what can be left, should be left."""
-        return self._living.ending
+        return self._bound.ending
 
     def tell(self, name: str, message: Any) -> None:
         """Sends a message to whoever holds the post of that name, now or next.
@@ -114,34 +114,34 @@ class Actor(pykka.ThreadingActor):
         Waits a bounded time if the mailbox is full (reported as waiting).
         Raises Fenced, UnknownName, NotRunning, MailboxFull.
         """
-        life = self._living
-        life.kernel.tell_from(life, name, message)
+        incarnation = self._bound
+        incarnation.kernel.tell_from(incarnation, name, message)
 
     def after(self, seconds: float, message: Any) -> Timer:
         """Tells itself once, in that many seconds, unless the timer is cancelled. Raises Fenced."""
         self._refuse_if_fenced()
-        life = self._living
-        return life.call_after(seconds, lambda: life.put_own(Letter(message)))
+        incarnation = self._bound
+        return incarnation.call_after(seconds, lambda: incarnation.put_own(Envelope(message)))
 
-    def every(self, seconds: float, message: Any) -> Every:
+    def every(self, seconds: float, message: Any) -> PeriodicTimer:
         """Tells itself every so many seconds, first after one interval. Raises Fenced."""
         self._refuse_if_fenced()
-        return Every(self._living, seconds, message)
+        return PeriodicTimer(self._bound, seconds, message)
 
     def take_waiting(self, limit: int) -> list[Any]:
         """Up to `limit` more told messages that wait, at once; they count as in hand until the handler ends."""
-        life = self._living
-        return life.mailbox.more_for(life, limit)
+        incarnation = self._bound
+        return incarnation.mailbox.more_for(incarnation, limit)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """The time inside is waiting, not hanging."""
-        life = self._living
-        life.waits += 1
+        incarnation = self._bound
+        incarnation.waits += 1
         try:
             yield
         finally:
-            life.waits -= 1
+            incarnation.waits -= 1
 
     def on_unblock(self, free: Callable[[], object]) -> None:
         """Registers what frees it where it may be stuck, as shutting its socket down.
@@ -149,11 +149,11 @@ class Actor(pykka.ThreadingActor):
         Called from the supervisor's thread when this incarnation is told to stop and doesn't, or is
         written off; it must not block.
         """
-        self._living.add_unblocker(free)
+        self._bound.add_unblocker(free)
 
     def stop(self, reason: Reason | None = None) -> None:
         """Ends this incarnation after the present message; `Normal` if no reason is given."""
-        self._living.stop(reason or Normal())
+        self._bound.stop(reason or Normal())
 
     def _refuse_if_fenced(self) -> None:
         if self.fenced:

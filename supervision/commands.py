@@ -15,7 +15,7 @@ from supervision.errors import (
     UnknownName,
 )
 from supervision.node import Node, Reply, State
-from supervision.specs import Spec, SupervisorSpec
+from supervision.spec import Spec, SupervisorSpec
 from supervision.supervisor import Supervisor
 
 __all__ = ["Counts", "Monitor", "delete", "restart", "start_new", "terminate"]

@@ -1,4 +1,4 @@
-"""The inside of a running tree: what its nodes and lives lean on, in the kernel's one thread."""
+"""The inside of a running tree: what its nodes and incarnations lean on, in the kernel's one thread."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any
 from supervision.clock import Clock, Randomness
 from supervision.errors import StartFailed
 from supervision.events import Event, Exited, KernelFault, Listener, Undelivered, WrittenOff, WrittenOffEnded
-from supervision.life import Life, StartThread
+from supervision.incarnation import Incarnation, StartThread
 from supervision.loop import Loop
 from supervision.mailbox import NameMailbox
 from supervision.names import Names, Record
 from supervision.node import Node, Reply, State
 from supervision.reasons import ChildFailed, GaveUp, Reason, Shutdown, detached
-from supervision.specs import ChildSpec, Mailbox, Spec, SupervisorSpec
+from supervision.spec import ChildSpec, Mailbox, Spec, SupervisorSpec
 from supervision.supervisor import Supervisor
 from supervision.timers import Timer
 from supervision.worker import Worker
 
-__all__ = ["Ended", "Engine", "How"]
+__all__ = ["EndKind", "Ended", "Engine"]
 
 
-class How(StrEnum):
-    """How a system ended."""
+class EndKind(StrEnum):
+    """EndKind a system ended."""
 
     STOPPED = "stopped"
     GAVE_UP = "gave_up"
@@ -37,12 +37,12 @@ class How(StrEnum):
 class Ended:
     """The end of a system; after `gave_up` the process should end with a status that isn't 0."""
 
-    how: How
+    kind: EndKind
     reason: Reason
 
 
 class Engine:
-    """Holds the nodes, the lives and the loop that drives them; `System` is its face."""
+    """Holds the nodes, the incarnations and the loop that drives them; `System` is its face."""
 
     def __init__(
         self,
@@ -69,8 +69,8 @@ class Engine:
         self._on_event = on_event
         self._tick_seconds = tick_seconds
         self._written_off_limit = written_off_limit
-        self._written_off: set[Life] = set()
-        self._lives: dict[Life, Worker] = {}
+        self._written_off: set[Incarnation] = set()
+        self._incarnations: dict[Incarnation, Worker] = {}
         self._dirty: dict[Supervisor, None] = {}
         for spec in root.workers():
             mailbox = names.add_mailbox(spec.name, spec.mailbox_limit)
@@ -78,7 +78,7 @@ class Engine:
                 mailbox.open()
         self.root = Supervisor(root, self, None, self.make)
 
-    # For the nodes and lives.
+    # For the nodes and incarnations.
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -137,19 +137,19 @@ class Engine:
             del self.nodes[node.name]
             self.names.forget(node.name)
 
-    def watch(self, worker: Worker, life: Life) -> None:
-        """That life is the worker's, and is to be looked after."""
-        self._lives[life] = worker
+    def watch(self, worker: Worker, incarnation: Incarnation) -> None:
+        """That incarnation is the worker's, and is to be looked after."""
+        self._incarnations[incarnation] = worker
 
-    def unwatch(self, life: Life) -> None:
-        """That life is nobody's any more."""
-        self._lives.pop(life, None)
+    def unwatch(self, incarnation: Incarnation) -> None:
+        """That incarnation is nobody's any more."""
+        self._incarnations.pop(incarnation, None)
 
-    def write_off(self, life: Life, reason: Reason) -> None:
-        """That life's thread is left to itself; too many of them alive, and the root gives up."""
-        self._written_off.add(life)
+    def write_off(self, incarnation: Incarnation, reason: Reason) -> None:
+        """That incarnation's thread is left to itself; too many of them alive, and the root gives up."""
+        self._written_off.add(incarnation)
         alive = len(self._written_off)
-        self.emit(WrittenOff(life.name, life.epoch, reason, alive))
+        self.emit(WrittenOff(incarnation.name, incarnation.epoch, reason, alive))
         if alive > self._written_off_limit and self.root.winding is None:
             self.root.give_up(f"{alive} threads that had to be written off are alive")
 
@@ -169,8 +169,8 @@ class Engine:
     def _end(self, reason: Reason) -> None:
         for name, left in self.names.close("is gone: the system has ended").items():
             self.emit(Undelivered(name, left))
-        how = How.GAVE_UP if isinstance(reason, GaveUp | ChildFailed) else How.STOPPED
-        self.ended = Ended(how, reason)
+        kind = EndKind.GAVE_UP if isinstance(reason, GaveUp | ChildFailed) else EndKind.STOPPED
+        self.ended = Ended(kind, reason)
         self.over.set()
 
     def make(self, spec: Spec, parent: Supervisor) -> Node:
@@ -181,26 +181,26 @@ class Engine:
 
     # The kernel's thread.
 
-    def life_is_up(self, life: Life) -> None:
-        """Posted by a life's thread."""
-        self.loop.post(lambda: self._life_is_up(life))
+    def incarnation_up(self, incarnation: Incarnation) -> None:
+        """Posted by an incarnation's thread."""
+        self.loop.post(lambda: self._incarnation_up(incarnation))
 
-    def life_is_over(self, life: Life) -> None:
-        """Posted by a life's thread, as its last act."""
-        self.loop.post(lambda: self._life_is_over(life))
+    def incarnation_ended(self, incarnation: Incarnation) -> None:
+        """Posted by an incarnation's thread, as its last act."""
+        self.loop.post(lambda: self._incarnation_ended(incarnation))
 
-    def _life_is_up(self, life: Life) -> None:
-        if life in self._lives:
-            self._lives[life].life_is_up()
+    def _incarnation_up(self, incarnation: Incarnation) -> None:
+        if incarnation in self._incarnations:
+            self._incarnations[incarnation].incarnation_up()
 
-    def _life_is_over(self, life: Life) -> None:
-        if life in self._lives:
-            self._lives[life].life_is_over()
-        elif life in self._written_off:
-            self._written_off.discard(life)
-            self.emit(WrittenOffEnded(life.name, life.epoch))
+    def _incarnation_ended(self, incarnation: Incarnation) -> None:
+        if incarnation in self._incarnations:
+            self._incarnations[incarnation].incarnation_ended()
+        elif incarnation in self._written_off:
+            self._written_off.discard(incarnation)
+            self.emit(WrittenOffEnded(incarnation.name, incarnation.epoch))
         else:
-            self.emit(KernelFault(life.name, f"a second exit notice of epoch {life.epoch} is ignored"))
+            self.emit(KernelFault(incarnation.name, f"a second exit notice of epoch {incarnation.epoch} is ignored"))
 
     def _settle(self) -> None:
         while self._dirty:
@@ -209,15 +209,15 @@ class Engine:
             supervisor.advance()
 
     def _sweep(self, seconds: float) -> None:
-        for worker in list(self._lives.values()):
+        for worker in list(self._incarnations.values()):
             worker.tick(seconds)
         for node in list(self.nodes.values()):
             if isinstance(node, Supervisor):
                 node.advance()
 
-    def tell_from(self, life: Life, name: str, message: Any) -> None:
+    def tell_from(self, incarnation: Incarnation, name: str, message: Any) -> None:
         """An actor's `tell`, in that actor's thread."""
-        self.names.tell_from(life, name, message)
+        self.names.tell_from(incarnation, name, message)
 
     def stop_root(self) -> None:
         """Stops the tree, started or not."""
@@ -242,8 +242,8 @@ class Engine:
 
     def _fault(self, error: BaseException) -> None:
         self.emit(KernelFault(self.root.name, detached(error)[1]))
-        for life in list(self._lives):
-            life.fence()
+        for incarnation in list(self._incarnations):
+            incarnation.fence()
         reason = GaveUp(f"the kernel met its own bug: {error!r}")
         self.started.give(error=StartFailed(str(reason)))
         self._end(reason)

@@ -14,11 +14,11 @@ from pykka.messages import _ActorStop
 from supervision.errors import Fenced, MailboxFull, NotAttempted, NotRunning
 
 if TYPE_CHECKING:
-    from supervision.life import Life
+    from supervision.incarnation import Incarnation
 
-__all__ = ["Ask", "Letter", "NameMailbox", "settle", "settle_error"]
+__all__ = ["Ask", "Envelope", "NameMailbox", "settle", "settle_error"]
 
-Letter = Envelope[Any]
+
 Ask = ThreadingFuture[Any]
 
 
@@ -31,67 +31,72 @@ class NameMailbox:
     def __init__(self, name: str, limit: int) -> None:
         self.name = name
         self.limit = limit
-        self._letters: deque[Letter] = deque()
+        self._envelopes: deque[Envelope[Any]] = deque()
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
         self._refusal: str | None = "has not been started"
 
     def put(
-        self, letter: Letter, /, sender: Life | None = None, wait_seconds: float = 0.0, beyond_limit: bool = False
+        self,
+        envelope: Envelope[Any],
+        /,
+        sender: Incarnation | None = None,
+        wait_seconds: float = 0.0,
+        beyond_limit: bool = False,
     ) -> None:
-        """Takes the letter, after waiting at most `wait_seconds` for room.
+        """Takes the envelope, after waiting at most `wait_seconds` for room.
 
-        Raises Fenced (the sender's life is over), NotRunning or MailboxFull.
+        Raises Fenced (the sender's incarnation is over), NotRunning or MailboxFull.
         """
         with self._lock:
             self._admit(sender)
-            if len(self._letters) >= self.limit and not beyond_limit:
+            if len(self._envelopes) >= self.limit and not beyond_limit:
                 if wait_seconds > 0:
                     self._room.wait_for(self._roomy, wait_seconds)
                     self._admit(sender)
-                if len(self._letters) >= self.limit:
+                if len(self._envelopes) >= self.limit:
                     raise MailboxFull(f"{self.limit} messages wait for {self.name}")
-            self._letters.append(letter)
+            self._envelopes.append(envelope)
             self._arrived.notify()
 
-    def _admit(self, sender: Life | None) -> None:
+    def _admit(self, sender: Incarnation | None) -> None:
         if sender is not None and sender.fenced:
             raise Fenced(f"{sender.name} (epoch {sender.epoch}) is over")
         if self._refusal is not None:
             raise NotRunning(f"{self.name} {self._refusal}")
 
     def _roomy(self) -> bool:
-        return len(self._letters) < self.limit or self._refusal is not None
+        return len(self._envelopes) < self.limit or self._refusal is not None
 
-    def next_for(self, life: Life, block: bool = True, only: type = object) -> Letter | None:
-        """Puts the next letter into that life's hand.
+    def next_for(self, incarnation: Incarnation, block: bool = True, only: type = object) -> Envelope[Any] | None:
+        """Puts the next envelope into that incarnation's hand.
 
         None when it is over or told to stop; if it is not to block, also when none waits, or the next
         one's message is not of the class `only`.
         """
         with self._lock:
-            while not life.ending:
-                if self._letters and isinstance(self._letters[0].message, only):
-                    letter = self._letters.popleft()
-                    life.in_hand.append(letter)
+            while not incarnation.ending:
+                if self._envelopes and isinstance(self._envelopes[0].message, only):
+                    envelope = self._envelopes.popleft()
+                    incarnation.in_hand.append(envelope)
                     self._room.notify()
-                    return letter
+                    return envelope
                 if not block:
                     return None
                 self._arrived.wait()
             return None
 
-    def more_for(self, life: Life, limit: int) -> list[Any]:
-        """Puts up to `limit` more told messages into that life's hand, without waiting; never a question."""
+    def more_for(self, incarnation: Incarnation, limit: int) -> list[Any]:
+        """Puts up to `limit` more told messages into that incarnation's hand, without waiting; never a question."""
         taken: list[Any] = []
         with self._lock:
-            while len(taken) < limit and not life.ending and self._letters:
-                letter = self._letters[0]
-                if letter.reply_to is not None or isinstance(letter.message, _ActorStop):
+            while len(taken) < limit and not incarnation.ending and self._envelopes:
+                envelope = self._envelopes[0]
+                if envelope.reply_to is not None or isinstance(envelope.message, _ActorStop):
                     break
-                life.in_hand.append(self._letters.popleft())
-                taken.append(letter.message)
+                incarnation.in_hand.append(self._envelopes.popleft())
+                taken.append(envelope.message)
             self._room.notify(len(taken))
         return taken
 
@@ -109,39 +114,39 @@ class NameMailbox:
         """Takes none from now on; what waited is handed back, its askers told that nothing was attempted."""
         with self._lock:
             self._refusal = why
-            left = tuple(self._letters)
-            self._letters.clear()
+            left = tuple(self._envelopes)
+            self._envelopes.clear()
             self._room.notify_all()
-        for letter in left:
-            if letter.reply_to is not None:
-                settle_error(letter.reply_to, NotAttempted(f"{self.name} {why}"))
-        return tuple(letter.message for letter in left)
+        for envelope in left:
+            if envelope.reply_to is not None:
+                settle_error(envelope.reply_to, NotAttempted(f"{self.name} {why}"))
+        return tuple(envelope.message for envelope in left)
 
-    def withdraw(self, letter: Letter) -> bool:
-        """Takes a letter back that nobody has begun; False if it is no longer here."""
+    def withdraw(self, envelope: Envelope[Any]) -> bool:
+        """Takes a envelope back that nobody has begun; False if it is no longer here."""
         with self._lock:
-            for index, each in enumerate(self._letters):
-                if each is letter:
-                    del self._letters[index]
+            for index, each in enumerate(self._envelopes):
+                if each is envelope:
+                    del self._envelopes[index]
                     self._room.notify()
                     return True
         return False
 
-    def holds(self, letter: Letter) -> bool:
-        """Whether that very letter still waits."""
+    def holds(self, envelope: Envelope[Any]) -> bool:
+        """Whether that very envelope still waits."""
         with self._lock:
-            return any(each is letter for each in self._letters)
+            return any(each is envelope for each in self._envelopes)
 
-    def get(self) -> Letter:
-        """Part of pykka's inbox protocol; only a supervised life may read."""
-        raise TypeError("a supervised actor's mailbox is read by its life alone")
+    def get(self) -> Envelope[Any]:
+        """Part of pykka's inbox protocol; only a supervised incarnation may read."""
+        raise TypeError("a supervised actor's mailbox is read by its incarnation alone")
 
     def empty(self) -> bool:
         """Whether nothing waits."""
-        return not self._letters
+        return not self._envelopes
 
     def __len__(self) -> int:
-        return len(self._letters)
+        return len(self._envelopes)
 
 
 def settle(ask: Any, value: object) -> None:

@@ -9,8 +9,8 @@ import pykka
 
 from supervision.errors import MailboxFull, NotAttempted, NotRunning, OutcomeUnknown, UnknownName
 from supervision.events import Exited
-from supervision.life import Life
-from supervision.mailbox import Ask, Letter, NameMailbox
+from supervision.incarnation import Incarnation
+from supervision.mailbox import Ask, Envelope, NameMailbox
 
 __all__ = ["Names", "Record"]
 
@@ -78,7 +78,7 @@ class Names:
         return (record.last_exit if record is not None else None) or self._departed.get(name)
 
     def waiting(self) -> dict[str, int]:
-        """How many messages wait for each name."""
+        """EndKind many messages wait for each name."""
         records = list(self._records.items())
         return {name: len(each.mailbox) for name, each in records if each.mailbox is not None}
 
@@ -87,25 +87,25 @@ class Names:
         boxes = {name: each.mailbox for name, each in self._records.items() if each.mailbox is not None}
         return {name: left for name, mailbox in boxes.items() if (left := mailbox.refuse(why))}
 
-    def tell_from(self, life: Life, name: str, message: Any) -> None:
-        """Sends for that life, waiting a bounded time for room. Raises as Actor.tell."""
+    def tell_from(self, incarnation: Incarnation, name: str, message: Any) -> None:
+        """Sends for that incarnation, waiting a bounded time for room. Raises as Actor.tell."""
         mailbox = self.mailbox(name)
         try:
-            mailbox.put(Letter(message), life)
+            mailbox.put(Envelope(message), incarnation)
         except MailboxFull:
-            life.waits += 1
+            incarnation.waits += 1
             try:
-                mailbox.put(Letter(message), life, self._full_mailbox_seconds)
+                mailbox.put(Envelope(message), incarnation, self._full_mailbox_seconds)
             finally:
-                life.waits -= 1
+                incarnation.waits -= 1
 
     def ask(self, name: str, message: Any, timeout_seconds: float) -> Any:
         """Sends a question and waits for its answer. Raises as System.ask."""
         mailbox = self.mailbox(name)
         future: Ask = pykka.ThreadingFuture()
-        letter = Letter(message, reply_to=future)
+        envelope = Envelope(message, reply_to=future)
         try:
-            mailbox.put(letter)
+            mailbox.put(envelope)
         except (NotRunning, MailboxFull) as error:
             raise NotAttempted(str(error)) from error
         if self.before_waiting is not None:
@@ -113,6 +113,6 @@ class Names:
         try:
             return future.get(timeout=timeout_seconds)
         except pykka.Timeout:
-            if mailbox.withdraw(letter):
+            if mailbox.withdraw(envelope):
                 raise NotAttempted(f"{name} did not come to it in {timeout_seconds:g} s") from None
             raise OutcomeUnknown(f"{name} gave no answer in {timeout_seconds:g} s") from None

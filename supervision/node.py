@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from supervision.clock import Randomness
 from supervision.events import Event, Exited
-from supervision.life import Life, StartThread
+from supervision.incarnation import Incarnation, StartThread
 from supervision.mailbox import NameMailbox
 from supervision.names import Record
 from supervision.reasons import Declined, Reason
 from supervision.restarts import Backoff, Window
-from supervision.specs import Spec
+from supervision.spec import Spec
 from supervision.timers import Timer
 
 if TYPE_CHECKING:
@@ -88,14 +88,14 @@ class Core(Protocol):
     def leave(self, node: Node) -> None:
         """The node is no longer part of the tree."""
 
-    def watch(self, worker: Worker, life: Life) -> None:
-        """That life is the worker's, and is to be looked after."""
+    def watch(self, worker: Worker, incarnation: Incarnation) -> None:
+        """That incarnation is the worker's, and is to be looked after."""
 
-    def unwatch(self, life: Life) -> None:
-        """That life is nobody's any more."""
+    def unwatch(self, incarnation: Incarnation) -> None:
+        """That incarnation is nobody's any more."""
 
-    def write_off(self, life: Life, reason: Reason) -> None:
-        """That life's thread is left to itself."""
+    def write_off(self, incarnation: Incarnation, reason: Reason) -> None:
+        """That incarnation's thread is left to itself."""
 
     def root_changed(self, node: Node, reason: Reason | None) -> None:
         """The root came up (None), or ended."""
@@ -179,7 +179,7 @@ class Node:
             self.parent.child_down(self, was, reason)
 
     def uptime_seconds(self) -> float:
-        """How long it has been up; 0 if it is not."""
+        """EndKind long it has been up; 0 if it is not."""
         return 0.0 if self.up_since is None else self.core.now() - self.up_since
 
     def retry_after(self, seconds: float) -> None:

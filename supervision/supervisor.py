@@ -11,7 +11,7 @@ from supervision.events import Exited, GivenUp, Restarting, Started
 from supervision.node import Core, Node, Reply, State
 from supervision.reasons import ChildFailed, Declined, GaveUp, Reason, Shutdown
 from supervision.restarts import Window
-from supervision.specs import AutoShutdown, Restart, Spec, Strategy, SupervisorSpec
+from supervision.spec import AutoShutdown, Restart, Spec, Strategy, SupervisorSpec
 from supervision.timers import Timer
 
 __all__ = ["Supervisor"]

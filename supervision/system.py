@@ -16,12 +16,12 @@ from supervision.errors import (
     UnknownName,
 )
 from supervision.events import Exited, Listener
-from supervision.life import StartThread, start_thread
-from supervision.mailbox import Letter
+from supervision.incarnation import StartThread, start_thread
+from supervision.mailbox import Envelope
 from supervision.names import Names
 from supervision.node import Node, Reply, State
 from supervision.reasons import Unstarted
-from supervision.specs import Spec, SupervisorSpec
+from supervision.spec import Spec, SupervisorSpec
 from supervision.supervisor import Supervisor
 
 __all__ = ["Progress", "System"]
@@ -42,7 +42,7 @@ class Progress:
 class System:
     """A tree of supervisors and actors, driven by one thread.
 
-    - `start_thread` runs a life in a thread; it raises if the machine refuses one.
+    - `start_thread` runs an incarnation in a thread; it raises if the machine refuses one.
     - `on_event` is told everything, in the kernel's thread; of an exit before the next incarnation starts.
     - `tick_seconds`: how often hangs and budgets are looked at. A longer standstill of the kernel itself
       counts as two ticks at most: when the process was frozen, nobody is late.
@@ -122,7 +122,7 @@ class System:
 
     @property
     def ended(self) -> Ended | None:
-        """How it ended; None while it goes on."""
+        """EndKind it ended; None while it goes on."""
         return self._engine.ended
 
     def progress(self) -> Progress:
@@ -237,7 +237,7 @@ class System:
 
         Raises UnknownName, NotRunning, MailboxFull.
         """
-        self._names.mailbox(name).put(Letter(message), None, timeout_seconds)
+        self._names.mailbox(name).put(Envelope(message), None, timeout_seconds)
 
     def ask(self, name: str, message: Any, timeout_seconds: float) -> Any:
         """The answer of whoever holds that post, in bounded time.
@@ -248,14 +248,14 @@ class System:
         return self._names.ask(name, message, timeout_seconds)
 
     def waiting_messages(self) -> dict[str, int]:
-        """How many messages wait for each name."""
+        """EndKind many messages wait for each name."""
         return self._names.waiting()
 
     # Its thread.
 
     @property
     def listener_failures(self) -> int:
-        """How often a listener or monitor has raised."""
+        """EndKind often a listener or monitor has raised."""
         return self._engine.listener_failures
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""For tests: time that moves when told, lives without threads, a tree driven step by step, an actor alone."""
+"""For tests: time that moves when told, incarnations without threads, a tree driven step by step, an actor alone."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 from supervision.actor import Actor
 from supervision.errors import SupervisionError
 from supervision.events import Event
-from supervision.life import Life, birth
+from supervision.incarnation import Incarnation, birth
 from supervision.mailbox import NameMailbox
-from supervision.specs import SupervisorSpec
+from supervision.spec import SupervisorSpec
 from supervision.system import System
 from supervision.timers import Timer
 
-__all__ = ["DrivenSystem", "FakeClock", "InlineThreads", "Stage", "Stuck", "wait_until"]
+__all__ = ["ActorHarness", "DrivenSystem", "FakeClock", "InlineThreads", "Stuck", "wait_until"]
 
 A = TypeVar("A", bound=Actor)
 
@@ -63,7 +63,7 @@ class Stuck:
 
 
 class InlineThreads:
-    """Stands in for threads: each life does one message at a time when it is its turn.
+    """Stands in for threads: each incarnation does one message at a time when it is its turn.
 
     One whose name, or name#epoch, is in `stuck` gets no turn, as a thread in a call that does not
     return; so does one that begins with a Stuck message. `refuses` raises instead of starting, as a
@@ -71,42 +71,48 @@ class InlineThreads:
     """
 
     def __init__(self) -> None:
-        self.lives: list[Life] = []
+        self.incarnations: list[Incarnation] = []
         self.stuck: set[str] = set()
         self.refuses = False
-        self._begun: set[Life] = set()
+        self._begun: set[Incarnation] = set()
 
-    def __call__(self, life: Life) -> None:
+    def __call__(self, incarnation: Incarnation) -> None:
         if self.refuses:
             raise RuntimeError("can't start new thread")
-        self.lives.append(life)
+        self.incarnations.append(incarnation)
 
     def turn(self) -> bool:
-        """Lets each life go one step on; whether any of them did something."""
-        ready = [life for life in self.lives if life not in self._begun or not life.mailbox.empty() or life.ending]
-        stepped = [self._step(life) for life in ready]
+        """Lets each incarnation go one step on; whether any of them did something."""
+        ready = [
+            incarnation
+            for incarnation in self.incarnations
+            if incarnation not in self._begun or not incarnation.mailbox.empty() or incarnation.ending
+        ]
+        stepped = [self._step(incarnation) for incarnation in ready]
         return any(stepped)
 
-    def _step(self, life: Life) -> bool:
-        if f"{life.name}#{life.epoch}" in self.stuck or life.name in self.stuck:
+    def _step(self, incarnation: Incarnation) -> bool:
+        if f"{incarnation.name}#{incarnation.epoch}" in self.stuck or incarnation.name in self.stuck:
             return False
-        letter = life.mailbox.next_for(life, block=False, only=Stuck) if life in self._begun else None
-        if letter is not None:
-            life.serial += 1
-            self.stuck.add(f"{life.name}#{life.epoch}")
+        envelope = (
+            incarnation.mailbox.next_for(incarnation, block=False, only=Stuck) if incarnation in self._begun else None
+        )
+        if envelope is not None:
+            incarnation.serial += 1
+            self.stuck.add(f"{incarnation.name}#{incarnation.epoch}")
             return True
-        if life not in self._begun:
-            self._begun.add(life)
-            goes_on = life.begin()
+        if incarnation not in self._begun:
+            self._begun.add(incarnation)
+            goes_on = incarnation.begin()
         else:
-            before = life.serial
-            goes_on = life.turn(block=False)
-            if goes_on and life.serial == before:
+            before = incarnation.serial
+            goes_on = incarnation.turn(block=False)
+            if goes_on and incarnation.serial == before:
                 return False
         if not goes_on:
-            self.lives.remove(life)
-            self._begun.discard(life)
-            life.close()
+            self.incarnations.remove(incarnation)
+            self._begun.discard(incarnation)
+            incarnation.close()
         return True
 
 
@@ -156,10 +162,10 @@ class DrivenSystem(System):
         return event.is_set()
 
 
-class Stage:
+class ActorHarness:
     """One actor by itself, in the test's own thread: what it tells and which timers it sets are kept.
 
-    `Stage("biller", lambda: Biller(...))` makes it; `actor.on_receive(...)` is then called by the test.
+    `ActorHarness("biller", lambda: Biller(...))` makes it; `actor.on_receive(...)` is then called by the test.
     """
 
     def __init__(self, name: str, factory: Callable[[], A]) -> None:
@@ -167,22 +173,22 @@ class Stage:
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.mailbox = NameMailbox(name, 1_000_000)
         self.mailbox.open()
-        self.life = Life(name, 1, factory, self.mailbox, self)
-        birth.life = self.life
+        self.incarnation = Incarnation(name, 1, factory, self.mailbox, self)
+        birth.incarnation = self.incarnation
         try:
             self.actor = factory()
         finally:
-            birth.life = None
+            birth.incarnation = None
 
-    def life_is_up(self, life: Life) -> None:
+    def incarnation_up(self, incarnation: Incarnation) -> None:
         """Nobody asks."""
 
-    def life_is_over(self, life: Life) -> None:
+    def incarnation_ended(self, incarnation: Incarnation) -> None:
         """Nobody asks."""
 
-    def tell_from(self, life: Life, name: str, message: Any) -> None:
+    def tell_from(self, incarnation: Incarnation, name: str, message: Any) -> None:
         """Keeps the message."""
-        assert life is self.life
+        assert incarnation is self.incarnation
         self.told.append((name, message))
 
     def after(self, seconds: float, action: Callable[[], None]) -> Timer:

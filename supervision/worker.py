@@ -1,13 +1,13 @@
-"""A worker as its supervisor sees it: starts, stops, hangs and writes off its lives."""
+"""A worker as its supervisor sees it: starts, stops, hangs and writes off its incarnations."""
 
 from __future__ import annotations
 
 from supervision.events import Exited, Started, Undelivered
-from supervision.life import Kernel, Life
+from supervision.incarnation import Incarnation, Kernel
 from supervision.node import Core, Node, State
 from supervision.reasons import Abandoned, Hung, Reason, Shutdown, StartOverdue, ThreadNotStarted, detached
 from supervision.restarts import Window
-from supervision.specs import ChildSpec, Mailbox
+from supervision.spec import ChildSpec, Mailbox
 
 __all__ = ["Worker"]
 
@@ -22,7 +22,7 @@ class Worker(Node):
     def __init__(self, spec: ChildSpec, core: Core, parent: object, kernel: Kernel) -> None:
         super().__init__(spec, core, parent)  # type: ignore[arg-type]
         self._kernel = kernel
-        self.life: Life | None = None
+        self.incarnation: Incarnation | None = None
         self._late_seconds = 0.0
         self._serial = 0
         self._unblocked = False
@@ -33,91 +33,95 @@ class Worker(Node):
             self.mailbox.open()
 
     def begin(self) -> None:
-        """Starts a new life in a thread of its own."""
+        """Starts a new incarnation in a thread of its own."""
         self.mailbox.open()
-        life = Life(self.name, self.core.record(self.name).epoch, self.spec.factory, self.mailbox, self._kernel)
-        self.life = life
+        incarnation = Incarnation(
+            self.name, self.core.record(self.name).epoch, self.spec.factory, self.mailbox, self._kernel
+        )
+        self.incarnation = incarnation
         self._reset_lateness()
-        self.core.watch(self, life)
+        self.core.watch(self, incarnation)
         try:
-            self.core.start_thread(life)
+            self.core.start_thread(incarnation)
         except Exception as error:  # noqa: BLE001 - whatever refuses the thread, the child is not up
-            life.thread = None
-            self._over(life, ThreadNotStarted(*detached(error)))
+            incarnation.thread = None
+            self._over(incarnation, ThreadNotStarted(*detached(error)))
 
     def halt(self) -> None:
-        """Tells the life to stop after the message in hand; without any grace it is abandoned at once."""
-        assert self.life is not None, "only what runs is told to stop"
+        """Tells the incarnation to stop after the message in hand; without any grace it is abandoned at once."""
+        assert self.incarnation is not None, "only what runs is told to stop"
         self._reset_lateness()
-        self.life.stop(Shutdown())
+        self.incarnation.stop(Shutdown())
         if self.spec.shutdown_seconds == 0:
-            self.abandon(Abandoned(0.0, self.life.stack()))
+            self.abandon(Abandoned(0.0, self.incarnation.stack()))
 
-    def life_is_up(self) -> None:
+    def incarnation_up(self) -> None:
         """The start handshake; one that is being stopped already is not up any more."""
-        if self.life is not None and self.state is State.STARTING:
+        if self.incarnation is not None and self.state is State.STARTING:
             self._reset_lateness()
-            self.core.emit(Started(self.name, self.life.epoch))
+            self.core.emit(Started(self.name, self.incarnation.epoch))
             self.went_up()
 
-    def life_is_over(self) -> None:
+    def incarnation_ended(self) -> None:
         """The exit notice."""
-        life = self.life
-        if life is not None:
-            life.join(_LAST_INSTRUCTIONS_SECONDS)
-            self._over(life, life.reason or Shutdown())
+        incarnation = self.incarnation
+        if incarnation is not None:
+            incarnation.join(_LAST_INSTRUCTIONS_SECONDS)
+            self._over(incarnation, incarnation.reason or Shutdown())
 
     def tick(self, seconds: float) -> None:
         """The supervisor ran for that long by its own count: who is late?"""
-        life = self.life
-        if life is None:
+        incarnation = self.incarnation
+        if incarnation is None:
             return
         self._late_seconds += seconds
         if self.state is State.STARTING:
             if self._late_seconds > self.spec.start_seconds:
-                self.abandon(StartOverdue(self._late_seconds, life.stack()))
+                self.abandon(StartOverdue(self._late_seconds, incarnation.stack()))
         elif self.state is State.STOPPING:
             budget = min(self.spec.shutdown_seconds, self.core.grace_seconds)
             if not self._unblocked and self._late_seconds >= budget / 2:
                 self._unblocked = True
-                life.unblock()
+                incarnation.unblock()
             if self._late_seconds >= budget:
-                self.abandon(Abandoned(self._late_seconds, life.stack()))
-        elif life.serial != self._serial or life.serial % 2 == 0 or life.waits > 0:
-            self._serial = life.serial
+                self.abandon(Abandoned(self._late_seconds, incarnation.stack()))
+        elif incarnation.serial != self._serial or incarnation.serial % 2 == 0 or incarnation.waits > 0:
+            self._serial = incarnation.serial
             self._late_seconds = 0.0
         elif self.spec.hang_seconds is not None and self._late_seconds > self.spec.hang_seconds:
-            self.abandon(Hung(self._late_seconds, life.stack()))
+            self.abandon(Hung(self._late_seconds, incarnation.stack()))
 
     def abandon(self, reason: Reason) -> None:
-        """Writes the present life off: fenced, freed from what it may be stuck in, never waited for again."""
-        life = self.life
-        if life is None:
+        """Writes the present incarnation off: fenced, freed from what it may be stuck in, never waited for again."""
+        incarnation = self.incarnation
+        if incarnation is None:
             return
-        life.fence()
-        life.unblock()
-        life.settle_unknown()
-        self.core.write_off(life, reason)
-        self._over(life, reason)
+        incarnation.fence()
+        incarnation.unblock()
+        incarnation.settle_unknown()
+        self.core.write_off(incarnation, reason)
+        self._over(incarnation, reason)
 
     def rest(self, why: str) -> None:
         """Refuses messages; those that waited are reported."""
         if left := self.mailbox.refuse(why):
             self.core.emit(Undelivered(self.name, left))
 
-    def _over(self, life: Life, reason: Reason) -> None:
+    def _over(self, incarnation: Incarnation, reason: Reason) -> None:
         expected = self.state is State.STOPPING
-        life.fence()
-        self.life = None
-        self.core.unwatch(life)
+        incarnation.fence()
+        self.incarnation = None
+        self.core.unwatch(incarnation)
         if self.spec.while_down is Mailbox.REFUSE:
             self.rest("is down")
         self.core.exited(
-            Exited(self.name, life.epoch, reason, life.messages_in_hand(), expected, self.uptime_seconds())
+            Exited(
+                self.name, incarnation.epoch, reason, incarnation.messages_in_hand(), expected, self.uptime_seconds()
+            )
         )
         self.went_down(reason)
 
     def _reset_lateness(self) -> None:
         self._late_seconds = 0.0
         self._unblocked = False
-        self._serial = 0 if self.life is None else self.life.serial
+        self._serial = 0 if self.incarnation is None else self.incarnation.serial

@@ -25,7 +25,7 @@ from supervision import (
     UnknownName,
     WrittenOff,
 )
-from supervision.testing import DrivenSystem, Stage, Stuck, wait_until
+from supervision.testing import ActorHarness, DrivenSystem, Stuck, wait_until
 from tests.unit.supervision.supervision_kit import (
     Probe,
     World,
@@ -292,13 +292,13 @@ def test_timers_of_dead_incarnations_leave_nothing_behind() -> None:
 
 def test_an_actor_can_be_tried_alone_on_a_stage() -> None:
     world = World()
-    stage = Stage("a", lambda: Probe(world))
-    stage.actor.on_start()
-    stage.actor.on_receive(("tell", "b", "hello"))
-    stage.actor.every(5.0, "beat")
-    assert stage.told == [("b", "hello")]
-    assert [seconds for seconds, _ in stage.timers] == [5.0]
-    assert (stage.actor.name, stage.actor.epoch, stage.actor.fenced) == ("a", 1, False)
+    harness = ActorHarness("a", lambda: Probe(world))
+    harness.actor.on_start()
+    harness.actor.on_receive(("tell", "b", "hello"))
+    harness.actor.every(5.0, "beat")
+    assert harness.told == [("b", "hello")]
+    assert [seconds for seconds, _ in harness.timers] == [5.0]
+    assert (harness.actor.name, harness.actor.epoch, harness.actor.fenced) == ("a", 1, False)
 
 
 def test_names_of_a_system_are_its_own() -> None:

@@ -181,8 +181,8 @@ class Agreement(RuleBasedStateMachine):
             assert (self.real.ended is not None) == self.over
             if not self.over:
                 assert states(self.real) == self.model.states()
-            for life in self.real.threads.lives:
-                assert not life.fenced
+            for incarnation in self.real.threads.incarnations:
+                assert not incarnation.fenced
 
     def teardown(self) -> None:
         """The end stops what runs, in reverse order."""
@@ -190,7 +190,7 @@ class Agreement(RuleBasedStateMachine):
             self.real.stop()
             self.model.stop(self.model.root)
             assert self.world.diary == self.model.diary
-            assert self.real.threads.lives == []
+            assert self.real.threads.incarnations == []
 
 
 TestAgreement = pytest.mark.timeout(900)(Agreement.TestCase)

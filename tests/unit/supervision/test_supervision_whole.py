@@ -13,11 +13,11 @@ from supervision import (
     Actor,
     ChildSpec,
     Crashed,
+    EndKind,
     Exited,
     Fenced,
     GaveUp,
     GivenUp,
-    How,
     Hung,
     KernelFault,
     NotRunning,
@@ -256,7 +256,7 @@ def test_a_listener_that_would_wait_for_its_own_thread_is_refused() -> None:
 
 def test_a_system_is_stopped_without_having_started_and_started_once() -> None:
     system = System(root(World().child("a")))
-    assert system.stop().how is How.STOPPED
+    assert system.stop().kind is EndKind.STOPPED
     with pytest.raises(SupervisionError):
         system.start()
     again = started(root())
@@ -276,7 +276,7 @@ def test_a_bug_of_the_kernel_ends_the_system_as_given_up() -> None:
     system._engine.loop.post(bug)
     ended = system.wait(5.0)
     assert ended is not None
-    assert (ended.how, isinstance(ended.reason, GaveUp)) == (How.GAVE_UP, True)
+    assert (ended.kind, isinstance(ended.reason, GaveUp)) == (EndKind.GAVE_UP, True)
     assert any(isinstance(fault, KernelFault) for fault in faults)
     with pytest.raises(NotRunning):
         system.tell("a", "anyone?")

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from supervision.errors import AskFailed, Decline, NotRunning, OutcomeUnknown, SpecError
-from supervision.mailbox import Letter, NameMailbox, settle, settle_error
+from supervision.mailbox import Envelope, NameMailbox, settle, settle_error
 from supervision.reasons import Crashed, Declined, FailedToStart, Reason, Shutdown, StopFailed, detached
 from supervision.stacks import stack_of
 from supervision.timers import Timer
@@ -16,19 +16,19 @@ from supervision.timers import Timer
 if TYPE_CHECKING:
     from supervision.actor import Actor
 
-__all__ = ["Kernel", "Life", "StartThread", "birth", "start_thread"]
+__all__ = ["Incarnation", "Kernel", "StartThread", "birth", "start_thread"]
 
 
 class Kernel(Protocol):
-    """What a life needs of the system it lives in."""
+    """What an incarnation needs of the system it runs in."""
 
-    def life_is_up(self, life: Life) -> None:
+    def incarnation_up(self, incarnation: Incarnation) -> None:
         """Its start code has ended well."""
 
-    def life_is_over(self, life: Life) -> None:
+    def incarnation_ended(self, incarnation: Incarnation) -> None:
         """Its thread does nothing more."""
 
-    def tell_from(self, life: Life, name: str, message: Any) -> None:
+    def tell_from(self, incarnation: Incarnation, name: str, message: Any) -> None:
         """Puts a message into the mailbox of a name."""
 
     def after(self, seconds: float, action: Callable[[], None]) -> Timer:
@@ -36,14 +36,14 @@ class Kernel(Protocol):
 
 
 class _Birth(threading.local):
-    life: Life | None = None
+    incarnation: Incarnation | None = None
 
 
 birth = _Birth()
-"""Tells an actor's constructor, in its own thread, which life it is made for."""
+"""Tells an actor's constructor, in its own thread, which incarnation it is made for."""
 
 
-class Life:
+class Incarnation:
     """Runs an actor in a thread of its own and catches whatever ends it.
 
     Written by its thread and looked at by the kernel's without a lock: `serial` (odd while at work),
@@ -62,7 +62,7 @@ class Life:
         self.reason: Reason | None = None
         self.serial = 0
         self.waits = 0
-        self.in_hand: list[Letter] = []
+        self.in_hand: list[Envelope[Any]] = []
         self.thread: threading.Thread | None = None
         self._factory = factory
         self._actor: Actor | None = None
@@ -72,7 +72,7 @@ class Life:
     # What its thread does.
 
     def run(self) -> None:
-        """The whole life, from begin to close."""
+        """The whole incarnation, from begin to close."""
         try:
             if self.begin():
                 while self.turn():
@@ -83,44 +83,44 @@ class Life:
     def begin(self) -> bool:
         """Makes the actor and runs its start code; whether that ended well."""
         self.serial += 1
-        birth.life = self
+        birth.incarnation = self
         try:
             actor = self._factory()
-            if getattr(actor, "_life", None) is not self:
+            if getattr(actor, "_incarnation", None) is not self:
                 raise SpecError(f"{self.name}: the factory must make a new Actor, not {actor!r}")
             actor.on_start()
             self._actor = actor
         except Decline as error:
             self.reason = Declined(str(error))
             return False
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it ends this life and no other
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it ends this incarnation and no other
             self.reason = FailedToStart(*detached(error))
             return False
         finally:
-            birth.life = None
+            birth.incarnation = None
         self.serial += 1
-        self.kernel.life_is_up(self)
+        self.kernel.incarnation_up(self)
         return True
 
     def turn(self, block: bool = True) -> bool:
         """Handles one message; whether there may be another one."""
-        letter = self.mailbox.next_for(self, block)
-        if letter is None:
+        envelope = self.mailbox.next_for(self, block)
+        if envelope is None:
             return not block and not self.ending
         self.serial += 1
         assert self._actor is not None
         try:
-            reply = self._actor.handle(letter.message)
+            reply = self._actor.handle(envelope.message)
         except BaseException as error:  # noqa: BLE001 - SystemExit in one actor must not reach the others
-            if letter.reply_to is not None:
+            if envelope.reply_to is not None:
                 failure = AskFailed(f"{self.name} raised {type(error).__name__}: {error}")
                 failure.__cause__ = error
-                settle_error(letter.reply_to, failure)
+                settle_error(envelope.reply_to, failure)
             self.reason = Crashed(*detached(error))
             return False
-        if letter.reply_to is not None:
-            settle(letter.reply_to, reply)
-        del letter, reply
+        if envelope.reply_to is not None:
+            settle(envelope.reply_to, reply)
+        del envelope, reply
         self.in_hand.clear()
         self.serial += 1
         return True
@@ -136,7 +136,7 @@ class Life:
                 self.reason = self.reason or StopFailed(*detached(error))
             actor.actor_stopped.set()
         self.reason = self.reason or self.stop_reason or Shutdown()
-        self.kernel.life_is_over(self)
+        self.kernel.incarnation_ended(self)
 
     # What others ask of it.
 
@@ -167,13 +167,13 @@ class Life:
 
     def messages_in_hand(self) -> tuple[Any, ...]:
         """What it works on at this moment."""
-        return tuple(letter.message for letter in tuple(self.in_hand))
+        return tuple(envelope.message for envelope in tuple(self.in_hand))
 
     def settle_unknown(self) -> None:
         """Tells those whose question is in hand that nobody knows what becomes of it."""
-        for letter in tuple(self.in_hand):
-            if letter.reply_to is not None:
-                settle_error(letter.reply_to, OutcomeUnknown(f"{self.name} was written off with it in hand"))
+        for envelope in tuple(self.in_hand):
+            if envelope.reply_to is not None:
+                settle_error(envelope.reply_to, OutcomeUnknown(f"{self.name} was written off with it in hand"))
 
     def stack(self) -> str:
         """Where its thread stands."""
@@ -186,14 +186,14 @@ class Life:
 
     # What its actor asks of it.
 
-    def put_own(self, letter: Letter) -> None:
-        """Puts a timer's letter into its own mailbox; nothing happens once it is over."""
+    def put_own(self, envelope: Envelope[Any]) -> None:
+        """Puts a timer's envelope into its own mailbox; nothing happens once it is over."""
         if not self.ending:
             with suppress(NotRunning):
-                self.mailbox.put(letter, beyond_limit=True)
+                self.mailbox.put(envelope, beyond_limit=True)
 
     def call_after(self, seconds: float, action: Callable[[], None]) -> Timer:
-        """A timer that is gone when this life is over; the action runs in the kernel's thread."""
+        """A timer that is gone when this incarnation is over; the action runs in the kernel's thread."""
 
         def ring() -> None:
             self._timers.discard(timer)
@@ -210,13 +210,15 @@ class Life:
         self._unblockers.append(free)
 
 
-StartThread = Callable[[Life], None]
+StartThread = Callable[[Incarnation], None]
 
 
-def start_thread(life: Life) -> None:
-    """Runs the life in a daemon thread, so that a stuck one never keeps the process from ending.
+def start_thread(incarnation: Incarnation) -> None:
+    """Runs the incarnation in a daemon thread, so that a stuck one never keeps the process from ending.
 
     Raises RuntimeError if the machine refuses the thread.
     """
-    life.thread = threading.Thread(target=life.run, name=f"{life.name}#{life.epoch}", daemon=True)
-    life.thread.start()
+    incarnation.thread = threading.Thread(
+        target=incarnation.run, name=f"{incarnation.name}#{incarnation.epoch}", daemon=True
+    )
+    incarnation.thread.start()

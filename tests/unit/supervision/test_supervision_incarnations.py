@@ -14,11 +14,11 @@ from supervision import (
     AskFailed,
     ChildSpec,
     Crashed,
+    EndKind,
     Event,
     Exited,
     FailedToStart,
     Fenced,
-    How,
     Hung,
     Normal,
     Restart,
@@ -34,7 +34,7 @@ from supervision import (
     dump_stacks,
     start_thread,
 )
-from supervision.life import Life
+from supervision.incarnation import Incarnation
 from supervision.testing import wait_until
 
 
@@ -161,10 +161,10 @@ def test_a_normal_end_is_a_notice_too(board: Board) -> None:
 def test_a_thread_that_the_machine_refuses_is_a_failed_start_and_is_tried_again(board: Board) -> None:
     refusals = iter([False, True, True, False])
 
-    def start(life: Life) -> None:
+    def start(incarnation: Incarnation) -> None:
         if next(refusals):
             raise RuntimeError("can't start new thread")
-        start_thread(life)
+        start_thread(incarnation)
 
     system = board.run(ChildSpec("a", lambda: Mortal(board, "receive", ValueError())), start_thread=start)
     system.tell("a", "die")
@@ -217,7 +217,7 @@ def test_too_many_written_off_threads_alive_end_the_system(board: Board) -> None
         system.tell("a", "hang")
     ended = system.wait(20.0)
     assert ended is not None
-    assert ended.how is How.GAVE_UP
+    assert ended.kind is EndKind.GAVE_UP
     assert "written off" in str(ended.reason) or "restarts" in str(ended.reason)
     assert [event.alive for event in board.of(WrittenOff)] == [1, 2, 3]
 
