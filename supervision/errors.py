@@ -3,24 +3,6 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "AlreadyPresent",
-    "AlreadyStarted",
-    "AskFailed",
-    "ChildRestarting",
-    "ChildRunning",
-    "Decline",
-    "Fenced",
-    "MailboxFull",
-    "NotAttempted",
-    "NotRunning",
-    "OutcomeUnknown",
-    "SpecError",
-    "StartFailed",
-    "SupervisionError",
-    "UnknownName",
-]
-
 
 class SupervisionError(Exception):
     """Root of the kernel's errors."""

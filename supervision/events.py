@@ -9,21 +9,6 @@ from typing import Any
 
 from supervision.reasons import Reason
 
-__all__ = [
-    "Event",
-    "Exited",
-    "GivenUp",
-    "KernelFault",
-    "Listener",
-    "Restarting",
-    "Started",
-    "Undelivered",
-    "WrittenOff",
-    "WrittenOffEnded",
-    "fan_out",
-    "log_events",
-]
-
 
 @dataclass(frozen=True)
 class Event:

@@ -1,31 +1,44 @@
-"""The mailbox of a name: it outlives the incarnations that read from it."""
+"""The mailbox of a name. It outlives the incarnations that read from it."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from dataclasses import dataclass, field
 from queue import Full
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pykka import ThreadingFuture
-from pykka._envelope import Envelope
+from pykka._envelope import Envelope as Envelope
 from pykka.messages import _ActorStop
 
 from supervision.errors import Fenced, MailboxFull, NotAttempted, NotRunning
-
-if TYPE_CHECKING:
-    from supervision.incarnation import Incarnation
-
-__all__ = ["Ask", "Envelope", "NameMailbox", "settle", "settle_error"]
+from supervision.reasons import Reason
 
 
-Ask = ThreadingFuture[Any]
+@dataclass(eq=False)
+class Reader:
+    """The part of an incarnation that mailboxes work with.
+
+    `in_hand` are the envelopes that it works on. Its thread writes that list; the kernel's thread reads it
+    without a lock.
+    """
+
+    name: str
+    epoch: int
+    fenced: bool = False
+    stop_reason: Reason | None = None
+    in_hand: list[Envelope[Any]] = field(default_factory=list)
+
+    @property
+    def ending(self) -> bool:
+        """Told to stop, or fenced: it takes no further message."""
+        return self.stop_reason is not None or self.fenced
 
 
 class NameMailbox:
-    """Bounded, of many senders and one reader; a message is in it, in a reader's hand, or with its sender.
+    """A bounded queue with many senders and one reader. It stands in for pykka's inbox (`put`, `get`, `empty`).
 
-    It stands in for pykka's inbox (`put`, `get`, `empty`).
+    A message is in the mailbox, in a reader's hand, or still with its sender.
     """
 
     def __init__(self, name: str, limit: int) -> None:
@@ -41,7 +54,7 @@ class NameMailbox:
         self,
         envelope: Envelope[Any],
         /,
-        sender: Incarnation | None = None,
+        sender: Reader | None = None,
         wait_seconds: float = 0.0,
         beyond_limit: bool = False,
     ) -> None:
@@ -60,7 +73,7 @@ class NameMailbox:
             self._envelopes.append(envelope)
             self._arrived.notify()
 
-    def _admit(self, sender: Incarnation | None) -> None:
+    def _admit(self, sender: Reader | None) -> None:
         if sender is not None and sender.fenced:
             raise Fenced(f"{sender.name} (epoch {sender.epoch}) is over")
         if self._refusal is not None:
@@ -69,17 +82,13 @@ class NameMailbox:
     def _roomy(self) -> bool:
         return len(self._envelopes) < self.limit or self._refusal is not None
 
-    def next_for(self, incarnation: Incarnation, block: bool = True, only: type = object) -> Envelope[Any] | None:
-        """Puts the next envelope into that incarnation's hand.
-
-        None when it is over or told to stop; if it is not to block, also when none waits, or the next
-        one's message is not of the class `only`.
-        """
+    def next_for(self, reader: Reader, block: bool = True) -> Envelope[Any] | None:
+        """Puts the next envelope into the reader's hand. None when the reader is ending, or nothing waits now."""
         with self._lock:
-            while not incarnation.ending:
-                if self._envelopes and isinstance(self._envelopes[0].message, only):
+            while not reader.ending:
+                if self._envelopes:
                     envelope = self._envelopes.popleft()
-                    incarnation.in_hand.append(envelope)
+                    reader.in_hand.append(envelope)
                     self._room.notify()
                     return envelope
                 if not block:
@@ -87,21 +96,21 @@ class NameMailbox:
                 self._arrived.wait()
             return None
 
-    def more_for(self, incarnation: Incarnation, limit: int) -> list[Any]:
-        """Puts up to `limit` more told messages into that incarnation's hand, without waiting; never a question."""
+    def more_for(self, reader: Reader, limit: int) -> list[Any]:
+        """Puts up to `limit` more told messages into the reader's hand, without waiting; never a question."""
         taken: list[Any] = []
         with self._lock:
-            while len(taken) < limit and not incarnation.ending and self._envelopes:
+            while len(taken) < limit and not reader.ending and self._envelopes:
                 envelope = self._envelopes[0]
                 if envelope.reply_to is not None or isinstance(envelope.message, _ActorStop):
                     break
-                incarnation.in_hand.append(self._envelopes.popleft())
+                reader.in_hand.append(self._envelopes.popleft())
                 taken.append(envelope.message)
             self._room.notify(len(taken))
         return taken
 
     def wake(self) -> None:
-        """Makes a waiting reader look whether it is told to stop."""
+        """Makes a waiting reader check whether it is ending."""
         with self._lock:
             self._arrived.notify_all()
 
@@ -111,19 +120,18 @@ class NameMailbox:
             self._refusal = None
 
     def refuse(self, why: str) -> tuple[Any, ...]:
-        """Takes none from now on; what waited is handed back, its askers told that nothing was attempted."""
+        """Takes no messages from now on. Returns those that waited; their askers get NotAttempted."""
         with self._lock:
             self._refusal = why
             left = tuple(self._envelopes)
             self._envelopes.clear()
             self._room.notify_all()
         for envelope in left:
-            if envelope.reply_to is not None:
-                settle_error(envelope.reply_to, NotAttempted(f"{self.name} {why}"))
+            settle(envelope, error=NotAttempted(f"{self.name} {why}"))
         return tuple(envelope.message for envelope in left)
 
     def withdraw(self, envelope: Envelope[Any]) -> bool:
-        """Takes a envelope back that nobody has begun; False if it is no longer here."""
+        """Removes an envelope that no reader has taken; False if it is no longer here."""
         with self._lock:
             for index, each in enumerate(self._envelopes):
                 if each is envelope:
@@ -138,7 +146,7 @@ class NameMailbox:
             return any(each is envelope for each in self._envelopes)
 
     def get(self) -> Envelope[Any]:
-        """Part of pykka's inbox protocol; only a supervised incarnation may read."""
+        """Part of pykka's inbox protocol. Raises TypeError: only the incarnation reads."""
         raise TypeError("a supervised actor's mailbox is read by its incarnation alone")
 
     def empty(self) -> bool:
@@ -149,17 +157,14 @@ class NameMailbox:
         return len(self._envelopes)
 
 
-def settle(ask: Any, value: object) -> None:
-    """Answers a question, unless it has an answer already."""
-    try:
-        ask.set(value)
-    except Full:
+def settle(envelope: Envelope[Any], value: object = None, error: BaseException | None = None) -> None:
+    """Answers the question in the envelope. Does nothing if it is no question or has an answer."""
+    if envelope.reply_to is None:
         return
-
-
-def settle_error(ask: Any, error: BaseException) -> None:
-    """Answers a question with an error, unless it has an answer already."""
     try:
-        ask.set_exception((type(error), error, None))
+        if error is None:
+            envelope.reply_to.set(value)
+        else:
+            envelope.reply_to.set_exception((type(error), error, None))
     except Full:
         return

@@ -6,24 +6,6 @@ import traceback
 from dataclasses import dataclass
 from typing import ClassVar
 
-__all__ = [
-    "Abandoned",
-    "ChildFailed",
-    "Crashed",
-    "Declined",
-    "FailedToStart",
-    "GaveUp",
-    "Hung",
-    "Normal",
-    "Reason",
-    "Shutdown",
-    "StartOverdue",
-    "StopFailed",
-    "ThreadNotStarted",
-    "Unstarted",
-    "detached",
-]
-
 
 @dataclass(frozen=True)
 class Reason:

@@ -6,8 +6,6 @@ from collections import deque
 
 from supervision.clock import Randomness
 
-__all__ = ["Backoff", "Window"]
-
 
 class Window:
     """At most `limit` restarts within `seconds`, sliding, by a clock that never steps.

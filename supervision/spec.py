@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+
+import pykka
 
 from supervision.errors import SpecError
-
-if TYPE_CHECKING:
-    from supervision.actor import Actor
-
-__all__ = ["AutoShutdown", "ChildSpec", "Mailbox", "Restart", "Spec", "Strategy", "SupervisorSpec", "pool"]
 
 
 class Restart(StrEnum):
@@ -57,24 +53,29 @@ class Mailbox(StrEnum):
     """The sender gets NotRunning; those that waited are reported as undelivered."""
 
 
-def _duration(owner: str, field_name: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise SpecError(f"{owner}: {field_name} must be a finite number >= 0, not {value!r}")
-
-
-def _count(owner: str, field_name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise SpecError(f"{owner}: {field_name} must be a whole number >= {least}, not {value!r}")
-
-
-def _member(owner: str, field_name: str, value: object, kind: type[StrEnum]) -> None:
-    if not isinstance(value, kind):
-        raise SpecError(f"{owner}: {field_name} must be one of {', '.join(kind)}, not {value!r}")
-
-
-def _name(kind: str, value: object) -> None:
-    if not isinstance(value, str) or not value:
-        raise SpecError(f"{kind}: name must be a text that is not empty, not {value!r}")
+def _check(spec: Spec, owner: str) -> None:
+    """Checks each field against its declared type and what the two specifications have in common. Raises SpecError."""
+    for each in fields(spec):
+        value, kind = getattr(spec, each.name), str(each.type)
+        if value is None and kind.endswith("| None"):
+            continue
+        least = 1 if each.name == "mailbox_limit" else 0
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        must = None
+        if kind.startswith("float") and not (number and value >= 0):
+            must = "be a finite number >= 0"
+        elif kind.startswith("int") and not (number and isinstance(value, int) and value >= least):
+            must = f"be a whole number >= {least}"
+        elif kind == "str" and not (isinstance(value, str) and value):
+            must = "be a text that is not empty"
+        elif kind.startswith("Callable") and not callable(value):
+            must = "be callable"
+        elif isinstance(each.default, StrEnum) and not isinstance(value, type(each.default)):
+            must = f"be one of {', '.join(type(each.default))}"
+        if must:
+            raise SpecError(f"{owner}: {each.name} must {must}, not {value!r}")
+    if spec.significant and spec.restart is Restart.PERMANENT:
+        raise SpecError(f"{owner}: significant makes no sense with restart permanent")
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class ChildSpec:
     """
 
     name: str
-    factory: Callable[[], Actor]
+    factory: Callable[[], pykka.ThreadingActor]
     restart: Restart = Restart.PERMANENT
     start_seconds: float = 30.0
     shutdown_seconds: float = 5.0
@@ -107,21 +108,7 @@ class ChildSpec:
     window_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        _name("child", self.name)
-        owner = f"child {self.name}"
-        if not callable(self.factory):
-            raise SpecError(f"{owner}: factory must be callable, not {self.factory!r}")
-        _member(owner, "restart", self.restart, Restart)
-        _member(owner, "while_down", self.while_down, Mailbox)
-        for field_name in ("start_seconds", "shutdown_seconds", "window_seconds"):
-            _duration(owner, field_name, getattr(self, field_name))
-        if self.hang_seconds is not None:
-            _duration(owner, "hang_seconds", self.hang_seconds)
-        _count(owner, "mailbox_limit", self.mailbox_limit, 1)
-        if self.max_restarts is not None:
-            _count(owner, "max_restarts", self.max_restarts, 0)
-        if self.significant and self.restart is Restart.PERMANENT:
-            raise SpecError(f"{owner}: significant makes no sense with restart permanent")
+        _check(self, f"child {self.name}")
 
 
 @dataclass(frozen=True)
@@ -151,18 +138,7 @@ class SupervisorSpec:
     _names: frozenset[str] = field(default=frozenset(), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _name("supervisor", self.name)
-        owner = f"supervisor {self.name}"
-        _member(owner, "strategy", self.strategy, Strategy)
-        _member(owner, "auto_shutdown", self.auto_shutdown, AutoShutdown)
-        _member(owner, "restart", self.restart, Restart)
-        _count(owner, "max_restarts", self.max_restarts, 0)
-        if self.max_children is not None:
-            _count(owner, "max_children", self.max_children, 0)
-        for field_name in ("window_seconds", "backoff_base_seconds", "backoff_max_seconds", "stable_seconds"):
-            _duration(owner, field_name, getattr(self, field_name))
-        if self.significant and self.restart is Restart.PERMANENT:
-            raise SpecError(f"{owner}: significant makes no sense with restart permanent")
+        _check(self, f"supervisor {self.name}")
         object.__setattr__(self, "children", tuple(self.children))
         for child in self.children:
             self.check_child(child)
@@ -206,6 +182,7 @@ def pool(supervisor: SupervisorSpec, size: int, like: Callable[[int], ChildSpec]
     They are stopped at the same time, so that the end of all takes as long as the slowest's.
     Raises SpecError.
     """
-    _count(f"supervisor {supervisor.name}", "size", size, 0)
+    if size < 0:
+        raise SpecError(f"supervisor {supervisor.name}: size must be >= 0, not {size}")
     children = tuple(like(number) for number in range(1, size + 1))
     return replace(supervisor, strategy=Strategy.POOL, children=children)

@@ -5,20 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
-from supervision.actor import Actor
+from supervision.actor import Actor, Incarnation
+from supervision.clock import system_randomness
 from supervision.errors import SupervisionError
 from supervision.events import Event
-from supervision.incarnation import Incarnation, birth
-from supervision.mailbox import NameMailbox
-from supervision.spec import SupervisorSpec
+from supervision.kernel import Kernel
+from supervision.mailbox import Reader
+from supervision.spec import ChildSpec, SupervisorSpec
 from supervision.system import System
 from supervision.timers import Timer
-
-__all__ = ["ActorHarness", "DrivenSystem", "FakeClock", "InlineThreads", "Stuck", "wait_until"]
-
-A = TypeVar("A", bound=Actor)
 
 
 class FakeClock:
@@ -83,32 +80,25 @@ class InlineThreads:
 
     def turn(self) -> bool:
         """Lets each incarnation go one step on; whether any of them did something."""
-        ready = [
-            incarnation
-            for incarnation in self.incarnations
-            if incarnation not in self._begun or not incarnation.mailbox.empty() or incarnation.ending
-        ]
-        stepped = [self._step(incarnation) for incarnation in ready]
+        stepped = [self._step(incarnation) for incarnation in list(self.incarnations)]
         return any(stepped)
 
     def _step(self, incarnation: Incarnation) -> bool:
-        if f"{incarnation.name}#{incarnation.epoch}" in self.stuck or incarnation.name in self.stuck:
+        this = f"{incarnation.name}#{incarnation.epoch}"
+        if this in self.stuck or incarnation.name in self.stuck:
             return False
-        envelope = (
-            incarnation.mailbox.next_for(incarnation, block=False, only=Stuck) if incarnation in self._begun else None
-        )
-        if envelope is not None:
-            incarnation.serial += 1
-            self.stuck.add(f"{incarnation.name}#{incarnation.epoch}")
-            return True
         if incarnation not in self._begun:
             self._begun.add(incarnation)
             goes_on = incarnation.begin()
         else:
-            before = incarnation.serial
-            goes_on = incarnation.turn(block=False)
-            if goes_on and incarnation.serial == before:
+            envelope = incarnation.mailbox.next_for(incarnation, block=False)
+            if envelope is None and not incarnation.ending:
                 return False
+            if envelope is not None and isinstance(envelope.message, Stuck):
+                incarnation.serial += 1
+                self.stuck.add(this)
+                return True
+            goes_on = envelope is not None and incarnation.handle(envelope)
         if not goes_on:
             self.incarnations.remove(incarnation)
             self._begun.discard(incarnation)
@@ -130,15 +120,14 @@ class DrivenSystem(System):
         options.setdefault("start_thread", self.threads)
         options.setdefault("on_event", self.events.append)
         super().__init__(root, **options)
-        self._names.before_waiting = self.settle
 
     def settle(self) -> None:
         """Goes on until nothing is left to do at this instant."""
         busy = True
         while busy:
             if self.ended is None:
-                self._engine.loop.turn()
-            busy = self.threads.turn() or (self.ended is None and not self._engine.loop.idle)
+                self._kernel.turn()
+            busy = self.threads.turn() or (self.ended is None and not self._kernel.idle)
 
     def advance(self, seconds: float, step_seconds: float = 0.25) -> None:
         """Time passes in steps, and the tree goes on after each."""
@@ -151,6 +140,9 @@ class DrivenSystem(System):
     def _run(self) -> None:
         return
 
+    def _before_answer(self) -> None:
+        self.settle()
+
     def _pump(self, event: threading.Event, timeout_seconds: float | None) -> bool:
         waited = 0.0
         self.settle()
@@ -162,39 +154,28 @@ class DrivenSystem(System):
         return event.is_set()
 
 
-class ActorHarness:
-    """One actor by itself, in the test's own thread: what it tells and which timers it sets are kept.
+class ActorHarness(Kernel):
+    """One actor alone, in the test's own thread. Keeps what it tells and which timers it sets; none fires by itself.
 
-    `ActorHarness("biller", lambda: Biller(...))` makes it; `actor.on_receive(...)` is then called by the test.
+    `ActorHarness("biller", lambda: Biller(...))` makes it; the test then calls `actor.on_receive(...)`.
     """
 
-    def __init__(self, name: str, factory: Callable[[], A]) -> None:
+    def __init__(self, name: str, factory: Callable[[], Actor]) -> None:
+        super().__init__(FakeClock(), system_randomness(), None, 0.25, 0, 0.0)
         self.told: list[tuple[str, Any]] = []
         self.timers: list[tuple[float, Callable[[], None]]] = []
-        self.mailbox = NameMailbox(name, 1_000_000)
-        self.mailbox.open()
-        self.incarnation = Incarnation(name, 1, factory, self.mailbox, self)
-        birth.incarnation = self.incarnation
-        try:
-            self.actor = factory()
-        finally:
-            birth.incarnation = None
+        spec = ChildSpec(name, factory, mailbox_limit=1_000_000)
+        self.incarnation = Incarnation(spec, 1, self, self.add_mailbox(spec), lambda _: None, lambda _: None)
+        self.actor = self.incarnation.make()
 
-    def incarnation_up(self, incarnation: Incarnation) -> None:
-        """Nobody asks."""
-
-    def incarnation_ended(self, incarnation: Incarnation) -> None:
-        """Nobody asks."""
-
-    def tell_from(self, incarnation: Incarnation, name: str, message: Any) -> None:
+    def tell(self, _: Reader | None, name: str, message: Any, wait_seconds: float = 0.0) -> None:  # noqa: ARG002
         """Keeps the message."""
-        assert incarnation is self.incarnation
         self.told.append((name, message))
 
-    def after(self, seconds: float, action: Callable[[], None]) -> Timer:
-        """Keeps the timer; it never fires by itself."""
+    def after(self, seconds: float, action: Callable[[], None], repeat: bool = False) -> Timer:
+        """Keeps the timer."""
         self.timers.append((seconds, action))
-        return Timer(action)
+        return super().after(seconds, action, repeat)
 
 
 def wait_until(condition: Callable[[], bool], timeout_seconds: float = 10.0) -> bool:

@@ -123,7 +123,7 @@ def test_case_05_children_start_in_order_each_when_the_one_before_is_up() -> Non
     world, threads = World(), InlineThreads()
     system = DrivenSystem(root(*world.children("abc")), threads)
     threads.stuck.add("a")
-    system._engine.loop.post(system._engine.root.start)
+    system._kernel.post(system._root.start)
     system.settle()
     assert states(system) == {"root": "starting", "a": "starting", "b": "down", "c": "down"}
     assert [incarnation.name for incarnation in threads.incarnations] == ["a"], "b has no thread before a is ready"

@@ -212,7 +212,7 @@ def test_case_28_shutdown_stops_in_reverse_order_each_ended_before_the_next() ->
     world = World()
     system = started(root(*world.children("abcde")))
     system.threads.stuck.add("d")
-    system._engine.loop.post(system._engine.stop_root)
+    system._kernel.post(system._stop_root)
     system.settle()
     assert world.notes("stop") == ["e"], "c is not told to stop before d has ended"
     assert states(system)["c"] == "up"

@@ -101,7 +101,7 @@ def test_case_32_children_that_die_while_their_supervisor_stops_are_reported_and
     world.raising_in_stop["a"] = SystemExit(3)
     system = started(root(*world.children("abc")))
     system.threads.stuck.add("c")
-    system._engine.loop.post(system._engine.stop_root)
+    system._kernel.post(system._stop_root)
     system.settle()
     system.tell("b", "crash")
     system.settle()
@@ -143,13 +143,13 @@ def test_case_35_late_and_foreign_exit_notices_change_nothing() -> None:
     system = started(root(world.child("a", shutdown_seconds=1.0), max_restarts=1))
     old = system.threads.incarnations[0]
     system.threads.stuck.add("a#1")
-    system._engine.loop.post(lambda: system._engine.nodes["a"].stop())
+    system._kernel.post(system._kernel.nodes["a"].stop)
     system.advance(2.0)
     system.restart_child("a")
     system.threads.stuck.clear()
     system.settle()
     assert [event.epoch for event in of(system, WrittenOffEnded)] == [1]
-    system._engine.incarnation_ended(old)
+    old._on_end(old)
     system.settle()
     assert [event.name for event in of(system, KernelFault)] == ["a"]
     assert epochs(system, "a") == [2]

@@ -20,6 +20,7 @@ from supervision import (
     FailedToStart,
     Fenced,
     Hung,
+    Incarnation,
     Normal,
     Restart,
     Started,
@@ -34,7 +35,6 @@ from supervision import (
     dump_stacks,
     start_thread,
 )
-from supervision.incarnation import Incarnation
 from supervision.testing import wait_until
 
 
@@ -266,6 +266,19 @@ def test_an_actor_that_was_stopped_or_never_supervised_sends_nothing(board: Boar
         with pytest.raises(Fenced):
             act()
     assert kept[0].fenced
+
+
+def test_an_actor_has_no_name_in_its_constructor_and_serves_one_incarnation_only(board: Board) -> None:
+    class Eager(Mortal):
+        def __init__(self) -> None:
+            super().__init__(board)
+            with pytest.raises(SupervisionError, match="not supervised"):
+                _ = self.name
+
+    kept = Eager()
+    with pytest.raises(StartFailed, match="must make a new Actor"):
+        board.run(ChildSpec("a", lambda: kept), ChildSpec("b", lambda: kept))
+    assert [event.name for event in board.events if isinstance(event, Started)] == ["a"]
 
 
 def test_pykkas_registry_and_start_are_left_out(board: Board) -> None:

@@ -189,7 +189,7 @@ def test_every_question_has_an_answer_in_bounded_time_whatever_happens() -> None
 def test_questions_in_hand_and_waiting_are_settled_when_their_actor_is_written_off() -> None:
     world = World()
     system = started(root(world.child("a", hang_seconds=10.0, while_down=Mailbox.REFUSE), **LONG))
-    mailbox = system._names.mailbox("a")
+    mailbox = system._kernel.mailbox("a")
     asked: dict[str, pykka.ThreadingFuture[Any]] = {
         "held": pykka.ThreadingFuture(),
         "behind": pykka.ThreadingFuture(),
@@ -232,7 +232,7 @@ def test_take_waiting_leaves_a_question_in_its_place() -> None:
     system.threads.stuck.add("a")
     system.tell("a", ("call", lambda probe: taken.append(probe.take_waiting(10))))
     system.tell("a", 1)
-    system._names.mailbox("a").put(pykka._envelope.Envelope("question", reply_to=pykka.ThreadingFuture()))
+    system._kernel.mailbox("a").put(pykka._envelope.Envelope("question", reply_to=pykka.ThreadingFuture()))
     system.tell("a", 2)
     system.threads.stuck.clear()
     system.settle()
@@ -287,7 +287,7 @@ def test_timers_of_dead_incarnations_leave_nothing_behind() -> None:
     for _ in range(500):
         kill(system, "a")
         system.advance(0.25)
-    assert len(system._engine.loop._timers) < 200
+    assert len(system._kernel._timers) < 200
 
 
 def test_an_actor_can_be_tried_alone_on_a_stage() -> None:

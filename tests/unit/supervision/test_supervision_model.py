@@ -92,9 +92,9 @@ class Agreement(RuleBasedStateMachine):
 
     def _pass(self, seconds: float) -> None:
         self.model.passes(seconds)
-        loop, clock = self.real._engine.loop, self.real.fake
+        kernel, clock = self.real._kernel, self.real.fake
         until = clock.monotonic() + seconds
-        while self.real.ended is None and (due := loop._timers.next_due()) is not None and due <= until:
+        while self.real.ended is None and (due := kernel._timers.next_due()) is not None and due <= until:
             clock.advance(due - clock.monotonic())
             self.real.settle()
         clock.advance(until - clock.monotonic())

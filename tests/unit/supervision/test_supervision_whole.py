@@ -71,7 +71,7 @@ def test_a_freeze_makes_nobody_late_in_starting_or_stopping_either() -> None:
     world = World()
     system = started(root(world.child("a", start_seconds=10.0, shutdown_seconds=10.0)))
     system.threads.stuck.add("a")
-    system._engine.loop.post(system._engine.stop_root)
+    system._kernel.post(system._stop_root)
     system.settle()
     system.fake.advance(3600.0)
     system.settle()
@@ -273,7 +273,7 @@ def test_a_bug_of_the_kernel_ends_the_system_as_given_up() -> None:
     def bug() -> None:
         raise AssertionError("impossible")
 
-    system._engine.loop.post(bug)
+    system._kernel.post(bug)
     ended = system.wait(5.0)
     assert ended is not None
     assert (ended.kind, isinstance(ended.reason, GaveUp)) == (EndKind.GAVE_UP, True)
