@@ -41,12 +41,16 @@ class Exited(Event):
 
 @dataclass(frozen=True)
 class Restarting(Event):
-    """It will be started again after `delay_seconds`; `group` are all that are restarted with it, in order."""
+    """It will be started again after `delay_seconds`; `group` are all that are restarted with it, in order.
+
+    `exempt` says that this restart does not count against `max_restarts`.
+    """
 
     supervisor: str
     reason: Reason
     delay_seconds: float
     group: tuple[str, ...]
+    exempt: bool = False
 
 
 @dataclass(frozen=True)

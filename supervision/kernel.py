@@ -254,9 +254,9 @@ class Reply:
 class Node:
     """A child of a supervisor, or the root, from when its specification is taken up until it is removed.
 
-    Its supervisor keeps here what it has to know of the child: `backoff`, `budget`, `retry`, `command`
-    (waits for the child to come up), `terminated` (wait for it to be down) and `new` (added by the
-    present `start_child`, forgotten if that fails).
+    Its supervisor keeps here what it has to know of the child: `backoff`, `retry`, `command` (waits for the
+    child to come up), `terminated` (wait for it to be down) and `new` (added by the present `start_child`,
+    forgotten if that fails). `budget` is the child's own limit of restarts.
     """
 
     backoff: Backoff
@@ -312,6 +312,10 @@ class Node:
     def advance(self) -> None:
         """Goes as far as possible without waiting."""
 
+    def exempts(self, notice: Exited) -> bool:  # noqa: ARG002 - a worker looks at it
+        """Whether the restart after that exit does not count; each call that says so counts as an exemption."""
+        return False
+
     def went_up(self) -> None:
         """The start has ended well."""
         was, self.state = self.state, State.UP
@@ -323,10 +327,11 @@ class Node:
         was = self.state
         uptime_seconds = 0.0 if self.up_since is None else self.kernel.clock.monotonic() - self.up_since
         expected = was is State.STOPPING
-        self.kernel.exited(Exited(self.name, self.record.epoch, reason, in_hand, expected, uptime_seconds))
+        notice = Exited(self.name, self.record.epoch, reason, in_hand, expected, uptime_seconds)
+        self.kernel.exited(notice)
         self.state = State.DECLINED if isinstance(reason, Declined) else State.DOWN
         self.last_reason = reason
-        self._changed(self, was, reason)
+        self._changed(self, was, notice)
 
     def retry_after(self, seconds: float) -> None:
         """Starts it when that time has passed, unless `cancel_retry` is called before."""
@@ -348,5 +353,5 @@ class Node:
             self.command = None
 
 
-NodeChanged = Callable[[Node, State, Reason | None], None]
-"""Told that a node came up (no reason) or went down, and the state before."""
+NodeChanged = Callable[[Node, State, Exited | None], None]
+"""Told that a node came up (no notice) or went down, and the state before."""

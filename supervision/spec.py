@@ -10,6 +10,7 @@ from enum import StrEnum
 import pykka
 
 from supervision.errors import SpecError
+from supervision.events import Exited
 
 
 class Restart(StrEnum):
@@ -91,6 +92,13 @@ class ChildSpec:
     - `significant`: see AutoShutdown.
     - `mailbox_limit`: messages that may wait.
     - `max_restarts` within `window_seconds`: its own limit besides its supervisor's; None for none.
+    - `exempt_from_max_restarts`: asked, in the kernel's thread, about each crash or hang after the child had
+      come up. If it returns True, the restart has the usual backoff but counts neither against the
+      supervisor's `max_restarts` nor against the child's own. It is for a child that crashes on purpose to
+      isolate a bad item. If it raises, the restart counts. A failed start always counts, because no item
+      has caused it. A hung thread still counts as written off, because threads are a real resource.
+    - `max_exempt_restarts` within `window_seconds`: exits beyond it count like others. So an exemption that
+      is always given ends in the longest backoff for ever, or in giving up where that is too short.
 
     Raises SpecError, naming the field.
     """
@@ -106,6 +114,8 @@ class ChildSpec:
     while_down: Mailbox = Mailbox.KEEP
     max_restarts: int | None = None
     window_seconds: float = 60.0
+    exempt_from_max_restarts: Callable[[Exited], bool] | None = None
+    max_exempt_restarts: int = 30
 
     def __post_init__(self) -> None:
         _check(self, f"child {self.name}")

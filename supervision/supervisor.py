@@ -17,7 +17,7 @@ from supervision.errors import (
     StartFailed,
     UnknownName,
 )
-from supervision.events import GivenUp, Restarting, Started
+from supervision.events import Exited, GivenUp, Restarting, Started
 from supervision.kernel import Kernel, Node, NodeChanged, Reply, State
 from supervision.reasons import ChildFailed, Declined, GaveUp, Reason, Shutdown
 from supervision.restarts import Backoff, Window
@@ -63,7 +63,7 @@ class Supervisor(Node):
         self.ending: Reason | None = None
         self._window = Window(self.spec.max_restarts, self.spec.window_seconds)
         self._sequence: _Sequence | None = None
-        self._exits: deque[tuple[Node, int, Reason]] = deque()
+        self._exits: deque[tuple[Node, Exited]] = deque()
         self._requests: deque[tuple[Reply, Callable[[Reply], None]]] = deque()
         self._wake: Timer | None = None
 
@@ -78,13 +78,8 @@ class Supervisor(Node):
         self.kernel.touch(self)
 
     def _make(self, spec: Spec) -> Node:
-        node: Node
-        if isinstance(spec, ChildSpec):
-            node = Worker(spec, self.kernel, self._child_changed, self._start_thread)
-            if spec.max_restarts is not None:
-                node.budget = Window(spec.max_restarts, spec.window_seconds)
-        else:
-            node = Supervisor(spec, self.kernel, self._child_changed, self._start_thread)
+        arguments = (self.kernel, self._child_changed, self._start_thread)
+        node = Worker(spec, *arguments) if isinstance(spec, ChildSpec) else Supervisor(spec, *arguments)
         node.backoff = Backoff(self.spec.backoff_base_seconds, self.spec.backoff_max_seconds, self.kernel.randomness)
         return node
 
@@ -185,18 +180,18 @@ class Supervisor(Node):
 
     # What its children report.
 
-    def _child_changed(self, node: Node, was: State, reason: Reason | None) -> None:
+    def _child_changed(self, node: Node, was: State, notice: Exited | None) -> None:
         self.kernel.touch(self)
-        if reason is None:
+        if notice is None:
             node.answer(node.record.epoch)
             node.new = False
             return
-        if node.up_since is not None and self.kernel.clock.monotonic() - node.up_since >= self.spec.stable_seconds:
+        if node.up_since is not None and notice.uptime_seconds >= self.spec.stable_seconds:
             node.backoff.reset()
         if was is State.STARTING:
-            self._start_ended(node, reason)
+            self._start_ended(node, notice.reason)
         elif was is not State.STOPPING:
-            self._exits.append((node, node.record.epoch, reason))
+            self._exits.append((node, notice))
         else:
             node.answer(error=StartFailed(f"{node.name} was stopped"))
             if node.terminated:
@@ -220,13 +215,13 @@ class Supervisor(Node):
             else:
                 self._restart(node, reason)
 
-    def _exit(self, node: Node, epoch: int, reason: Reason) -> None:
-        present = self.children.get(node.name) is node and node.state is State.DOWN and node.record.epoch == epoch
-        if not present:
+    def _exit(self, node: Node, notice: Exited) -> None:
+        is_present = self.children.get(node.name) is node and node.record.epoch == notice.epoch
+        if not is_present or node.state is not State.DOWN:
             return  # it was restarted or removed meanwhile
         kind = node.spec.restart
-        if kind is Restart.PERMANENT or (kind is Restart.TRANSIENT and reason.abnormal):
-            self._restart(node, reason)
+        if kind is Restart.PERMANENT or (kind is Restart.TRANSIENT and notice.reason.abnormal):
+            self._restart(node, notice.reason, exempt=node.exempts(notice))
             return
         self._will_not_return(node, "has ended")
         if node.spec.significant and self._auto_shuts_down():
@@ -262,21 +257,19 @@ class Supervisor(Node):
 
     # Restarting.
 
-    def _restart(self, node: Node, reason: Reason) -> None:
+    def _restart(self, node: Node, reason: Reason, exempt: bool = False) -> None:
         now = self.kernel.clock.monotonic()
-        allowed = self._window.allows(now)
-        if node.budget is not None:
-            allowed = node.budget.allows(now) and allowed
-        if not allowed:
-            exceeded = self._window if self._window.exceeded or node.budget is None else node.budget
-            detail = f"more than {exceeded.limit} restarts in {exceeded.seconds:g} s"
+        windows = [] if exempt else [each for each in (self._window, node.budget) if each is not None]
+        exceeded = [each for each in windows if not each.allows(now)]
+        if exceeded:
+            detail = f"more than {exceeded[0].limit} restarts in {exceeded[0].seconds:g} s"
             self.give_up(f"{detail}, the last of {node.name}: {reason}")
             return
         delay_seconds = node.backoff.next_seconds()
         group = self._group(node)
         node.record.restarts += 1
         names = tuple(each.name for each in group)
-        self.kernel.emit(Restarting(node.name, self.name, reason, delay_seconds, names))
+        self.kernel.emit(Restarting(node.name, self.name, reason, delay_seconds, names, exempt))
         if self.spec.strategy in (Strategy.ONE_FOR_ONE, Strategy.POOL):
             node.retry_after(delay_seconds)
         else:

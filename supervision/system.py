@@ -161,10 +161,11 @@ class System:
     def _shorten_grace(self) -> None:
         self._kernel.grace_seconds = self._kernel.tick_seconds
 
-    def _root_changed(self, root: Node, _: State, reason: Reason | None) -> None:
-        if reason is None:
+    def _root_changed(self, root: Node, _: State, notice: Exited | None) -> None:
+        if notice is None:
             self._started.give()
             return
+        reason = notice.reason
         error = StartFailed(f"{root.name}: {reason}")
         while isinstance(reason, ChildFailed) and isinstance(reason.reason, ChildFailed):
             reason = reason.reason

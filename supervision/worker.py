@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from supervision.actor import Incarnation, StartThread
-from supervision.events import KernelFault, Started, Undelivered, WrittenOffEnded
+from supervision.events import Exited, KernelFault, Started, Undelivered, WrittenOffEnded
 from supervision.kernel import Kernel, Node, NodeChanged, State
-from supervision.reasons import Abandoned, Hung, Reason, Shutdown, StartOverdue, ThreadNotStarted, detached
+from supervision.reasons import Abandoned, Crashed, Hung, Reason, Shutdown, StartOverdue, ThreadNotStarted, detached
+from supervision.restarts import Window
 from supervision.spec import ChildSpec, Mailbox
 
 _LAST_INSTRUCTIONS_SECONDS = 1.0
@@ -20,6 +21,9 @@ class Worker(Node):
         super().__init__(spec, kernel, changed)
         self.incarnation: Incarnation | None = None
         self.mailbox = kernel.add_mailbox(spec)
+        if spec.max_restarts is not None:
+            self.budget = Window(spec.max_restarts, spec.window_seconds)
+        self._exemptions = Window(spec.max_exempt_restarts, spec.window_seconds)
         self._start_thread = start_thread
         self._late_seconds = 0.0
         self._serial = 0
@@ -71,6 +75,18 @@ class Worker(Node):
             self._late_seconds = 0.0
         elif self.spec.hang_seconds is not None and self._late_seconds > self.spec.hang_seconds:
             self._abandon(incarnation, Hung(self._late_seconds, incarnation.stack()))
+
+    def exempts(self, notice: Exited) -> bool:
+        """Asks the specification about a crash or hang, within the bound of exemptions."""
+        ask = self.spec.exempt_from_max_restarts
+        if ask is None or not isinstance(notice.reason, Crashed | Hung):
+            return False
+        try:
+            exempt = ask(notice)
+        except Exception:  # noqa: BLE001 - a callback's bug must not end the kernel
+            self.kernel.listener_failures += 1
+            return False
+        return exempt and self._exemptions.allows(self.kernel.clock.monotonic())
 
     def _came_up(self, incarnation: Incarnation) -> None:
         # One that is being stopped already does not come up any more.

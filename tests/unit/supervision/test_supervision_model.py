@@ -35,6 +35,7 @@ def _spec(draw: Any, world: World, name: str, names: list[str], depth: int, back
     strategy = draw(st.sampled_from(list(Strategy)))
     auto = draw(st.sampled_from([AutoShutdown.NEVER, *AutoShutdown]))
     children: list[Spec] = []
+    options: dict[str, Any]
     for number in range(draw(st.integers(1, 3))):
         restart = draw(st.sampled_from([Restart.PERMANENT, *Restart]))
         significant = auto is not AutoShutdown.NEVER and restart is not Restart.PERMANENT
@@ -45,8 +46,10 @@ def _spec(draw: Any, world: World, name: str, names: list[str], depth: int, back
             options = {"restart": restart, "significant": significant}
             children.append(SupervisorSpec(**{**_fields(inner), **options}))
         elif names:
-            child = names.pop(0)
-            children.append(world.child(child, restart=restart, significant=significant, hang_seconds=None))
+            exemption = {"exempt_from_max_restarts": lambda _: True, "max_exempt_restarts": 2, "window_seconds": 8.0}
+            options = {"restart": restart, "significant": significant, "hang_seconds": None}
+            options |= exemption if draw(st.booleans()) else {}
+            children.append(world.child(names.pop(0), **options))
     return SupervisorSpec(
         name,
         strategy,
