@@ -18,7 +18,6 @@ from supervision.errors import (
     Fenced,
     MailboxFull,
     NotRunning,
-    OutcomeUnknown,
     SpecError,
     SupervisionError,
 )
@@ -110,7 +109,6 @@ class Actor(pykka.ThreadingActor):
 
     def after(self, seconds: float, message: Any) -> Timer:
         """Sends itself a message once, after that time, unless the timer is cancelled. Raises Fenced."""
-        self._refuse_if_fenced()
         incarnation = self._bound
         return incarnation.call_after(seconds, lambda: incarnation.put_own(Envelope(message)))
 
@@ -119,7 +117,6 @@ class Actor(pykka.ThreadingActor):
 
         A message is skipped while the last one still waits, so that they don't pile up.
         """
-        self._refuse_if_fenced()
         incarnation, envelope = self._bound, Envelope(message)
 
         def send() -> None:
@@ -154,10 +151,6 @@ class Actor(pykka.ThreadingActor):
     def stop(self, reason: Reason | None = None) -> None:
         """Ends this incarnation after the present message; `Normal` if no reason is given."""
         self._bound.stop(reason or Normal())
-
-    def _refuse_if_fenced(self) -> None:
-        if self.fenced:
-            raise Fenced(f"{self.name} (epoch {self.epoch}) is over")
 
 
 class Incarnation(Reader):
@@ -271,7 +264,9 @@ class Incarnation(Reader):
                 self.mailbox.put(envelope, beyond_limit=True)
 
     def call_after(self, seconds: float, action: Callable[[], None], repeat: bool = False) -> Timer:
-        """A timer that ends with this incarnation; the action runs in the kernel's thread."""
+        """A timer that ends with this incarnation; the action runs in the kernel's thread. Raises Fenced."""
+        if self.fenced:
+            raise Fenced(f"{self.name} (epoch {self.epoch}) is over")
 
         def fire() -> None:
             if not repeat:
@@ -301,20 +296,10 @@ class Incarnation(Reader):
             except Exception:  # noqa: BLE001 - it is a help to a thread that is lost already
                 continue
 
-    def settle_unknown(self) -> None:
-        """Answers the questions in hand with OutcomeUnknown."""
-        for envelope in tuple(self.in_hand):
-            settle(envelope, error=OutcomeUnknown(f"{self.name} was written off with it in hand"))
-
     def stack(self) -> str:
         """The stack of its thread as text; empty if that doesn't run."""
         frame = sys._current_frames().get(self.thread.ident) if self.thread and self.thread.ident else None
         return "".join(traceback.format_stack(frame)) if frame is not None else ""
-
-    def join(self, timeout_seconds: float) -> None:
-        """Waits for the thread's last instructions after it has reported its end."""
-        if self.thread is not None and self.thread is not threading.current_thread():
-            self.thread.join(timeout_seconds)
 
 
 StartThread = Callable[[Incarnation], None]

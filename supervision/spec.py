@@ -1,4 +1,4 @@
-"""What a tree is made of: child and supervisor specifications, checked before anything starts."""
+"""The specifications of children and supervisors, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Restart(StrEnum):
 
 
 class Strategy(StrEnum):
-    """Who is restarted together with a child that ended."""
+    """Which children are restarted together with one that ended."""
 
     ONE_FOR_ONE = "one_for_one"
-    """Nobody else."""
+    """No other."""
     ONE_FOR_ALL = "one_for_all"
     """All others: stopped in reverse order, then all started in order."""
     REST_FOR_ONE = "rest_for_one"
     """Those started after it."""
     POOL = "pool"
-    """Nobody else; the children are alike and are stopped at the same time: OTP's simple_one_for_one."""
+    """No other; the children are alike and are stopped at the same time: OTP's simple_one_for_one."""
 
 
 class AutoShutdown(StrEnum):
@@ -125,10 +125,10 @@ class ChildSpec:
 class SupervisorSpec:
     """One supervisor and its children, in the order in which they are started. Durations are seconds.
 
-    More than `max_restarts` within `window_seconds` and it gives up: it stops its children in reverse
+    After more than `max_restarts` within `window_seconds` it gives up: it stops its children in reverse
     order and ends, which its own supervisor treats as any child's end. Each failed restart counts too.
     Before a restart it waits: `backoff_base_seconds`, doubled with each failure in a row up to
-    `backoff_max_seconds`, with full jitter; `stable_seconds` of uptime and the row begins anew.
+    `backoff_max_seconds`, with full jitter. `stable_seconds` of uptime end the row.
 
     Raises SpecError, naming the field.
     """

@@ -1,4 +1,4 @@
-"""For tests: time that moves when told, incarnations without threads, a tree driven step by step, an actor alone."""
+"""For tests: a clock that the test moves, actors without threads, a tree driven step by step, one actor alone."""
 
 from __future__ import annotations
 
@@ -27,15 +27,12 @@ class FakeClock:
         self._wall = wall or datetime(2026, 11, 15, tzinfo=UTC)
 
     def monotonic(self) -> float:
-        """Seconds."""
         return self._monotonic
 
     def boottime(self) -> float:
-        """Seconds."""
         return self._boottime
 
     def wall(self) -> datetime:
-        """Aware, UTC."""
         return self._wall
 
     def wait(self, event: threading.Event, seconds: float | None) -> bool:
@@ -45,7 +42,6 @@ class FakeClock:
         return event.is_set()
 
     def advance(self, seconds: float) -> None:
-        """Time passes."""
         self._monotonic += seconds
         self._boottime += seconds
         self._wall += timedelta(seconds=seconds)
@@ -169,11 +165,9 @@ class ActorHarness(Kernel):
         self.actor = self.incarnation.make()
 
     def tell(self, _: Reader | None, name: str, message: Any, wait_seconds: float = 0.0) -> None:  # noqa: ARG002
-        """Keeps the message."""
         self.told.append((name, message))
 
     def after(self, seconds: float, action: Callable[[], None], repeat: bool = False) -> Timer:
-        """Keeps the timer."""
         self.timers.append((seconds, action))
         return super().after(seconds, action, repeat)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from supervision.actor import Incarnation, StartThread
+from supervision.errors import OutcomeUnknown
 from supervision.events import Exited, KernelFault, Started, Undelivered, WrittenOffEnded
 from supervision.kernel import Kernel, Node, NodeChanged, State
+from supervision.mailbox import settle
 from supervision.reasons import Abandoned, Crashed, Hung, Reason, Shutdown, StartOverdue, ThreadNotStarted, detached
 from supervision.restarts import Window
 from supervision.spec import ChildSpec, Mailbox
@@ -98,7 +100,8 @@ class Worker(Node):
     def ended(self, incarnation: Incarnation) -> None:
         """The incarnation's thread has reported its end: its last act, or that of one written off before."""
         if incarnation is self.incarnation:
-            incarnation.join(_LAST_INSTRUCTIONS_SECONDS)
+            if incarnation.thread is not None:
+                incarnation.thread.join(_LAST_INSTRUCTIONS_SECONDS)
             self._over(incarnation, incarnation.reason or Shutdown())
         elif incarnation in self.kernel.written_off:
             self.kernel.written_off.discard(incarnation)
@@ -111,7 +114,8 @@ class Worker(Node):
         """Writes the incarnation off: fences it, frees it from what it may be stuck in, never waits for it again."""
         incarnation.fence()
         incarnation.unblock()
-        incarnation.settle_unknown()
+        for envelope in tuple(incarnation.in_hand):
+            settle(envelope, error=OutcomeUnknown(f"{self.name} was written off with it in hand"))
         self.kernel.write_off(incarnation, reason)
         self._over(incarnation, reason)
 
