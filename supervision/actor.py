@@ -182,7 +182,7 @@ class Incarnation(Reader):
         self._on_up = on_up
         self._on_end = on_end
         self._actor: Actor | None = None
-        self._timers: set[Timer] = set()
+        self._timers: list[Timer] = []
 
     # In its own thread.
 
@@ -267,15 +267,9 @@ class Incarnation(Reader):
         """A timer that ends with this incarnation; the action runs in the kernel's thread. Raises Fenced."""
         if self.fenced:
             raise Fenced(f"{self.name} (epoch {self.epoch}) is over")
-
-        def fire() -> None:
-            if not repeat:
-                self._timers.discard(timer)
-            action()
-
-        timer = self.kernel.after(seconds, fire, repeat)
-        self._timers.add(timer)
-        if self.fenced:
+        timer = self.kernel.after(seconds, action, repeat)
+        self._timers = [each for each in self._timers if each.pending] + [timer]
+        if self.fenced:  # since the check above: `fence` may have read the list without this timer
             timer.cancel()
         return timer
 
@@ -284,8 +278,8 @@ class Incarnation(Reader):
     def fence(self) -> None:
         """Refuses from now on what it sends, and cancels its timers."""
         self.fenced = True
-        while self._timers:
-            self._timers.pop().cancel()
+        for timer in self._timers:
+            timer.cancel()
         self.mailbox.wake()
 
     def unblock(self) -> None:

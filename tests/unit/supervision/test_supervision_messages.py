@@ -21,6 +21,7 @@ from supervision import (
     Strategy,
     SupervisorSpec,
     System,
+    Timer,
     Undelivered,
     UnknownName,
     WrittenOff,
@@ -273,6 +274,27 @@ def test_beats_do_not_pile_up_behind_a_busy_actor_and_can_be_cancelled() -> None
     beats[0].cancel()
     system.advance(10.0)
     assert 2 <= len(world.got) <= 4
+
+
+def test_a_timer_may_fire_before_its_actor_has_it_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    system = System(root(world.child("a")))
+    after, fired = system._kernel.after, []
+
+    def slow_after(*arguments: Any) -> Timer:
+        timer = after(*arguments)
+        fired.append(wait_until(lambda: not timer.pending))
+        return timer
+
+    system.start()
+    try:
+        monkeypatch.setattr(system._kernel, "after", slow_after)
+        system.tell("a", ("call", lambda probe: probe.after(0.0, "at once")))
+        assert wait_until(lambda: ("a", 1, "at once") in world.got)
+        assert fired == [True]
+        assert system.ended is None
+    finally:
+        system.stop(5.0)
 
 
 def test_timers_of_dead_incarnations_leave_nothing_behind() -> None:
