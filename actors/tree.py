@@ -12,7 +12,7 @@ from actors.erp_gateway import ErpGateway
 from actors.messages import ALARMS, BILLER, BOOKKEEPER, CLOCK, COURIERS, DB_WRITER, ERP_GATEWAY, courier_name
 from actors.parts import Parts
 from supervision import Actor, ChildSpec, Strategy, SupervisorSpec
-from supervision.specs import pool
+from supervision.spec import pool
 
 
 def tree(parts: Parts, alarms: Callable[[], Actor]) -> SupervisorSpec:

@@ -1,9 +1,7 @@
 """Supervision trees with the semantics of OTP, for thread actors."""
 
-from supervision.actor import Actor, Every
+from supervision.actor import Actor, Incarnation, dump_stacks, start_thread
 from supervision.clock import Clock, Randomness, SystemClock, system_randomness
-from supervision.commands import Counts, Monitor
-from supervision.engine import Ended, How
 from supervision.errors import (
     AlreadyPresent,
     AlreadyStarted,
@@ -35,7 +33,7 @@ from supervision.events import (
     fan_out,
     log_events,
 )
-from supervision.life import Life, start_thread
+from supervision.kernel import Monitor
 from supervision.reasons import (
     Abandoned,
     ChildFailed,
@@ -52,75 +50,17 @@ from supervision.reasons import (
     ThreadNotStarted,
     Unstarted,
 )
-from supervision.specs import AutoShutdown, ChildSpec, Mailbox, Restart, Spec, Strategy, SupervisorSpec, pool
-from supervision.stacks import dump_stacks
-from supervision.system import Progress, System
+from supervision.spec import AutoShutdown, ChildSpec, Mailbox, Restart, Spec, Strategy, SupervisorSpec, pool
+from supervision.system import Counts, Ended, EndKind, Progress, System
 from supervision.timers import Timer
 
 __all__ = [
-    "Abandoned",
-    "Actor",
-    "AlreadyPresent",
-    "AlreadyStarted",
-    "AskFailed",
-    "AutoShutdown",
-    "ChildFailed",
-    "ChildRestarting",
-    "ChildRunning",
-    "ChildSpec",
-    "Clock",
-    "Counts",
-    "Crashed",
-    "Decline",
-    "Declined",
-    "Ended",
-    "Event",
-    "Every",
-    "Exited",
-    "FailedToStart",
-    "Fenced",
-    "GaveUp",
-    "GivenUp",
-    "How",
-    "Hung",
-    "KernelFault",
-    "Life",
-    "Listener",
-    "Mailbox",
-    "MailboxFull",
-    "Monitor",
-    "Normal",
-    "NotAttempted",
-    "NotRunning",
-    "OutcomeUnknown",
-    "Progress",
-    "Randomness",
-    "Reason",
-    "Restart",
-    "Restarting",
-    "Shutdown",
-    "Spec",
-    "SpecError",
-    "StartFailed",
-    "StartOverdue",
-    "Started",
-    "StopFailed",
-    "Strategy",
-    "SupervisionError",
-    "SupervisorSpec",
-    "System",
-    "SystemClock",
-    "ThreadNotStarted",
-    "Timer",
-    "Undelivered",
-    "UnknownName",
-    "Unstarted",
-    "WrittenOff",
-    "WrittenOffEnded",
-    "dump_stacks",
-    "fan_out",
-    "log_events",
-    "pool",
-    "start_thread",
-    "system_randomness",
-]
+    "Abandoned", "Actor", "AlreadyPresent", "AlreadyStarted", "AskFailed", "AutoShutdown", "ChildFailed",
+    "ChildRestarting", "ChildRunning", "ChildSpec", "Clock", "Counts", "Crashed", "Decline", "Declined", "EndKind",
+    "Ended", "Event", "Exited", "FailedToStart", "Fenced", "GaveUp", "GivenUp", "Hung", "Incarnation",
+    "KernelFault", "Listener", "Mailbox", "MailboxFull", "Monitor", "Normal", "NotAttempted", "NotRunning",
+    "OutcomeUnknown", "Progress", "Randomness", "Reason", "Restart", "Restarting", "Shutdown", "Spec", "SpecError",
+    "StartFailed", "StartOverdue", "Started", "StopFailed", "Strategy", "SupervisionError", "SupervisorSpec",
+    "System", "SystemClock", "ThreadNotStarted", "Timer", "Undelivered", "UnknownName", "Unstarted", "WrittenOff",
+    "WrittenOffEnded", "dump_stacks", "fan_out", "log_events", "pool", "start_thread", "system_randomness",
+]  # fmt: skip

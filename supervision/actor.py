@@ -1,79 +1,65 @@
-"""The base class of supervised actors, on pykka's."""
+"""Supervised actors: the base class, and the incarnation that runs one in a thread."""
 
 from __future__ import annotations
 
+import sys
+import threading
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import pykka
 from pykka.messages import _ActorStop
 
-from supervision.errors import Fenced, SupervisionError
-from supervision.life import Life, birth
-from supervision.mailbox import Letter, NameMailbox
-from supervision.reasons import Normal, Reason
+from supervision.errors import (
+    AskFailed,
+    Decline,
+    Fenced,
+    MailboxFull,
+    NotRunning,
+    SpecError,
+    SupervisionError,
+)
+from supervision.kernel import Kernel
+from supervision.mailbox import Envelope, NameMailbox, Reader, settle
+from supervision.reasons import Crashed, Declined, FailedToStart, Normal, Reason, Shutdown, StopFailed, detached
+from supervision.spec import ChildSpec
 from supervision.timers import Timer
-
-__all__ = ["Actor", "Every"]
-
-
-class Every:
-    """A beat that an actor tells itself again and again; a beat is skipped while the last one still waits."""
-
-    def __init__(self, life: Life, seconds: float, message: Any) -> None:
-        self._life = life
-        self._seconds = seconds
-        self._cancelled = False
-        self._timer: Timer | None = None
-        self._letter = Letter(message)
-        self._arm()
-
-    def _arm(self) -> None:
-        if not self._cancelled and not self._life.ending:
-            self._timer = self._life.call_after(self._seconds, self._beat)
-
-    def _beat(self) -> None:
-        if not self._cancelled:
-            if not self._life.mailbox.holds(self._letter):
-                self._life.put_own(self._letter)
-            self._arm()
-
-    def cancel(self) -> None:
-        """No further beat is sent; one that waits already is still delivered."""
-        self._cancelled = True
-        if self._timer is not None:
-            self._timer.cancel()
 
 
 class Actor(pykka.ThreadingActor):
     """An actor under supervision: override `on_start`, `on_receive` and `on_stop`.
 
-    In OTP's words a `gen_server`, with these promises:
+    It is what OTP calls a `gen_server`, with these promises:
 
-    - `on_start` ends well, then it is up; raising there is a failed start, raising Decline is OTP's `ignore`.
-    - One message at a time. Whatever is raised out of `on_receive`, under `ask` too and SystemExit
-      included, ends this incarnation and no other actor; its supervisor starts the next one.
-    - `on_stop` runs at every end of one that had started, after a crash too, as OTP's `terminate`.
-    - Messages stay in the name's mailbox; the one in hand at a crash is not delivered again.
+    - When `on_start` ends well, the actor is up. Raising there is a failed start; raising Decline is OTP's `ignore`.
+    - It handles one message at a time. Whatever `on_receive` raises, under `ask` too and SystemExit
+      included, ends this incarnation and no other actor. Its supervisor starts the next one.
+    - `on_stop` runs at every end of an incarnation that had started, after a crash too, as OTP's `terminate`.
+    - Messages stay in the name's mailbox. The one in hand at a crash is not delivered again.
 
-    It is made by the factory of its ChildSpec, in its own thread. Where it differs from OTP: a thread
-    can't be killed, so one that is stuck is fenced and left behind, its `tell` raising Fenced.
+    The factory of its ChildSpec makes it, in its own thread; it has a name from `on_start` on, not in its
+    constructor. Where it differs from OTP: a thread can't be killed. One that is stuck is fenced and left
+    behind, and its `tell` raises Fenced.
     """
 
     use_daemon_thread = True
-
-    def __init__(self) -> None:
-        self._life = birth.life
-        super().__init__()
+    _incarnation: Incarnation | None = None
 
     @staticmethod
-    def _create_actor_inbox() -> Any:
-        return birth.life.mailbox if birth.life is not None else NameMailbox("unsupervised", 1)
+    def _create_actor_inbox() -> NameMailbox:
+        return NameMailbox("an actor that is not supervised", 1)
+
+    def _bind(self, incarnation: Incarnation) -> None:
+        """Called by the kernel between constructor and `on_start`."""
+        self._incarnation = incarnation
+        self.actor_inbox = incarnation.mailbox
+        self._actor_ref = pykka.ActorRef(self)
 
     @classmethod
     def start(cls, *_args: Any, **_kwargs: Any) -> NoReturn:
-        """Not here: it would be an actor that nobody supervises, in pykka's global registry."""
+        """Raises SupervisionError: pykka would start an actor without a supervisor, in its global registry."""
         raise SupervisionError("a supervised actor is started by its supervisor")
 
     def handle(self, message: Any) -> Any:
@@ -83,78 +69,251 @@ class Actor(pykka.ThreadingActor):
         return self._handle_receive(message)
 
     @property
-    def _living(self) -> Life:
-        if self._life is None:
+    def _bound(self) -> Incarnation:
+        if self._incarnation is None:
             raise SupervisionError(f"{type(self).__name__} is not supervised")
-        return self._life
+        return self._incarnation
 
     @property
     def name(self) -> str:
-        """The name of the post that it holds."""
-        return self._living.name
+        """Its name in the tree."""
+        return self._bound.name
 
     @property
     def epoch(self) -> int:
-        """The number of its incarnation under that name, growing."""
-        return self._living.epoch
+        """The number of this incarnation under that name, growing from 1."""
+        return self._bound.epoch
 
     @property
     def fenced(self) -> bool:
-        """Whether this incarnation is over: ended, or written off."""
-        return self._living.fenced
+        """Whether this incarnation has ended or was written off."""
+        return self._bound.fenced
 
     @property
     def stopping(self) -> bool:
-        """Whether it has been told to stop (or is over): what can be left, should be left."""
-        return self._living.ending
+        """Whether it has been told to stop, or is fenced: it should leave work that can wait."""
+        return self._bound.ending
 
     def tell(self, name: str, message: Any) -> None:
-        """Sends a message to whoever holds the post of that name, now or next.
+        """Sends a message to the present or next incarnation of that name.
 
-        Waits a bounded time if the mailbox is full (reported as waiting).
+        Waits a bounded time if the mailbox is full (this does not count as hanging).
         Raises Fenced, UnknownName, NotRunning, MailboxFull.
         """
-        life = self._living
-        life.kernel.tell_from(life, name, message)
+        incarnation = self._bound
+        try:
+            incarnation.kernel.tell(incarnation, name, message)
+        except MailboxFull:
+            with self.waiting():
+                incarnation.kernel.tell(incarnation, name, message, incarnation.kernel.full_mailbox_seconds)
 
     def after(self, seconds: float, message: Any) -> Timer:
-        """Tells itself once, in that many seconds, unless the timer is cancelled. Raises Fenced."""
-        self._refuse_if_fenced()
-        life = self._living
-        return life.call_after(seconds, lambda: life.put_own(Letter(message)))
+        """Sends itself a message once, after that time, unless the timer is cancelled. Raises Fenced."""
+        incarnation = self._bound
+        return incarnation.call_after(seconds, lambda: incarnation.put_own(Envelope(message)))
 
-    def every(self, seconds: float, message: Any) -> Every:
-        """Tells itself every so many seconds, first after one interval. Raises Fenced."""
-        self._refuse_if_fenced()
-        return Every(self._living, seconds, message)
+    def every(self, seconds: float, message: Any) -> Timer:
+        """Sends itself a message every so many seconds, first after one interval. Raises Fenced.
+
+        A message is skipped while the last one still waits, so that they don't pile up.
+        """
+        incarnation, envelope = self._bound, Envelope(message)
+
+        def send() -> None:
+            if not incarnation.mailbox.holds(envelope):
+                incarnation.put_own(envelope)
+
+        return incarnation.call_after(seconds, send, repeat=True)
 
     def take_waiting(self, limit: int) -> list[Any]:
-        """Up to `limit` more told messages that wait, at once; they count as in hand until the handler ends."""
-        life = self._living
-        return life.mailbox.more_for(life, limit)
+        """Up to `limit` more told messages that wait, at once. They count as in hand until the handler ends."""
+        incarnation = self._bound
+        return incarnation.mailbox.more_for(incarnation, limit)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """The time inside is waiting, not hanging."""
-        life = self._living
-        life.waits += 1
+        """The time inside does not count as hanging."""
+        incarnation = self._bound
+        incarnation.waits += 1
         try:
             yield
         finally:
-            life.waits -= 1
+            incarnation.waits -= 1
 
-    def on_unblock(self, free: Callable[[], object]) -> None:
-        """Registers what frees it where it may be stuck, as shutting its socket down.
+    def on_unblock(self, unblock: Callable[[], object]) -> None:
+        """Registers what frees this actor where it may be stuck, as shutting its socket down.
 
-        Called from the supervisor's thread when this incarnation is told to stop and doesn't, or is
-        written off; it must not block.
+        The kernel's thread calls it when this incarnation is told to stop and doesn't, or is written
+        off. It must not block.
         """
-        self._living.add_unblocker(free)
+        self._bound.unblockers.append(unblock)
 
     def stop(self, reason: Reason | None = None) -> None:
         """Ends this incarnation after the present message; `Normal` if no reason is given."""
-        self._living.stop(reason or Normal())
+        self._bound.stop(reason or Normal())
 
-    def _refuse_if_fenced(self) -> None:
+
+class Incarnation(Reader):
+    """Runs one actor in one thread, from its factory to its exit, and catches whatever ends it.
+
+    Its thread writes, and the kernel's thread reads without a lock: `serial` (odd while it handles a
+    message), `waits` (above 0 while that handler only waits) and `in_hand`. `on_up` and `on_end` are
+    called in the kernel's thread.
+    """
+
+    def __init__(
+        self,
+        spec: ChildSpec,
+        epoch: int,
+        kernel: Kernel,
+        mailbox: NameMailbox,
+        on_up: Callable[[Incarnation], None],
+        on_end: Callable[[Incarnation], None],
+    ) -> None:
+        super().__init__(spec.name, epoch)
+        self.kernel = kernel
+        self.mailbox = mailbox
+        self.reason: Reason | None = None
+        self.serial = 0
+        self.waits = 0
+        self.thread: threading.Thread | None = None
+        self.unblockers: list[Callable[[], object]] = []
+        self._factory = spec.factory
+        self._on_up = on_up
+        self._on_end = on_end
+        self._actor: Actor | None = None
+        self._timers: list[Timer] = []
+
+    # In its own thread.
+
+    def run(self) -> None:
+        """The whole incarnation."""
+        try:
+            if self.begin():
+                while (envelope := self.mailbox.next_for(self)) is not None and self.handle(envelope):
+                    del envelope  # a message must not live on while the next one is waited for
+        finally:
+            self.close()
+
+    def make(self) -> Actor:
+        """A new actor that belongs to this incarnation. Raises SpecError."""
+        actor = self._factory()
+        if not isinstance(actor, Actor) or actor._incarnation is not None:
+            raise SpecError(f"{self.name}: the factory must make a new Actor, not {actor!r}")
+        actor._bind(self)
+        return actor
+
+    def begin(self) -> bool:
+        """Makes the actor and runs its start code; whether that ended well."""
+        self.serial += 1
+        try:
+            actor = self.make()
+            actor.on_start()
+        except Decline as error:
+            self.reason = Declined(str(error))
+            return False
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it ends this incarnation and no other
+            self.reason = FailedToStart(*detached(error))
+            return False
+        self._actor = actor
+        self.serial += 1
+        self.kernel.post(lambda: self._on_up(self))
+        return True
+
+    def handle(self, envelope: Envelope[Any]) -> bool:
+        """Handles a message that is in hand; whether it may take another one."""
+        self.serial += 1
+        assert self._actor is not None
+        try:
+            reply = self._actor.handle(envelope.message)
+        except BaseException as error:  # noqa: BLE001 - SystemExit in one actor must not reach the others
+            failure = AskFailed(f"{self.name} raised {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            settle(envelope, error=failure)
+            self.reason = Crashed(*detached(error))
+            return False
+        settle(envelope, reply)
+        self.in_hand.clear()
+        self.serial += 1
+        return True
+
+    def close(self) -> None:
+        """Runs the stop code of an actor that had started, and reports the end."""
+        self.serial += 1 - self.serial % 2
+        actor, self._actor = self._actor, None
+        if actor is not None:
+            try:
+                actor.on_stop()
+            except BaseException as error:  # noqa: BLE001 - a failure in stop is a reason like any other
+                self.reason = self.reason or StopFailed(*detached(error))
+            actor.actor_stopped.set()
+        self.reason = self.reason or self.stop_reason or Shutdown()
+        self.kernel.post(lambda: self._on_end(self))
+
+    # In any thread.
+
+    def stop(self, reason: Reason) -> None:
+        """Ends it after the message in hand."""
+        self.stop_reason = self.stop_reason or reason
+        self.mailbox.wake()
+
+    def put_own(self, envelope: Envelope[Any]) -> None:
+        """Puts a timer's message into its own mailbox; does nothing once it is ending."""
+        if not self.ending:
+            with suppress(NotRunning):
+                self.mailbox.put(envelope, beyond_limit=True)
+
+    def call_after(self, seconds: float, action: Callable[[], None], repeat: bool = False) -> Timer:
+        """A timer that ends with this incarnation; the action runs in the kernel's thread. Raises Fenced."""
         if self.fenced:
             raise Fenced(f"{self.name} (epoch {self.epoch}) is over")
+        timer = self.kernel.after(seconds, action, repeat)
+        self._timers = [each for each in self._timers if each.pending] + [timer]
+        if self.fenced:  # since the check above: `fence` may have read the list without this timer
+            timer.cancel()
+        return timer
+
+    # In the kernel's thread.
+
+    def fence(self) -> None:
+        """Refuses from now on what it sends, and cancels its timers."""
+        self.fenced = True
+        for timer in self._timers:
+            timer.cancel()
+        self.mailbox.wake()
+
+    def unblock(self) -> None:
+        """Calls what its actor registered with `on_unblock`."""
+        for unblock in self.unblockers:
+            try:
+                unblock()
+            except Exception:  # noqa: BLE001 - it is a help to a thread that is lost already
+                continue
+
+    def stack(self) -> str:
+        """The stack of its thread as text; empty if that doesn't run."""
+        frame = sys._current_frames().get(self.thread.ident) if self.thread and self.thread.ident else None
+        return "".join(traceback.format_stack(frame)) if frame is not None else ""
+
+
+StartThread = Callable[[Incarnation], None]
+
+
+def start_thread(incarnation: Incarnation) -> None:
+    """Runs the incarnation in a daemon thread, so that a stuck one never keeps the process from ending.
+
+    Raises RuntimeError if the machine refuses the thread.
+    """
+    name = f"{incarnation.name}#{incarnation.epoch}"
+    incarnation.thread = threading.Thread(target=incarnation.run, name=name, daemon=True)
+    incarnation.thread.start()
+
+
+def dump_stacks() -> str:
+    """The stacks of all threads, each under its name: for SIGUSR1."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    parts = [
+        f"--- {names.get(ident, 'unknown')} ({ident})\n" + "".join(traceback.format_stack(frame))
+        for ident, frame in sorted(sys._current_frames().items())
+    ]
+    return "\n".join(parts)

@@ -1,25 +1,7 @@
-"""What the kernel raises to those who use it."""
+"""The errors that the kernel raises to its callers."""
 # ruff: noqa: N818 - they are named after what has happened, as in OTP
 
 from __future__ import annotations
-
-__all__ = [
-    "AlreadyPresent",
-    "AlreadyStarted",
-    "AskFailed",
-    "ChildRestarting",
-    "ChildRunning",
-    "Decline",
-    "Fenced",
-    "MailboxFull",
-    "NotAttempted",
-    "NotRunning",
-    "OutcomeUnknown",
-    "SpecError",
-    "StartFailed",
-    "SupervisionError",
-    "UnknownName",
-]
 
 
 class SupervisionError(Exception):
@@ -43,11 +25,11 @@ class Fenced(SupervisionError):
 
 
 class UnknownName(SupervisionError, LookupError):
-    """Nobody of that name is in the tree."""
+    """The tree has no worker (or supervisor) of that name."""
 
 
 class NotRunning(SupervisionError):
-    """The name exists, and no message is taken for it now."""
+    """The name exists, but takes no message now."""
 
 
 class MailboxFull(SupervisionError):
@@ -55,7 +37,7 @@ class MailboxFull(SupervisionError):
 
 
 class AskFailed(SupervisionError):
-    """The one asked raised while at it; `__cause__` is what it raised. It has crashed of it."""
+    """The actor raised while it handled the question, and crashed; `__cause__` is what it raised."""
 
 
 class NotAttempted(SupervisionError):
@@ -63,7 +45,7 @@ class NotAttempted(SupervisionError):
 
 
 class OutcomeUnknown(SupervisionError):
-    """The question was begun and nobody knows how it ended: it may have had its effect."""
+    """The question was begun and its end is unknown: it may have had its effect."""
 
 
 class AlreadyStarted(SupervisionError):

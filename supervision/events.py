@@ -1,4 +1,4 @@
-"""What the kernel tells the world: one structured event for each thing that happens to a child."""
+"""The events of the kernel: one for each thing that happens to a child or supervisor."""
 
 from __future__ import annotations
 
@@ -8,21 +8,6 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from supervision.reasons import Reason
-
-__all__ = [
-    "Event",
-    "Exited",
-    "GivenUp",
-    "KernelFault",
-    "Listener",
-    "Restarting",
-    "Started",
-    "Undelivered",
-    "WrittenOff",
-    "WrittenOffEnded",
-    "fan_out",
-    "log_events",
-]
 
 
 @dataclass(frozen=True)
@@ -34,7 +19,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Started(Event):
-    """Its start code has ended well."""
+    """Its start has ended well."""
 
     epoch: int
 
@@ -43,7 +28,7 @@ class Started(Event):
 class Exited(Event):
     """The one exit notice of an incarnation.
 
-    `in_hand` holds the messages it was processing at death (several after `take_waiting`).
+    `in_hand` holds the messages that it was handling (several after `take_waiting`).
     `expected` says that it had been told to stop. `uptime_seconds` is 0 if it never came up.
     """
 
@@ -56,12 +41,16 @@ class Exited(Event):
 
 @dataclass(frozen=True)
 class Restarting(Event):
-    """It will be started again after `delay_seconds`; `group` are all that are restarted with it, in order."""
+    """It will be started again after `delay_seconds`; `group` are all that are restarted with it, in order.
+
+    `exempt` says that this restart does not count against `max_restarts`.
+    """
 
     supervisor: str
     reason: Reason
     delay_seconds: float
     group: tuple[str, ...]
+    exempt: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,27 +71,27 @@ class WrittenOffEnded(Event):
 
 @dataclass(frozen=True)
 class GivenUp(Event):
-    """A supervisor stops its children and ends, since restarting has not helped."""
+    """A supervisor stops its children and ends, because restarting has not helped."""
 
     reason: Reason
 
 
 @dataclass(frozen=True)
 class Undelivered(Event):
-    """Messages that waited for a child that will not take them: none is lost in silence."""
+    """Messages that waited for a child that will not take them any more."""
 
     messages: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class KernelFault(Event):
-    """The kernel met what it can't make sense of; it goes on unless it ends right after."""
+    """The kernel has met a state that should not exist. It goes on, unless the system ends right after."""
 
     problem: str
 
 
 Listener = Callable[[Event], None]
-"""Told every event, in the kernel's thread: it must be quick, and whatever it raises is swallowed."""
+"""Hears every event, in the kernel's thread. It must be quick; what it raises is counted and ignored."""
 
 _LEVELS: dict[type[Event], int] = {
     Started: logging.INFO,
@@ -152,14 +141,14 @@ def _short(value: object, limit: int = 2000) -> str:
 
 
 def fan_out(*listeners: Listener) -> Listener:
-    """One listener out of several; one that raises keeps no other from being told."""
+    """One listener out of several. If one raises, the others still hear the event."""
 
     def listen(event: Event) -> None:
         failure: BaseException | None = None
         for each in listeners:
             try:
                 each(event)
-            except BaseException as error:  # noqa: BLE001 - a listener's failure is no reason to skip the next
+            except BaseException as error:  # noqa: BLE001 - the next listener must hear the event too
                 failure = error
         if failure is not None:
             raise failure

@@ -1,102 +1,116 @@
-"""The mailbox of a name: it outlives the incarnations that read from it."""
+"""The mailbox of a name. It outlives the incarnations that read from it."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from dataclasses import dataclass, field
 from queue import Full
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pykka import ThreadingFuture
-from pykka._envelope import Envelope
+from pykka._envelope import Envelope as Envelope
 from pykka.messages import _ActorStop
 
 from supervision.errors import Fenced, MailboxFull, NotAttempted, NotRunning
+from supervision.reasons import Reason
 
-if TYPE_CHECKING:
-    from supervision.life import Life
 
-__all__ = ["Ask", "Letter", "NameMailbox", "settle", "settle_error"]
+@dataclass(eq=False)
+class Reader:
+    """The part of an incarnation that mailboxes work with.
 
-Letter = Envelope[Any]
-Ask = ThreadingFuture[Any]
+    `in_hand` are the envelopes that it works on. Its thread writes that list; the kernel's thread reads it
+    without a lock.
+    """
+
+    name: str
+    epoch: int
+    fenced: bool = False
+    stop_reason: Reason | None = None
+    in_hand: list[Envelope[Any]] = field(default_factory=list)
+
+    @property
+    def ending(self) -> bool:
+        """Told to stop, or fenced: it takes no further message."""
+        return self.stop_reason is not None or self.fenced
 
 
 class NameMailbox:
-    """Bounded, of many senders and one reader; a message is in it, in a reader's hand, or with its sender.
+    """A bounded queue with many senders and one reader. It stands in for pykka's inbox (`put`, `get`, `empty`).
 
-    It stands in for pykka's inbox (`put`, `get`, `empty`).
+    A message is in the mailbox, in a reader's hand, or still with its sender.
     """
 
     def __init__(self, name: str, limit: int) -> None:
         self.name = name
         self.limit = limit
-        self._letters: deque[Letter] = deque()
+        self._envelopes: deque[Envelope[Any]] = deque()
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
         self._refusal: str | None = "has not been started"
 
     def put(
-        self, letter: Letter, /, sender: Life | None = None, wait_seconds: float = 0.0, beyond_limit: bool = False
+        self,
+        envelope: Envelope[Any],
+        /,
+        sender: Reader | None = None,
+        wait_seconds: float = 0.0,
+        beyond_limit: bool = False,
     ) -> None:
-        """Takes the letter, after waiting at most `wait_seconds` for room.
+        """Takes the envelope, after waiting at most `wait_seconds` for room.
 
-        Raises Fenced (the sender's life is over), NotRunning or MailboxFull.
+        Raises Fenced (the sender's incarnation is over), NotRunning or MailboxFull.
         """
         with self._lock:
             self._admit(sender)
-            if len(self._letters) >= self.limit and not beyond_limit:
+            if len(self._envelopes) >= self.limit and not beyond_limit:
                 if wait_seconds > 0:
                     self._room.wait_for(self._roomy, wait_seconds)
                     self._admit(sender)
-                if len(self._letters) >= self.limit:
+                if len(self._envelopes) >= self.limit:
                     raise MailboxFull(f"{self.limit} messages wait for {self.name}")
-            self._letters.append(letter)
+            self._envelopes.append(envelope)
             self._arrived.notify()
 
-    def _admit(self, sender: Life | None) -> None:
+    def _admit(self, sender: Reader | None) -> None:
         if sender is not None and sender.fenced:
             raise Fenced(f"{sender.name} (epoch {sender.epoch}) is over")
         if self._refusal is not None:
             raise NotRunning(f"{self.name} {self._refusal}")
 
     def _roomy(self) -> bool:
-        return len(self._letters) < self.limit or self._refusal is not None
+        return len(self._envelopes) < self.limit or self._refusal is not None
 
-    def next_for(self, life: Life, block: bool = True, only: type = object) -> Letter | None:
-        """Puts the next letter into that life's hand.
-
-        None when it is over or told to stop; if it is not to block, also when none waits, or the next
-        one's message is not of the class `only`.
-        """
+    def next_for(self, reader: Reader, block: bool = True) -> Envelope[Any] | None:
+        """Puts the next envelope into the reader's hand. None when the reader is ending, or nothing waits now."""
         with self._lock:
-            while not life.ending:
-                if self._letters and isinstance(self._letters[0].message, only):
-                    letter = self._letters.popleft()
-                    life.in_hand.append(letter)
+            while not reader.ending:
+                if self._envelopes:
+                    envelope = self._envelopes.popleft()
+                    reader.in_hand.append(envelope)
                     self._room.notify()
-                    return letter
+                    return envelope
                 if not block:
                     return None
                 self._arrived.wait()
             return None
 
-    def more_for(self, life: Life, limit: int) -> list[Any]:
-        """Puts up to `limit` more told messages into that life's hand, without waiting; never a question."""
+    def more_for(self, reader: Reader, limit: int) -> list[Any]:
+        """Puts up to `limit` more told messages into the reader's hand, without waiting; never a question."""
         taken: list[Any] = []
         with self._lock:
-            while len(taken) < limit and not life.ending and self._letters:
-                letter = self._letters[0]
-                if letter.reply_to is not None or isinstance(letter.message, _ActorStop):
+            while len(taken) < limit and not reader.ending and self._envelopes:
+                envelope = self._envelopes[0]
+                if envelope.reply_to is not None or isinstance(envelope.message, _ActorStop):
                     break
-                life.in_hand.append(self._letters.popleft())
-                taken.append(letter.message)
+                reader.in_hand.append(self._envelopes.popleft())
+                taken.append(envelope.message)
             self._room.notify(len(taken))
         return taken
 
     def wake(self) -> None:
-        """Makes a waiting reader look whether it is told to stop."""
+        """Makes a waiting reader check whether it is ending."""
         with self._lock:
             self._arrived.notify_all()
 
@@ -106,55 +120,51 @@ class NameMailbox:
             self._refusal = None
 
     def refuse(self, why: str) -> tuple[Any, ...]:
-        """Takes none from now on; what waited is handed back, its askers told that nothing was attempted."""
+        """Takes no messages from now on. Returns those that waited; their askers get NotAttempted."""
         with self._lock:
             self._refusal = why
-            left = tuple(self._letters)
-            self._letters.clear()
+            left = tuple(self._envelopes)
+            self._envelopes.clear()
             self._room.notify_all()
-        for letter in left:
-            if letter.reply_to is not None:
-                settle_error(letter.reply_to, NotAttempted(f"{self.name} {why}"))
-        return tuple(letter.message for letter in left)
+        for envelope in left:
+            settle(envelope, error=NotAttempted(f"{self.name} {why}"))
+        return tuple(envelope.message for envelope in left)
 
-    def withdraw(self, letter: Letter) -> bool:
-        """Takes a letter back that nobody has begun; False if it is no longer here."""
+    def withdraw(self, envelope: Envelope[Any]) -> bool:
+        """Removes an envelope that no reader has taken; False if it is no longer here."""
         with self._lock:
-            for index, each in enumerate(self._letters):
-                if each is letter:
-                    del self._letters[index]
+            for index, each in enumerate(self._envelopes):
+                if each is envelope:
+                    del self._envelopes[index]
                     self._room.notify()
                     return True
         return False
 
-    def holds(self, letter: Letter) -> bool:
-        """Whether that very letter still waits."""
+    def holds(self, envelope: Envelope[Any]) -> bool:
+        """Whether that very envelope still waits."""
         with self._lock:
-            return any(each is letter for each in self._letters)
+            return any(each is envelope for each in self._envelopes)
 
-    def get(self) -> Letter:
-        """Part of pykka's inbox protocol; only a supervised life may read."""
-        raise TypeError("a supervised actor's mailbox is read by its life alone")
+    def get(self) -> Envelope[Any]:
+        """Part of pykka's inbox protocol. Raises TypeError: only the incarnation reads."""
+        raise TypeError("a supervised actor's mailbox is read by its incarnation alone")
 
     def empty(self) -> bool:
         """Whether nothing waits."""
-        return not self._letters
+        return not self._envelopes
 
     def __len__(self) -> int:
-        return len(self._letters)
+        return len(self._envelopes)
 
 
-def settle(ask: Any, value: object) -> None:
-    """Answers a question, unless it has an answer already."""
-    try:
-        ask.set(value)
-    except Full:
+def settle(envelope: Envelope[Any], value: object = None, error: BaseException | None = None) -> None:
+    """Answers the question in the envelope. Does nothing if it is no question or has an answer."""
+    if envelope.reply_to is None:
         return
-
-
-def settle_error(ask: Any, error: BaseException) -> None:
-    """Answers a question with an error, unless it has an answer already."""
     try:
-        ask.set_exception((type(error), error, None))
+        if error is None:
+            envelope.reply_to.set(value)
+        else:
+            envelope.reply_to.set_exception((type(error), error, None))
     except Full:
         return

@@ -1,28 +1,10 @@
-"""Why an incarnation ended: the exit reasons, typed."""
+"""The exit reasons: why an incarnation ended."""
 
 from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass
 from typing import ClassVar
-
-__all__ = [
-    "Abandoned",
-    "ChildFailed",
-    "Crashed",
-    "Declined",
-    "FailedToStart",
-    "GaveUp",
-    "Hung",
-    "Normal",
-    "Reason",
-    "Shutdown",
-    "StartOverdue",
-    "StopFailed",
-    "ThreadNotStarted",
-    "Unstarted",
-    "detached",
-]
 
 
 @dataclass(frozen=True)
@@ -63,7 +45,7 @@ class Declined(Reason):
 
 @dataclass(frozen=True)
 class _Raised(Reason):
-    """An exception ended it; the traceback is kept as text, so that no dead actor's frames live on."""
+    """An exception ended it. The traceback is text, because frames would keep the dead actor in memory."""
 
     exception: BaseException
     traceback: str = ""
@@ -73,7 +55,7 @@ class _Raised(Reason):
 
 
 class Crashed(_Raised):
-    """Something was raised out of `on_receive`, whatever its class."""
+    """`on_receive` raised, whatever the class."""
 
 
 class FailedToStart(_Raised):
@@ -108,7 +90,7 @@ class StartOverdue(_WrittenOff):
 
 
 class Abandoned(_WrittenOff):
-    """It was told to stop for another's sake and did not within its budget: neither a crash nor a hang."""
+    """It was told to stop and did not within its budget: neither a crash nor a hang."""
 
     abnormal: ClassVar[bool] = False
 
@@ -143,7 +125,7 @@ class Unstarted(Reason):
 
 
 def detached(error: BaseException) -> tuple[BaseException, str]:
-    """The exception without the frames that would pin a dead actor, and its traceback as text."""
+    """The exception without its frames, which would keep the dead actor in memory, and its traceback as text."""
     text = "".join(traceback.format_exception(error))
     link: BaseException | None = error
     seen: set[int] = set()

@@ -1,4 +1,4 @@
-"""The arithmetic of restarts: how often is too often, and how long to wait; pure."""
+"""The arithmetic of restarts: how many are allowed in a window, and how long to wait before each."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from collections import deque
 
 from supervision.clock import Randomness
 
-__all__ = ["Backoff", "Window"]
-
 
 class Window:
-    """At most `limit` restarts within `seconds`, sliding, by a clock that never steps.
+    """At most `limit` restarts within the last `seconds`, by a clock that never steps.
 
-    OTP's rule: those not older than the period count, the present one too; a limit of 0 allows none.
-    Where it differs: OTP counts whole seconds, this counts fractions.
+    OTP's rule: the present restart counts too; a limit of 0 allows none. Where it differs: OTP counts
+    whole seconds, this counts fractions.
     """
 
     def __init__(self, limit: int, seconds: float) -> None:
@@ -26,18 +24,13 @@ class Window:
         while self._times and self._times[0] < now - self.seconds:
             self._times.popleft()
         self._times.append(now)
-        return not self.exceeded
-
-    @property
-    def exceeded(self) -> bool:
-        """Whether the last one counted was one too many."""
-        return len(self._times) > self.limit
+        return len(self._times) <= self.limit
 
 
 class Backoff:
     """Waits that double from `base_seconds` up to `max_seconds`, each with full jitter.
 
-    OTP restarts at once and has no backoff: a child that fails at once would use up its restarts in a moment.
+    OTP restarts at once and has no backoff: a child that fails at once would use up its restarts in no time.
     """
 
     def __init__(self, base_seconds: float, max_seconds: float, randomness: Randomness) -> None:
@@ -53,5 +46,5 @@ class Backoff:
         return self._randomness.uniform(0.0, cap)
 
     def reset(self) -> None:
-        """Called after stable uptime: the next wait is as short as the first."""
+        """After stable uptime: the next wait is as short as the first."""
         self.failures = 0

@@ -1,316 +1,163 @@
-"""A supervisor: starts, restarts and stops its children by OTP's rules, never waiting in place."""
+"""The supervisor: starts, restarts and stops its children by OTP's rules, and never waits in place."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from supervision.errors import NotRunning, StartFailed
+from supervision.actor import StartThread
+from supervision.errors import (
+    AlreadyPresent,
+    AlreadyStarted,
+    ChildRestarting,
+    ChildRunning,
+    NotRunning,
+    SpecError,
+    StartFailed,
+    UnknownName,
+)
 from supervision.events import Exited, GivenUp, Restarting, Started
-from supervision.node import Core, Node, Reply, State
+from supervision.kernel import Kernel, Node, NodeChanged, Reply, State
 from supervision.reasons import ChildFailed, Declined, GaveUp, Reason, Shutdown
-from supervision.restarts import Window
-from supervision.specs import AutoShutdown, Restart, Spec, Strategy, SupervisorSpec
+from supervision.restarts import Backoff, Window
+from supervision.spec import AutoShutdown, ChildSpec, Restart, Spec, Strategy, SupervisorSpec
 from supervision.timers import Timer
-
-__all__ = ["Supervisor"]
-
-MakeNode = Callable[[Spec, "Supervisor"], Node]
+from supervision.worker import Worker
 
 
 @dataclass
-class _Cycle:
-    """Children to be stopped in reverse order and then started in order, one after another."""
+class _Sequence:
+    """Children to stop in reverse order and then to start in order, one after another."""
 
-    to_start: deque[Node]
     to_stop: list[Node] = field(default_factory=list)
+    to_start: deque[Node] = field(default_factory=deque)
     not_before: float = 0.0
     current: Node | None = None
 
     def rests(self, now: float) -> bool:
-        """Whether only its backoff is waited for: the supervisor is free for other things."""
+        """Whether it only waits for its backoff: the supervisor is free for other things."""
         return self.current is None and not self.to_stop and now < self.not_before
 
 
 class Supervisor(Node):
-    """Goes on whenever something has changed (`advance`), as far as can be gone without waiting.
+    """Advances whenever something has changed, as far as possible without waiting.
 
-    - Children start in order, each when the one before is up; if one fails, those before are stopped in
+    - Children start in order, each when the one before is up. If one fails, those before are stopped in
       reverse order and the start has failed.
-    - A child that ended is restarted as its type and the strategy say, after a backoff during which the
+    - A child that ended is restarted as its type and the strategy say, after a backoff. Meanwhile the
       supervisor answers and can be stopped. A failed restart counts like another crash and is tried again.
     - Over the limit it gives up: stops its children in reverse order and ends, as OTP's `shutdown`.
     - As in OTP a group restart starts every child of the group, also one that had ended for good or had
-      been terminated; temporary ones are forgotten.
+      been terminated. Temporary children are forgotten.
     """
 
     spec: SupervisorSpec
 
-    def __init__(self, spec: SupervisorSpec, core: Core, parent: Supervisor | None, make: MakeNode) -> None:
-        super().__init__(spec, core, parent)
-        self._make = make
-        self.children: dict[str, Node] = {}
-        self.winding: Reason | None = None
-        """Why it is ending; None while it is not."""
-        self._clear()
+    def __init__(self, spec: SupervisorSpec, kernel: Kernel, changed: NodeChanged, start_thread: StartThread) -> None:
+        super().__init__(spec, kernel, changed)
+        self._start_thread = start_thread
+        self._reset()
 
-    def _clear(self) -> None:
+    def _reset(self) -> None:
+        self.ending: Reason | None = None
         self._window = Window(self.spec.max_restarts, self.spec.window_seconds)
-        self._cycle: _Cycle | None = None
-        self._initial = False
-        self._exits: deque[tuple[Node, int, Reason]] = deque()
+        self._sequence: _Sequence | None = None
+        self._exits: deque[tuple[Node, Exited]] = deque()
         self._requests: deque[tuple[Reply, Callable[[Reply], None]]] = deque()
-        self._to_stop: list[Node] = []
         self._wake: Timer | None = None
 
-    # As a child of its own supervisor.
+    # As a node.
 
     def begin(self) -> None:
         """Starts its children, made anew from the specification, with fresh counts."""
-        self._clear()
-        self.winding = None
-        self.forget_dynamic()
-        self.children = {spec.name: self._make(spec, self) for spec in self.spec.children}
-        self._initial = True
-        self._cycle = _Cycle(deque(self.children.values()))
-        self.core.touch(self)
+        self._reset()
+        self._forget_dynamic()
+        self.children = {spec.name: self._make(spec) for spec in self.spec.children}
+        self._sequence = _Sequence(to_start=deque(self.children.values()))
+        self.kernel.touch(self)
 
-    def forget_dynamic(self) -> None:
-        """Drops the children, here and below, that no specification names: they are not started again."""
+    def _make(self, spec: Spec) -> Node:
+        arguments = (self.kernel, self._child_changed, self._start_thread)
+        node = Worker(spec, *arguments) if isinstance(spec, ChildSpec) else Supervisor(spec, *arguments)
+        node.backoff = Backoff(self.spec.backoff_base_seconds, self.spec.backoff_max_seconds, self.kernel.randomness)
+        return node
+
+    def _forget_dynamic(self) -> None:
+        """Drops the children, here and below, that no specification names."""
         named = {spec.name for spec in self.spec.children}
         for node in list(self.children.values()):
             if isinstance(node, Supervisor):
-                node.forget_dynamic()
+                node._forget_dynamic()
             if node.name not in named:
-                self.drop(node, "is gone with its supervisor's last incarnation")
+                self._drop(node, "is gone with its supervisor's last incarnation")
 
     def halt(self) -> None:
-        """Stops its children in reverse order."""
-        self.wind_down(Shutdown())
+        """Stops its children in reverse order and ends."""
+        self.shut_down(Shutdown())
 
-    def rest(self, why: str) -> None:
-        """Nobody below it takes messages any more."""
+    def close(self, why: str) -> None:
+        """No child takes messages any more."""
         for child in self.children.values():
-            child.rest(why)
+            child.close(why)
 
-    # What its children report.
-
-    def child_up(self, node: Node) -> None:
-        """A child's start has ended well."""
-        if node.command is not None:
-            node.command.give(self.core.record(node.name).epoch)
-            node.command = None
-        node.new = False
-        self.core.touch(self)
-
-    def child_down(self, node: Node, was: State, reason: Reason) -> None:
-        """A child has ended: expected, in its start, or of its own accord."""
-        self.core.touch(self)
-        if was is State.STOPPING:
-            if node.command is not None:
-                node.command.give(error=StartFailed(f"{node.name} was stopped"))
-                node.command = None
-            if node.terminated:
-                self._terminated(node)
-            elif node.spec.restart is Restart.TEMPORARY or node.new:
-                self.drop(node, "is gone")
-        elif was is State.STARTING:
-            self._start_ended(node, reason)
-        else:
-            self._exits.append((node, self.core.record(node.name).epoch, reason))
-
-    def _start_ended(self, node: Node, reason: Reason) -> None:
-        if isinstance(reason, Declined):
-            if node.command is not None:
-                node.command.give(None)
-                node.command = None
-            node.new = False
-            self._will_not_return(node, "declined to start")
-        elif node.command is not None:
-            error = StartFailed(f"{node.name}: {reason}")
-            error.__cause__ = getattr(reason, "exception", None)
-            node.command.give(error=error)
-            node.command = None
-            self._will_not_return(node, "did not start", forget=node.new)
-        elif self.winding is not None:
-            return
-        elif self._initial:
-            self.wind_down(ChildFailed(node.name, reason))
-        else:
-            self._restart(node, reason)
-
-    def _exit(self, node: Node, epoch: int, reason: Reason) -> None:
-        if (
-            self.children.get(node.name) is not node
-            or node.state is not State.DOWN
-            or self.core.record(node.name).epoch != epoch
-        ):
-            return  # restarted or removed meanwhile: that end is history
-        kind = node.spec.restart
-        if kind is Restart.PERMANENT or (kind is Restart.TRANSIENT and reason.abnormal):
-            self._restart(node, reason)
-            return
-        self._will_not_return(node, "has ended")
-        if node.spec.significant and self._shuts_down():
-            self.wind_down(Shutdown(f"significant child {node.name} ended"))
-
-    def _shuts_down(self) -> bool:
-        if self.spec.auto_shutdown is AutoShutdown.ALL_SIGNIFICANT:
-            left = (State.DOWN, State.DECLINED)
-            return all(n.state in left for n in self.children.values() if n.spec.significant)
-        return self.spec.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT
-
-    def _will_not_return(self, node: Node, why: str, forget: bool = False) -> None:
-        if forget or node.spec.restart is Restart.TEMPORARY:
-            self.drop(node, why)
-        else:
-            node.rest(why)
-
-    def terminate(self, node: Node) -> None:
-        """Stops a child by command, or ends its restart loop; `node.terminated` is answered when it is down."""
-        node.cancel_retry()
-        if self._cycle is not None and node in self._cycle.to_start:
-            self._cycle.to_start.remove(node)
-        if not node.running:
-            self._terminated(node)
-        elif node.state is not State.STOPPING:
-            node.stop()
-
-    def _terminated(self, node: Node) -> None:
-        self._will_not_return(node, "has been terminated")
-        for reply in node.terminated:
-            reply.give()
-        node.terminated.clear()
-
-    def awaits(self, node: Node) -> bool:
-        """Whether a group restart under way will start that child."""
-        return self._cycle is not None and node in self._cycle.to_start
-
-    def drop(self, node: Node, why: str) -> None:
-        """Forgets a child that does not run."""
-        node.cancel_retry()
-        node.rest(why)
-        if self.children.get(node.name) is node:
-            del self.children[node.name]
-        if self._cycle is not None and node in self._cycle.to_start:
-            self._cycle.to_start.remove(node)
-        self.core.leave(node)
-
-    # Restarting.
-
-    def _restart(self, node: Node, reason: Reason) -> None:
-        now = self.core.now()
-        allowed = self._window.allows(now)
-        if node.budget is not None:
-            allowed = node.budget.allows(now) and allowed
-        if not allowed:
-            whose = self.spec if self._window.exceeded else node.spec
-            detail = f"more than {whose.max_restarts} restarts in {whose.window_seconds:g} s"
-            self.give_up(f"{detail}, the last of {node.name}: {reason}")
-            return
-        assert node.backoff is not None
-        delay = node.backoff.next_seconds()
-        group = self._group(node)
-        self.core.record(node.name).restarts += 1
-        names = tuple(each.name for each in group)
-        self.core.emit(Restarting(node.name, self.name, reason, delay, names))
-        if self.spec.strategy in (Strategy.ONE_FOR_ONE, Strategy.POOL):
-            node.retry_after(delay)
-            return
-        self._cycle_through(group, node, now + delay)
-
-    def _cycle_through(self, group: list[Node], culprit: Node, due: float) -> None:
-        """Stops the group and starts it again when due; a cycle that was waiting already becomes part of it."""
-        waiting = self._cycle
-        if waiting is not None and waiting.to_start:
-            due = max(due, waiting.not_before)
-            awaited = set(waiting.to_start)
-            group = [each for each in self.children.values() if each in awaited or each in group]
-        self._cycle = _Cycle(
-            deque(each for each in group if each.spec.restart is not Restart.TEMPORARY),
-            [each for each in group if each is not culprit],
-            due,
-        )
-        culprit.state = State.RESTARTING
-        self._wake = self.core.after(due - self.core.now(), lambda: self.core.touch(self))
-
-    def _group(self, node: Node) -> list[Node]:
-        if self.spec.strategy in (Strategy.ONE_FOR_ONE, Strategy.POOL):
-            return [node]
-        nodes = list(self.children.values())
-        return nodes if self.spec.strategy is Strategy.ONE_FOR_ALL else nodes[nodes.index(node) :]
-
-    def give_up(self, detail: str) -> None:
-        """Stops everything below and ends: a `shutdown` to its own supervisor."""
-        reason = GaveUp(detail)
-        self.core.emit(GivenUp(self.name, reason))
-        self.wind_down(reason)
-
-    # Going on.
+    def tick(self, seconds: float) -> None:  # noqa: ARG002 - a supervisor is never late
+        """Advances, even if nobody has reported a change."""
+        self.kernel.touch(self)
 
     def advance(self) -> None:
-        """Goes as far as can be gone without waiting."""
+        """Goes as far as possible without waiting."""
         while self.running and self._step():
             pass
 
     def _step(self) -> bool:
-        if self.winding is not None:
-            return self._wind_down_step()
-        cycle = self._cycle
-        if cycle is not None and not cycle.rests(self.core.now()):
-            return self._cycle_step(cycle)
+        sequence = self._sequence
+        if sequence is not None and not sequence.rests(self.kernel.clock.monotonic()):
+            return self._go_on(sequence)
         if self._exits:
             self._exit(*self._exits.popleft())
             return True
         if self._requests:
-            reply, action = self._requests.popleft()
-            action(reply)
+            reply, command = self._requests.popleft()
+            try:
+                command(reply)
+            except Exception as error:  # noqa: BLE001 - handed to whoever asked
+                reply.give(error=error)
             return True
         return False
 
-    def _cycle_step(self, cycle: _Cycle) -> bool:
-        if cycle.current is not None:
-            if cycle.current.running and cycle.current.state is not State.UP:
+    def _go_on(self, sequence: _Sequence) -> bool:
+        if sequence.current is not None:
+            if sequence.current.running and sequence.current.state is not State.UP:
                 return False
-            cycle.current = None
-        elif cycle.to_stop:
-            node = cycle.to_stop.pop()
+            sequence.current = None
+        elif sequence.to_stop:
+            node = sequence.to_stop.pop()
             if node.running:
-                cycle.current = node
+                sequence.current = node
                 node.stop()
             elif node.spec.restart is Restart.TEMPORARY:
-                self.drop(node, "is gone")
-        elif cycle.to_start:
-            node = cycle.to_start.popleft()
+                self._drop(node, "is gone")
+        elif sequence.to_start:
+            node = sequence.to_start.popleft()
             if not node.running:
-                cycle.current = node
+                sequence.current = node
                 node.start()
         else:
-            self._cycle = None
-            if self._initial:
-                self._initial = False
-                self.core.emit(Started(self.name, self.core.record(self.name).epoch))
+            self._sequence = None
+            if self.ending is not None:
+                self.went_down(self.ending)
+            elif self.state is State.STARTING:
+                self.kernel.emit(Started(self.name, self.record.epoch))
                 self.went_up()
         return True
 
-    def request(self, reply: Reply, action: Callable[[Reply], None]) -> None:
-        """Has an operator's command done as soon as no start or stop is under way."""
-        if not self.running or self.winding is not None:
-            reply.give(error=NotRunning(f"{self.name} is not running"))
-            return
-        self._requests.append((reply, action))
-        self.core.touch(self)
-
-    # Winding down.
-
-    def wind_down(self, reason: Reason) -> None:
+    def shut_down(self, reason: Reason) -> None:
         """Stops the children in reverse order (those of a pool at once) and ends for that reason."""
-        self.core.touch(self)
-        if self.winding is not None:
+        self.kernel.touch(self)
+        if self.ending is not None:
             return
-        self.winding = reason
-        self._cycle = None
+        self.ending = reason
         for reply, _ in self._requests:
             reply.give(error=NotRunning(f"{self.name} is being stopped"))
         self._requests.clear()
@@ -318,29 +165,201 @@ class Supervisor(Node):
             self._wake.cancel()
         for node in self.children.values():
             node.cancel_retry()
-        self._to_stop = [node for node in self.children.values() if node.running]
+        running = [node for node in self.children.values() if node.running]
         if self.spec.strategy is Strategy.POOL:
-            self._stop_all(self._to_stop)
-
-    @staticmethod
-    def _stop_all(nodes: Iterable[Node]) -> None:
-        for node in nodes:
-            if node.running and node.state is not State.STOPPING:
+            for node in running:
                 node.stop()
+        self._sequence = _Sequence(to_stop=running)
 
-    def _wind_down_step(self) -> bool:
-        if self._to_stop:
-            node = self._to_stop[-1]
-            if not node.running:
-                self._to_stop.pop()
-                return True
-            if node.state is State.STOPPING:
-                return False
+    def give_up(self, detail: str) -> None:
+        """Shuts down because restarting has not helped: a `shutdown` to its own supervisor."""
+        if self.ending is None:
+            reason = GaveUp(detail)
+            self.kernel.emit(GivenUp(self.name, reason))
+            self.shut_down(reason)
+
+    # What its children report.
+
+    def _child_changed(self, node: Node, was: State, notice: Exited | None) -> None:
+        self.kernel.touch(self)
+        if notice is None:
+            node.answer(node.record.epoch)
+            node.new = False
+            return
+        if node.up_since is not None and notice.uptime_seconds >= self.spec.stable_seconds:
+            node.backoff.reset()
+        if was is State.STARTING:
+            self._start_ended(node, notice.reason)
+        elif was is not State.STOPPING:
+            self._exits.append((node, notice))
+        else:
+            node.answer(error=StartFailed(f"{node.name} was stopped"))
+            if node.terminated:
+                self._terminated(node)
+            elif node.spec.restart is Restart.TEMPORARY or node.new:
+                self._drop(node, "is gone")
+
+    def _start_ended(self, node: Node, reason: Reason) -> None:
+        if isinstance(reason, Declined):
+            node.answer()
+            node.new = False
+            self._will_not_return(node, "declined to start")
+        elif node.command is not None:
+            error = StartFailed(f"{node.name}: {reason}")
+            error.__cause__ = getattr(reason, "exception", None)
+            node.answer(error=error)
+            self._will_not_return(node, "did not start", forget=node.new)
+        elif self.ending is None:
+            if self.state is State.STARTING:
+                self.shut_down(ChildFailed(node.name, reason))
+            else:
+                self._restart(node, reason)
+
+    def _exit(self, node: Node, notice: Exited) -> None:
+        is_present = self.children.get(node.name) is node and node.record.epoch == notice.epoch
+        if not is_present or node.state is not State.DOWN:
+            return  # it was restarted or removed meanwhile
+        kind = node.spec.restart
+        if kind is Restart.PERMANENT or (kind is Restart.TRANSIENT and notice.reason.abnormal):
+            self._restart(node, notice.reason, exempt=node.exempts(notice))
+            return
+        self._will_not_return(node, "has ended")
+        if node.spec.significant and self._auto_shuts_down():
+            self.shut_down(Shutdown(f"significant child {node.name} ended"))
+
+    def _auto_shuts_down(self) -> bool:
+        if self.spec.auto_shutdown is AutoShutdown.ALL_SIGNIFICANT:
+            left = (State.DOWN, State.DECLINED)
+            return all(each.state in left for each in self.children.values() if each.spec.significant)
+        return self.spec.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT
+
+    def _will_not_return(self, node: Node, why: str, forget: bool = False) -> None:
+        if forget or node.spec.restart is Restart.TEMPORARY:
+            self._drop(node, why)
+        else:
+            node.close(why)
+
+    def _drop(self, node: Node, why: str) -> None:
+        """Forgets a child that does not run."""
+        node.cancel_retry()
+        node.close(why)
+        if self.children.get(node.name) is node:
+            del self.children[node.name]
+        self._forget_start(node)
+        self.kernel.remove(node)
+
+    def _awaits(self, node: Node) -> bool:
+        return self._sequence is not None and node in self._sequence.to_start
+
+    def _forget_start(self, node: Node) -> None:
+        if self._sequence is not None and node in self._sequence.to_start:
+            self._sequence.to_start.remove(node)
+
+    # Restarting.
+
+    def _restart(self, node: Node, reason: Reason, exempt: bool = False) -> None:
+        now = self.kernel.clock.monotonic()
+        windows = [] if exempt else [each for each in (self._window, node.budget) if each is not None]
+        exceeded = [each for each in windows if not each.allows(now)]
+        if exceeded:
+            detail = f"more than {exceeded[0].limit} restarts in {exceeded[0].seconds:g} s"
+            self.give_up(f"{detail}, the last of {node.name}: {reason}")
+            return
+        delay_seconds = node.backoff.next_seconds()
+        group = self._group(node)
+        node.record.restarts += 1
+        names = tuple(each.name for each in group)
+        self.kernel.emit(Restarting(node.name, self.name, reason, delay_seconds, names, exempt))
+        if self.spec.strategy in (Strategy.ONE_FOR_ONE, Strategy.POOL):
+            node.retry_after(delay_seconds)
+        else:
+            self._restart_group(group, node, now + delay_seconds)
+
+    def _group(self, node: Node) -> list[Node]:
+        nodes = list(self.children.values())
+        if self.spec.strategy is Strategy.ONE_FOR_ALL:
+            return nodes
+        return nodes[nodes.index(node) :] if self.spec.strategy is Strategy.REST_FOR_ONE else [node]
+
+    def _restart_group(self, group: list[Node], failed: Node, due: float) -> None:
+        """Stops the group and starts it again when due; includes a group that waits already."""
+        waiting = self._sequence
+        if waiting is not None and waiting.to_start:
+            due = max(due, waiting.not_before)
+            awaited = set(waiting.to_start)
+            group = [each for each in self.children.values() if each in awaited or each in group]
+        to_stop = [each for each in group if each is not failed]
+        to_start = deque(each for each in group if each.spec.restart is not Restart.TEMPORARY)
+        self._sequence = _Sequence(to_stop, to_start, due)
+        failed.state = State.RESTARTING
+        self._wake = self.kernel.after(due - self.kernel.clock.monotonic(), lambda: self.kernel.touch(self))
+
+    # Commands.
+
+    def request(self, reply: Reply, command: Callable[[Reply], None]) -> None:
+        """Runs the command as soon as no start or stop is under way. What it raises is the answer."""
+        if not self.running or self.ending is not None:
+            reply.give(error=NotRunning(f"{self.name} is not running"))
+            return
+        self._requests.append((reply, command))
+        self.kernel.touch(self)
+
+    def start_child(self, spec: Spec, reply: Reply) -> None:
+        """Starts one more child. The answer is its epoch (None if it declined); one that fails isn't kept."""
+        limit = self.spec.max_children
+        self.spec.check_child(spec)
+        present = self.children.get(spec.name)
+        if present is not None:
+            error = AlreadyPresent if present.state in (State.DOWN, State.DECLINED) else AlreadyStarted
+            raise error(f"{spec.name} is {present.state}")
+        names = spec.names() if isinstance(spec, SupervisorSpec) else {spec.name}
+        if clash := names & self.kernel.nodes.keys():
+            raise SpecError(f"the name {min(clash)} is taken")
+        if limit is not None and len(self.children) >= limit:
+            raise StartFailed(f"{self.name} has its {limit} children")
+        node = self._make(spec)
+        node.new = True
+        node.command = reply
+        self.children[spec.name] = node
+        node.start()
+
+    def terminate_child(self, name: str, reply: Reply) -> None:
+        """Stops a child, or ends its restart loop. Answered when it is down; its specification stays."""
+        node = self._child(name)
+        node.terminated.append(reply)
+        node.cancel_retry()
+        self._forget_start(node)
+        if node.running:
             node.stop()
-            return True
-        assert self.winding is not None
-        expected = self.state is State.STOPPING
-        epoch = self.core.record(self.name).epoch
-        self.core.exited(Exited(self.name, epoch, self.winding, (), expected, self.uptime_seconds()))
-        self.went_down(self.winding)
-        return False
+        else:
+            self._terminated(node)
+
+    def _terminated(self, node: Node) -> None:
+        self._will_not_return(node, "has been terminated")
+        for reply in node.terminated:
+            reply.give()
+        node.terminated.clear()
+
+    def restart_child(self, name: str, reply: Reply) -> None:
+        """Starts a child that is down. The answer is its epoch (None if it declined)."""
+        node = self._child_at_rest(name)
+        node.command = reply
+        node.start()
+
+    def delete_child(self, name: str, reply: Reply) -> None:
+        """Forgets a child that is down."""
+        self._drop(self._child_at_rest(name), "is deleted")
+        reply.give()
+
+    def _child(self, name: str) -> Node:
+        if name not in self.children:
+            raise UnknownName(f"{self.name} has no child {name}")
+        return self.children[name]
+
+    def _child_at_rest(self, name: str) -> Node:
+        node = self._child(name)
+        if node.state is State.RESTARTING or self._awaits(node):
+            raise ChildRestarting(f"{name} is being restarted")
+        if node.running:
+            raise ChildRunning(f"{name} is {node.state}")
+        return node

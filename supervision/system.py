@@ -1,37 +1,55 @@
-"""A running tree: its names, its clockwork and its operators' commands."""
+"""A running tree as its owner sees it: start and stop, messages, commands, what stands where."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
-from supervision import commands
+import pykka
+
+from supervision.actor import StartThread, start_thread
 from supervision.clock import Clock, Randomness, SystemClock, system_randomness
-from supervision.engine import Ended, Engine
 from supervision.errors import (
+    MailboxFull,
+    NotAttempted,
     NotRunning,
+    OutcomeUnknown,
+    StartFailed,
     SupervisionError,
     UnknownName,
 )
-from supervision.events import Exited, Listener
-from supervision.life import StartThread, start_thread
-from supervision.mailbox import Letter
-from supervision.names import Names
-from supervision.node import Node, Reply, State
-from supervision.reasons import Unstarted
-from supervision.specs import Spec, SupervisorSpec
+from supervision.events import Exited, KernelFault, Listener, Undelivered
+from supervision.kernel import Kernel, Monitor, Node, Reply, State
+from supervision.mailbox import Envelope
+from supervision.reasons import ChildFailed, GaveUp, Reason, Shutdown, Unstarted, detached
+from supervision.spec import Spec, SupervisorSpec
 from supervision.supervisor import Supervisor
+from supervision.worker import Worker
 
-__all__ = ["Progress", "System"]
+
+class EndKind(StrEnum):
+    """How a system ended."""
+
+    STOPPED = "stopped"
+    GAVE_UP = "gave_up"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The end of a system: stopped by its owner or by itself, or given up on; `reason` is the root's."""
+
+    kind: EndKind
+    reason: Reason
 
 
 @dataclass(frozen=True)
 class Progress:
     """Proof that the kernel and every supervisor went on lately: `rounds` grows, `age_seconds` stays small.
 
-    `supervisors` have been looked after in the last round, `age_seconds` ago by the monotonic clock.
+    `supervisors` advanced in the last round, `age_seconds` ago by the monotonic clock.
     """
 
     rounds: int
@@ -39,19 +57,29 @@ class Progress:
     supervisors: int
 
 
+@dataclass(frozen=True)
+class Counts:
+    """Of one supervisor: specifications listed, children up, and how many are supervisors and workers."""
+
+    specs: int
+    active: int
+    supervisors: int
+    workers: int
+
+
 class System:
     """A tree of supervisors and actors, driven by one thread.
 
-    - `start_thread` runs a life in a thread; it raises if the machine refuses one.
-    - `on_event` is told everything, in the kernel's thread; of an exit before the next incarnation starts.
-    - `tick_seconds`: how often hangs and budgets are looked at. A longer standstill of the kernel itself
-      counts as two ticks at most: when the process was frozen, nobody is late.
-    - `written_off_limit`: more threads alive that had to be left to themselves, and the root gives up;
+    - `start_thread` runs an incarnation in a thread. It raises if the machine refuses one.
+    - `on_event` hears every event, in the kernel's thread; of an exit before the next incarnation starts.
+    - `tick_seconds`: how often hangs and budgets are checked. A longer standstill of the kernel itself
+      counts as two ticks at most: when the process was frozen, no child is late.
+    - `written_off_limit`: with more threads alive that had to be left to themselves, the root gives up;
       the root's `max_restarts` if not given.
     - `full_mailbox_seconds`: how long an actor's `tell` waits for room.
 
-    Where it differs from OTP: supervisors are no processes of their own but states of one thread that
-    never waits in place; none can be stuck behind a child, and one stopped kernel is one thing to watch.
+    Where it differs from OTP: supervisors are not processes of their own but states of one thread that
+    never waits in place. None can be stuck behind a child, and a stopped kernel is one thing to watch.
     """
 
     def __init__(
@@ -67,21 +95,26 @@ class System:
         full_mailbox_seconds: float = 2.0,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
-        self._names = Names(full_mailbox_seconds)
-        self._engine = Engine(
-            root,
+        self.ended: Ended | None = None
+        """How it ended; None while it goes on."""
+        self._kernel = Kernel(
             self.clock,
             randomness or system_randomness(),
-            start_thread,
             on_event,
             tick_seconds,
             root.max_restarts if written_off_limit is None else written_off_limit,
-            self._names,
+            full_mailbox_seconds,
         )
+        for spec in root.workers():
+            self._kernel.add_mailbox(spec)
+        self._root = Supervisor(root, self._kernel, self._root_changed, start_thread)
+        self._kernel.give_up = self._root.give_up
         self._thread: threading.Thread | None = None
         self._begun = False
+        self._started = Reply()
+        self._over = threading.Event()
 
-    # For its owner.
+    # Start and stop.
 
     def start(self) -> None:
         """Starts the tree; returns when every child is up.
@@ -91,61 +124,132 @@ class System:
         if self._begun:
             raise SupervisionError("a system is started once")
         self._begun = True
-        self._engine.loop.post(self._engine.root.start)
+        self._kernel.post(self._root.start)
         self._run()
-        self._await(self._engine.started)
+        self._await(self._started)
 
     def stop(self, timeout_seconds: float | None = None) -> Ended:
         """Stops the tree in reverse order, within the children's budgets.
 
-        After `timeout_seconds` whoever still has to stop has one tick for it, and is abandoned then.
+        After `timeout_seconds` each child that still has to stop gets one tick for it, and is abandoned then.
         Harmless when it has ended, or was never started. Raises SupervisionError if it still has not
         ended as long again, and 5 seconds, later: then the kernel itself is stuck in a listener.
         """
-        engine = self._engine
         if not self._begun:
             self._begun = True
-            engine.stop_root()
-        engine.loop.post(engine.stop_root)
-        if not self._pump(engine.over, timeout_seconds):
-            engine.loop.post(engine.hurry)
+            self._stop_root()
+        self._kernel.post(self._stop_root)
+        if not self._pump(self._over, timeout_seconds):
+            self._kernel.post(self._shorten_grace)
             late_seconds = None if timeout_seconds is None else timeout_seconds + 5.0
-            if not self._pump(engine.over, late_seconds):
+            if not self._pump(self._over, late_seconds):
                 raise SupervisionError("the kernel does not go on: a listener, monitor or on_unblock blocks it")
-        assert engine.ended is not None
-        return engine.ended
+        assert self.ended is not None
+        return self.ended
 
     def wait(self, timeout_seconds: float | None = None) -> Ended | None:
         """Waits for the system's end, in real seconds; None if it goes on."""
-        self._pump(self._engine.over, timeout_seconds)
-        return self._engine.ended
+        self._pump(self._over, timeout_seconds)
+        return self.ended
 
-    @property
-    def ended(self) -> Ended | None:
-        """How it ended; None while it goes on."""
-        return self._engine.ended
+    def _stop_root(self) -> None:
+        if self._root.running:
+            self._root.stop()
+        elif self.ended is None:
+            self._end(Shutdown())
 
-    def progress(self) -> Progress:
-        """What a watchdog may go by."""
-        supervisors = sum(isinstance(node, Supervisor) for node in list(self._engine.nodes.values()))
-        return Progress(self._engine.loop.rounds, self.clock.monotonic() - self._engine.loop.last_round, supervisors)
+    def _shorten_grace(self) -> None:
+        self._kernel.grace_seconds = self._kernel.tick_seconds
 
-    def tree(self) -> dict[str, Any]:
-        """The tree as plain data: name, state, restarts, last_reason, children.
+    def _root_changed(self, root: Node, _: State, notice: Exited | None) -> None:
+        if notice is None:
+            self._started.give()
+            return
+        reason = notice.reason
+        error = StartFailed(f"{root.name}: {reason}")
+        while isinstance(reason, ChildFailed) and isinstance(reason.reason, ChildFailed):
+            reason = reason.reason
+        if isinstance(reason, ChildFailed):
+            error.__cause__ = getattr(reason.reason, "exception", None)
+        self._started.give(error=error)
+        self._end(reason)
 
-        Each row is true; two rows may have been looked at a moment apart.
+    def _end(self, reason: Reason) -> None:
+        for name, record in self._kernel.records.items():
+            if record.mailbox is not None and (left := record.mailbox.refuse("is gone: the system has ended")):
+                self._kernel.emit(Undelivered(name, left))
+        self.ended = Ended(EndKind.GAVE_UP if isinstance(reason, GaveUp | ChildFailed) else EndKind.STOPPED, reason)
+        self._over.set()
+
+    def _run(self) -> None:
+        self._thread = threading.Thread(target=self._run_until_over, name="supervision", daemon=True)
+        self._thread.start()
+
+    def _run_until_over(self) -> None:
+        try:
+            while self.ended is None:
+                self._kernel.turn()
+                if self.ended is None:
+                    self._kernel.pause()
+        except BaseException as error:  # noqa: BLE001 - a kernel that met its own bug must not go on
+            self._kernel.emit(KernelFault(self._root.name, detached(error)[1]))
+            for node in self._kernel.nodes.values():
+                if isinstance(node, Worker) and node.incarnation is not None:
+                    node.incarnation.fence()
+            reason = GaveUp(f"the kernel met its own bug: {error!r}")
+            self._started.give(error=StartFailed(str(reason)))
+            self._end(reason)
+
+    def _await(self, reply: Reply) -> None:
+        if threading.current_thread() is self._thread:
+            raise SupervisionError("a listener or monitor can't wait for the kernel, whose thread it runs in")
+        while not self._pump(reply.done, 1.0):
+            if self.ended is not None:
+                raise NotRunning("the system has ended")
+        if reply.error is not None:
+            raise reply.error
+
+    def _pump(self, event: threading.Event, timeout_seconds: float | None) -> bool:
+        """Waits, in real seconds. A system that a test drives does the kernel's work here."""
+        return event.wait(timeout_seconds)
+
+    def _before_answer(self) -> None:
+        """Called between a question and the wait for its answer. A system that a test drives works here."""
+
+    # Messages.
+
+    def tell(self, name: str, message: Any, timeout_seconds: float = 0.0) -> None:
+        """Sends a message to the present or next incarnation of that name; waits at most that long for room.
+
+        Raises UnknownName, NotRunning, MailboxFull.
         """
-        return self._describe(self._engine.root)
+        self._kernel.tell(None, name, message, timeout_seconds)
 
-    def _describe(self, node: Node) -> dict[str, Any]:
-        children = list(node.children.values()) if isinstance(node, Supervisor) else []
-        return {
-            "name": node.name,
-            "state": str(node.state),
-            "restarts": self._names.record(node.name).restarts,
-            "last_reason": None if node.last_reason is None else str(node.last_reason)[:500],
-            "children": [self._describe(child) for child in children],
-        }
+    def ask(self, name: str, message: Any, timeout_seconds: float) -> Any:
+        """The answer of the present or next incarnation of that name, in bounded time.
+
+        Raises UnknownName; NotAttempted (never begun, asking again is safe); AskFailed (it raised, and
+        crashed of it); OutcomeUnknown (begun, and no answer in time).
+        """
+        mailbox = self._kernel.mailbox(name)
+        future: pykka.ThreadingFuture[Any] = pykka.ThreadingFuture()
+        envelope = Envelope(message, reply_to=future)
+        try:
+            mailbox.put(envelope)
+        except (NotRunning, MailboxFull) as error:
+            raise NotAttempted(str(error)) from error
+        self._before_answer()
+        try:
+            return future.get(timeout=timeout_seconds)
+        except pykka.Timeout:
+            if mailbox.withdraw(envelope):
+                raise NotAttempted(f"{name} did not come to it in {timeout_seconds:g} s") from None
+            raise OutcomeUnknown(f"{name} gave no answer in {timeout_seconds:g} s") from None
+
+    def waiting_messages(self) -> dict[str, int]:
+        """How many messages wait for each name."""
+        records = list(self._kernel.records.items())
+        return {name: len(each.mailbox) for name, each in records if each.mailbox is not None}
 
     # Dynamic children: as OTP's, answered when done. Not to be called from a listener or monitor.
 
@@ -156,9 +260,7 @@ class System:
         AlreadyStarted, AlreadyPresent, SpecError, UnknownName, NotRunning.
         """
         parent = self._supervisor(supervisor)
-        made = commands.start_new(parent, spec, self._engine.nodes, lambda: self._engine.make(spec, parent))
-        epoch: int | None = self._command(parent, made)
-        return epoch
+        return self._command(parent, lambda reply: parent.start_child(spec, reply))
 
     def terminate_child(self, name: str) -> None:
         """Stops a child, or ends its restart loop; its specification stays, unless it is temporary.
@@ -166,7 +268,7 @@ class System:
         Raises UnknownName, NotRunning.
         """
         parent = self._parent(name)
-        self._command(parent, commands.terminate(parent, name))
+        self._command(parent, lambda reply: parent.terminate_child(name, reply))
 
     def restart_child(self, name: str) -> int | None:
         """Starts a child that is down; its epoch, None if it declined.
@@ -174,104 +276,81 @@ class System:
         Raises ChildRunning, ChildRestarting, StartFailed, UnknownName, NotRunning.
         """
         parent = self._parent(name)
-        epoch: int | None = self._command(parent, commands.restart(parent, name))
-        return epoch
+        return self._command(parent, lambda reply: parent.restart_child(name, reply))
 
     def delete_child(self, name: str) -> None:
         """Forgets a child that is down. Raises ChildRunning, ChildRestarting, UnknownName, NotRunning."""
         parent = self._parent(name)
-        self._command(parent, commands.delete(parent, name))
+        self._command(parent, lambda reply: parent.delete_child(name, reply))
 
-    def count_children(self, supervisor: str) -> commands.Counts:
+    def count_children(self, supervisor: str) -> Counts:
         """Of one supervisor: specifications, active, supervisors, workers. Raises UnknownName."""
         nodes = list(self._supervisor(supervisor).children.values())
         supervisors = sum(isinstance(node, Supervisor) for node in nodes)
         active = sum(node.state is State.UP for node in nodes)
-        return commands.Counts(len(nodes), active, supervisors, len(nodes) - supervisors)
+        return Counts(len(nodes), active, supervisors, len(nodes) - supervisors)
 
-    def monitor(self, name: str, callback: Callable[[Exited], None]) -> commands.Monitor:
-        """Calls back once, in the kernel's thread, when the present incarnation ends.
-
-        If there is none, at once, with the last one's exit notice; a name that never lived gives
-        an Exited of epoch 0 with the reason Unstarted.
-        """
-        cancelled = threading.Event()
-
-        def once(notice: Exited) -> None:
-            if not cancelled.is_set():
-                cancelled.set()
-                callback(notice)
-
-        self._engine.loop.post(lambda: self._monitor(name, once))
-        return commands.Monitor(cancelled.set)
-
-    def _monitor(self, name: str, callback: Callable[[Exited], None]) -> None:
-        node = self._engine.nodes.get(name)
-        if node is not None and node.running:
-            self._names.record(name).monitors.append(callback)
-            return
-        self._engine.notify(callback, self._names.last_exit(name) or Exited(name, 0, Unstarted()))
-
-    def _command(self, parent: Supervisor, action: Callable[[Reply], None]) -> Any:
+    def _command(self, parent: Supervisor, command: Callable[[Reply], None]) -> int | None:
         reply = Reply()
-        self._engine.loop.post(lambda: parent.request(reply, action))
+        self._kernel.post(lambda: parent.request(reply, command))
         self._await(reply)
         return reply.value
 
     def _supervisor(self, name: str) -> Supervisor:
-        node = self._engine.nodes.get(name)
+        node = self._kernel.nodes.get(name)
         if not isinstance(node, Supervisor):
             raise UnknownName(f"no supervisor is named {name}")
         return node
 
     def _parent(self, name: str) -> Supervisor:
-        node = self._engine.nodes.get(name)
-        if node is None or node.parent is None:
-            raise UnknownName(f"no child is named {name}")
-        return node.parent
+        for node in list(self._kernel.nodes.values()):
+            if isinstance(node, Supervisor) and name in node.children:
+                return node
+        raise UnknownName(f"no child is named {name}")
 
-    # Messages.
+    # What stands where.
 
-    def tell(self, name: str, message: Any, timeout_seconds: float = 0.0) -> None:
-        """Sends a message to whoever holds that post, now or next; waits at most that long for room.
+    def monitor(self, name: str, callback: Callable[[Exited], None]) -> Monitor:
+        """Calls back once, in the kernel's thread, when the present incarnation ends.
 
-        Raises UnknownName, NotRunning, MailboxFull.
+        If there is none, at once, with the last one's exit notice; a name that never lived gives
+        an Exited of epoch 0 with the reason Unstarted.
         """
-        self._names.mailbox(name).put(Letter(message), None, timeout_seconds)
+        monitor = Monitor(callback)
+        self._kernel.post(lambda: self._watch(name, monitor))
+        return monitor
 
-    def ask(self, name: str, message: Any, timeout_seconds: float) -> Any:
-        """The answer of whoever holds that post, in bounded time.
+    def _watch(self, name: str, monitor: Monitor) -> None:
+        node = self._kernel.nodes.get(name)
+        record = self._kernel.records.get(name)
+        if node is not None and node.running:
+            node.record.monitors.append(monitor)
+        else:
+            last_exit = record.last_exit if record is not None else None
+            self._kernel.notify(monitor, last_exit or Exited(name, 0, Unstarted()))
 
-        Raises UnknownName; NotAttempted (never begun, asking again is safe); AskFailed (it raised, and
-        crashed of it); OutcomeUnknown (begun, and no answer in time).
+    def progress(self) -> Progress:
+        """What a watchdog may go by."""
+        supervisors = sum(isinstance(node, Supervisor) for node in list(self._kernel.nodes.values()))
+        return Progress(self._kernel.rounds, self.clock.monotonic() - self._kernel.last_round, supervisors)
+
+    def tree(self) -> dict[str, Any]:
+        """The tree as plain data: name, state, restarts, last_reason, children.
+
+        Each row is true; two rows may have been read a moment apart.
         """
-        return self._names.ask(name, message, timeout_seconds)
+        return self._describe(self._root)
 
-    def waiting_messages(self) -> dict[str, int]:
-        """How many messages wait for each name."""
-        return self._names.waiting()
-
-    # Its thread.
+    def _describe(self, node: Node) -> dict[str, Any]:
+        return {
+            "name": node.name,
+            "state": str(node.state),
+            "restarts": node.record.restarts,
+            "last_reason": None if node.last_reason is None else str(node.last_reason)[:500],
+            "children": [self._describe(child) for child in list(node.children.values())],
+        }
 
     @property
     def listener_failures(self) -> int:
         """How often a listener or monitor has raised."""
-        return self._engine.listener_failures
-
-    def _run(self) -> None:
-        run = self._engine.run_until_over
-        self._thread = threading.Thread(target=run, name="supervision", daemon=True)
-        self._thread.start()
-
-    def _await(self, reply: Reply) -> None:
-        if threading.current_thread() is self._thread:
-            raise SupervisionError("a listener or monitor can't wait for the kernel, whose thread it runs in")
-        while not self._pump(reply.done, 1.0):
-            if self._engine.ended is not None:
-                raise NotRunning("the system has ended")
-        if reply.error is not None:
-            raise reply.error
-
-    def _pump(self, event: threading.Event, timeout_seconds: float | None) -> bool:
-        """Waits, in real seconds; a system driven by a test does the kernel's work meanwhile."""
-        return event.wait(timeout_seconds)
+        return self._kernel.listener_failures

@@ -1,24 +1,21 @@
-"""For tests: time that moves when told, lives without threads, a tree driven step by step, an actor alone."""
+"""For tests: a clock that the test moves, actors without threads, a tree driven step by step, one actor alone."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
-from supervision.actor import Actor
+from supervision.actor import Actor, Incarnation
+from supervision.clock import system_randomness
 from supervision.errors import SupervisionError
 from supervision.events import Event
-from supervision.life import Life, birth
-from supervision.mailbox import NameMailbox
-from supervision.specs import SupervisorSpec
+from supervision.kernel import Kernel
+from supervision.mailbox import Reader
+from supervision.spec import ChildSpec, SupervisorSpec
 from supervision.system import System
 from supervision.timers import Timer
-
-__all__ = ["DrivenSystem", "FakeClock", "InlineThreads", "Stage", "Stuck", "wait_until"]
-
-A = TypeVar("A", bound=Actor)
 
 
 class FakeClock:
@@ -30,15 +27,12 @@ class FakeClock:
         self._wall = wall or datetime(2026, 11, 15, tzinfo=UTC)
 
     def monotonic(self) -> float:
-        """Seconds."""
         return self._monotonic
 
     def boottime(self) -> float:
-        """Seconds."""
         return self._boottime
 
     def wall(self) -> datetime:
-        """Aware, UTC."""
         return self._wall
 
     def wait(self, event: threading.Event, seconds: float | None) -> bool:
@@ -48,7 +42,6 @@ class FakeClock:
         return event.is_set()
 
     def advance(self, seconds: float) -> None:
-        """Time passes."""
         self._monotonic += seconds
         self._boottime += seconds
         self._wall += timedelta(seconds=seconds)
@@ -63,7 +56,7 @@ class Stuck:
 
 
 class InlineThreads:
-    """Stands in for threads: each life does one message at a time when it is its turn.
+    """Stands in for threads: each incarnation does one message at a time when it is its turn.
 
     One whose name, or name#epoch, is in `stuck` gets no turn, as a thread in a call that does not
     return; so does one that begins with a Stuck message. `refuses` raises instead of starting, as a
@@ -71,42 +64,41 @@ class InlineThreads:
     """
 
     def __init__(self) -> None:
-        self.lives: list[Life] = []
+        self.incarnations: list[Incarnation] = []
         self.stuck: set[str] = set()
         self.refuses = False
-        self._begun: set[Life] = set()
+        self._begun: set[Incarnation] = set()
 
-    def __call__(self, life: Life) -> None:
+    def __call__(self, incarnation: Incarnation) -> None:
         if self.refuses:
             raise RuntimeError("can't start new thread")
-        self.lives.append(life)
+        self.incarnations.append(incarnation)
 
     def turn(self) -> bool:
-        """Lets each life go one step on; whether any of them did something."""
-        ready = [life for life in self.lives if life not in self._begun or not life.mailbox.empty() or life.ending]
-        stepped = [self._step(life) for life in ready]
+        """Lets each incarnation go one step on; whether any of them did something."""
+        stepped = [self._step(incarnation) for incarnation in list(self.incarnations)]
         return any(stepped)
 
-    def _step(self, life: Life) -> bool:
-        if f"{life.name}#{life.epoch}" in self.stuck or life.name in self.stuck:
+    def _step(self, incarnation: Incarnation) -> bool:
+        this = f"{incarnation.name}#{incarnation.epoch}"
+        if this in self.stuck or incarnation.name in self.stuck:
             return False
-        letter = life.mailbox.next_for(life, block=False, only=Stuck) if life in self._begun else None
-        if letter is not None:
-            life.serial += 1
-            self.stuck.add(f"{life.name}#{life.epoch}")
-            return True
-        if life not in self._begun:
-            self._begun.add(life)
-            goes_on = life.begin()
+        if incarnation not in self._begun:
+            self._begun.add(incarnation)
+            goes_on = incarnation.begin()
         else:
-            before = life.serial
-            goes_on = life.turn(block=False)
-            if goes_on and life.serial == before:
+            envelope = incarnation.mailbox.next_for(incarnation, block=False)
+            if envelope is None and not incarnation.ending:
                 return False
+            if envelope is not None and isinstance(envelope.message, Stuck):
+                incarnation.serial += 1
+                self.stuck.add(this)
+                return True
+            goes_on = envelope is not None and incarnation.handle(envelope)
         if not goes_on:
-            self.lives.remove(life)
-            self._begun.discard(life)
-            life.close()
+            self.incarnations.remove(incarnation)
+            self._begun.discard(incarnation)
+            incarnation.close()
         return True
 
 
@@ -124,15 +116,14 @@ class DrivenSystem(System):
         options.setdefault("start_thread", self.threads)
         options.setdefault("on_event", self.events.append)
         super().__init__(root, **options)
-        self._names.before_waiting = self.settle
 
     def settle(self) -> None:
         """Goes on until nothing is left to do at this instant."""
         busy = True
         while busy:
             if self.ended is None:
-                self._engine.loop.turn()
-            busy = self.threads.turn() or (self.ended is None and not self._engine.loop.idle)
+                self._kernel.turn()
+            busy = self.threads.turn() or (self.ended is None and not self._kernel.idle)
 
     def advance(self, seconds: float, step_seconds: float = 0.25) -> None:
         """Time passes in steps, and the tree goes on after each."""
@@ -145,6 +136,9 @@ class DrivenSystem(System):
     def _run(self) -> None:
         return
 
+    def _before_answer(self) -> None:
+        self.settle()
+
     def _pump(self, event: threading.Event, timeout_seconds: float | None) -> bool:
         waited = 0.0
         self.settle()
@@ -156,39 +150,26 @@ class DrivenSystem(System):
         return event.is_set()
 
 
-class Stage:
-    """One actor by itself, in the test's own thread: what it tells and which timers it sets are kept.
+class ActorHarness(Kernel):
+    """One actor alone, in the test's own thread. Keeps what it tells and which timers it sets; none fires by itself.
 
-    `Stage("biller", lambda: Biller(...))` makes it; `actor.on_receive(...)` is then called by the test.
+    `ActorHarness("biller", lambda: Biller(...))` makes it; the test then calls `actor.on_receive(...)`.
     """
 
-    def __init__(self, name: str, factory: Callable[[], A]) -> None:
+    def __init__(self, name: str, factory: Callable[[], Actor]) -> None:
+        super().__init__(FakeClock(), system_randomness(), None, 0.25, 0, 0.0)
         self.told: list[tuple[str, Any]] = []
         self.timers: list[tuple[float, Callable[[], None]]] = []
-        self.mailbox = NameMailbox(name, 1_000_000)
-        self.mailbox.open()
-        self.life = Life(name, 1, factory, self.mailbox, self)
-        birth.life = self.life
-        try:
-            self.actor = factory()
-        finally:
-            birth.life = None
+        spec = ChildSpec(name, factory, mailbox_limit=1_000_000)
+        self.incarnation = Incarnation(spec, 1, self, self.add_mailbox(spec), lambda _: None, lambda _: None)
+        self.actor = self.incarnation.make()
 
-    def life_is_up(self, life: Life) -> None:
-        """Nobody asks."""
-
-    def life_is_over(self, life: Life) -> None:
-        """Nobody asks."""
-
-    def tell_from(self, life: Life, name: str, message: Any) -> None:
-        """Keeps the message."""
-        assert life is self.life
+    def tell(self, _: Reader | None, name: str, message: Any, wait_seconds: float = 0.0) -> None:  # noqa: ARG002
         self.told.append((name, message))
 
-    def after(self, seconds: float, action: Callable[[], None]) -> Timer:
-        """Keeps the timer; it never fires by itself."""
+    def after(self, seconds: float, action: Callable[[], None], repeat: bool = False) -> Timer:
         self.timers.append((seconds, action))
-        return Timer(action)
+        return super().after(seconds, action, repeat)
 
 
 def wait_until(condition: Callable[[], bool], timeout_seconds: float = 10.0) -> bool:

@@ -1,4 +1,4 @@
-"""What is due when, for the kernel's thread."""
+"""The timers of the kernel's thread."""
 
 from __future__ import annotations
 
@@ -7,55 +7,55 @@ import itertools
 import threading
 from collections.abc import Callable
 
-__all__ = ["Timer", "Timers"]
-
 
 class Timer:
-    """Something that will happen unless it is cancelled."""
+    """An action that happens once, or every `repeat_seconds`, until it is cancelled."""
 
-    __slots__ = ("_action",)
+    __slots__ = ("_action", "repeat_seconds")
 
-    def __init__(self, action: Callable[[], None]) -> None:
+    def __init__(self, action: Callable[[], None], repeat_seconds: float | None) -> None:
         self._action: Callable[[], None] | None = action
+        self.repeat_seconds = repeat_seconds
 
     @property
     def pending(self) -> bool:
-        """Whether it has neither fired nor been cancelled."""
+        """Whether the action may still happen."""
         return self._action is not None
 
     def cancel(self) -> None:
-        """It won't fire; harmless if it has. What it held on to is let go."""
+        """Prevents the action and releases it. Harmless after the timer has fired."""
         self._action = None
 
     def fire(self) -> None:
-        """Does what was to be done, once."""
-        action, self._action = self._action, None
+        """Runs the action."""
+        action = self._action
+        if self.repeat_seconds is None:
+            self._action = None
         if action is not None:
             action()
 
 
 class Timers:
-    """Timers by their monotonic instant in seconds; may be added to from any thread."""
+    """Timers in the order of their instants (monotonic seconds). Any thread may add one."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timer]] = []
         self._lock = threading.Lock()
         self._order = itertools.count()
-        self._sweep_at = 64
+        self._compact_at = 64
 
-    def add(self, due: float, action: Callable[[], None]) -> Timer:
-        """A timer for the instant `due`."""
-        timer = Timer(action)
+    def add(self, due: float, timer: Timer) -> bool:
+        """Adds a timer; whether it is the next one."""
         with self._lock:
             heapq.heappush(self._heap, (due, next(self._order), timer))
-            if len(self._heap) > self._sweep_at:
+            if len(self._heap) > self._compact_at:
                 self._heap = [entry for entry in self._heap if entry[2].pending]
                 heapq.heapify(self._heap)
-                self._sweep_at = max(64, 2 * len(self._heap))
-        return timer
+                self._compact_at = max(64, 2 * len(self._heap))
+            return self._heap[0][2] is timer
 
     def take_due(self, now: float) -> list[Timer]:
-        """Those whose instant has come, earliest first, no longer kept here."""
+        """Removes and returns the timers whose instant has come, earliest first."""
         due = []
         with self._lock:
             while self._heap and self._heap[0][0] <= now:

@@ -1,123 +1,132 @@
-"""A worker as its supervisor sees it: starts, stops, hangs and writes off its lives."""
+"""The worker: starts, stops and watches the incarnations of one child, and writes them off."""
 
 from __future__ import annotations
 
-from supervision.events import Exited, Started, Undelivered
-from supervision.life import Kernel, Life
-from supervision.node import Core, Node, State
-from supervision.reasons import Abandoned, Hung, Reason, Shutdown, StartOverdue, ThreadNotStarted, detached
+from supervision.actor import Incarnation, StartThread
+from supervision.errors import OutcomeUnknown
+from supervision.events import Exited, KernelFault, Started, Undelivered, WrittenOffEnded
+from supervision.kernel import Kernel, Node, NodeChanged, State
+from supervision.mailbox import settle
+from supervision.reasons import Abandoned, Crashed, Hung, Reason, Shutdown, StartOverdue, ThreadNotStarted, detached
 from supervision.restarts import Window
-from supervision.specs import ChildSpec, Mailbox
-
-__all__ = ["Worker"]
+from supervision.spec import ChildSpec, Mailbox
 
 _LAST_INSTRUCTIONS_SECONDS = 1.0
 
 
 class Worker(Node):
-    """The one who holds a post; its mailbox is the name's and outlives it."""
+    """A child that runs an actor. Its mailbox belongs to the name and outlives it."""
 
     spec: ChildSpec
 
-    def __init__(self, spec: ChildSpec, core: Core, parent: object, kernel: Kernel) -> None:
-        super().__init__(spec, core, parent)  # type: ignore[arg-type]
-        self._kernel = kernel
-        self.life: Life | None = None
+    def __init__(self, spec: ChildSpec, kernel: Kernel, changed: NodeChanged, start_thread: StartThread) -> None:
+        super().__init__(spec, kernel, changed)
+        self.incarnation: Incarnation | None = None
+        self.mailbox = kernel.add_mailbox(spec)
+        if spec.max_restarts is not None:
+            self.budget = Window(spec.max_restarts, spec.window_seconds)
+        self._exemptions = Window(spec.max_exempt_restarts, spec.window_seconds)
+        self._start_thread = start_thread
         self._late_seconds = 0.0
         self._serial = 0
         self._unblocked = False
-        if spec.max_restarts is not None:
-            self.budget = Window(spec.max_restarts, spec.window_seconds)
-        self.mailbox = core.add_mailbox(spec.name, spec.mailbox_limit)
-        if spec.while_down is Mailbox.KEEP:
-            self.mailbox.open()
 
     def begin(self) -> None:
-        """Starts a new life in a thread of its own."""
+        """Starts a new incarnation in a thread of its own."""
         self.mailbox.open()
-        life = Life(self.name, self.core.record(self.name).epoch, self.spec.factory, self.mailbox, self._kernel)
-        self.life = life
-        self._reset_lateness()
-        self.core.watch(self, life)
+        incarnation = Incarnation(self.spec, self.record.epoch, self.kernel, self.mailbox, self._came_up, self.ended)
+        self.incarnation = incarnation
+        self._reset_lateness(incarnation)
         try:
-            self.core.start_thread(life)
+            self._start_thread(incarnation)
         except Exception as error:  # noqa: BLE001 - whatever refuses the thread, the child is not up
-            life.thread = None
-            self._over(life, ThreadNotStarted(*detached(error)))
+            incarnation.thread = None
+            self._over(incarnation, ThreadNotStarted(*detached(error)))
 
     def halt(self) -> None:
-        """Tells the life to stop after the message in hand; without any grace it is abandoned at once."""
-        assert self.life is not None, "only what runs is told to stop"
-        self._reset_lateness()
-        self.life.stop(Shutdown())
+        """Tells the incarnation to stop after the message in hand; without any grace it is abandoned at once."""
+        assert self.incarnation is not None, "only what runs is told to stop"
+        self._reset_lateness(self.incarnation)
+        self.incarnation.stop(Shutdown())
         if self.spec.shutdown_seconds == 0:
-            self.abandon(Abandoned(0.0, self.life.stack()))
+            self._abandon(self.incarnation, Abandoned(0.0, self.incarnation.stack()))
 
-    def life_is_up(self) -> None:
-        """The start handshake; one that is being stopped already is not up any more."""
-        if self.life is not None and self.state is State.STARTING:
-            self._reset_lateness()
-            self.core.emit(Started(self.name, self.life.epoch))
-            self.went_up()
-
-    def life_is_over(self) -> None:
-        """The exit notice."""
-        life = self.life
-        if life is not None:
-            life.join(_LAST_INSTRUCTIONS_SECONDS)
-            self._over(life, life.reason or Shutdown())
+    def close(self, why: str) -> None:
+        """Refuses messages from now on and reports those that waited."""
+        if left := self.mailbox.refuse(why):
+            self.kernel.emit(Undelivered(self.name, left))
 
     def tick(self, seconds: float) -> None:
-        """The supervisor ran for that long by its own count: who is late?"""
-        life = self.life
-        if life is None:
+        """Checks whether the present incarnation is late: in its start, its stop, or with a message."""
+        incarnation = self.incarnation
+        if incarnation is None:
             return
         self._late_seconds += seconds
         if self.state is State.STARTING:
             if self._late_seconds > self.spec.start_seconds:
-                self.abandon(StartOverdue(self._late_seconds, life.stack()))
+                self._abandon(incarnation, StartOverdue(self._late_seconds, incarnation.stack()))
         elif self.state is State.STOPPING:
-            budget = min(self.spec.shutdown_seconds, self.core.grace_seconds)
-            if not self._unblocked and self._late_seconds >= budget / 2:
+            budget_seconds = min(self.spec.shutdown_seconds, self.kernel.grace_seconds)
+            if not self._unblocked and self._late_seconds >= budget_seconds / 2:
                 self._unblocked = True
-                life.unblock()
-            if self._late_seconds >= budget:
-                self.abandon(Abandoned(self._late_seconds, life.stack()))
-        elif life.serial != self._serial or life.serial % 2 == 0 or life.waits > 0:
-            self._serial = life.serial
+                incarnation.unblock()
+            if self._late_seconds >= budget_seconds:
+                self._abandon(incarnation, Abandoned(self._late_seconds, incarnation.stack()))
+        elif incarnation.serial != self._serial or incarnation.serial % 2 == 0 or incarnation.waits > 0:
+            self._serial = incarnation.serial
             self._late_seconds = 0.0
         elif self.spec.hang_seconds is not None and self._late_seconds > self.spec.hang_seconds:
-            self.abandon(Hung(self._late_seconds, life.stack()))
+            self._abandon(incarnation, Hung(self._late_seconds, incarnation.stack()))
 
-    def abandon(self, reason: Reason) -> None:
-        """Writes the present life off: fenced, freed from what it may be stuck in, never waited for again."""
-        life = self.life
-        if life is None:
-            return
-        life.fence()
-        life.unblock()
-        life.settle_unknown()
-        self.core.write_off(life, reason)
-        self._over(life, reason)
+    def exempts(self, notice: Exited) -> bool:
+        """Asks the specification about a crash or hang, within the bound of exemptions."""
+        ask = self.spec.exempt_from_max_restarts
+        if ask is None or not isinstance(notice.reason, Crashed | Hung):
+            return False
+        try:
+            exempt = ask(notice)
+        except Exception:  # noqa: BLE001 - a callback's bug must not end the kernel
+            self.kernel.listener_failures += 1
+            return False
+        return exempt and self._exemptions.allows(self.kernel.clock.monotonic())
 
-    def rest(self, why: str) -> None:
-        """Refuses messages; those that waited are reported."""
-        if left := self.mailbox.refuse(why):
-            self.core.emit(Undelivered(self.name, left))
+    def _came_up(self, incarnation: Incarnation) -> None:
+        # One that is being stopped already does not come up any more.
+        if incarnation is self.incarnation and self.state is State.STARTING:
+            self._reset_lateness(incarnation)
+            self.kernel.emit(Started(self.name, incarnation.epoch))
+            self.went_up()
 
-    def _over(self, life: Life, reason: Reason) -> None:
-        expected = self.state is State.STOPPING
-        life.fence()
-        self.life = None
-        self.core.unwatch(life)
+    def ended(self, incarnation: Incarnation) -> None:
+        """The incarnation's thread has reported its end: its last act, or that of one written off before."""
+        if incarnation is self.incarnation:
+            if incarnation.thread is not None:
+                incarnation.thread.join(_LAST_INSTRUCTIONS_SECONDS)
+            self._over(incarnation, incarnation.reason or Shutdown())
+        elif incarnation in self.kernel.written_off:
+            self.kernel.written_off.discard(incarnation)
+            self.kernel.emit(WrittenOffEnded(self.name, incarnation.epoch))
+        else:
+            problem = f"a second exit notice of epoch {incarnation.epoch} is ignored"
+            self.kernel.emit(KernelFault(self.name, problem))
+
+    def _abandon(self, incarnation: Incarnation, reason: Reason) -> None:
+        """Writes the incarnation off: fences it, frees it from what it may be stuck in, never waits for it again."""
+        incarnation.fence()
+        incarnation.unblock()
+        for envelope in tuple(incarnation.in_hand):
+            settle(envelope, error=OutcomeUnknown(f"{self.name} was written off with it in hand"))
+        self.kernel.write_off(incarnation, reason)
+        self._over(incarnation, reason)
+
+    def _over(self, incarnation: Incarnation, reason: Reason) -> None:
+        incarnation.fence()
+        self.incarnation = None
         if self.spec.while_down is Mailbox.REFUSE:
-            self.rest("is down")
-        self.core.exited(
-            Exited(self.name, life.epoch, reason, life.messages_in_hand(), expected, self.uptime_seconds())
-        )
-        self.went_down(reason)
+            self.close("is down")
+        self.went_down(reason, tuple(envelope.message for envelope in tuple(incarnation.in_hand)))
 
-    def _reset_lateness(self) -> None:
+    def _reset_lateness(self, incarnation: Incarnation) -> None:
         self._late_seconds = 0.0
         self._unblocked = False
-        self._serial = 0 if self.life is None else self.life.serial
+        self._serial = incarnation.serial

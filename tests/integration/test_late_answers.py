@@ -31,7 +31,7 @@ from persistence.invoices import counts
 from persistence.master_data import import_master
 from persistence.readings import import_readings
 from supervision.clock import SystemClock
-from supervision.testing import Stage
+from supervision.testing import ActorHarness
 from tests.command_line import BAD
 
 STEPS_AT_MOST = 60
@@ -62,43 +62,46 @@ def parts(database: Database, database_url: str) -> Parts:
 def test_a_late_answer_starts_no_second_round_in_which_each_takes_the_batch_from_the_other(
     parts: Parts, database: Database
 ) -> None:
-    stages = {BILLER: Stage(BILLER, lambda: Biller(parts)), DB_WRITER: Stage(DB_WRITER, lambda: DbWriter(parts))}
-    for stage in stages.values():
-        stage.actor.on_start()
+    harnesses = {
+        BILLER: ActorHarness(BILLER, lambda: Biller(parts)),
+        DB_WRITER: ActorHarness(DB_WRITER, lambda: DbWriter(parts)),
+    }
+    for harness in harnesses.values():
+        harness.actor.on_start()
     for asks_again in (biller._Overdue(), Look()):
-        stages[BILLER].actor.on_receive(asks_again)
+        harnesses[BILLER].actor.on_receive(asks_again)
     waiting: deque[tuple[str, object]] = deque()
     batches = steps = 0
-    while (told := [each for stage in stages.values() for each in stage.told]) or waiting:
-        for stage in stages.values():
-            stage.told.clear()
-        waiting += [(name, message) for name, message in told if name in stages]
+    while (told := [each for harness in harnesses.values() for each in harness.told]) or waiting:
+        for harness in harnesses.values():
+            harness.told.clear()
+        waiting += [(name, message) for name, message in told if name in harnesses]
         if not waiting:
             break
         name, message = waiting.popleft()
         batches += isinstance(message, Calculate) and bool(message.batch)
-        stages[name].actor.on_receive(message)
+        harnesses[name].actor.on_receive(message)
         steps += 1
         assert steps < STEPS_AT_MOST, "they talk without end"
-    for stage in stages.values():
-        stage.actor.on_stop()
+    for harness in harnesses.values():
+        harness.actor.on_stop()
     with database.transaction() as connection:
         assert counts(connection) == {"calculated": 3}
     assert batches == 2
 
 
 def test_the_gateway_hands_out_only_what_its_last_ask_has_claimed(parts: Parts) -> None:
-    stage = Stage(ERP_GATEWAY, lambda: ErpGateway(parts))
-    stage.actor.on_start()
+    harness = ActorHarness(ERP_GATEWAY, lambda: ErpGateway(parts))
+    harness.actor.on_start()
     for message in (LaneFree("courier-1"), erp_gateway._Overdue(), Look()):
-        stage.actor.on_receive(message)
-    early, late = (message.asked_at_seconds for _, message in stage.told if isinstance(message, ClaimDeliveries))
+        harness.actor.on_receive(message)
+    early, late = (message.asked_at_seconds for _, message in harness.told if isinstance(message, ClaimDeliveries))
     claimed = [Delivery("user-004.2026-08.1", 1, "offer", "sent", Decimal(1), b"{}", 0, 0, 0)]
 
     def handed_out() -> int:
-        return sum(isinstance(message, Deliver) for _, message in stage.told)
+        return sum(isinstance(message, Deliver) for _, message in harness.told)
 
-    stage.actor.on_receive(Deliveries(claimed, early, several_open=True))
+    harness.actor.on_receive(Deliveries(claimed, early, several_open=True))
     assert handed_out() == 0
-    stage.actor.on_receive(Deliveries(claimed, late, several_open=True))
+    harness.actor.on_receive(Deliveries(claimed, late, several_open=True))
     assert handed_out() == 1

@@ -13,16 +13,16 @@ from alarming.signs import Fine, Trouble
 from persistence import delivery_pause, instances
 from persistence.connection import notify
 from persistence.database import Database
-from supervision.testing import Stage
+from supervision.testing import ActorHarness
 from tests.actor_parts import SkippingClock, make_parts
 from tests.alarming_rows import add_invoices, add_users
 from tests.world import eventually
 
 
 @pytest.fixture
-def writer(database_url: str) -> Iterator[Stage]:
+def writer(database_url: str) -> Iterator[ActorHarness]:
     """A db_writer that has made its first look."""
-    stage = Stage(DB_WRITER, lambda: DbWriter(make_parts(database_url)))
+    stage = ActorHarness(DB_WRITER, lambda: DbWriter(make_parts(database_url)))
     stage.actor.on_start()
     stage.told.clear()
     yield stage
@@ -41,7 +41,9 @@ def end_its_session(database: Database) -> None:
     eventually(alone)
 
 
-def test_item_14_what_was_notified_while_the_listener_was_away_is_looked_for(writer: Stage, database: Database) -> None:
+def test_item_14_what_was_notified_while_the_listener_was_away_is_found(
+    writer: ActorHarness, database: Database
+) -> None:
     writer.actor.on_receive(_Tick())
     assert writer.told == [], "nothing was said and nothing missed"
     end_its_session(database)
@@ -67,7 +69,7 @@ def test_item_14_what_waits_for_a_person_keeps_no_alarm_of_a_downtime(
             delivery_pause.pause(connection, "cli:me", "maintenance", 3600)
     given = {"billing": {"approval": "required"}} if waits_for == "approval" else {}
     clock = SkippingClock()
-    stage = Stage(DB_WRITER, lambda: DbWriter(make_parts(database_url, clock, **given)))
+    stage = ActorHarness(DB_WRITER, lambda: DbWriter(make_parts(database_url, clock, **given)))
     stage.actor.on_start()
     assert isinstance(told_of_downtime(stage), Trouble)
     clock.skipped_seconds += 10
@@ -76,7 +78,7 @@ def test_item_14_what_waits_for_a_person_keeps_no_alarm_of_a_downtime(
     stage.actor.on_stop()
 
 
-def told_of_downtime(stage: Stage) -> Trouble | Fine:
+def told_of_downtime(stage: ActorHarness) -> Trouble | Fine:
     """The last word about it."""
     signs = [sign for name, sign in stage.told if name == ALARMS]
     return [sign for sign in signs if isinstance(sign, Trouble | Fine) and sign.code == Code.DAEMON_WAS_DOWN][-1]

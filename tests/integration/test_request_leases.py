@@ -17,7 +17,7 @@ from config.sections import ErpSettings
 from config.settings import Settings
 from persistence.claims import Delivery
 from persistence.database import Database
-from supervision.testing import FakeClock, Stage
+from supervision.testing import ActorHarness, FakeClock
 from tests.altibiz_samples import INVOICE, TOTAL, Clock, booking, client_of, http_answer, offer_body, peer, read_request
 
 SUSPENDED_SECONDS = 3600.0
@@ -124,7 +124,7 @@ def test_item_14_suspend_a_courier_sends_nothing_after_its_lease(action: Literal
             Database,
             lambda: None,
         )
-        stage = Stage("courier-1", lambda: Courier(parts))
+        stage = ActorHarness("courier-1", lambda: Courier(parts))
         delivery = Delivery(INVOICE, 1, action, "sent", TOTAL, offer_body(), 0, 0, 0)
         stage.actor.on_receive(Deliver(delivery, 5010.0, 0))
         stage.actor.on_stop()

@@ -19,7 +19,7 @@ from persistence.bases import fetch_bases
 from persistence.claims import Delivery
 from persistence.database import Database
 from persistence.writes import store_calculations
-from supervision.testing import Stage
+from supervision.testing import ActorHarness
 from tests.actor_parts import make_parts
 from tests.billed_months import AUGUST, calculate_august, claim_offers
 from tests.calculated_rows import BY
@@ -66,8 +66,8 @@ def backup(database: Database, predecessor: uuid.UUID) -> Backup:
 
 
 @pytest.fixture
-def writer(database_url: str, backup: Backup) -> Iterator[Stage]:
-    stage = Stage(DB_WRITER, lambda: DbWriter(make_parts(database_url)))
+def writer(database_url: str, backup: Backup) -> Iterator[ActorHarness]:
+    stage = ActorHarness(DB_WRITER, lambda: DbWriter(make_parts(database_url)))
     stage.actor.on_start()
     stage.told.clear()
     yield stage
@@ -81,7 +81,7 @@ def instance(database: Database) -> tuple[str, bool]:
 
 
 def test_item_13_a_daemon_that_the_restored_database_does_not_know_registers_anew_at_its_next_look(
-    writer: Stage, backup: Backup, database: Database, predecessor: uuid.UUID
+    writer: ActorHarness, backup: Backup, database: Database, predecessor: uuid.UUID
 ) -> None:
     ours = instance(database)[0]
     backup.restore()
@@ -100,7 +100,7 @@ def test_item_13_a_daemon_that_the_restored_database_does_not_know_registers_ane
     assert (ERP_GATEWAY, Look(restored=True)) not in writer.told
 
 
-def test_item_13_one_whose_backup_has_no_instance_registers_anew_too(writer: Stage, database: Database) -> None:
+def test_item_13_one_whose_backup_has_no_instance_registers_anew_too(writer: ActorHarness, database: Database) -> None:
     ours = instance(database)
     with database.transaction() as connection:
         connection.execute(text("DELETE FROM instances"))
@@ -147,7 +147,7 @@ def test_item_13_what_is_on_its_way_is_not_claimed_beside_it(database: Database)
 
 
 def test_item_13_the_gateway_forgets_what_it_had_queued(database_url: str) -> None:
-    stage = Stage(ERP_GATEWAY, lambda: ErpGateway(make_parts(database_url)))
+    stage = ActorHarness(ERP_GATEWAY, lambda: ErpGateway(make_parts(database_url)))
     stage.actor.on_start()
     stage.actor.on_receive(LaneFree("courier-1"))
     at = stage.actor._asked_at_seconds  # type: ignore[attr-defined]

@@ -17,7 +17,7 @@ from config.sections import BillingSettings, DatabaseSettings, ErpSettings
 from config.settings import Settings
 from persistence.database import Database
 from supervision.clock import SystemClock
-from supervision.testing import FakeClock, Stage, wait_until
+from supervision.testing import ActorHarness, FakeClock, wait_until
 
 YEARS_SECONDS = 10 * 365 * 86_400.0
 
@@ -51,7 +51,7 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
     return wall
 
 
-def stage_of(clock: Any, now: Any) -> Stage:
+def stage_of(clock: Any, now: Any) -> ActorHarness:
     settings = Settings(
         database=DatabaseSettings(),
         erp=ErpSettings(base_url="http://127.0.0.1:9/api/v1"),
@@ -60,7 +60,7 @@ def stage_of(clock: Any, now: Any) -> Stage:
     parts = Parts(
         SettingsHolder(settings), clock, Random(1), now, "test", uuid4(), "0", True, Database, lambda: None
     )  # fmt: skip
-    return Stage("clock", lambda: Clock(parts))
+    return ActorHarness("clock", lambda: Clock(parts))
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_item_9_the_pulse_lets_the_processor_rest(wall: Wall, pulses: list[tuple
     assert wall.asked < 30
 
 
-def looks(stage: Stage) -> int:
+def looks(stage: ActorHarness) -> int:
     return sum(name == BILLER for name, _ in stage.told)
 
 

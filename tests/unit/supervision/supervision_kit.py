@@ -50,7 +50,7 @@ class World:
         return ChildSpec(name, lambda: Probe(self), **options)
 
     def children(self, names: str, **options: Any) -> tuple[ChildSpec, ...]:
-        """One worker for each letter."""
+        """One worker for each envelope."""
         return tuple(self.child(name, **options) for name in names)
 
     def notes(self, what: str) -> list[str]:

@@ -18,6 +18,7 @@ class Member:
     state: str = "down"
     children: list[Member] = field(default_factory=list)
     crashes: list[float] = field(default_factory=list)
+    exemptions: list[float] = field(default_factory=list)
     failures: int = 0
     up_since: float = 0.0
     age: int = 0
@@ -126,7 +127,7 @@ class Model:
             self.gave_up = True
             return
         if kind is Restart.PERMANENT or (kind is Restart.TRANSIENT and abnormal):
-            self._restart(parent, member)
+            self._restart(parent, member, exempt=abnormal and self._exempts(member))
             return
         self._forget_if_temporary(member)
         assert isinstance(parent.spec, SupervisorSpec)
@@ -140,11 +141,19 @@ class Model:
         self._reset_if_stable(supervisor)
         self.exits(supervisor, abnormal=False)
 
-    def _restart(self, parent: Member, member: Member) -> None:
+    def _exempts(self, member: Member) -> bool:
+        spec = member.spec
+        if not isinstance(spec, ChildSpec) or spec.exempt_from_max_restarts is None:
+            return False
+        member.exemptions = [at for at in member.exemptions if at >= self.now - spec.window_seconds] + [self.now]
+        return len(member.exemptions) <= spec.max_exempt_restarts
+
+    def _restart(self, parent: Member, member: Member, exempt: bool = False) -> None:
         spec = parent.spec
         assert isinstance(spec, SupervisorSpec)
-        parent.crashes = [at for at in parent.crashes if at >= self.now - spec.window_seconds] + [self.now]
-        if len(parent.crashes) > spec.max_restarts:
+        if not exempt:
+            parent.crashes = [at for at in parent.crashes if at >= self.now - spec.window_seconds] + [self.now]
+        if not exempt and len(parent.crashes) > spec.max_restarts:
             self._end(parent)
             return
         delay = min(spec.backoff_max_seconds, spec.backoff_base_seconds * 2**member.failures)

@@ -15,9 +15,9 @@ from supervision import (
     ChildRunning,
     ChildSpec,
     Crashed,
+    EndKind,
     Exited,
     FailedToStart,
-    How,
     Normal,
     Restart,
     Restarting,
@@ -50,7 +50,7 @@ def test_case_01_a_supervisor_without_children_is_up_and_ends_with_shutdown() ->
     system = started(root())
     assert states(system) == {"root": "up"}
     ended = system.stop()
-    assert (ended.how, ended.reason) == (How.STOPPED, Shutdown())
+    assert (ended.kind, ended.reason) == (EndKind.STOPPED, Shutdown())
     assert system.stop() == ended, "stopping again is harmless"
 
 
@@ -123,10 +123,10 @@ def test_case_05_children_start_in_order_each_when_the_one_before_is_up() -> Non
     world, threads = World(), InlineThreads()
     system = DrivenSystem(root(*world.children("abc")), threads)
     threads.stuck.add("a")
-    system._engine.loop.post(system._engine.root.start)
+    system._kernel.post(system._root.start)
     system.settle()
     assert states(system) == {"root": "starting", "a": "starting", "b": "down", "c": "down"}
-    assert [life.name for life in threads.lives] == ["a"], "b has no thread before a is ready"
+    assert [incarnation.name for incarnation in threads.incarnations] == ["a"], "b has no thread before a is ready"
     threads.stuck.clear()
     system.settle()
     assert world.notes("start") == ["a", "b", "c"]
@@ -141,9 +141,9 @@ def test_case_06_a_failing_start_undoes_what_had_started_and_tells_the_cause() -
         system.start()
     assert isinstance(failure.value.__cause__, BoomError)
     assert world.diary == [("start", "a", 1), ("start", "b", 1), ("stop", "a", 1)]
-    assert threads.lives == []
+    assert threads.incarnations == []
     assert system.ended is not None
-    assert system.ended.how is How.GAVE_UP
+    assert system.ended.kind is EndKind.GAVE_UP
 
 
 def test_case_07_a_start_that_never_ends_fails_at_its_deadline_and_is_fenced() -> None:
@@ -154,7 +154,7 @@ def test_case_07_a_start_that_never_ends_fails_at_its_deadline_and_is_fenced() -
         system.start()
     assert isinstance(last_exit(system, "b").reason, StartOverdue)
     assert world.notes("stop") == ["a"]
-    (stuck,) = threads.lives
+    (stuck,) = threads.incarnations
     assert stuck.name == "b"
     assert stuck.fenced
 

@@ -7,11 +7,11 @@ import math
 import pytest
 
 from supervision import (
+    EndKind,
     Exited,
     FailedToStart,
     GaveUp,
     GivenUp,
-    How,
     Restart,
     Restarting,
     Strategy,
@@ -64,7 +64,7 @@ def test_case_19_one_for_all_stops_all_before_anything_restarts() -> None:
         ("start", "b", 2),
         ("start", "c", 2),
     ]
-    assert len(system.threads.lives) == 3, "no old incarnation is alive"
+    assert len(system.threads.incarnations) == 3, "no old incarnation is alive"
 
 
 def test_case_20_rest_for_one_restarts_those_started_after_it() -> None:
@@ -91,11 +91,11 @@ def test_case_21_one_crash_too_many_within_the_period_ends_the_supervisor(strate
     kill(system, "a")
     system.advance(0.25)
     assert system.ended is not None
-    assert system.ended.how is How.GAVE_UP
+    assert system.ended.kind is EndKind.GAVE_UP
     assert isinstance(system.ended.reason, GaveUp)
     assert world.notes("stop") == ["a", "b"]
     assert [event.name for event in of(system, GivenUp)] == ["root"]
-    assert system.threads.lives == []
+    assert system.threads.incarnations == []
 
 
 def test_case_21_a_limit_of_0_allows_no_restart_at_all() -> None:
@@ -212,7 +212,7 @@ def test_case_28_shutdown_stops_in_reverse_order_each_ended_before_the_next() ->
     world = World()
     system = started(root(*world.children("abcde")))
     system.threads.stuck.add("d")
-    system._engine.loop.post(system._engine.stop_root)
+    system._kernel.post(system._stop_root)
     system.settle()
     assert world.notes("stop") == ["e"], "c is not told to stop before d has ended"
     assert states(system)["c"] == "up"

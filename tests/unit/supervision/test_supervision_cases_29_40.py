@@ -11,12 +11,12 @@ from supervision import (
     Abandoned,
     AutoShutdown,
     Crashed,
+    EndKind,
     Event,
     Exited,
     Fenced,
     GaveUp,
     GivenUp,
-    How,
     KernelFault,
     Restart,
     Restarting,
@@ -91,7 +91,7 @@ def test_case_31_the_global_deadline_abandons_whoever_is_left() -> None:
     before = system.fake.monotonic()
     ended = system.stop(timeout_seconds=10.0)
     assert system.fake.monotonic() - before == pytest.approx(10.0, abs=1.0)
-    assert ended.how is How.STOPPED
+    assert ended.kind is EndKind.STOPPED
     assert [event.name for event in of(system, WrittenOff)] == ["c", "b"]
     assert world.notes("stop") == ["a"]
 
@@ -101,7 +101,7 @@ def test_case_32_children_that_die_while_their_supervisor_stops_are_reported_and
     world.raising_in_stop["a"] = SystemExit(3)
     system = started(root(*world.children("abc")))
     system.threads.stuck.add("c")
-    system._engine.loop.post(system._engine.stop_root)
+    system._kernel.post(system._stop_root)
     system.settle()
     system.tell("b", "crash")
     system.settle()
@@ -141,15 +141,15 @@ def test_case_34_a_child_that_raises_system_exit_anywhere_still_gives_its_notice
 def test_case_35_late_and_foreign_exit_notices_change_nothing() -> None:
     world = World()
     system = started(root(world.child("a", shutdown_seconds=1.0), max_restarts=1))
-    old = system.threads.lives[0]
+    old = system.threads.incarnations[0]
     system.threads.stuck.add("a#1")
-    system._engine.loop.post(lambda: system._engine.nodes["a"].stop())
+    system._kernel.post(system._kernel.nodes["a"].stop)
     system.advance(2.0)
     system.restart_child("a")
     system.threads.stuck.clear()
     system.settle()
     assert [event.epoch for event in of(system, WrittenOffEnded)] == [1]
-    system._engine.life_is_over(old)
+    old._on_end(old)
     system.settle()
     assert [event.name for event in of(system, KernelFault)] == ["a"]
     assert epochs(system, "a") == [2]
@@ -246,7 +246,7 @@ def test_case_38_giving_up_climbs_the_tree_to_the_root() -> None:
         kill(system, "a")
         system.advance(0.5)
     assert system.ended is not None
-    assert system.ended.how is How.GAVE_UP
+    assert system.ended.kind is EndKind.GAVE_UP
     assert world.notes("start").count("a") == 8, "the limits multiply over the levels: (1 + 1) ** 3"
 
 
@@ -271,7 +271,7 @@ def test_case_39_counts_stay_right_through_the_lives_of_2000_children() -> None:
     system.advance(51.0, step_seconds=5.0)
     assert system.count_children("root").active == 1900
     system.stop()
-    assert system.threads.lives == []
+    assert system.threads.incarnations == []
 
 
 def test_case_40_every_happening_is_one_structured_event_in_order() -> None:

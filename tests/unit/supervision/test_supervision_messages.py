@@ -21,11 +21,12 @@ from supervision import (
     Strategy,
     SupervisorSpec,
     System,
+    Timer,
     Undelivered,
     UnknownName,
     WrittenOff,
 )
-from supervision.testing import DrivenSystem, Stage, Stuck, wait_until
+from supervision.testing import ActorHarness, DrivenSystem, Stuck, wait_until
 from tests.unit.supervision.supervision_kit import (
     Probe,
     World,
@@ -189,7 +190,7 @@ def test_every_question_has_an_answer_in_bounded_time_whatever_happens() -> None
 def test_questions_in_hand_and_waiting_are_settled_when_their_actor_is_written_off() -> None:
     world = World()
     system = started(root(world.child("a", hang_seconds=10.0, while_down=Mailbox.REFUSE), **LONG))
-    mailbox = system._names.mailbox("a")
+    mailbox = system._kernel.mailbox("a")
     asked: dict[str, pykka.ThreadingFuture[Any]] = {
         "held": pykka.ThreadingFuture(),
         "behind": pykka.ThreadingFuture(),
@@ -232,7 +233,7 @@ def test_take_waiting_leaves_a_question_in_its_place() -> None:
     system.threads.stuck.add("a")
     system.tell("a", ("call", lambda probe: taken.append(probe.take_waiting(10))))
     system.tell("a", 1)
-    system._names.mailbox("a").put(pykka._envelope.Envelope("question", reply_to=pykka.ThreadingFuture()))
+    system._kernel.mailbox("a").put(pykka._envelope.Envelope("question", reply_to=pykka.ThreadingFuture()))
     system.tell("a", 2)
     system.threads.stuck.clear()
     system.settle()
@@ -275,6 +276,27 @@ def test_beats_do_not_pile_up_behind_a_busy_actor_and_can_be_cancelled() -> None
     assert 2 <= len(world.got) <= 4
 
 
+def test_a_timer_may_fire_before_its_actor_has_it_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    system = System(root(world.child("a")))
+    after, fired = system._kernel.after, []
+
+    def slow_after(*arguments: Any) -> Timer:
+        timer = after(*arguments)
+        fired.append(wait_until(lambda: not timer.pending))
+        return timer
+
+    system.start()
+    try:
+        monkeypatch.setattr(system._kernel, "after", slow_after)
+        system.tell("a", ("call", lambda probe: probe.after(0.0, "at once")))
+        assert wait_until(lambda: ("a", 1, "at once") in world.got)
+        assert fired == [True]
+        assert system.ended is None
+    finally:
+        system.stop(5.0)
+
+
 def test_timers_of_dead_incarnations_leave_nothing_behind() -> None:
     world = World()
 
@@ -287,18 +309,18 @@ def test_timers_of_dead_incarnations_leave_nothing_behind() -> None:
     for _ in range(500):
         kill(system, "a")
         system.advance(0.25)
-    assert len(system._engine.loop._timers) < 200
+    assert len(system._kernel._timers) < 200
 
 
 def test_an_actor_can_be_tried_alone_on_a_stage() -> None:
     world = World()
-    stage = Stage("a", lambda: Probe(world))
-    stage.actor.on_start()
-    stage.actor.on_receive(("tell", "b", "hello"))
-    stage.actor.every(5.0, "beat")
-    assert stage.told == [("b", "hello")]
-    assert [seconds for seconds, _ in stage.timers] == [5.0]
-    assert (stage.actor.name, stage.actor.epoch, stage.actor.fenced) == ("a", 1, False)
+    harness = ActorHarness("a", lambda: Probe(world))
+    harness.actor.on_start()
+    harness.actor.on_receive(("tell", "b", "hello"))
+    harness.actor.every(5.0, "beat")
+    assert harness.told == [("b", "hello")]
+    assert [seconds for seconds, _ in harness.timers] == [5.0]
+    assert (harness.actor.name, harness.actor.epoch, harness.actor.fenced) == ("a", 1, False)
 
 
 def test_names_of_a_system_are_its_own() -> None:

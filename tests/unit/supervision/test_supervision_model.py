@@ -35,6 +35,7 @@ def _spec(draw: Any, world: World, name: str, names: list[str], depth: int, back
     strategy = draw(st.sampled_from(list(Strategy)))
     auto = draw(st.sampled_from([AutoShutdown.NEVER, *AutoShutdown]))
     children: list[Spec] = []
+    options: dict[str, Any]
     for number in range(draw(st.integers(1, 3))):
         restart = draw(st.sampled_from([Restart.PERMANENT, *Restart]))
         significant = auto is not AutoShutdown.NEVER and restart is not Restart.PERMANENT
@@ -45,8 +46,10 @@ def _spec(draw: Any, world: World, name: str, names: list[str], depth: int, back
             options = {"restart": restart, "significant": significant}
             children.append(SupervisorSpec(**{**_fields(inner), **options}))
         elif names:
-            child = names.pop(0)
-            children.append(world.child(child, restart=restart, significant=significant, hang_seconds=None))
+            exemption = {"exempt_from_max_restarts": lambda _: True, "max_exempt_restarts": 2, "window_seconds": 8.0}
+            options = {"restart": restart, "significant": significant, "hang_seconds": None}
+            options |= exemption if draw(st.booleans()) else {}
+            children.append(world.child(names.pop(0), **options))
     return SupervisorSpec(
         name,
         strategy,
@@ -92,9 +95,9 @@ class Agreement(RuleBasedStateMachine):
 
     def _pass(self, seconds: float) -> None:
         self.model.passes(seconds)
-        loop, clock = self.real._engine.loop, self.real.fake
+        kernel, clock = self.real._kernel, self.real.fake
         until = clock.monotonic() + seconds
-        while self.real.ended is None and (due := loop._timers.next_due()) is not None and due <= until:
+        while self.real.ended is None and (due := kernel._timers.next_due()) is not None and due <= until:
             clock.advance(due - clock.monotonic())
             self.real.settle()
         clock.advance(until - clock.monotonic())
@@ -181,8 +184,8 @@ class Agreement(RuleBasedStateMachine):
             assert (self.real.ended is not None) == self.over
             if not self.over:
                 assert states(self.real) == self.model.states()
-            for life in self.real.threads.lives:
-                assert not life.fenced
+            for incarnation in self.real.threads.incarnations:
+                assert not incarnation.fenced
 
     def teardown(self) -> None:
         """The end stops what runs, in reverse order."""
@@ -190,7 +193,7 @@ class Agreement(RuleBasedStateMachine):
             self.real.stop()
             self.model.stop(self.model.root)
             assert self.world.diary == self.model.diary
-            assert self.real.threads.lives == []
+            assert self.real.threads.incarnations == []
 
 
 TestAgreement = pytest.mark.timeout(900)(Agreement.TestCase)

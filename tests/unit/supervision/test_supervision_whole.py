@@ -13,11 +13,11 @@ from supervision import (
     Actor,
     ChildSpec,
     Crashed,
+    EndKind,
     Exited,
     Fenced,
     GaveUp,
     GivenUp,
-    How,
     Hung,
     KernelFault,
     NotRunning,
@@ -71,7 +71,7 @@ def test_a_freeze_makes_nobody_late_in_starting_or_stopping_either() -> None:
     world = World()
     system = started(root(world.child("a", start_seconds=10.0, shutdown_seconds=10.0)))
     system.threads.stuck.add("a")
-    system._engine.loop.post(system._engine.stop_root)
+    system._kernel.post(system._stop_root)
     system.settle()
     system.fake.advance(3600.0)
     system.settle()
@@ -256,7 +256,7 @@ def test_a_listener_that_would_wait_for_its_own_thread_is_refused() -> None:
 
 def test_a_system_is_stopped_without_having_started_and_started_once() -> None:
     system = System(root(World().child("a")))
-    assert system.stop().how is How.STOPPED
+    assert system.stop().kind is EndKind.STOPPED
     with pytest.raises(SupervisionError):
         system.start()
     again = started(root())
@@ -273,10 +273,10 @@ def test_a_bug_of_the_kernel_ends_the_system_as_given_up() -> None:
     def bug() -> None:
         raise AssertionError("impossible")
 
-    system._engine.loop.post(bug)
+    system._kernel.post(bug)
     ended = system.wait(5.0)
     assert ended is not None
-    assert (ended.how, isinstance(ended.reason, GaveUp)) == (How.GAVE_UP, True)
+    assert (ended.kind, isinstance(ended.reason, GaveUp)) == (EndKind.GAVE_UP, True)
     assert any(isinstance(fault, KernelFault) for fault in faults)
     with pytest.raises(NotRunning):
         system.tell("a", "anyone?")
@@ -301,6 +301,13 @@ def test_a_start_that_fails_in_a_nested_supervisor_tells_the_childs_own_cause() 
         system.start()
     assert str(failure.value.__cause__) == "b can't start"
     assert world.notes("stop") == ["a"]
+
+
+def test_the_example_of_the_readme_is_true(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = Path(__file__).parents[3] / "supervision" / "README.md"
+    example = readme.read_text("utf-8").split("```python\n")[1].split("```")[0]
+    exec(compile(example, "README.md", "exec"), {})
+    assert capsys.readouterr().out == "hello from greeter, incarnation 2\n"
 
 
 def _descriptors() -> int:

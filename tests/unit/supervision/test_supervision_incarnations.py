@@ -14,12 +14,13 @@ from supervision import (
     AskFailed,
     ChildSpec,
     Crashed,
+    EndKind,
     Event,
     Exited,
     FailedToStart,
     Fenced,
-    How,
     Hung,
+    Incarnation,
     Normal,
     Restart,
     Started,
@@ -34,7 +35,6 @@ from supervision import (
     dump_stacks,
     start_thread,
 )
-from supervision.life import Life
 from supervision.testing import wait_until
 
 
@@ -161,10 +161,10 @@ def test_a_normal_end_is_a_notice_too(board: Board) -> None:
 def test_a_thread_that_the_machine_refuses_is_a_failed_start_and_is_tried_again(board: Board) -> None:
     refusals = iter([False, True, True, False])
 
-    def start(life: Life) -> None:
+    def start(incarnation: Incarnation) -> None:
         if next(refusals):
             raise RuntimeError("can't start new thread")
-        start_thread(life)
+        start_thread(incarnation)
 
     system = board.run(ChildSpec("a", lambda: Mortal(board, "receive", ValueError())), start_thread=start)
     system.tell("a", "die")
@@ -217,7 +217,7 @@ def test_too_many_written_off_threads_alive_end_the_system(board: Board) -> None
         system.tell("a", "hang")
     ended = system.wait(20.0)
     assert ended is not None
-    assert ended.how is How.GAVE_UP
+    assert ended.kind is EndKind.GAVE_UP
     assert "written off" in str(ended.reason) or "restarts" in str(ended.reason)
     assert [event.alive for event in board.of(WrittenOff)] == [1, 2, 3]
 
@@ -266,6 +266,19 @@ def test_an_actor_that_was_stopped_or_never_supervised_sends_nothing(board: Boar
         with pytest.raises(Fenced):
             act()
     assert kept[0].fenced
+
+
+def test_an_actor_has_no_name_in_its_constructor_and_serves_one_incarnation_only(board: Board) -> None:
+    class Eager(Mortal):
+        def __init__(self) -> None:
+            super().__init__(board)
+            with pytest.raises(SupervisionError, match="not supervised"):
+                _ = self.name
+
+    kept = Eager()
+    with pytest.raises(StartFailed, match="must make a new Actor"):
+        board.run(ChildSpec("a", lambda: kept), ChildSpec("b", lambda: kept))
+    assert [event.name for event in board.events if isinstance(event, Started)] == ["a"]
 
 
 def test_pykkas_registry_and_start_are_left_out(board: Board) -> None:

@@ -1,19 +1,16 @@
-"""What a tree is made of: child and supervisor specifications, checked before anything starts."""
+"""The specifications of children and supervisors, checked before anything starts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+
+import pykka
 
 from supervision.errors import SpecError
-
-if TYPE_CHECKING:
-    from supervision.actor import Actor
-
-__all__ = ["AutoShutdown", "ChildSpec", "Mailbox", "Restart", "Spec", "Strategy", "SupervisorSpec", "pool"]
+from supervision.events import Exited
 
 
 class Restart(StrEnum):
@@ -28,16 +25,16 @@ class Restart(StrEnum):
 
 
 class Strategy(StrEnum):
-    """Who is restarted together with a child that ended."""
+    """Which children are restarted together with one that ended."""
 
     ONE_FOR_ONE = "one_for_one"
-    """Nobody else."""
+    """No other."""
     ONE_FOR_ALL = "one_for_all"
     """All others: stopped in reverse order, then all started in order."""
     REST_FOR_ONE = "rest_for_one"
     """Those started after it."""
     POOL = "pool"
-    """Nobody else; the children are alike and are stopped at the same time: OTP's simple_one_for_one."""
+    """No other; the children are alike and are stopped at the same time: OTP's simple_one_for_one."""
 
 
 class AutoShutdown(StrEnum):
@@ -57,24 +54,29 @@ class Mailbox(StrEnum):
     """The sender gets NotRunning; those that waited are reported as undelivered."""
 
 
-def _duration(owner: str, field_name: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise SpecError(f"{owner}: {field_name} must be a finite number >= 0, not {value!r}")
-
-
-def _count(owner: str, field_name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise SpecError(f"{owner}: {field_name} must be a whole number >= {least}, not {value!r}")
-
-
-def _member(owner: str, field_name: str, value: object, kind: type[StrEnum]) -> None:
-    if not isinstance(value, kind):
-        raise SpecError(f"{owner}: {field_name} must be one of {', '.join(kind)}, not {value!r}")
-
-
-def _name(kind: str, value: object) -> None:
-    if not isinstance(value, str) or not value:
-        raise SpecError(f"{kind}: name must be a text that is not empty, not {value!r}")
+def _check(spec: Spec, owner: str) -> None:
+    """Checks each field against its declared type and what the two specifications have in common. Raises SpecError."""
+    for each in fields(spec):
+        value, kind = getattr(spec, each.name), str(each.type)
+        if value is None and kind.endswith("| None"):
+            continue
+        least = 1 if each.name == "mailbox_limit" else 0
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        must = None
+        if kind.startswith("float") and not (number and value >= 0):
+            must = "be a finite number >= 0"
+        elif kind.startswith("int") and not (number and isinstance(value, int) and value >= least):
+            must = f"be a whole number >= {least}"
+        elif kind == "str" and not (isinstance(value, str) and value):
+            must = "be a text that is not empty"
+        elif kind.startswith("Callable") and not callable(value):
+            must = "be callable"
+        elif isinstance(each.default, StrEnum) and not isinstance(value, type(each.default)):
+            must = f"be one of {', '.join(type(each.default))}"
+        if must:
+            raise SpecError(f"{owner}: {each.name} must {must}, not {value!r}")
+    if spec.significant and spec.restart is Restart.PERMANENT:
+        raise SpecError(f"{owner}: significant makes no sense with restart permanent")
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,19 @@ class ChildSpec:
     - `significant`: see AutoShutdown.
     - `mailbox_limit`: messages that may wait.
     - `max_restarts` within `window_seconds`: its own limit besides its supervisor's; None for none.
+    - `exempt_from_max_restarts`: asked, in the kernel's thread, about each crash or hang after the child had
+      come up. If it returns True, the restart has the usual backoff but counts neither against the
+      supervisor's `max_restarts` nor against the child's own. It is for a child that crashes on purpose to
+      isolate a bad item. If it raises, the restart counts. A failed start always counts, because no item
+      has caused it. A hung thread still counts as written off, because threads are a real resource.
+    - `max_exempt_restarts` within `window_seconds`: exits beyond it count like others. So an exemption that
+      is always given ends in the longest backoff for ever, or in giving up where that is too short.
 
     Raises SpecError, naming the field.
     """
 
     name: str
-    factory: Callable[[], Actor]
+    factory: Callable[[], pykka.ThreadingActor]
     restart: Restart = Restart.PERMANENT
     start_seconds: float = 30.0
     shutdown_seconds: float = 5.0
@@ -105,33 +114,21 @@ class ChildSpec:
     while_down: Mailbox = Mailbox.KEEP
     max_restarts: int | None = None
     window_seconds: float = 60.0
+    exempt_from_max_restarts: Callable[[Exited], bool] | None = None
+    max_exempt_restarts: int = 30
 
     def __post_init__(self) -> None:
-        _name("child", self.name)
-        owner = f"child {self.name}"
-        if not callable(self.factory):
-            raise SpecError(f"{owner}: factory must be callable, not {self.factory!r}")
-        _member(owner, "restart", self.restart, Restart)
-        _member(owner, "while_down", self.while_down, Mailbox)
-        for field_name in ("start_seconds", "shutdown_seconds", "window_seconds"):
-            _duration(owner, field_name, getattr(self, field_name))
-        if self.hang_seconds is not None:
-            _duration(owner, "hang_seconds", self.hang_seconds)
-        _count(owner, "mailbox_limit", self.mailbox_limit, 1)
-        if self.max_restarts is not None:
-            _count(owner, "max_restarts", self.max_restarts, 0)
-        if self.significant and self.restart is Restart.PERMANENT:
-            raise SpecError(f"{owner}: significant makes no sense with restart permanent")
+        _check(self, f"child {self.name}")
 
 
 @dataclass(frozen=True)
 class SupervisorSpec:
     """One supervisor and its children, in the order in which they are started. Durations are seconds.
 
-    More than `max_restarts` within `window_seconds` and it gives up: it stops its children in reverse
+    After more than `max_restarts` within `window_seconds` it gives up: it stops its children in reverse
     order and ends, which its own supervisor treats as any child's end. Each failed restart counts too.
     Before a restart it waits: `backoff_base_seconds`, doubled with each failure in a row up to
-    `backoff_max_seconds`, with full jitter; `stable_seconds` of uptime and the row begins anew.
+    `backoff_max_seconds`, with full jitter. `stable_seconds` of uptime end the row.
 
     Raises SpecError, naming the field.
     """
@@ -151,18 +148,7 @@ class SupervisorSpec:
     _names: frozenset[str] = field(default=frozenset(), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _name("supervisor", self.name)
-        owner = f"supervisor {self.name}"
-        _member(owner, "strategy", self.strategy, Strategy)
-        _member(owner, "auto_shutdown", self.auto_shutdown, AutoShutdown)
-        _member(owner, "restart", self.restart, Restart)
-        _count(owner, "max_restarts", self.max_restarts, 0)
-        if self.max_children is not None:
-            _count(owner, "max_children", self.max_children, 0)
-        for field_name in ("window_seconds", "backoff_base_seconds", "backoff_max_seconds", "stable_seconds"):
-            _duration(owner, field_name, getattr(self, field_name))
-        if self.significant and self.restart is Restart.PERMANENT:
-            raise SpecError(f"{owner}: significant makes no sense with restart permanent")
+        _check(self, f"supervisor {self.name}")
         object.__setattr__(self, "children", tuple(self.children))
         for child in self.children:
             self.check_child(child)
@@ -206,6 +192,7 @@ def pool(supervisor: SupervisorSpec, size: int, like: Callable[[int], ChildSpec]
     They are stopped at the same time, so that the end of all takes as long as the slowest's.
     Raises SpecError.
     """
-    _count(f"supervisor {supervisor.name}", "size", size, 0)
+    if size < 0:
+        raise SpecError(f"supervisor {supervisor.name}: size must be >= 0, not {size}")
     children = tuple(like(number) for number in range(1, size + 1))
     return replace(supervisor, strategy=Strategy.POOL, children=children)

@@ -1,0 +1,357 @@
+"""The kernel of one tree (its thread's work, names and events) and the nodes of the tree."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from supervision.clock import Clock, Randomness
+from supervision.errors import UnknownName
+from supervision.events import Event, Exited, Listener, WrittenOff
+from supervision.mailbox import Envelope, NameMailbox, Reader
+from supervision.reasons import Declined, Reason
+from supervision.restarts import Backoff, Window
+from supervision.spec import ChildSpec, Mailbox, Spec
+from supervision.timers import Timer, Timers
+
+_REMEMBERED_EXITS = 1000
+
+
+@dataclass
+class NameRecord:
+    """What the kernel keeps of a name over all its incarnations."""
+
+    epoch: int = 0
+    restarts: int = 0
+    mailbox: NameMailbox | None = None
+    last_exit: Exited | None = None
+    monitors: list[Monitor] = field(default_factory=list)
+
+
+class Monitor:
+    """A watch over one incarnation: calls back once at its end, unless cancelled."""
+
+    def __init__(self, callback: Callable[[Exited], None]) -> None:
+        self._callback: Callable[[Exited], None] | None = callback
+
+    def cancel(self) -> None:
+        """It won't call back any more."""
+        self._callback = None
+
+    def __call__(self, notice: Exited) -> None:
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback(notice)
+
+
+class Kernel:
+    """Runs posted actions and due timers in one thread, and keeps the names of the tree.
+
+    Any thread may call `post`, `after`, `mailbox` and `tell`; everything else is for
+    the kernel's thread. Epochs are kept for ever, so that a name that comes back never repeats one. Of
+    names that are gone the latest thousand last exits are kept.
+    """
+
+    give_up: Callable[[str], None]
+    """Ends the whole tree for the reason given; set by the system."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        randomness: Randomness,
+        on_event: Listener | None,
+        tick_seconds: float,
+        written_off_limit: int,
+        full_mailbox_seconds: float,
+    ) -> None:
+        self.clock = clock
+        self.randomness = randomness
+        self.tick_seconds = tick_seconds
+        self.full_mailbox_seconds = full_mailbox_seconds
+        self.grace_seconds = math.inf
+        """At most so long is waited for a child to stop; endless unless the whole tree must end."""
+        self.nodes: dict[str, Node] = {}
+        self.records: dict[str, NameRecord] = {}
+        self.written_off: set[Reader] = set()
+        self.listener_failures = 0
+        self.rounds = 0
+        self.last_round = clock.monotonic()
+        self._on_event = on_event
+        self._written_off_limit = written_off_limit
+        self._departed: dict[str, None] = {}
+        self._posted: deque[Callable[[], None]] = deque()
+        self._wake = threading.Event()
+        self._timers = Timers()
+        self._touched: dict[Node, None] = {}
+        self._unticked_seconds = 0.0
+
+    # The thread's work.
+
+    def post(self, action: Callable[[], None]) -> None:
+        """Runs the action in the kernel's thread, after those posted before."""
+        self._posted.append(action)
+        self._wake.set()
+
+    def after(self, seconds: float, action: Callable[[], None], repeat: bool = False) -> Timer:
+        """Runs the action in the kernel's thread when that time has passed, or each time it has passed."""
+        timer = Timer(action, seconds if repeat else None)
+        if self._timers.add(self.clock.monotonic() + seconds, timer):
+            self._wake.set()
+        return timer
+
+    def touch(self, node: Node) -> None:
+        """Lets the node advance before the kernel waits again."""
+        self._touched[node] = None
+
+    def turn(self) -> None:
+        """One round; does not wait.
+
+        A tick tells each node for how long the kernel itself has run since the last one. A standstill
+        counts as two ticks at most, so that after a freeze of the process no child is late.
+        """
+        self._wake.clear()
+        now = self.clock.monotonic()
+        self._unticked_seconds += min(now - self.last_round, 2 * self.tick_seconds)
+        for timer in self._timers.take_due(now):
+            timer.fire()
+            if timer.pending and timer.repeat_seconds is not None:
+                self._timers.add(now + timer.repeat_seconds, timer)
+        while self._posted:
+            self._posted.popleft()()
+            self._advance_touched()
+        if self._unticked_seconds >= self.tick_seconds:
+            seconds, self._unticked_seconds = self._unticked_seconds, 0.0
+            for node in list(self.nodes.values()):
+                node.tick(seconds)
+        self._advance_touched()
+        self.rounds += 1
+        self.last_round = now
+
+    def _advance_touched(self) -> None:
+        while self._touched:
+            node = next(iter(self._touched))
+            del self._touched[node]
+            node.advance()
+
+    def pause(self) -> None:
+        """Waits until an action is posted or a timer is due, one tick at most."""
+        seconds = self.tick_seconds
+        due = self._timers.next_due()
+        if due is not None:
+            seconds = min(seconds, max(0.0, due - self.clock.monotonic()))
+        self.clock.wait(self._wake, seconds)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no posted action is left."""
+        return not self._posted and not self._wake.is_set()
+
+    # Events.
+
+    def emit(self, event: Event) -> None:
+        """Tells the listener; its failure is counted and changes nothing."""
+        if self._on_event is not None:
+            self.notify(self._on_event, event)
+
+    def exited(self, notice: Exited) -> None:
+        """Tells the listener, then the monitors, that an incarnation has ended."""
+        record = self.record(notice.name)
+        record.last_exit = notice
+        monitors, record.monitors = record.monitors, []
+        self.emit(notice)
+        for callback in monitors:
+            self.notify(callback, notice)
+
+    def notify(self, callback: Callable[[Any], None], event: Event) -> None:
+        """Calls a listener or monitor; its failure is counted and changes nothing."""
+        try:
+            callback(event)
+        except BaseException:  # noqa: BLE001 - a failing listener must not end what it reports on
+            self.listener_failures += 1
+
+    def write_off(self, reader: Reader, reason: Reason) -> None:
+        """Leaves that thread to itself. Too many such threads alive, and the whole tree gives up."""
+        self.written_off.add(reader)
+        alive = len(self.written_off)
+        self.emit(WrittenOff(reader.name, reader.epoch, reason, alive))
+        if alive > self._written_off_limit:
+            self.give_up(f"{alive} threads that had to be written off are alive")
+
+    # Names.
+
+    def record(self, name: str) -> NameRecord:
+        """What is kept of that name."""
+        return self.records.setdefault(name, NameRecord())
+
+    def add_mailbox(self, spec: ChildSpec) -> NameMailbox:
+        """The mailbox of that child's name, made if there is none."""
+        record = self.record(spec.name)
+        if record.mailbox is None:
+            record.mailbox = NameMailbox(spec.name, spec.mailbox_limit)
+        record.mailbox.limit = spec.mailbox_limit
+        if spec.while_down is Mailbox.KEEP:
+            record.mailbox.open()
+        return record.mailbox
+
+    def mailbox(self, name: str) -> NameMailbox:
+        """Raises UnknownName."""
+        record = self.records.get(name)
+        if record is None or record.mailbox is None:
+            raise UnknownName(f"nobody is named {name}")
+        return record.mailbox
+
+    def tell(self, sender: Reader | None, name: str, message: Any, wait_seconds: float = 0.0) -> None:
+        """Sends a message. Raises as Actor.tell."""
+        self.mailbox(name).put(Envelope(message), sender, wait_seconds)
+
+    def remove(self, node: Node) -> None:
+        """Takes a node and all below it out of the tree."""
+        for child in list(node.children.values()):
+            self.remove(child)
+        if self.nodes.get(node.name) is node:
+            del self.nodes[node.name]
+            node.record.mailbox = None
+            self._departed.pop(node.name, None)
+            self._departed[node.name] = None
+            if len(self._departed) > _REMEMBERED_EXITS:
+                oldest = next(iter(self._departed))
+                del self._departed[oldest]
+                if oldest not in self.nodes:
+                    self.record(oldest).last_exit = None
+
+
+class State(StrEnum):
+    """Where a node stands."""
+
+    DOWN = "down"
+    DECLINED = "declined"
+    STARTING = "starting"
+    UP = "up"
+    STOPPING = "stopping"
+    RESTARTING = "restarting"
+
+
+class Reply:
+    """The answer to a command, for which another thread waits."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.value: int | None = None
+        self.error: BaseException | None = None
+
+    def give(self, value: int | None = None, error: BaseException | None = None) -> None:
+        """Answers, unless there is an answer."""
+        if not self.done.is_set():
+            self.value, self.error = value, error
+            self.done.set()
+
+
+class Node:
+    """A child of a supervisor, or the root, from when its specification is taken up until it is removed.
+
+    Its supervisor keeps here what it has to know of the child: `backoff`, `retry`, `command` (waits for the
+    child to come up), `terminated` (wait for it to be down) and `new` (added by the present `start_child`,
+    forgotten if that fails). `budget` is the child's own limit of restarts.
+    """
+
+    backoff: Backoff
+
+    def __init__(self, spec: Spec, kernel: Kernel, changed: NodeChanged) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.kernel = kernel
+        self.record = kernel.record(spec.name)
+        self.state = State.DOWN
+        self.last_reason: Reason | None = None
+        self.up_since: float | None = None
+        self.children: dict[str, Node] = {}
+        self.budget: Window | None = None
+        self.retry: Timer | None = None
+        self.command: Reply | None = None
+        self.terminated: list[Reply] = []
+        self.new = False
+        self._changed = changed
+        kernel.nodes[self.name] = self
+
+    @property
+    def running(self) -> bool:
+        """Whether an incarnation has been started and has not ended."""
+        return self.state in (State.STARTING, State.UP, State.STOPPING)
+
+    def start(self) -> None:
+        """Begins a new incarnation; `went_up` or `went_down` follows."""
+        self.cancel_retry()
+        self.record.epoch += 1
+        self.state = State.STARTING
+        self.up_since = None
+        self.begin()
+
+    def stop(self) -> None:
+        """Tells the incarnation to stop, unless it has been told; `went_down` follows."""
+        if self.state is not State.STOPPING:
+            self.state = State.STOPPING
+            self.halt()
+
+    def begin(self) -> None:
+        """The part of `start` that differs between workers and supervisors."""
+
+    def halt(self) -> None:
+        """The part of `stop` that differs between workers and supervisors."""
+
+    def close(self, why: str) -> None:
+        """No further incarnation will come: its mailbox refuses, and what waits in it becomes an event."""
+
+    def tick(self, seconds: float) -> None:
+        """The kernel has run for that long since the last tick."""
+
+    def advance(self) -> None:
+        """Goes as far as possible without waiting."""
+
+    def exempts(self, notice: Exited) -> bool:  # noqa: ARG002 - a worker looks at it
+        """Whether the restart after that exit does not count; each call that says so counts as an exemption."""
+        return False
+
+    def went_up(self) -> None:
+        """The start has ended well."""
+        was, self.state = self.state, State.UP
+        self.up_since = self.kernel.clock.monotonic()
+        self._changed(self, was, None)
+
+    def went_down(self, reason: Reason, in_hand: tuple[Any, ...] = ()) -> None:
+        """Gives the exit notice of the incarnation, which has ended, and reports the change."""
+        was = self.state
+        uptime_seconds = 0.0 if self.up_since is None else self.kernel.clock.monotonic() - self.up_since
+        expected = was is State.STOPPING
+        notice = Exited(self.name, self.record.epoch, reason, in_hand, expected, uptime_seconds)
+        self.kernel.exited(notice)
+        self.state = State.DECLINED if isinstance(reason, Declined) else State.DOWN
+        self.last_reason = reason
+        self._changed(self, was, notice)
+
+    def retry_after(self, seconds: float) -> None:
+        """Starts it when that time has passed, unless `cancel_retry` is called before."""
+        self.state = State.RESTARTING
+        self.retry = self.kernel.after(seconds, self.start)
+
+    def cancel_retry(self) -> None:
+        """Ends the waiting for a restart."""
+        if self.retry is not None:
+            self.retry.cancel()
+            self.retry = None
+        if self.state is State.RESTARTING:
+            self.state = State.DOWN
+
+    def answer(self, value: int | None = None, error: BaseException | None = None) -> None:
+        """Answers the command that waits for the start, if there is one."""
+        if self.command is not None:
+            self.command.give(value, error)
+            self.command = None
+
+
+NodeChanged = Callable[[Node, State, Exited | None], None]
+"""Told that a node came up (no notice) or went down, and the state before."""
