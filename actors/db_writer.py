@@ -169,14 +169,14 @@ class DbWriter(Actor):
             self._nudge_all(restored or said or self._database.listens_anew(), restored=restored)
         if not self._presence.may_work():
             return
-        if tick:
-            self._take_up_requests()
         self._resolve_commit()
         while self._writes:
             batch = self._writes[:GROUP_AT_MOST]
             self._write(batch)
             del self._writes[: len(batch)]
         self._claim_all()
+        if tick:
+            self._take_up_requests()
         self._tidings.all_fine(self.name)
 
     def _resolve_commit(self) -> None:

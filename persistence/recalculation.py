@@ -1,15 +1,17 @@
 """What has to be calculated again because its data has changed: requested by whoever changes data, met by a daemon."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, text
 
 from billing.invoice import WAITS_FOR_DATA
 from persistence.connection import notify
+from persistence.errors import DatabaseFailed, RowRefused
 from persistence.locks import lock_invoices
 
 REQUESTS_AT_MOST = 20_000
 """Taken up in one transaction."""
+_CORRUPTED = ("XX001", "XX002")
 
 # A due invoice that nobody has claimed and that does not wait will be calculated from the data of then anyway.
 _HAS_OLD_DATA = """state = 'due'
@@ -57,17 +59,16 @@ def waiting(connection: Connection, meter_ids: Collection[str]) -> int:
 def take_up(connection: Connection) -> int:
     """Meets what has been requested: those concerned wait no longer, and results in hand are refused when they come.
 
-    Returns how many invoices it has released. It waits for no row: what somebody else has locked is requested anew,
-    invoice by invoice. What waits for its backoff after a crash waits on.
+    Returns how many invoices it has released. It waits for no row: an invoice that somebody else has locked, or whose
+    row the database refuses, is requested anew by its id. What waits for its backoff after a crash waits on.
     """
     taken = connection.execute(text(_TAKE), {"limit": REQUESTS_AT_MOST}).all()
     if not taken:
         return 0
-    codes = {"codes": list(WAITS_FOR_DATA)}
     concerned = connection.execute(
         text(_CONCERNED),
         {
-            **codes,
+            "codes": list(WAITS_FOR_DATA),
             "all": any(row.meter_id is None and row.invoice_id is None for row in taken),
             "meters": sorted({row.meter_id for row in taken if row.meter_id is not None}),
             "invoices": sorted({row.invoice_id for row in taken if row.invoice_id is not None}),
@@ -75,9 +76,27 @@ def take_up(connection: Connection) -> int:
     ).scalars()
     wanted = set(concerned)
     locked = lock_invoices(connection, wanted, wait=False)
-    released = connection.execute(text(_RELEASE), {**codes, "ids": locked}).rowcount
-    if kept := sorted(wanted.difference(locked)):
+    released, refused = _release(connection, locked)
+    if kept := sorted((wanted - set(locked)).union(refused)):
         connection.execute(
             text("INSERT INTO recalculation_requests (invoice_id) SELECT unnest(CAST(:ids AS text[]))"), {"ids": kept}
         )
     return released
+
+
+def _release(connection: Connection, invoice_ids: Sequence[str]) -> tuple[int, list[str]]:
+    """Releases these invoices, which are locked; gives how many, and which alone the database refuses."""
+    if not invoice_ids:
+        return 0, []
+    try:
+        with connection.begin_nested():
+            values = {"codes": list(WAITS_FOR_DATA), "ids": list(invoice_ids)}
+            return connection.execute(text(_RELEASE), values).rowcount, []
+    except DatabaseFailed as error:
+        if not isinstance(error, RowRefused) and error.sqlstate not in _CORRUPTED:
+            raise
+        if len(invoice_ids) == 1:
+            return 0, list(invoice_ids)
+    half = len(invoice_ids) // 2
+    parts = [_release(connection, part) for part in (invoice_ids[:half], invoice_ids[half:])]
+    return sum(number for number, _ in parts), [each for _, refused in parts for each in refused]

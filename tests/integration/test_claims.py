@@ -382,3 +382,22 @@ def test_item_11_a_request_for_an_invoice_that_somebody_keeps_locked_is_kept_for
         assert recalculation.take_up(connection) == 1
         assert recalculation.take_up(connection) == 0
     assert all(column(due, each.invoice_id, "next_attempt_at") is None for each in claimed)
+
+
+def test_item_5_a_row_that_the_database_refuses_keeps_no_other_from_being_released(due: Database) -> None:
+    with due.transaction() as connection:
+        claimed = claims.claim_due(connection, US, limit=10, holding=())
+        connection.execute(
+            text(f"ALTER TABLE invoices ADD CONSTRAINT bad CHECK (id <> '{claimed[1].invoice_id}') NOT VALID")
+        )
+    with due.transaction() as connection:
+        recalculation.request(connection, None)
+    for released in (2, 0):
+        with due.transaction() as connection:
+            assert recalculation.take_up(connection) == released
+    number = {each.invoice_id: column(due, each.invoice_id, "claim") for each in claimed}
+    assert [number[each.invoice_id] for each in claimed] == [2, 1, 2]
+    with due.transaction() as connection:
+        connection.execute(text("ALTER TABLE invoices DROP CONSTRAINT bad"))
+    with due.transaction() as connection:
+        assert recalculation.take_up(connection) == 1
