@@ -37,8 +37,8 @@ from actors.tidings import DATABASE_CODES, DatabaseBackoff, Tidings, database_tr
 from alarming.catalogue import Code
 from billing.periods import Period, Schedule, due_periods
 from persistence import claims, invoices
-from persistence.blame import Blamed, blame, count_crash, crashing_without_witness
 from persistence.errors import CommitUnknown, DatabaseFailed, PersistenceError, RowRefused
+from persistence.quarantine import InvoiceFault, count_crash, count_fault, crashing_without_witness
 from persistence.writes import Change, apply_changes, store_calculations, was_written
 from supervision import Actor
 from supervision.errors import SupervisionError
@@ -225,9 +225,9 @@ class DbWriter(Actor):
         if any(each.to_state == "registered" for each in changes):
             point("db_writer.store_verdict", *batch)
         self._tell_of_contradictions(connection, [each for each in changes if each.invoice_id not in done])
-        for blamed in (each for each in records if isinstance(each, Blamed)):
-            if blame(connection, by, write_id, blamed):
-                replies.append((ERP_GATEWAY, Held(blamed.change.invoice_id, blamed.code)))
+        for fault in (each for each in records if isinstance(each, InvoiceFault)):
+            if count_fault(connection, by, write_id, fault):
+                replies.append((ERP_GATEWAY, Held(fault.change.invoice_id, fault.code)))
         for each in batch:
             match each:
                 case CountCrash():

@@ -6,8 +6,8 @@ from typing import Literal
 
 from altibiz.outcomes import Outcome
 from billing.invoice import Invoice
-from persistence.blame import Blamed
 from persistence.claims import Claimed, Delivery
+from persistence.quarantine import InvoiceFault
 from persistence.writes import Change
 
 ALARMS = "alarms"
@@ -113,11 +113,11 @@ class Deliveries:
 class Record:
     """What an answer of the ERP makes of an invoice: a change, or one that counts against it."""
 
-    write: Change | Blamed
+    write: Change | InvoiceFault
 
     @property
     def invoice_ids(self) -> tuple[str, ...]:
-        change = self.write.change if isinstance(self.write, Blamed) else self.write
+        change = self.write.change if isinstance(self.write, InvoiceFault) else self.write
         return (change.invoice_id,)
 
 

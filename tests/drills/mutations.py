@@ -70,7 +70,7 @@ MUTATIONS = (
     ),
     Mutation(
         "blame without a witness",
-        "persistence/blame.py",
+        "persistence/quarantine.py",
         '    return bool(\n        connection.execute(\n            text(f"SELECT EXISTS ({passed}',
         '    return True or bool(\n        connection.execute(\n            text(f"SELECT EXISTS ({passed}',
         ("E3", "400_long", "calculated"),

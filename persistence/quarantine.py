@@ -20,7 +20,7 @@ PASSED_CALCULATION = "SELECT FROM invoice_history WHERE to_state = 'calculated'"
 
 
 @dataclass(frozen=True, slots=True)
-class Blamed:
+class InvoiceFault:
     """An answer that counts against the invoice: what to do if it is not held, and what it is held with.
 
     `change` leaves the state and waits; its `held_code` and `held_reason` are used if it is held.
@@ -33,9 +33,9 @@ class Blamed:
     code: str
 
 
-def blame(connection: Connection, by: str, write_id: uuid.UUID, blamed: Blamed) -> bool:
+def count_fault(connection: Connection, by: str, write_id: uuid.UUID, fault: InvoiceFault) -> bool:
     """Counts the answer against the invoice and holds it if there is a witness; returns whether it is held."""
-    change = blamed.change
+    change = fault.change
     row = connection.execute(
         text("""SELECT refused_since, incorrect_count, incorrect_since FROM invoices
                 WHERE id = :id AND claim = :claim AND claimed_by = :by
@@ -44,7 +44,7 @@ def blame(connection: Connection, by: str, write_id: uuid.UUID, blamed: Blamed) 
     ).one_or_none()
     if row is None:
         return False
-    refused = blamed.kind == "refused"
+    refused = fault.kind == "refused"
     count = 1 if refused else row.incorrect_count + 1
     since = row.refused_since if refused else row.incorrect_since
     # The same step: an offer's refusal is witnessed by an offer that was booked, an answer's by its own method.
@@ -52,10 +52,10 @@ def blame(connection: Connection, by: str, write_id: uuid.UUID, blamed: Blamed) 
     passed = PASSED_OFFER if method == "PUT" else PASSED_QUESTION
     if (
         since is not None
-        and count >= blamed.limit
+        and count >= fault.limit
         and _witnessed(connection, passed, "last_at", change.invoice_id, since)
     ):
-        held = replace(change, to_state="held", held_code=blamed.code, held_reason=change.reason, delay_seconds=None)
+        held = replace(change, to_state="held", held_code=fault.code, held_reason=change.reason, delay_seconds=None)
         apply_changes(connection, by, write_id, [held])
         return True
     columns = "refused_since = coalesce(refused_since, clock_timestamp())"
