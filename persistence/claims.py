@@ -27,6 +27,8 @@ OFFER_AGAIN = ("refused", "credentials", "too_many_requests", "not_sent", "absen
 LEASE = "now() + make_interval(secs => :lease_seconds)"
 PAUSED = "EXISTS (SELECT FROM delivery_pauses WHERE resumed_at IS NULL AND until > now())"
 MAY_LEAVE = "(state <> 'calculated' OR approved_at IS NOT NULL OR NOT CAST(:approved_only AS boolean))"
+# The instance of a claimer's name in SQL, as `instance_of` finds it; null of a person's name.
+INSTANCE = "substring(claimed_by FROM '^(.*)#[^#]*$')"
 READY = "(next_attempt_at IS NULL OR next_attempt_at <= now()) AND (claimed_until IS NULL OR claimed_until <= now())"
 
 
@@ -60,6 +62,11 @@ class Claimer:
     name: str
     lease_seconds: float
     approved_only: bool = False
+
+
+def instance_of(claimer: str) -> str:
+    """The instance of a claimer's name, which may hold '#' itself: the incarnation behind the last one does not."""
+    return claimer.rpartition("#")[0]
 
 
 def claim_due(connection: Connection, by: Claimer, *, limit: int, holding: Collection[str]) -> list[Claimed]:

@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from persistence.claims import INSTANCE
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
@@ -50,7 +52,7 @@ def arrive(connection: Connection, name: str, incarnation: uuid.UUID, version: s
                     unclean_ends = CASE WHEN :clean THEN 0 ELSE instances.unclean_ends + 1 END"""),
             {"name": name, "incarnation": str(incarnation), "version": version, "clean": clean},
         )
-    in_hand = [] if again else _free(connection, f"{name}#", unclean=not clean)
+    in_hand = [] if again else _free(connection, name, unclean=not clean)
     open_invoices = connection.execute(
         text("SELECT count(*) FROM invoices WHERE state NOT IN ('registered', 'aborted')")
     ).scalar_one()
@@ -66,14 +68,14 @@ def arrive(connection: Connection, name: str, incarnation: uuid.UUID, version: s
     )
 
 
-def _free(connection: Connection, claimer_prefix: str, *, unclean: bool) -> list[Row[Any]]:
+def _free(connection: Connection, name: str, *, unclean: bool) -> list[Row[Any]]:
     """Frees the claims of all incarnations of one instance; after an unclean end each is marked as in hand."""
     rows = connection.execute(
-        text("""UPDATE invoices SET claimed_by = NULL, claimed_for = NULL, claimed_until = NULL,
+        text(f"""UPDATE invoices SET claimed_by = NULL, claimed_for = NULL, claimed_until = NULL,
                 unclean_ends = CASE WHEN :unclean THEN unclean_ends + 1 ELSE 0 END
-                WHERE claimed_by IS NOT NULL AND starts_with(claimed_by, :prefix)
+                WHERE claimed_by IS NOT NULL AND {INSTANCE} = :name
                 RETURNING id, unclean_ends"""),
-        {"prefix": claimer_prefix, "unclean": unclean},
+        {"name": name, "unclean": unclean},
     ).all()
     connection.execute(
         text("""UPDATE invoices SET unclean_ends = 0 WHERE unclean_ends > 0 AND id <> ALL(CAST(:ids AS text[]))

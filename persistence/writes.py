@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from billing.invoice import Invoice
+from persistence.claims import instance_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Change:
 
     `to_state` None leaves the state; `outcome` is stored as the last outcome of an offer, None leaves it as it
     is; `delay_seconds` sets the next attempt from the database's now, None means at once. `passed` says that
-    the step was done, so all counts against the invoice are over.
+    the step was done, so all counts against the invoice are over; `alone` that it is next taken up without others.
     """
 
     invoice_id: str
@@ -44,64 +45,69 @@ class Change:
     polls: int = 0
     given_back: bool = False
     passed: bool = False
+    alone: bool = False
     exchange: Exchange | None = None
 
 
 _CHANGE_FIELDS = [field.name for field in fields(Change)]
 _EXCHANGE_FIELDS = [field.name for field in fields(Exchange)]
+_APPLY = """
+    WITH input AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(
+            invoice_id text, claim bigint, reason text, to_state text, bill_id text, abort_reason text,
+            held_code text, held_reason text, outcome text, delay_seconds float8, failures int,
+            polls int, given_back boolean, passed boolean, alone boolean, exchange jsonb)
+    ), locked AS (
+        SELECT i.id, i.claim, i.state FROM invoices i JOIN input r ON r.invoice_id = i.id
+        WHERE i.claim = r.claim AND i.claimed_by = :by AND i.state NOT IN ('registered', 'aborted')
+        ORDER BY i.id FOR UPDATE OF i
+    ), changed AS (
+        UPDATE invoices i SET
+            state = coalesce(r.to_state, i.state), bill_id = r.bill_id, abort_reason = r.abort_reason,
+            ended_by = CASE WHEN r.to_state = 'aborted' THEN 'erp' END,
+            held_code = r.held_code, held_reason = r.held_reason,
+            held_from = CASE WHEN r.to_state = 'held' THEN l.state END,
+            updated_at = CASE WHEN coalesce(r.to_state, l.state) <> l.state THEN clock_timestamp()
+                              ELSE i.updated_at END,
+            last_outcome = coalesce(r.outcome, i.last_outcome),
+            next_attempt_at = now() + make_interval(secs => r.delay_seconds),
+            failures = r.failures, polls = r.polls, attempts = i.attempts - r.given_back::int,
+            refused_since = CASE WHEN NOT r.passed THEN i.refused_since END,
+            incorrect_count = CASE WHEN r.passed THEN 0 ELSE i.incorrect_count END,
+            incorrect_since = CASE WHEN NOT r.passed THEN i.incorrect_since END,
+            crash_count = CASE WHEN r.passed THEN 0 ELSE i.crash_count END,
+            crash_since = CASE WHEN NOT r.passed THEN i.crash_since END,
+            unclean_ends = CASE WHEN r.passed THEN 0 ELSE i.unclean_ends END,
+            batch_limit = CASE WHEN r.alone THEN 1 WHEN NOT r.passed THEN i.batch_limit END,
+            claimed_by = NULL, claimed_for = NULL, claimed_until = NULL,
+            history_length = i.history_length + (coalesce(r.to_state, l.state) <> l.state)::int
+        FROM locked l JOIN input r ON r.invoice_id = l.id AND r.claim = l.claim WHERE i.id = l.id
+        RETURNING i.id, i.claim, l.state AS from_state, i.state AS to_state, i.history_length, r.reason
+    ), logged AS (
+        INSERT INTO invoice_history (invoice_id, seq, from_state, to_state, actor, reason, write_id)
+        SELECT id, history_length, from_state, to_state, :by, reason, CAST(:write_id AS uuid)
+        FROM changed WHERE to_state <> from_state
+    )
+    SELECT id, claim FROM changed"""
 
 
 def apply_changes(connection: Connection, by: str, write_id: uuid.UUID, changes: Sequence[Change]) -> set[str]:
     """Makes the changes whose claims still stand and returns their ids; the others have been taken over.
 
-    A final state never changes again. Raises RowRefused at COMMIT's door if a row violates a constraint.
+    Of several under one claim the first is made: it ends the claim. A final state never changes again.
+    Raises RowRefused if a row violates a constraint.
     """
     if not changes:
         return set()
+    first = {(change.invoice_id, change.claim): change for change in reversed(changes)}
     rows = connection.execute(
-        text("""
-            WITH input AS (
-                SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(
-                    invoice_id text, claim bigint, reason text, to_state text, bill_id text, abort_reason text,
-                    held_code text, held_reason text, outcome text, delay_seconds float8, failures int,
-                    polls int, given_back boolean, passed boolean, exchange jsonb)
-            ), locked AS (
-                SELECT i.id, i.state FROM invoices i JOIN input r ON r.invoice_id = i.id
-                WHERE i.claim = r.claim AND i.claimed_by = :by AND i.state NOT IN ('registered', 'aborted')
-                ORDER BY i.id FOR UPDATE OF i
-            ), changed AS (
-                UPDATE invoices i SET
-                    state = coalesce(r.to_state, i.state), bill_id = r.bill_id, abort_reason = r.abort_reason,
-                    ended_by = CASE WHEN r.to_state = 'aborted' THEN 'erp' END,
-                    held_code = r.held_code, held_reason = r.held_reason,
-                    held_from = CASE WHEN r.to_state = 'held' THEN l.state END,
-                    updated_at = CASE WHEN coalesce(r.to_state, l.state) <> l.state THEN clock_timestamp()
-                                      ELSE i.updated_at END,
-                    last_outcome = coalesce(r.outcome, i.last_outcome),
-                    next_attempt_at = now() + make_interval(secs => r.delay_seconds),
-                    failures = r.failures, polls = r.polls, attempts = i.attempts - r.given_back::int,
-                    refused_since = CASE WHEN NOT r.passed THEN i.refused_since END,
-                    incorrect_count = CASE WHEN r.passed THEN 0 ELSE i.incorrect_count END,
-                    incorrect_since = CASE WHEN NOT r.passed THEN i.incorrect_since END,
-                    crash_count = CASE WHEN r.passed THEN 0 ELSE i.crash_count END,
-                    crash_since = CASE WHEN NOT r.passed THEN i.crash_since END,
-                    unclean_ends = CASE WHEN r.passed THEN 0 ELSE i.unclean_ends END,
-                    batch_limit = CASE WHEN NOT r.passed THEN i.batch_limit END,
-                    claimed_by = NULL, claimed_for = NULL, claimed_until = NULL,
-                    history_length = i.history_length + (coalesce(r.to_state, l.state) <> l.state)::int
-                FROM locked l JOIN input r ON r.invoice_id = l.id WHERE i.id = l.id
-                RETURNING i.id, l.state AS from_state, i.state AS to_state, i.history_length, r.reason, r.exchange
-            ), logged AS (
-                INSERT INTO invoice_history (invoice_id, seq, from_state, to_state, actor, reason, write_id)
-                SELECT id, history_length, from_state, to_state, :by, reason, CAST(:write_id AS uuid)
-                FROM changed WHERE to_state <> from_state
-            )
-            SELECT id, exchange IS NOT NULL AS exchanged FROM changed"""),
-        {"rows": json.dumps([_row(change) for change in changes]), "by": by, "write_id": str(write_id)},
+        text(_APPLY),
+        {"rows": json.dumps([_row(change) for change in first.values()]), "by": by, "write_id": str(write_id)},
     ).all()
-    done = {row.id for row in rows}
-    keep_exchanges(connection, {c.invoice_id: c.exchange for c in changes if c.exchange and c.invoice_id in done})
-    return done
+    made = [first[row.id, row.claim] for row in rows]
+    exchanges = {change.invoice_id: change.exchange for change in made if change.exchange}
+    keep_exchanges(connection, exchanges, instance_of(by))
+    return {change.invoice_id for change in made}
 
 
 def _row(change: Change) -> dict[str, Any]:
@@ -112,8 +118,11 @@ def _row(change: Change) -> dict[str, Any]:
     return row
 
 
-def keep_exchanges(connection: Connection, exchanges: dict[str, Exchange]) -> None:
-    """Keeps what was asked and answered; the same outcome again only counts up the last row."""
+def keep_exchanges(connection: Connection, exchanges: dict[str, Exchange], instance: str = "") -> None:
+    """Keeps what was asked and answered; the same outcome again only counts up the last row.
+
+    `instance` names the daemon that asked last; empty is a person, who is nobody's witness.
+    """
     if not exchanges:
         return
     rows = [{"invoice_id": invoice_id, **asdict(exchange)} for invoice_id, exchange in exchanges.items()]
@@ -127,13 +136,14 @@ def keep_exchanges(connection: Connection, exchanges: dict[str, Exchange]) -> No
                 LEFT JOIN LATERAL (SELECT * FROM erp_exchanges e WHERE e.invoice_id = r.invoice_id
                                    ORDER BY seq DESC LIMIT 1) l ON true
             ), counted AS (
-                UPDATE erp_exchanges e SET times = e.times + 1, last_at = clock_timestamp(), detail = r.detail
+                UPDATE erp_exchanges e SET times = e.times + 1, last_at = clock_timestamp(), detail = r.detail,
+                    instance = :instance
                 FROM input r WHERE r.again AND e.invoice_id = r.invoice_id AND e.seq = r.seq
             )
-            INSERT INTO erp_exchanges (invoice_id, seq, method, outcome, status, detail)
-            SELECT invoice_id, coalesce(seq, 0) + 1, method, outcome, status, detail
+            INSERT INTO erp_exchanges (invoice_id, seq, method, outcome, status, detail, instance)
+            SELECT invoice_id, coalesce(seq, 0) + 1, method, outcome, status, detail, :instance
             FROM input WHERE again IS NOT TRUE"""),
-        {"rows": json.dumps(rows)},
+        {"rows": json.dumps(rows), "instance": instance},
     )
 
 
@@ -143,8 +153,9 @@ def store_calculations(
     """Stores calculated invoices under their claims, with the document that never changes; returns the stored ids."""
     if not calculated:
         return set()
+    first = {(claim, str(invoice.id)): invoice for claim, invoice in reversed(calculated)}
     # One by one, as the JSON encoder lets no other thread run while it is at work.
-    rows = [json.dumps(_stored(claim, invoice)) for claim, invoice in calculated]
+    rows = [json.dumps(_stored(claim, invoice)) for (claim, _), invoice in first.items()]
     stored = connection.execute(
         text("""
             WITH input AS (
@@ -152,18 +163,18 @@ def store_calculations(
                     id text, claim bigint, invoice_date date, total_eur numeric, tax_rate_percent numeric,
                     tax_eur numeric, total_with_tax_eur numeric, calculations jsonb, snapshot jsonb, body text)
             ), locked AS (
-                SELECT i.id FROM invoices i JOIN input r ON r.id = i.id
+                SELECT i.id, i.claim FROM invoices i JOIN input r ON r.id = i.id
                 WHERE i.claim = r.claim AND i.claimed_by = :by AND i.state = 'due' ORDER BY i.id FOR UPDATE OF i
             ), changed AS (
                 UPDATE invoices i SET state = 'calculated', updated_at = clock_timestamp(),
                     invoice_date = r.invoice_date, total_eur = r.total_eur, tax_rate_percent = r.tax_rate_percent,
                     tax_eur = r.tax_eur, total_with_tax_eur = r.total_with_tax_eur,
-                    held_code = NULL, held_reason = NULL, next_attempt_at = NULL,
+                    held_code = NULL, held_reason = NULL, next_attempt_at = NULL, failures = 0,
                     crash_count = 0, crash_since = NULL, unclean_ends = 0, batch_limit = NULL,
                     claimed_by = NULL, claimed_for = NULL, claimed_until = NULL,
                     history_length = i.history_length + 1
-                FROM locked l JOIN input r ON r.id = l.id WHERE i.id = l.id
-                RETURNING i.id, i.history_length
+                FROM locked l JOIN input r ON r.id = l.id AND r.claim = l.claim WHERE i.id = l.id
+                RETURNING i.id, i.claim, i.history_length
             ), logged AS (
                 INSERT INTO invoice_history (invoice_id, seq, from_state, to_state, actor, reason, write_id)
                 SELECT id, history_length, 'due', 'calculated', :by, 'calculated from the readings',
@@ -171,7 +182,7 @@ def store_calculations(
             )
             INSERT INTO invoice_documents (invoice_id, lines, calculations, snapshot, body)
             SELECT r.id, CAST(r.body AS jsonb) -> 'items', r.calculations, r.snapshot, convert_to(r.body, 'UTF8')
-            FROM changed c JOIN input r ON r.id = c.id RETURNING invoice_id"""),
+            FROM changed c JOIN input r ON r.id = c.id AND r.claim = c.claim RETURNING invoice_id"""),
         {"rows": f"[{','.join(rows)}]", "by": by, "write_id": str(write_id)},
     ).scalars()
     return set(stored)

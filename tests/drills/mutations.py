@@ -79,8 +79,8 @@ MUTATIONS = (
     Mutation(
         "a step without its history",
         "persistence/writes.py",
-        "                FROM changed WHERE to_state <> from_state\n",
-        "                FROM changed WHERE to_state <> from_state AND to_state <> 'registered'\n",
+        "        FROM changed WHERE to_state <> from_state\n",
+        "        FROM changed WHERE to_state <> from_state AND to_state <> 'registered'\n",
         ("S1", "killed", "sending_before"),
         "its history",
     ),
