@@ -117,8 +117,7 @@ class Record:
 
     @property
     def invoice_ids(self) -> tuple[str, ...]:
-        change = self.write.change if isinstance(self.write, InvoiceFault) else self.write
-        return (change.invoice_id,)
+        return (self.write.invoice_id,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,17 +185,21 @@ class LaneFree:
     lane: str
 
 
-# to db_writer, from the composition root
+# to db_writer, from the composition root and from who isolates an invoice
 
 
 @dataclass(frozen=True, slots=True)
 class CountCrash:
-    """An actor ended in a crash or was written off with these in hand."""
+    """An actor ended in a crash or was written off with these in hand, or work on one of them raised.
+
+    `since_seconds` is the monotonic instant at which the work first failed that this one was isolated from; None: now.
+    """
 
     invoices: tuple[str, ...]
     actor: str
     how: Literal["crashed", "hung"]
     what: str
+    since_seconds: float | None = None
 
     @property
     def invoice_ids(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The daemon's standing in the database: its arrival, its name's lock, its signs of life, its leaving."""
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC
 
 from sqlalchemy import Connection, text
@@ -33,6 +34,7 @@ class Presence:
         self._seen_at = float("-inf")
         self._work_from = float("-inf")
         self._catching_up = False
+        self._stuck: Mapping[str, str] = {}
 
     @property
     def arrived(self) -> bool:
@@ -53,6 +55,7 @@ class Presence:
         if self._arrival is None:
             check_schema(reader(connection))
             self._arrival = instances.arrive(connection, parts.instance, parts.incarnation, parts.version)
+            self._stuck = self._arrival.stuck
             delay = 0.0
             if self._arrival.gave_ups:
                 delay = min(LONGEST_START_DELAY_SECONDS, 2.0**self._arrival.gave_ups)
@@ -66,8 +69,16 @@ class Presence:
             connection.execute(text("SELECT 1"))
             return
         self._seen_at = parts.clock.monotonic()
+
+    def catch_up(self, connection: Connection) -> None:
+        """Looks whether what was found at the arrival is done; apart, so that no sign of life waits for invoices."""
         if self._catching_up:
-            self._catching_up = instances.left_over(connection, parts.instance)
+            self._catching_up = instances.left_over(connection, self._parts.instance)
+
+    def take_stuck(self) -> Mapping[str, str]:
+        """The claims of predecessors that could not be freed, and why; once."""
+        stuck, self._stuck = self._stuck, {}
+        return stuck
 
     def say(self) -> None:
         """Tells the alarms what was found: after the transaction, so that nothing is said that did not happen."""
