@@ -2,13 +2,16 @@
 
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from drills.daemon_process import wall_seconds
 from drills.faults import BRIEF_SECONDS, Fault
 from drills.stage import Setting, Stage
 from drills.states import State
 from drills.waiting import comes_true, pause
+from drills.world import World
+from persistence.master_data import import_master
+from persistence.readings import import_readings
 
 WAS_DOWN = ("daemon_was_down",)
 CRASHED = ("actor_crashed",)
@@ -92,7 +95,9 @@ class RaisesEvery(Fault):
         """The order that has taken the place of the state's own lets it go on."""
 
     def strike(self, stage: Stage, state: State) -> None:
-        point = state.point if state.actor == "courier" else f"{state.actor}.receive"
+        # Work on one invoice may raise and end nobody: to end the process it is raised outside of it.
+        in_work = state.actor == "courier" and not self.until_end
+        point = state.point if in_work else f"{state.actor}.receive"
         stage.daemon.orders.take_back()
         if self.until_end:
             stage.daemon.orders.give(f"{state.actor}.start", "raise")
@@ -135,8 +140,10 @@ class Poison(Fault):
             return
         self.target = stage.debts[0]
         point = {"due": "biller.calculate", "calculated": "courier.send"}.get(state.name, state.point)
-        stage.daemon.orders.take_back()
+        # In this order: who is held at the same point must not pass while no order stands there.
         stage.daemon.orders.give(point, "raise", [self.target])
+        if point != state.point:
+            stage.daemon.orders.take_back(state.point)
         if state.name == "initiated":
             state.after(stage)  # the others are to go on
 
@@ -145,6 +152,25 @@ class Poison(Fault):
 
     def untouched(self, stage: Stage) -> list[str]:
         return [debt for debt in stage.debts if debt != self.target] if self.target else []
+
+
+MANY_USERS = 50
+"""Their invoices make one batch, and are all under way at once."""
+
+
+@dataclass
+class PoisonInFullBatch(Poison):
+    """It is one of many in a batch: whoever isolates it uses up no restart that other faults need."""
+
+    setting: Setting = field(default_factory=lambda: Setting(daemon={"erp": {"max_in_flight": MANY_USERS}}))
+
+    def prepare(self, stage: Stage) -> None:
+        stage.world = World(users=MANY_USERS)
+        master = stage.world.write_master(stage.home / "many.yaml", late=False)
+        readings = stage.world.write_readings(stage.home / "many.csv", late=False)
+        with stage.postgres.session() as connection:
+            import_master(connection, master)
+            import_readings(connection, readings)
 
 
 @dataclass
@@ -178,6 +204,7 @@ S2: dict[str, Callable[[], Fault]] = {
     "raises_once": lambda: Raises(),
     "raises_on_every": lambda: RaisesEvery(),
     "poison_invoice": lambda: Poison(),
+    "poison_in_full_batch": lambda: PoisonInFullBatch(),
     "hangs": lambda: _hangs(),
     "fails_to_start": lambda: FailsToStart(setting=MANY_RESTARTS),
     "thread_dies": lambda: Raises(order="exit once"),
