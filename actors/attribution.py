@@ -1,13 +1,15 @@
 """What the kernel's events mean here: crashes counted against the invoices in hand, alarms raised and cleared."""
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from actors.messages import ALARMS, DB_WRITER, CountCrash
 from alarming.catalogue import Code
 from alarming.signs import Fine, Trouble
+from supervision import Actor
 from supervision.errors import SupervisionError
 from supervision.events import Event, Exited
 from supervision.reasons import Crashed, FailedToStart, Hung, Reason, StartOverdue, ThreadNotStarted
@@ -61,6 +63,22 @@ class Attribution:
             self._tell_name(name, message)
         except SupervisionError as error:
             logger.warning("%s could not be told of an exit: %s", name, error)
+
+
+def tell_of_exception(actor: Actor, error: Exception, invoice_ids: Sequence[str], window_seconds: float) -> None:
+    """Logs and reports an exception that an actor has met in work on these invoices, and that doesn't end the actor.
+
+    The alarm is the same as after a crash, and is over when no other came within the window.
+    """
+    what = f"{type(error).__name__}: {error}"[:300]
+    logger.error("%s raised in work on %s invoices: %s", actor.name, len(invoice_ids), what, exc_info=error)
+    context = {"actor": actor.name, "invoices": list(invoice_ids[:20])}
+    summary = f"{actor.name} crashed in work on {', '.join(invoice_ids[:3])}: {what}"
+    trouble = Trouble(
+        Code.ACTOR_CRASHED, summary, subject=actor.name, context=context, clear_after_seconds=window_seconds
+    )
+    with contextlib.suppress(SupervisionError):
+        actor.tell(ALARMS, trouble)
 
 
 def _code_of(reason: Reason) -> Code | None:

@@ -1,32 +1,73 @@
-"""The actor that turns due invoices into calculated ones, a batch at a time."""
+"""The actor that turns due invoices into calculated ones, a batch at a time.
+
+A batch whose inputs can't be read, or that raises, is made smaller down to the invoice that it is the fault of. The
+others go first. An invoice whose inputs can't be read waits with its own backoff; one that raises counts as a crash.
+"""
 
 import logging
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from actors.messages import DB_WRITER, Calculate, ClaimDue, Look, MakeDue, Store
+from actors.attribution import tell_of_exception
+from actors.messages import DB_WRITER, Calculate, ClaimDue, CountCrash, Look, MakeDue, Store
 from actors.parts import Parts
 from actors.points import point
 from actors.tidings import DATABASE_CODES, DatabaseBackoff, Tidings, database_trouble
 from billing.invoice import Invoice, InvoiceBasis, NotReady, calculate
 from persistence.bases import fetch_bases
 from persistence.claims import Claimed
-from persistence.errors import PersistenceError
+from persistence.errors import DatabaseFailed, PersistenceError
 from persistence.writes import Change
 from supervision import Actor, Timer
 
 logger = logging.getLogger(__name__)
 
+INPUTS_UNREADABLE = "inputs_unreadable"
 PENDING_LOOK_SECONDS = 3.0
 # A claim that was asked for and not answered by then was lost, or the database is away: it is asked for again.
 ANSWER_OVERDUE_SECONDS = 30.0
 # The first batch of many is small, so that the ERP is soon offered something; each further one is twice the last.
 FIRST_BATCH = 50
+# Into so many parts a batch is split: each that can't be read costs a timeout, so few levels are better than halves.
+SPLIT = 8
+# A batch has this share of the statement timeout for its inputs, though at least so long: one invoice has the whole.
+BATCH_SHARE, BATCH_LEAST_SECONDS = 1 / 6, 1.0
+# After so many single invoices that can't be read, and none that can, it is the database.
+UNREAD_AT_MOST = 3
+# Reading again what can't be read takes no more than this share of the biller's time.
+WAIT_FACTOR = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Overdue:
     """The answer to what was asked of the db_writer is late, or the wait after a failure is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of the batch in hand; `epoch` is the incarnation's that split it."""
+
+    batch: Sequence[Claimed]
+    epoch: int
+
+    @property
+    def invoice_ids(self) -> tuple[str, ...]:
+        return tuple(claimed.invoice_id for claimed in self.batch)
+
+
+@dataclass
+class _Round:
+    """What is left of a batch that was split.
+
+    `failed_at` is the monotonic instant of the first failure, `unread` single invoices whose inputs can't be read, each
+    with its error and how many seconds that took; `any_read` says that another's could be read since the first failure.
+    """
+
+    failed_at: float
+    parts: deque[Sequence[Claimed]]
+    unread: list[tuple[Claimed, DatabaseFailed, float]]
+    any_read: bool = False
 
 
 class Biller(Actor):
@@ -40,6 +81,7 @@ class Biller(Actor):
         self._asked: Timer | None = None
         self._ask = 0
         self._batch_size = FIRST_BATCH
+        self._round: _Round | None = None
 
     def on_start(self) -> None:
         point("biller.start")
@@ -61,8 +103,12 @@ class Biller(Actor):
                     self._asked = None
                 self._batch_size = 2 * self._batch_size if batch else FIRST_BATCH
                 if batch:
-                    point("biller.calculate", message)
-                    self._calculate(batch)
+                    self._round = None
+                    self._work_on(_Part(batch, self.epoch))
+            case _Part(epoch=epoch) if epoch != self.epoch or self._round is None:
+                logger.info("a part of a batch came too late: it is claimed again")
+            case _Part():
+                self._work_on(message)
             case _Overdue():
                 self._asked = None
             case _:
@@ -74,25 +120,40 @@ class Biller(Actor):
     def _look(self, *, newly_due: bool) -> None:
         if newly_due:
             self.tell(DB_WRITER, MakeDue())
-        if self._asked is None:
+        if self._asked is None and self._round is None:
             self._asked = self.after(ANSWER_OVERDUE_SECONDS, _Overdue())
             self._batch_size = min(self._batch_size, self._parts.settings.billing.batch_size)
             self._ask += 1
             self.tell(DB_WRITER, ClaimDue(self._batch_size, self._ask))
 
-    def _calculate(self, batch: Sequence[Claimed]) -> None:
+    # A batch, or a part of one
+
+    def _work_on(self, part: _Part) -> None:
+        began = self._parts.clock.monotonic()
+        try:
+            point("biller.calculate", part)
+            store = self._calculate(part.batch)
+        except DatabaseFailed as error:
+            self._unreadable(part, error, began)
+        except PersistenceError as error:
+            self._give_up(error)
+            return
+        except Exception as error:  # noqa: BLE001 - one invoice's content must not end who calculates the others
+            self._raised(part, error, began)
+        else:
+            self._backoff.reset()
+            if self._round is not None:
+                self._round.any_read = True
+            self.tell(DB_WRITER, store)
+        self._go_on()
+
+    def _calculate(self, batch: Sequence[Claimed]) -> Store:
         settings = self._parts.settings
         claim_of = {each.invoice_id: each.claim for each in batch}
-        try:
-            with self._database.transaction(settings.database.statement_timeout_seconds) as connection:
-                bases = fetch_bases(connection, list(claim_of), settings.zone)
-        except PersistenceError as error:
-            # The batch is claimed and nobody holds it: the next look takes it up.
-            database_trouble(self._tidings, error, self.name)
-            self._asked = self.after(self._backoff.next_seconds(), _Overdue())
-            return
-        self._backoff.reset()
-        self._tidings.all_fine(self.name)
+        limit = settings.database.statement_timeout_seconds
+        if len(batch) > 1:
+            limit = min(limit, max(BATCH_LEAST_SECONDS, limit * BATCH_SHARE))
+        bases = self._database.run(lambda connection: fetch_bases(connection, list(claim_of), settings.zone), limit)
         calculated: list[tuple[int, Invoice]] = []
         waiting: list[Change] = []
         for basis in bases:
@@ -102,12 +163,86 @@ class Biller(Actor):
                 waiting.append(self._waits(basis, claim_of[invoice_id], result))
             else:
                 calculated.append((claim_of[invoice_id], result))
-        self.tell(DB_WRITER, Store(tuple(calculated), tuple(waiting)))
-        self._look(newly_due=False)
+        return Store(tuple(calculated), tuple(waiting))
 
     def _waits(self, basis: InvoiceBasis, claim: int, why: NotReady) -> Change:
         """It stays due, says what it lacks, and is looked at again: an import nudges it at once."""
         return Change(
             invoice_id=str(basis.id), claim=claim, reason=why.reason, held_code=why.code, held_reason=why.reason,
-            delay_seconds=self._parts.settings.billing.look_every_seconds, meter_versions=basis.meter_versions,
+            delay_seconds=self._parts.settings.billing.look_every_seconds, passed=True,
+            meter_versions=basis.meter_versions,
         )  # fmt: skip
+
+    # What fails
+
+    def _unreadable(self, part: _Part, error: DatabaseFailed, began: float) -> None:
+        round_ = self._round_since(began)
+        if len(part.batch) > 1:
+            logger.warning("the inputs of %s invoices can't be read together: %s", len(part.batch), error)
+            self._batch_size = max(1, min(self._batch_size, len(part.batch) // SPLIT))
+            self._split(round_, part.batch)
+        else:
+            round_.unread.append((part.batch[0], error, self._parts.clock.monotonic() - began))
+
+    def _raised(self, part: _Part, error: Exception, began: float) -> None:
+        if self._round is None:
+            tell_of_exception(self, error, part.invoice_ids, self._parts.settings.supervision.window_seconds)
+        round_ = self._round_since(began)
+        if len(part.batch) > 1:
+            self._split(round_, part.batch)
+            return
+        what = f"{type(error).__name__}: {error}"[:300]
+        self.tell(DB_WRITER, CountCrash(part.invoice_ids, self.name, "crashed", what, round_.failed_at))
+
+    def _round_since(self, began: float) -> _Round:
+        if self._round is None:
+            self._round = _Round(began, deque(), [])
+        return self._round
+
+    @staticmethod
+    def _split(round_: _Round, batch: Sequence[Claimed]) -> None:
+        size = -(-len(batch) // SPLIT)
+        round_.parts.extend(batch[at : at + size] for at in range(0, len(batch), size))
+
+    def _go_on(self) -> None:
+        """The next part, or, at the end of the batch, the next batch."""
+        round_ = self._round
+        if round_ is not None:
+            nobody_read = not round_.any_read and len(round_.unread) >= UNREAD_AT_MOST
+            if round_.parts and not nobody_read:
+                # Until one could be read the smallest parts go first, to find out; then the largest.
+                batch = round_.parts.popleft() if round_.any_read else round_.parts.pop()
+                self.tell(self.name, _Part(batch, self.epoch))
+                return
+            again = [unread for unread in round_.unread if round_.any_read or unread[0].failures]
+            if len(again) < len(round_.unread):
+                self._give_up(round_.unread[-1][1])
+            self._let_wait(again)
+            self._round = None
+        if self._asked is None:
+            self._tidings.all_fine(self.name)
+            self._look(newly_due=False)
+
+    def _give_up(self, error: PersistenceError) -> None:
+        """It is the database: what is claimed nobody holds any more, so a look after the wait takes it up."""
+        database_trouble(self._tidings, error, self.name)
+        self._round = None
+        self._asked = self.after(self._backoff.next_seconds(), _Overdue())
+
+    def _let_wait(self, unread: Sequence[tuple[Claimed, DatabaseFailed, float]]) -> None:
+        """These alone can't be read, while others can: each stays due, by itself, and is tried again ever later."""
+        retry = self._parts.settings.erp.retry
+        changes = []
+        for claimed, error, took_seconds in unread:
+            backoff = retry.base_seconds * 2.0 ** min(claimed.failures, 60)
+            reason = f"its inputs can't be read: {error}"
+            logger.warning("%s waits: %s", claimed.invoice_id, reason)
+            changes.append(
+                Change(
+                    invoice_id=claimed.invoice_id, claim=claimed.claim, reason=reason, held_code=INPUTS_UNREADABLE,
+                    held_reason=reason, failures=claimed.failures + 1, alone=True,
+                    delay_seconds=min(retry.max_seconds, max(backoff, WAIT_FACTOR * took_seconds)),
+                )
+            )  # fmt: skip
+        if changes:
+            self.tell(DB_WRITER, Store((), tuple(changes)))

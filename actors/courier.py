@@ -2,7 +2,8 @@
 
 import logging
 
-from actors.messages import ERP_GATEWAY, Answered, Deliver, Knock, LaneFree
+from actors.attribution import tell_of_exception
+from actors.messages import DB_WRITER, ERP_GATEWAY, Answered, CountCrash, Deliver, Knock, LaneFree
 from actors.parts import Parts
 from actors.points import point
 from altibiz.client import AltibizClient, TrustUnusable
@@ -30,20 +31,40 @@ class Courier(Actor):
         self.tell(ERP_GATEWAY, LaneFree(self.name))
 
     def on_receive(self, message: object) -> None:
+        point("courier.receive", message)
         match message:
             case Deliver(delivery=delivery, generation=generation):
-                point("courier.send", message)
-                outcome = self._deliver(message)
-                point("courier.answered", message)
-                self.tell(ERP_GATEWAY, Answered(self.name, delivery, outcome, generation))
+                outcome = self._try_to_deliver(message)
+                if outcome is not None:
+                    self.tell(ERP_GATEWAY, Answered(self.name, delivery, outcome, generation))
             case Knock(generation=generation):
                 self.tell(ERP_GATEWAY, Answered(self.name, None, self._knock(), generation))
             case _:
                 logger.warning("%s was told what it does not know: %r", self.name, message)
 
     def on_stop(self) -> None:
-        if self._client is not None:
-            self._client.close()
+        self._close()
+
+    def _try_to_deliver(self, message: Deliver) -> Outcome | None:
+        """What came of it; None if work on this one invoice raised: it counts, and the courier goes on.
+
+        Nothing else is stored: whether the ERP has it is unknown, so it is asked first when it is next taken up.
+        """
+        try:
+            point("courier.send", message)
+            outcome = self._deliver(message)
+            point("courier.answered", message)
+        except Exception as error:  # whatever one invoice makes the client raise must not end who sends the others
+            if self.stopping:
+                raise
+            invoice_ids = message.invoice_ids
+            tell_of_exception(self, error, invoice_ids, self._parts.settings.supervision.window_seconds)
+            self._close()  # in which state it is left, nobody knows
+            what = f"{type(error).__name__}: {error}"
+            self.tell(DB_WRITER, CountCrash(invoice_ids, self.name, "crashed", what[:300]))
+            self.tell(ERP_GATEWAY, LaneFree(self.name))
+            return None
+        return outcome
 
     def _deliver(self, message: Deliver) -> Outcome:
         delivery, leave_by = message.delivery, message.leave_by_seconds
@@ -70,9 +91,7 @@ class Courier(Actor):
         """The client for the settings and token in force; a reload makes the next request use a new one."""
         erp, token = self._parts.settings.erp, self._parts.token()
         if self._client is None or self._made_with != (erp, token):
-            if self._client is not None:
-                self._client.close()
-                self._client = None
+            self._close()
             assert erp.base_url is not None, "run checks erp.base_url"
             self._client = AltibizClient(
                 erp.base_url,
@@ -86,6 +105,11 @@ class Courier(Actor):
             )
             self._made_with = (erp, token)
         return self._client
+
+    def _close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
 
     def _abort(self) -> None:
         if self._client is not None:

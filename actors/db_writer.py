@@ -2,17 +2,20 @@
 
 An outage never crashes it. What it could not store stays with it and is tried again; if it is lost all the same
 (a crash, a kill), the database still knows whose claim it was, and the next look takes it up.
+
+It never waits for a row: what somebody else has locked is deferred, and the others go on. A row that the database
+refuses is found by bisection and counted; one that refuses the count too is left out for a while. One message has one
+deadline for all its work with the database, below the hang deadline; what is left then is done with the next.
 """
 
 import logging
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, text
-
-from actors.deferred import DeferredStores, TryDeferred
+from actors.attribution import tell_of_exception
+from actors.claiming import Claiming
+from actors.left_out import LeftOut
 from actors.messages import (
     BILLER,
     ERP_GATEWAY,
@@ -23,39 +26,35 @@ from actors.messages import (
     CountCrash,
     Deliveries,
     ForgetWaits,
-    Held,
     Look,
     MakeDue,
     Record,
     Store,
     Unfinished,
-    Write,
-    halves,
 )
 from actors.parts import Parts
 from actors.points import point
 from actors.presence import Presence
 from actors.reactions import incorrect
+from actors.releasing import Releasing
 from actors.tidings import DATABASE_CODES, DatabaseBackoff, Tidings, database_trouble
+from actors.transactions import LOCK_NOT_AVAILABLE, TIMED_OUT, Transactions
+from actors.write_group import GroupResult, GroupWriter
+from actors.write_queue import Calculated, Crash, ForgetWait, Item, Stale, WriteQueue, defer, writes_of
 from alarming.catalogue import Code
-from billing.periods import Period, Schedule, due_periods
-from persistence import claims, invoices, recalculation
-from persistence.blame import Blamed, blame, count_crash, crashing_without_witness
-from persistence.errors import CommitUnknown, DatabaseFailed, PersistenceError, RowRefused
-from persistence.writes import Change, apply_changes, store_calculations, was_written
-from supervision import Actor
+from persistence import claims, recalculation
+from persistence.bisection import Failed, bisect
+from persistence.errors import CommitUnknown, DatabaseFailed, PersistenceError, RowHeldUp, RowRefused
+from persistence.writes import Change, was_written
+from supervision import Actor, Timer
 from supervision.errors import SupervisionError
 
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 2.0
 GROUP_AT_MOST = 1000
-# What somebody else's transaction can do to one row of ours: lock not available, deadlock.
-HELD_UP_BY_OTHERS = ("55P03", "40P01")
-BILL_ID_TAKEN = "invoices_bill_id_key"
-
-Claim = ClaimDue | ClaimDeliveries
-_Applied = tuple[list[tuple[str, object]], Collection[str]]  # whom to tell what, and the ids that were deferred
+SHRINK = 8
+BILL_ID_TAKEN, BILLED_TWICE = "invoices_bill_id_key", "billed_spans_once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +67,11 @@ class _Retry:
     """Time to try the database again."""
 
 
+@dataclass(frozen=True, slots=True)
+class _GoOn:
+    """Time for what was deferred, or for what a message left undone at its deadline."""
+
+
 class DbWriter(Actor):
     """Groups writes, then claims; tells who asked."""
 
@@ -75,50 +79,66 @@ class DbWriter(Actor):
         super().__init__()
         self._parts = parts
         self._database = parts.connect("db_writer", listen=True)
-        self._writes: list[Write] = []
-        self._deferred = DeferredStores(self.after)
-        self._claims: dict[type, Claim] = {}
-        self._unsure: tuple[uuid.UUID, list[Write]] | None = None
+        self._queue = WriteQueue()
+        self._group = GroupWriter(parts)
+        self._group_at_most = GROUP_AT_MOST
+        self._tidings = Tidings(
+            self.tell, (*DATABASE_CODES, Code.INSTANCE_NAME_TAKEN, Code.DAEMON_WAS_DOWN, Code.POISON_INVOICE)
+        )
+        self._transactions = Transactions(parts, self._database)
+        self._left_out = LeftOut(parts, self._transactions, self._tidings)
+        self._releasing = Releasing(parts, self._transactions, self._left_out)
+        self._claiming = Claiming(
+            parts, self._transactions, self._left_out, answer=self._nudge, refuse=self._refuse_claim
+        )
+        self._presence = Presence(parts, self._tidings)
+        self._make_due_asked = self._forget_asked = False
+        self._unsure: tuple[uuid.UUID, list[Item]] | None = None
         self._backoff = DatabaseBackoff()
         self._resting = False
+        self._failure_told = False
+        self._going_on: Timer | None = None
         self._one_at_a_time_until = float("-inf")
 
     def on_start(self) -> None:
         point("db_writer.start")
         if self.epoch > 1:
             self._go_on_after_another()
-        self._tidings = Tidings(
-            self.tell, (*DATABASE_CODES, Code.INSTANCE_NAME_TAKEN, Code.DAEMON_WAS_DOWN, Code.POISON_INVOICE)
-        )
-        self._presence = Presence(self._parts, self._tidings)
         self.on_unblock(self._database.unblock)
         self.every(TICK_SECONDS, _Tick())
         self._work(tick=True)
 
     def on_receive(self, message: object) -> object:
         if isinstance(message, Unfinished):
-            return len(self._writes) + len(self._deferred)
+            return len(self._queue)
         point("db_writer.receive", message)
         tick = False
-        grouped = self._parts.clock.monotonic() >= self._one_at_a_time_until
+        now = self._parts.clock.monotonic()
+        grouped = now >= self._one_at_a_time_until
         for each in (message, *(self.take_waiting(GROUP_AT_MOST) if grouped else ())):
             match each:
                 case _Tick():
                     tick = True
                 case _Retry():
                     self._resting = False
-                case TryDeferred():
-                    self._writes += self._deferred.take()
+                case _GoOn():
+                    self._going_on = None
                 case ClaimDue() | ClaimDeliveries():
-                    self._claims[type(each)] = each
-                case Store() | Record() | CountCrash() | ForgetWaits() | MakeDue():
-                    self._writes.append(each)
+                    self._claiming.ask(each)
+                case Store() | Record() | CountCrash():
+                    self._queue.add(writes_of(each, now))
+                case ForgetWaits():
+                    self._forget_asked = True
+                case MakeDue():
+                    self._make_due_asked = True
                 case _:
                     logger.warning("db_writer was told what it does not know: %r", each)
         self._note_lag()
         if not self._resting:
             self._work(tick=tick)
             self._note_lag()
+        elif tick:
+            self._show_life_meanwhile()
         return None
 
     def _go_on_after_another(self) -> None:
@@ -130,7 +150,7 @@ class DbWriter(Actor):
             self._nudge(name, Look())
 
     def _note_lag(self) -> None:
-        self._parts.meters.writer_waits(bool(self._writes), self._parts.clock.monotonic())
+        self._parts.meters.writer_waits(bool(self._queue), self._parts.clock.monotonic())
 
     def on_stop(self) -> None:
         try:
@@ -141,15 +161,19 @@ class DbWriter(Actor):
         finally:
             self._database.close()
 
-    def _transaction(self) -> Any:
-        """One message has one deadline for all its work with the database, below the hang deadline."""
-        return self._database.transaction(self._parts.settings.database.statement_timeout_seconds)
+    # One message's work
 
     def _work(self, *, tick: bool) -> None:
+        self._begin()
         if self._guarded(lambda: self._all_of_it(tick=tick)):
             self._backoff.reset()
+            self._go_on_later()
 
-    def _guarded(self, work: Any) -> bool:
+    def _begin(self) -> None:
+        self._transactions.begin()
+        self._failure_told = False
+
+    def _guarded(self, work: Callable[[], object]) -> bool:
         try:
             work()
         except PersistenceError as error:
@@ -161,224 +185,199 @@ class DbWriter(Actor):
 
     def _all_of_it(self, *, tick: bool) -> None:
         if tick or not self._presence.arrived:
-            with self._transaction() as connection:
-                self._presence.show(connection)
-            self._presence.say()
-            said = self._database.notifications()
-            restored = self._presence.take_restored()
-            self._nudge_all(restored or said or self._database.listens_anew(), restored=restored)
+            self._show_life()
         if not self._presence.may_work():
             return
         self._resolve_commit()
-        while self._writes:
-            batch = self._writes[:GROUP_AT_MOST]
-            self._write(batch)
-            del self._writes[: len(batch)]
-        self._claim_all()
+        self._write_all()
+        if not self._transactions.has_time():
+            return  # the next message comes at once
+        if tick:
+            self._look_around()
+        self._release()
+        self._claiming.answer_all(self._queue.invoice_ids)
         if tick:
             self._take_up_requests()
         self._tidings.all_fine(self.name)
+
+    def _take_up_requests(self) -> None:
+        """Others have changed data: what rests on the data of before is calculated again."""
+        if self._transactions.run(recalculation.take_up):
+            self._nudge(BILLER, Look())
+
+    def _release(self) -> None:
+        if self._forget_asked:
+            self._queue.add(map(ForgetWait, self._releasing.forget_waits()))
+            self._forget_asked = False
+            self._nudge(ERP_GATEWAY, Look())
+        if self._make_due_asked:
+            if self._releasing.make_due():
+                self._nudge(BILLER, Look())
+            self._make_due_asked = False
+
+    def _show_life(self) -> None:
+        self._transactions.run(self._presence.show)
+        self._presence.say()
+        for invoice_id, reason in self._presence.take_stuck().items():
+            self._left_out.add(invoice_id, f"its claim can't be freed: {reason}")
+        said = self._database.notifications()
+        restored = self._presence.take_restored()
+        if restored or said or self._database.listens_anew():
+            self._nudge(BILLER, Look(newly_due=True))
+            self._nudge(ERP_GATEWAY, Look(restored=restored))
+
+    def _show_life_meanwhile(self) -> None:
+        """A sign of life is no use to wait for: what holds up the invoices need not hold up this."""
+        self._begin()
+        try:
+            self._show_life()
+        except PersistenceError as error:
+            logger.debug("no sign of life: %s", error)
+
+    def _go_on_later(self) -> None:
+        now = self._parts.clock.monotonic()
+        undone = self._queue.ready(1, now) or not self._transactions.has_time()
+        later = now if undone else self._queue.next_seconds()
+        if later is not None and self._going_on is None and not self.stopping:
+            self._going_on = self.after(max(0.0, later - now), _GoOn())
 
     def _resolve_commit(self) -> None:
         """A COMMIT whose answer was lost may have happened: its id in the history says so."""
         if self._unsure is None:
             return
-        write_id, batch = self._unsure
-        with self._transaction() as connection:
-            happened = was_written(connection, write_id)
+        write_id, items = self._unsure
+        happened = self._transactions.run(lambda connection: was_written(connection, write_id))
         self._unsure = None
         if happened:
-            del self._writes[: len(batch)]
+            self._queue.remove(items)
             self._nudge(ERP_GATEWAY, Look())
 
     # Writing
 
-    def _write(self, batch: list[Write], *, alone: bool = False) -> None:
-        """Stores a batch; one that the database refuses is split until the bad row stands alone."""
-        write_id = uuid.uuid4()
+    def _write_all(self) -> None:
+        # Whatever there is to write, some time is left for what has been asked for.
+        while self._transactions.has_time(0.5):
+            began = self._parts.clock.monotonic()
+            items = self._queue.ready(self._group_at_most, began)
+            if not items:
+                return
+            for part, outcome in bisect(items, self._store, self._transactions.has_time):
+                if isinstance(outcome, Failed):
+                    self._refuse_write(part[0], outcome.error, began)
+                else:
+                    self._stored(part, outcome)
+
+    def _store(self, items: Sequence[Item]) -> GroupResult:
+        write_id, began = uuid.uuid4(), self._parts.clock.monotonic()
+        whole_time = self._transactions.has_time(0.5)
         try:
-            with self._transaction() as connection:
-                if alone:
-                    connection.execute(text("SET LOCAL lock_timeout = '300ms'"))
-                replies, deferred = self._apply(connection, write_id, batch)
+            result = self._transactions.run(lambda connection: self._group.write(connection, write_id, items, began))
         except CommitUnknown:
-            self._unsure = (write_id, batch) if not alone else None
+            self._unsure = (write_id, list(items))
             raise
         except DatabaseFailed as error:
-            if not (isinstance(error, RowRefused) or error.sqlstate in HELD_UP_BY_OTHERS):
-                raise
-            parts = halves(batch)
-            if parts is None:
-                self._refused(batch[0], error)
-                return
-            for part in parts:
-                self._write(part, alone=True)
-            return
-        for write in batch:
-            for invoice_id in getattr(write, "invoice_ids", ()):
-                self._tidings.fine(Code.DATABASE_ERROR, invoice_id)
-                if not isinstance(write, CountCrash):
-                    self._tidings.fine(Code.POISON_INVOICE, invoice_id)
-        self._deferred.keep([each for each in batch if isinstance(each, Store)], deferred)
-        for name, reply in dict.fromkeys(replies):
-            self._nudge(name, reply)
+            if error.sqlstate == TIMED_OUT:
+                self._took_too_long(items, error, whole_time=whole_time)
+            raise
+        except PersistenceError:
+            raise
+        except Exception as error:  # told of here, and bisected by who called
+            if not self._failure_told:
+                self._failure_told = True
+                ids = [item.invoice_id for item in items]
+                tell_of_exception(self, error, ids, self._parts.settings.supervision.window_seconds)
+            raise
+        self._group_at_most = min(GROUP_AT_MOST, 2 * self._group_at_most)
+        return result
 
-    def _apply(self, connection: Connection, write_id: uuid.UUID, batch: Sequence[Write]) -> _Applied:
-        by, replies = self._parts.claimer, list[tuple[str, object]]()
-        stores = [each for each in batch if isinstance(each, Store)]
-        records = [each.write for each in batch if isinstance(each, Record)]
-        calculated = [pair for store in stores for pair in store.calculated]
-        stored = store_calculations(connection, by, write_id, calculated, [c for each in stores for c in each.waiting])
-        if any(str(invoice.id) in stored.done for _, invoice in calculated):
-            point("db_writer.store", *stores)
-            replies.append((ERP_GATEWAY, Look()))
-        replies += [(BILLER, Look())] if stored.stale else []
-        changes = [each for each in records if isinstance(each, Change)]
-        done = apply_changes(connection, by, write_id, changes)
-        if any(each.to_state == "registered" for each in changes):
-            point("db_writer.store_verdict", *batch)
-        self._tell_of_contradictions(connection, [each for each in changes if each.invoice_id not in done])
-        for blamed in (each for each in records if isinstance(each, Blamed)):
-            if blame(connection, by, write_id, blamed):
-                replies.append((ERP_GATEWAY, Held(blamed.change.invoice_id, blamed.code)))
-        for each in batch:
-            match each:
-                case CountCrash():
-                    self._count(connection, write_id, each)
-                case ForgetWaits():
-                    claims.forget_waits_for_the_erp(connection)
-                    replies.append((ERP_GATEWAY, Look()))
-                case MakeDue():
-                    if self._make_due(connection):
-                        replies.append((BILLER, Look()))
-        return replies, stored.deferred
+    def _took_too_long(self, items: Sequence[Item], error: DatabaseFailed, *, whole_time: bool) -> None:
+        """One row may hold up the others: they go first, in smaller groups. Raises RowHeldUp for one that is alone."""
+        if len(items) == 1 and whole_time and not self._transactions.table_is_locked():
+            raise RowHeldUp(str(error), error.sqlstate) from error
+        self._group_at_most = max(1, len(items) // SHRINK)
+        self._queue.to_end(items)
 
-    def _take_up_requests(self) -> None:
-        """Others have changed data: what rests on the data of before is calculated again."""
-        with self._transaction() as connection:
-            released = recalculation.take_up(connection)
-        if released:
-            self._nudge(BILLER, Look())
-
-    def _make_due(self, connection: Connection) -> int:
-        first = invoices.first_billed_period(connection)
-        if first is None:
-            return 0
-        billing = self._parts.settings.billing
-        due = due_periods(Period.parse(first), self._parts.now(), Schedule(billing.schedule), self._parts.settings.zone)
-        return invoices.make_due(connection, self._parts.claimer, [*map(str, due)], reason="the period is due")
-
-    def _count(self, connection: Connection, write_id: uuid.UUID, crash: CountCrash) -> None:
-        settings, reason = self._parts.settings, f"{crash.actor} {crash.how}: {crash.what}"
-        held = count_crash(
-            connection, self._parts.claimer, write_id, crash.invoices, reason=reason,
-            max_attempts=settings.work.max_attempts, backoff_base_seconds=settings.erp.retry.base_seconds,
-            backoff_max_seconds=settings.erp.retry.max_seconds,
-        )  # fmt: skip
-        for invoice_id in held:
+    def _stored(self, items: Sequence[Item], result: GroupResult) -> None:
+        locked = {id(item) for item in result.deferred}
+        done = [item for item in items if id(item) not in locked]
+        self._queue.remove(done)
+        for item in done:
+            self._left_out.discard(item.invoice_id)
+            if not isinstance(item.write, Crash):
+                self._tidings.fine(Code.POISON_INVOICE, item.invoice_id)
+        for invoice_id in result.held:
             logger.warning("%s is held: work on it crashes", invoice_id)
             self._tidings.fine(Code.POISON_INVOICE, invoice_id)  # its alarm follows from the database now
-        for invoice_id in crashing_without_witness(connection, crash.invoices, settings.work.max_attempts):
+        for invoice_id, reason in result.poison.items():
             summary = f"work on {invoice_id} crashes, and no other invoice has passed since: {reason}"
             self._tidings.trouble(Code.POISON_INVOICE, summary, invoice_id)
+        quiet_seconds = self._parts.settings.alarms.quiet_seconds
+        for invoice_id, summary in result.contradicted.items():
+            self._tidings.trouble(
+                Code.ERP_INCORRECT_DATA, summary, invoice_id, immediately=True, clear_after_seconds=quiet_seconds
+            )
+        for name, reply in dict.fromkeys(result.nudges):
+            self._nudge(name, reply)
+        self._defer(result.deferred)
 
-    def _refused(self, write: Write, error: DatabaseFailed) -> None:
-        """One row that the database alone refuses, or that somebody else keeps locked."""
-        if not isinstance(error, RowRefused):
-            subject = write.invoice_ids[0] if isinstance(write, Store | Record) else self.name
-            self._tidings.trouble(Code.DATABASE_ERROR, str(error), subject)
-            return  # the row stays claimed and nobody holds it: the next look takes it up
-        if isinstance(write, Record) and isinstance(write.write, Change) and error.constraint == BILL_ID_TAKEN:
+    def _defer(self, items: Sequence[Item]) -> None:
+        """Their rows are locked by somebody else: they are tried again, and it is said who it is."""
+        for item in items:
+            defer(item, self._parts.clock.monotonic())
+        if again := [item.invoice_id for item in items if item.deferrals > 1]:
+            self._left_out.look_who_locks(again)
+
+    def _refuse_write(self, item: Item, error: Exception, since_seconds: float) -> None:
+        """The database refuses this one alone, or work on it raises."""
+        write, invoice_id = item.write, item.invoice_id
+        if isinstance(error, RowHeldUp) and error.sqlstate == LOCK_NOT_AVAILABLE:
+            self._defer([item])
+            return
+        self._queue.remove([item])
+        constraint = error.constraint if isinstance(error, RowRefused) else None
+        if isinstance(write, Change) and constraint == BILL_ID_TAKEN:
             most = self._parts.settings.erp.max_incorrect_answers
-            wrong = incorrect(write.write, f"its bill_id {write.write.bill_id} is another invoice's", most)
-            self._nudge(ERP_GATEWAY, Contradicted(write.write.invoice_id, wrong.change.reason))
-            self._write([Record(wrong)], alone=True)
-            return
-        if isinstance(write, Store | Record):
-            self._count_refusal(write.invoice_ids, error)
-            return
-        raise error
-
-    def _count_refusal(self, ids: tuple[str, ...], error: RowRefused) -> None:
-        logger.warning("the database refuses what is to be stored of %s: %s", ", ".join(ids), error)
-        self._tidings.trouble(Code.DATABASE_ERROR, str(error), ids[0])
-        self._write([CountCrash(ids, self.name, "crashed", str(error))], alone=True)
-
-    def _tell_of_contradictions(self, connection: Connection, late: Sequence[Change]) -> None:
-        """A late booking of what is final with us changes nothing; that it differs is an alarm."""
-        for change in late:
-            if change.to_state != "registered":
-                continue
-            ours = connection.execute(
-                text("SELECT state, bill_id FROM invoices WHERE id = :id"), {"id": change.invoice_id}
-            ).one_or_none()
-            if ours and ours.state in ("registered", "aborted") and ours.bill_id != change.bill_id:
-                self._tidings.trouble(
-                    Code.ERP_INCORRECT_DATA,
-                    f"the ERP books {change.invoice_id} as {change.bill_id}, here it is {ours.bill_id or ours.state}",
-                    change.invoice_id,
-                    immediately=True,
-                    clear_after_seconds=self._parts.settings.alarms.quiet_seconds,
-                )
-
-    # Claiming
-
-    def _claim_all(self) -> None:
-        """One kind of claim that fails keeps the other from nothing."""
-        failed: PersistenceError | None = None
-        for kind, claim in list(self._claims.items()):
-            try:
-                self._claim(claim)  # with the database away it stays asked for
-            except RowRefused as error:
-                self._claim_one_by_one(claim, error)
-                del self._claims[kind]
-            except DatabaseFailed as error:
-                failed = error
-            else:
-                del self._claims[kind]
-        if failed is not None:
-            raise failed
-
-    def _claimer(self) -> claims.Claimer:
-        work, billing = self._parts.settings.work, self._parts.settings.billing
-        return claims.Claimer(self._parts.claimer, work.lease_seconds, billing.approval == "required")
-
-    def _claim(self, claim: Claim) -> None:
-        by = self._claimer()
-        with self._transaction() as connection:
-            if isinstance(claim, ClaimDeliveries):
-                point("db_writer.claim_deliveries")
-                deliveries = _deliveries(connection, by, claim)
-            else:
-                point("db_writer.claim_due")
-                batch = claims.claim_due(connection, by, limit=claim.limit, holding=self._deferred.invoice_ids)
-        if isinstance(claim, ClaimDeliveries):
-            self._nudge(ERP_GATEWAY, deliveries)
+            wrong = incorrect(write, f"its bill_id {write.bill_id} is another invoice's", most)
+            self._nudge(ERP_GATEWAY, Contradicted(invoice_id, wrong.change.reason))
+            self._queue.add([wrong])
+        elif isinstance(write, Calculated) and constraint == BILLED_TWICE:
+            self._queue.add([Stale(invoice_id, write.claim)])
+        elif isinstance(write, ForgetWait):
+            self._releasing.refuse_wait(invoice_id, error)
+        elif isinstance(write, Crash):
+            self._left_out.add(invoice_id, str(error))
         else:
-            self._nudge(BILLER, Calculate(batch, claim.ask))
+            self._count_refusal(invoice_id, error, since_seconds)
 
-    def _claim_one_by_one(self, claim: Claim, error: RowRefused) -> None:
-        """One row that the database refuses to have claimed keeps the others from nothing; it counts as a crash."""
-        if not isinstance(claim, ClaimDeliveries):
-            raise error
-        by = self._claimer()
-        with self._transaction() as connection:
-            ready = claims.ready_to_offer(connection, by, limit=max(1, claim.offers))
-        found: list[claims.Delivery] = []
-        for invoice_id in ready:
-            try:
-                with self._transaction() as connection:
-                    found += claims.claim_offer(connection, by, invoice_id)
-            except RowRefused as refused:
-                with self._transaction() as connection:
-                    claims.claim_as_it_is(connection, by, invoice_id)
-                self._count_refusal((invoice_id,), refused)
-        self._nudge(ERP_GATEWAY, Deliveries(found[:1] if claim.probe else found, claim.asked_at_seconds, True))
+    def _count_refusal(self, invoice_id: str, error: Exception, since_seconds: float) -> None:
+        logger.warning("the database refuses what is to be stored of %s: %s", invoice_id, error)
+        if isinstance(error, PersistenceError):
+            self._tidings.trouble(Code.DATABASE_ERROR, str(error), invoice_id)
+        self._queue.add([Crash(invoice_id, f"{self.name} crashed: {error}", since_seconds)])
 
-    def _nudge_all(self, something_new: object, *, restored: bool) -> None:
-        if something_new:
-            self._nudge(BILLER, Look(newly_due=True))
-            self._nudge(ERP_GATEWAY, Look(restored=restored))
+    # Rows that can't be worked on
+
+    def _refuse_claim(self, invoice_id: str, error: Exception) -> None:
+        """The database refuses to have this one claimed: it is claimed as it stands, so that it can be counted."""
+        by = claims.Claimer(self._parts.claimer, self._parts.settings.work.lease_seconds)
+
+        def claim(ids: Sequence[str]) -> None:
+            self._transactions.run(lambda connection: claims.claim_as_it_is(connection, by, ids[0]))
+
+        for _, outcome in bisect([invoice_id], claim):
+            if isinstance(outcome, Failed):
+                self._left_out.add(invoice_id, str(outcome.error))
+            else:
+                self._count_refusal(invoice_id, error, self._parts.clock.monotonic())
+
+    def _look_around(self) -> None:
+        """What is left out is tried again; what could be claimed and isn't may be locked by somebody else."""
+        if again := self._left_out.try_again(self._releasing.make_these_due):
+            self._queue.add(map(ForgetWait, self._releasing.take_waits_refused(again)))
+            self._nudge(BILLER, Look())
+            self._nudge(ERP_GATEWAY, Look())
+        self._transactions.run_unless_refused(self._presence.catch_up)
+        self._left_out.look_for_locks()
 
     def _nudge(self, name: str, message: object) -> None:
         """A message is only a nudge: one that can't be delivered costs a moment."""
@@ -386,17 +385,3 @@ class DbWriter(Actor):
             self.tell(name, message)
         except SupervisionError as error:
             logger.info("%s was not told: %s", name, error)
-
-
-def _deliveries(connection: Connection, by: claims.Claimer, claim: ClaimDeliveries) -> Deliveries:
-    if claim.probe:
-        found = claims.claim_probe(connection, by, never=claim.never)
-    else:
-        found = []
-        if claim.offers:
-            found += claims.claim_deliveries(connection, by, limit=claim.offers, holding=claim.holding)
-        if claim.questions:
-            found += claims.claim_questions(connection, by, limit=claim.questions, holding=claim.holding)
-    return Deliveries(
-        found, claim.asked_at_seconds, claims.several_open(connection, approved_only=by.approved_only), claim.probe
-    )

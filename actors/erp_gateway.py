@@ -5,6 +5,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from actors.attribution import tell_of_exception
 from actors.courier import leave_by_seconds
 from actors.gate import Gate, GatePolicy
 from actors.messages import (
@@ -12,6 +13,7 @@ from actors.messages import (
     Answered,
     ClaimDeliveries,
     Contradicted,
+    CountCrash,
     Deliver,
     Deliveries,
     Drain,
@@ -263,7 +265,14 @@ class ErpGateway(Actor):
         self._tell_gate(message)
 
     def _record(self, delivery: Delivery, outcome: Outcome) -> None:
-        self.tell(DB_WRITER, Record(react(delivery, outcome, self._policy())))
+        """Has stored what the outcome makes of the invoice; if that raises, it counts against this one alone."""
+        try:
+            write: Record | CountCrash = Record(react(delivery, outcome, self._policy()))
+        except Exception as error:  # noqa: BLE001 - one invoice's answer must not end who hands out the others
+            ids = (delivery.invoice_id,)
+            tell_of_exception(self, error, ids, self._parts.settings.supervision.window_seconds)
+            write = CountCrash(ids, self.name, "crashed", f"{type(error).__name__}: {error}"[:300])
+        self.tell(DB_WRITER, write)
 
     def _tell_gate(self, message: Answered) -> None:
         outcome, generation = message.outcome, message.generation

@@ -1,13 +1,13 @@
 """What the actors say to each other; each message is a nudge or carries work that the database knows of already."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from altibiz.outcomes import Outcome
 from billing.invoice import Invoice
-from persistence.blame import Blamed
 from persistence.claims import Claimed, Delivery
+from persistence.quarantine import InvoiceFault
 from persistence.writes import Change
 
 ALARMS = "alarms"
@@ -77,13 +77,6 @@ class Store:
     def invoice_ids(self) -> tuple[str, ...]:
         return (*(str(invoice.id) for _, invoice in self.calculated), *(change.invoice_id for change in self.waiting))
 
-    def part(self, invoice_ids: Collection[str]) -> "Store":
-        """What of it concerns these invoices."""
-        return Store(
-            [pair for pair in self.calculated if str(pair[1].id) in invoice_ids],
-            [change for change in self.waiting if change.invoice_id in invoice_ids],
-        )
-
 
 # erp_gateway -> db_writer -> erp_gateway
 
@@ -124,12 +117,11 @@ class Deliveries:
 class Record:
     """What an answer of the ERP makes of an invoice: a change, or one that counts against it."""
 
-    write: Change | Blamed
+    write: Change | InvoiceFault
 
     @property
     def invoice_ids(self) -> tuple[str, ...]:
-        change = self.write.change if isinstance(self.write, Blamed) else self.write
-        return (change.invoice_id,)
+        return (self.write.invoice_id,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,17 +189,21 @@ class LaneFree:
     lane: str
 
 
-# to db_writer, from the composition root
+# to db_writer, from the composition root and from who isolates an invoice
 
 
 @dataclass(frozen=True, slots=True)
 class CountCrash:
-    """An actor ended in a crash or was written off with these in hand."""
+    """An actor ended in a crash or was written off with these in hand, or work on one of them raised.
+
+    `since_seconds` is the monotonic instant at which the work first failed that this one was isolated from; None: now.
+    """
 
     invoices: tuple[str, ...]
     actor: str
     how: Literal["crashed", "hung"]
     what: str
+    since_seconds: float | None = None
 
     @property
     def invoice_ids(self) -> tuple[str, ...]:
@@ -238,16 +234,3 @@ class ErpStanding:
     in_flight: int
     queued: int
     last_success_seconds_ago: float | None
-
-
-Write = Store | Record | CountCrash | ForgetWaits | MakeDue
-
-
-def halves(batch: list[Write]) -> tuple[list[Write], list[Write]] | None:
-    """Two smaller batches, or None where only one row is left."""
-    if len(batch) > 1:
-        return batch[: len(batch) // 2], batch[len(batch) // 2 :]
-    only, ids = batch[0], batch[0].invoice_ids if isinstance(batch[0], Store) else ()
-    if isinstance(only, Store) and len(ids) > 1:
-        return [only.part(ids[: len(ids) // 2])], [only.part(ids[len(ids) // 2 :])]
-    return None

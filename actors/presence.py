@@ -1,6 +1,7 @@
 """The daemon's standing in the database: its arrival, its name's lock, its signs of life, its leaving."""
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC
 
 from sqlalchemy import Connection
@@ -39,6 +40,7 @@ class Presence:
         self._clock_ahead_seconds = float("-inf")  # of CLOCK_BOOTTIME, by the last look, at the least
         self._clamped = False  # the clock may have been set while no daemon looked
         self._restored = False
+        self._stuck: Mapping[str, str] = {}
 
     @property
     def arrived(self) -> bool:
@@ -67,6 +69,7 @@ class Presence:
         if self._arrival is None:
             check_schema(reader(connection))
             self._arrival = instances.arrive(connection, parts.instance, parts.incarnation, parts.version)
+            self._stuck = self._arrival.stuck
             delay = 0.0
             if self._arrival.gave_ups:
                 delay = min(LONGEST_START_DELAY_SECONDS, 2.0**self._arrival.gave_ups)
@@ -83,10 +86,18 @@ class Presence:
         else:
             return
         self._seen_at = parts.clock.monotonic()
+
+    def catch_up(self, connection: Connection) -> None:
+        """Looks whether what was found at the arrival is done; apart, so that no sign of life waits for invoices."""
         if self._catching_up:
             self._catching_up = instances.left_over(
-                connection, parts.instance, approved_only=parts.settings.billing.approval == "required"
+                connection, self._parts.instance, approved_only=self._parts.settings.billing.approval == "required"
             )
+
+    def take_stuck(self) -> Mapping[str, str]:
+        """The claims of predecessors that could not be freed, and why; once."""
+        stuck, self._stuck = self._stuck, {}
+        return stuck
 
     def _follow_clock(self, connection: Connection) -> None:
         """Times in the tables are the database's: once its clock is set back they lie too far ahead.

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from altibiz.outcomes import Kind, Outcome
-from persistence.blame import Blamed
 from persistence.claims import Delivery
+from persistence.quarantine import InvoiceFault
 from persistence.writes import Change, Exchange
 
 TOO_MANY_REQUESTS = 429
@@ -66,7 +66,7 @@ class Policy:
         return min(longest, self.poll_interval_seconds * 2.0 ** min(polls, 60))
 
 
-def react(delivery: Delivery, outcome: Outcome, policy: Policy) -> Change | Blamed:
+def react(delivery: Delivery, outcome: Outcome, policy: Policy) -> Change | InvoiceFault:
     """Says what to store for an answer (docs/spec/failures.md, "What each class of ERP answer means")."""
     change = Change(
         invoice_id=delivery.invoice_id,
@@ -96,11 +96,11 @@ def react(delivery: Delivery, outcome: Outcome, policy: Policy) -> Change | Blam
         case Kind.REFUSED:
             waits = replace(change, outcome="refused", failures=delivery.failures + 1)
             waits = replace(waits, delay_seconds=policy.backoff(delivery.failures))
-            return Blamed(waits, "refused", 1, "erp_refused_invoice")
+            return InvoiceFault(waits, "refused", 1, "erp_refused_invoice")
         case Kind.INCORRECT:
             waits = replace(change, outcome="incorrect" if offered else None, failures=delivery.failures + 1)
             waits = replace(waits, delay_seconds=policy.backoff(delivery.failures))
-            return Blamed(waits, "incorrect", policy.max_incorrect_answers, "erp_incorrect_data")
+            return InvoiceFault(waits, "incorrect", policy.max_incorrect_answers, "erp_incorrect_data")
         case Kind.UNREACHABLE | Kind.ERROR | Kind.NOT_CONTRACT | Kind.NONSENSE:
             stored = "too_many_requests" if outcome.status == TOO_MANY_REQUESTS else str(outcome.kind)
             wait = policy.backoff(delivery.failures)
@@ -111,7 +111,7 @@ def react(delivery: Delivery, outcome: Outcome, policy: Policy) -> Change | Blam
             )
 
 
-def incorrect(delivery_change: Change, reason: str, limit: int) -> Blamed:
+def incorrect(delivery_change: Change, reason: str, limit: int) -> InvoiceFault:
     """A booking that our own tables contradict (its `bill_id` is another invoice's): nothing is taken from it."""
     offered = delivery_change.exchange is not None and delivery_change.exchange.method == "PUT"
     exchange = delivery_change.exchange and replace(delivery_change.exchange, outcome="incorrect", detail=reason)
@@ -120,7 +120,7 @@ def incorrect(delivery_change: Change, reason: str, limit: int) -> Blamed:
         outcome="incorrect" if offered else None, failures=delivery_change.failures + 1, delay_seconds=1.0,
         exchange=exchange,
     )  # fmt: skip
-    return Blamed(change, "incorrect", limit, "erp_incorrect_data")
+    return InvoiceFault(change, "incorrect", limit, "erp_incorrect_data")
 
 
 def _booked(delivery: Delivery, outcome: Outcome, policy: Policy, change: Change) -> Change:

@@ -202,6 +202,41 @@ class RowRefusedFault(Fault):
 
 
 @dataclass
+class RowRefusesEverything(Fault):
+    """A constraint that one row violates whatever is changed of it, even a count: it waits, and the others go on."""
+
+    codes: tuple[str, ...] = ERROR
+    silence_seconds: float = 2.0
+    touches_some: bool = True
+    target: str = ""
+    thread: threading.Thread | None = None
+
+    def can_be_met(self, state: State) -> bool:
+        return state.has_work
+
+    def strike(self, stage: Stage, state: State) -> None:
+        self.target = stage.debts[0]
+        add = f"ALTER TABLE invoices ADD CONSTRAINT drill CHECK (id <> '{self.target}') NOT VALID"
+        # In a thread: what the daemon holds in this state may make it wait until it goes on.
+        self.thread = threading.Thread(target=lambda: stage.postgres.execute(add), daemon=True)
+        self.thread.start()
+        self.thread.join(0.3)
+        if state.name == "initiated":
+            state.after(stage)  # the others are to go on
+
+    def was_met(self, stage: Stage) -> bool:
+        return stage.states().get(self.target) != "registered"
+
+    def end(self, stage: Stage) -> None:
+        if self.thread is not None:
+            self.thread.join(30)
+            stage.postgres.execute("ALTER TABLE invoices DROP CONSTRAINT drill")
+
+    def untouched(self, stage: Stage) -> list[str]:
+        return [debt for debt in stage.debts if debt != self.target]
+
+
+@dataclass
 class DiskFull(Fault):
     """The disk with the invoices' tables is full: a small file system of their own."""
 
@@ -326,6 +361,7 @@ D2: dict[str, Callable[[], Fault]] = {
     "cancelled": lambda: Cancelled(),
     "terminated": lambda: Terminated(),
     "row_refused": lambda: RowRefusedFault(),
+    "row_refuses_everything": lambda: RowRefusesEverything(),
     "table_missing": lambda: Ruled(begins=RENAMED, ends=NAMED),
     "disk_full": lambda: DiskFull(),
 }

@@ -7,9 +7,9 @@ from typing import ClassVar
 from sqlalchemy import text
 
 from drills.faults import BRIEF_SECONDS, Fault
-from drills.stage import REACH_SECONDS, Stage
+from drills.stage import Stage
 from drills.states import State
-from drills.waiting import NotReached, comes_true, pause, until
+from drills.waiting import NotReached, comes_true
 from persistence.errors import PersistenceError
 from persistence.readings import import_readings
 
@@ -104,44 +104,20 @@ class Cancelled(Locked):
 
 @dataclass
 class Deadlocked(Fault):
-    """A row lock is held that the daemon's write waits for, then one is asked for that this write holds."""
-
-    GATHERED: ClassVar = ("storing", "calculated", "sending_before", "sending_after")
+    """A table is locked that the daemon's write waits for, then one is asked for that this write has."""
 
     lasting: bool = False
     met: bool = False
     thread: threading.Thread | None = None
 
     def can_be_met(self, state: State) -> bool:
-        return state.name in ("due", "calculating", *self.GATHERED)
+        return state.has_work
 
     def strike(self, stage: Stage, state: State) -> None:
-        if state.name in self.GATHERED:
-            stage.daemon.orders.give("courier.answered", "hold 0")
-        else:
-            self._begin(stage)
-
-    def release(self, stage: Stage, state: State) -> None:
-        if state.name != "sending_after":  # where the couriers are held already
-            state.release(stage)
-
-    def released(self, stage: Stage, state: State) -> None:
-        """One write has to change several rows: the couriers' answers are let go together."""
-        if state.name not in self.GATHERED:
-            return
-        orders = stage.daemon.orders
-        until("all have been answered", lambda: orders.reached("courier.answered") >= len(stage.debts), REACH_SECONDS)
-        self._begin(stage)
-        orders.give("db_writer.receive", "hold 0")
-        orders.take_back("courier.answered")
-        until("the db_writer is held", lambda: orders.reached("db_writer.receive"), REACH_SECONDS)
-        pause(BRIEF_SECONDS)
-        orders.take_back("db_writer.receive")
-
-    def _begin(self, stage: Stage) -> None:
-        self.thread = threading.Thread(target=self._entangle, args=(stage,), daemon=True)
+        locked = threading.Event()
+        self.thread = threading.Thread(target=self._entangle, args=(stage, locked), daemon=True)
         self.thread.start()
-        self.thread.join(0.2)
+        locked.wait(5)
 
     def stand(self, stage: Stage) -> None:
         if self.thread is not None:
@@ -150,20 +126,20 @@ class Deadlocked(Fault):
     def was_met(self, stage: Stage) -> bool:
         return self.met
 
-    def _entangle(self, stage: Stage) -> None:
+    def _entangle(self, stage: Stage, locked: threading.Event) -> None:
         try:
             before = self._deadlocks(stage)
             with stage.postgres.session() as connection:
                 # The daemon's is the one that finds the deadlock, and so the one that the server lets down.
                 connection.execute(text("SET LOCAL deadlock_timeout = '20s'"))
                 connection.execute(text("SET LOCAL lock_timeout = '3s'"))
-                last, first = stage.debts[-1], stage.debts[0]
-                row = text("SELECT id FROM invoices WHERE id = :id FOR UPDATE")
-                connection.execute(row, {"id": last})
+                # Every step of an invoice is written to its history, while the invoice's own row is locked.
+                connection.execute(text("LOCK TABLE invoice_history IN SHARE ROW EXCLUSIVE MODE"))
+                locked.set()
                 mine = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
                 waits = f"SELECT 1 FROM pg_stat_activity WHERE {DAEMON_BACKENDS} AND :mine = ANY(pg_blocking_pids(pid))"
                 if comes_true(lambda: stage.postgres.rows(waits, mine=mine), 4):
-                    connection.execute(row, {"id": first})
+                    connection.execute(text("LOCK TABLE invoices IN SHARE ROW EXCLUSIVE MODE"))
             self.met = comes_true(lambda: self._deadlocks(stage) > before, 3)
         except PersistenceError:
             return

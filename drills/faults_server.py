@@ -93,7 +93,9 @@ class RaisesEvery(Fault):
         """The order that has taken the place of the state's own lets it go on."""
 
     def strike(self, stage: Stage, state: State) -> None:
-        point = state.point if state.actor == "courier" else f"{state.actor}.receive"
+        # Work on one invoice may raise and end nobody: to end the process it is raised outside of it.
+        in_work = state.actor == "courier" and not self.until_end
+        point = state.point if in_work else f"{state.actor}.receive"
         stage.daemon.orders.take_back()
         if self.until_end:
             stage.daemon.orders.give(f"{state.actor}.start", "raise")

@@ -29,15 +29,20 @@ NEXT_CLAIM = "claim + 1 + floor(random() * 2147483648)::bigint"
 LEASE = "now() + make_interval(secs => :lease_seconds)"
 PAUSED = "EXISTS (SELECT FROM delivery_pauses WHERE resumed_at IS NULL AND until > now())"
 MAY_LEAVE = "(state <> 'calculated' OR approved_at IS NOT NULL OR NOT CAST(:approved_only AS boolean))"
+CLAIM_COLUMNS = ("claimed_by", "claimed_for", "claimed_until")
+# The same in SQL, of a row's claimer; null of a person's name.
+INSTANCE = "substring(claimed_by FROM '^(.*)#[^#]*$')"
+LEFT_OUT = "id <> ALL(CAST(:left_out AS text[]))"
 READY = "(next_attempt_at IS NULL OR next_attempt_at <= now()) AND (claimed_until IS NULL OR claimed_until <= now())"
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A due invoice that is ours to calculate, under this claim number."""
+    """A due invoice that is ours to calculate, under this claim number; `failures` to do so in a row."""
 
     invoice_id: str
     claim: int
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,69 +69,188 @@ class Claimer:
     approved_only: bool = False
 
 
-def claim_due(connection: Connection, by: Claimer, *, limit: int, holding: Collection[str]) -> list[Claimed]:
-    """Claims due invoices to calculate: what was lost, else what is ready, else a bounded batch of suspects."""
-    for where, size in _ways("state = 'due'", "calculation"):
+_PROBE = "state IN ('calculated', 'sent', 'initiated') AND (claimed_until IS NULL OR claimed_until <= now())"
+_PROBE_ORDER = "(id = :never) IS TRUE, last_attempt_at NULLS FIRST, id"
+Kind = Literal["due", "offers", "questions"]
+_SEARCHES: dict[Kind, tuple[str, str, str]] = {  # the states, the claim's purpose, the order
+    "due": ("state = 'due'", "calculation", "next_attempt_at NULLS FIRST, period, id"),
+    "offers": ("state IN ('calculated', 'sent')", "delivery", "next_attempt_at NULLS FIRST, period, id"),
+    "questions": ("state = 'initiated'", "delivery", "next_attempt_at NULLS FIRST"),
+}
+
+
+def instance_of(claimer: str) -> str:
+    """The instance of a claimer's name, which may hold '#' itself: the incarnation behind the last one does not."""
+    return claimer.rpartition("#")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which invoices a claim looks for, at most `limit`.
+
+    `holding` are in this process's hands: all others that it has claimed were lost. `left_out` are not touched. `only`
+    names those that are to be had at most, None means any.
+    """
+
+    limit: int
+    holding: Collection[str] = ()
+    left_out: Collection[str] = ()
+    only: Collection[str] | None = None
+
+    def values(self) -> dict[str, object]:
+        """What the SQL of a search asks for."""
+        return {
+            "limit": self.limit, "holding": list(self.holding), "left_out": list(self.left_out),
+            "only": None if self.only is None else list(self.only),
+        }  # fmt: skip
+
+    def among(self, where: str) -> str:
+        """The search's condition, for these invoices."""
+        return f"{where} AND {LEFT_OUT}" + ("" if self.only is None else " AND id = ANY(CAST(:only AS text[]))")
+
+
+def claim_due(
+    connection: Connection,
+    by: Claimer,
+    *,
+    limit: int,
+    holding: Collection[str],
+    left_out: Collection[str] = (),
+    only: Collection[str] | None = None,
+) -> list[Claimed]:
+    """Claims due invoices to calculate, in the order of `_claim_order`; the arguments are those of `Wanted`."""
+    wanted = Wanted(limit, holding, left_out, only)
+    _, _, order = _SEARCHES["due"]
+    for where, size in _claim_order("due"):
         rows = connection.execute(
             text(f"""
                 UPDATE invoices i SET claim = {NEXT_CLAIM}, claimed_by = :by, claimed_for = 'calculation',
                     claimed_until = {LEASE}
-                FROM (SELECT id FROM invoices WHERE {where}
-                      ORDER BY next_attempt_at NULLS FIRST, period, id
-                      LIMIT {size} FOR UPDATE SKIP LOCKED) AS picked
-                WHERE i.id = picked.id RETURNING i.id, i.claim"""),
-            {"by": by.name, "lease_seconds": by.lease_seconds, "limit": limit, "holding": list(holding)},
+                FROM (SELECT id FROM invoices WHERE {wanted.among(where)}
+                      ORDER BY {order} LIMIT {size} FOR UPDATE SKIP LOCKED) AS picked
+                WHERE i.id = picked.id RETURNING i.id, i.claim, i.failures"""),
+            {"by": by.name, "lease_seconds": by.lease_seconds, **wanted.values()},
         ).all()
         if rows:
-            return [Claimed(row.id, row.claim) for row in rows]
+            return [Claimed(row.id, row.claim, row.failures) for row in rows]
     return []
 
 
-def claim_deliveries(connection: Connection, by: Claimer, *, limit: int, holding: Collection[str]) -> list[Delivery]:
+def claim_deliveries(
+    connection: Connection,
+    by: Claimer,
+    *,
+    limit: int,
+    holding: Collection[str],
+    left_out: Collection[str] = (),
+    only: Collection[str] | None = None,
+) -> list[Delivery]:
     """Claims calculated and sent invoices for delivery; an offer is marked `sent` in the same statement."""
-    for where, size in _ways("state IN ('calculated', 'sent')", "delivery"):
-        claimed = _claim(connection, by, where, "next_attempt_at NULLS FIRST, period, id", size, limit, holding)
-        if claimed:
-            return claimed
-    return []
+    return _claim_in_order(connection, by, "offers", Wanted(limit, holding, left_out, only))
 
 
-def claim_questions(connection: Connection, by: Claimer, *, limit: int, holding: Collection[str]) -> list[Delivery]:
+def claim_questions(
+    connection: Connection,
+    by: Claimer,
+    *,
+    limit: int,
+    holding: Collection[str],
+    left_out: Collection[str] = (),
+    only: Collection[str] | None = None,
+) -> list[Delivery]:
     """Claims initiated invoices whose next asking is due."""
-    for where, size in _ways("state = 'initiated'", "delivery"):
-        claimed = _claim(connection, by, where, "next_attempt_at NULLS FIRST", size, limit, holding)
-        if claimed:
-            return claimed
-    return []
+    return _claim_in_order(connection, by, "questions", Wanted(limit, holding, left_out, only))
 
 
-def claim_probe(connection: Connection, by: Claimer, *, never: str | None) -> list[Delivery]:
+def claim_probe(
+    connection: Connection,
+    by: Claimer,
+    *,
+    never: str | None,
+    left_out: Collection[str] = (),
+    only: Collection[str] | None = None,
+) -> list[Delivery]:
     """Claims one invoice to probe the ERP with: the least recently tried, whatever its `next_attempt_at` says.
 
     `never` is the one that failed last: it is taken only if there is no other (docs/spec/failures.md, "The breaker").
     """
-    where = (
-        "state IN ('calculated', 'sent', 'initiated') AND (claimed_until IS NULL OR claimed_until <= now())"
-        " AND id <> ALL(CAST(:holding AS text[]))"
+    return _claim(connection, by, _PROBE, _PROBE_ORDER, "1", Wanted(1, (), left_out, only), never)
+
+
+def candidates(connection: Connection, by: Claimer, kind: Kind, wanted: Wanted) -> list[str]:
+    """The ids that a claim of this kind would take now, locked ones included; it changes and locks nothing."""
+    _, _, order = _SEARCHES[kind]
+    more = "" if kind == "due" else f" AND {MAY_LEAVE} AND NOT {PAUSED}"
+    for where, size in _claim_order(kind):
+        ids = connection.execute(
+            text(f"SELECT id FROM invoices WHERE {wanted.among(where)}{more} ORDER BY {order} LIMIT {size}"),
+            {"by": by.name, "approved_only": by.approved_only, **wanted.values()},
+        ).scalars()
+        if found := list(ids):
+            return found
+    return []
+
+
+def probe_candidates(connection: Connection, by: Claimer, wanted: Wanted, *, never: str | None) -> list[str]:
+    """As `candidates`, for a probe."""
+    where = f"{wanted.among(_PROBE)} AND {MAY_LEAVE} AND NOT {PAUSED}"
+    return list(
+        connection.execute(
+            text(f"SELECT id FROM invoices WHERE {where} ORDER BY {_PROBE_ORDER} LIMIT :limit"),
+            {"approved_only": by.approved_only, "never": never, **wanted.values()},
+        ).scalars()
     )
-    order = "(id = :never) IS TRUE, last_attempt_at NULLS FIRST, id"
-    return _claim(connection, by, where, order, "1", 1, (), never)
 
 
-def _ways(state: str, purpose: str) -> Sequence[tuple[str, str]]:
-    """The three looks, in order: what this process lost, what is ready, and suspects in halves at the end.
+def known_in(connection: Connection, kind: Kind) -> list[str]:
+    """The ids that the history says stand where a claim of this kind looks: for rows that can't be read.
 
-    What is in its hand is never ready: a lease that seems over may be the database's clock that was set forward.
+    It reads the whole history.
     """
+    states, _, _ = _SEARCHES[kind]
+    return list(
+        connection.execute(
+            text(f"""SELECT invoice_id FROM (SELECT DISTINCT ON (invoice_id) invoice_id, to_state AS state
+                     FROM invoice_history ORDER BY invoice_id, seq DESC) AS last WHERE {states} ORDER BY invoice_id""")
+        ).scalars()
+    )
+
+
+def waiting_first(connection: Connection, by: Claimer, limit: int) -> list[str]:
+    """The first invoices of each kind that could be claimed: one that stays among them is locked by somebody else."""
+    found = []
+    for states, _, order in _SEARCHES.values():
+        more = "" if states == "state = 'due'" else f"AND {MAY_LEAVE} AND NOT {PAUSED}"
+        found.append(f"(SELECT id FROM invoices WHERE {states} AND {READY} {more} ORDER BY {order} LIMIT :limit)")
+    values = {"approved_only": by.approved_only, "limit": limit}
+    return list(connection.execute(text(" UNION ALL ".join(found)), values).scalars())
+
+
+def _claim_order(kind: Kind) -> Sequence[tuple[str, str]]:
+    """The three searches, in order: what this process lost, what is ready, and at the end what is bisected.
+
+    The last are those that a crash has met in a batch, or that failed alone: in batches of at most their
+    bisect limit, the smallest first. What is in this process's hands is never ready: a lease that seems over may be
+    the database's clock that was set forward, or a row that a restore has put back.
+    """
+    states, purpose, _ = _SEARCHES[kind]
     not_held = "id <> ALL(CAST(:holding AS text[]))"
     lost = f"claimed_by = :by AND claimed_for = '{purpose}' AND {not_held}"
-    suspect = f"{state} AND batch_limit IS NOT NULL AND {not_held} AND (({READY}) OR ({lost}))"
-    least = f"SELECT min(batch_limit) FROM invoices WHERE {suspect}"
+    bisected = f"{states} AND batch_limit IS NOT NULL AND {not_held} AND (({READY}) OR ({lost})) AND {LEFT_OUT}"
+    least = f"SELECT min(batch_limit) FROM invoices WHERE {bisected}"
     return (
-        (f"{state} AND {lost} AND batch_limit IS NULL", ":limit"),
-        (f"{state} AND {READY} AND batch_limit IS NULL AND {not_held}", ":limit"),
-        (f"{suspect} AND batch_limit = ({least})", f"least(:limit, coalesce(({least}), 1))"),
+        (f"{states} AND {lost} AND batch_limit IS NULL", ":limit"),
+        (f"{states} AND {READY} AND batch_limit IS NULL AND {not_held}", ":limit"),
+        (f"{bisected} AND batch_limit = ({least})", f"least(:limit, coalesce(({least}), 1))"),
     )
+
+
+def _claim_in_order(connection: Connection, by: Claimer, kind: Kind, wanted: Wanted) -> list[Delivery]:
+    _, _, order = _SEARCHES[kind]
+    for where, size in _claim_order(kind):
+        if claimed := _claim(connection, by, where, order, size, wanted):
+            return claimed
+    return []
 
 
 def _claim(
@@ -135,8 +259,7 @@ def _claim(
     where: str,
     order: str,
     size: str,
-    limit: int,
-    holding: Collection[str],
+    wanted: Wanted,
     never: str | None = None,
 ) -> list[Delivery]:
     """Claims for delivery; `calculated` becomes `sent`, with its history, in the same statement."""
@@ -145,7 +268,7 @@ def _claim(
             WITH picked AS (
                 SELECT id, state, (state = 'calculated' OR (state = 'sent'
                     AND last_outcome = ANY(CAST(:offer_again AS text[])))) IS TRUE AS offer
-                FROM invoices WHERE {where} AND {MAY_LEAVE} AND NOT {PAUSED}
+                FROM invoices WHERE {wanted.among(where)} AND {MAY_LEAVE} AND NOT {PAUSED}
                 ORDER BY {order} LIMIT {size} FOR UPDATE SKIP LOCKED
             ), claimed AS (
                 UPDATE invoices i SET
@@ -167,8 +290,8 @@ def _claim(
                    CASE WHEN c.offer THEN d.body END AS body
             FROM claimed c JOIN invoice_documents d ON d.invoice_id = c.id"""),
         {
-            "by": by.name, "lease_seconds": by.lease_seconds, "limit": limit, "holding": list(holding),
-            "offer_again": list(OFFER_AGAIN), "never": never, "approved_only": by.approved_only,
+            "by": by.name, "lease_seconds": by.lease_seconds, "offer_again": list(OFFER_AGAIN), "never": never,
+            "approved_only": by.approved_only, **wanted.values(),
         },
     ).all()  # fmt: skip
     return [
@@ -180,29 +303,27 @@ def _claim(
     ]  # fmt: skip
 
 
-def ready_to_offer(connection: Connection, by: Claimer, *, limit: int) -> list[str]:
-    """The ids of calculated invoices that nobody works on, in the order in which they would be claimed."""
-    return list(
-        connection.execute(
-            text(f"""SELECT id FROM invoices WHERE state = 'calculated' AND {READY} AND {MAY_LEAVE} AND NOT {PAUSED}
-                     ORDER BY next_attempt_at NULLS FIRST, period, id LIMIT :limit"""),
-            {"limit": limit, "approved_only": by.approved_only},
-        ).scalars()
-    )
-
-
-def claim_offer(connection: Connection, by: Claimer, invoice_id: str) -> list[Delivery]:
-    """Claims this one for its offer, if it is still to be had."""
-    where = f"state = 'calculated' AND {READY} AND {MAY_LEAVE} AND NOT {PAUSED} AND id = :never"
-    return _claim(connection, by, where, "id", "1", 1, (), invoice_id)
-
-
 def claim_as_it_is(connection: Connection, by: Claimer, invoice_id: str) -> None:
     """Takes one in hand without a change of its state, so that what is wrong with it can be counted."""
     connection.execute(
-        text(f"""UPDATE invoices SET claim = {NEXT_CLAIM}, claimed_by = :by, claimed_for = 'delivery',
-                 claimed_until = {LEASE} WHERE id = :id AND {READY}"""),
+        text(f"""UPDATE invoices SET claim = {NEXT_CLAIM}, claimed_by = :by, claimed_until = {LEASE},
+                 claimed_for = CASE WHEN state = 'due' THEN 'calculation' ELSE 'delivery' END
+                 WHERE id = :id AND state NOT IN ('registered', 'aborted', 'held')
+                 AND (claimed_by = :by OR claimed_until IS NULL OR claimed_until <= now())"""),
         {"by": by.name, "lease_seconds": by.lease_seconds, "id": invoice_id},
+    )
+
+
+def touch(connection: Connection, by: str, invoice_id: str) -> None:
+    """Changes an invoice so that the database says whether it takes a change.
+
+    A claim of an earlier incarnation of the same instance ends; its claimer has been proved dead.
+    """
+    dead = f"({INSTANCE} = :instance AND claimed_by <> :by) IS TRUE"
+    columns = ", ".join(f"{name} = CASE WHEN NOT {dead} THEN {name} END" for name in CLAIM_COLUMNS)
+    connection.execute(
+        text(f"UPDATE invoices SET {columns} WHERE id = :id"),
+        {"id": invoice_id, "by": by, "instance": instance_of(by)},
     )
 
 
@@ -217,10 +338,29 @@ def several_open(connection: Connection, *, approved_only: bool = False) -> bool
     )
 
 
-def forget_waits_for_the_erp(connection: Connection) -> int:
-    """After the whole ERP was away: nobody waits on for a time that was set by it; returns how many waited."""
+_WAITS_FOR_THE_ERP = """state IN ('calculated', 'sent', 'initiated') AND failures > 0 AND claimed_by IS NULL
+    AND incorrect_count = 0 AND refused_since IS NULL AND crash_count = 0"""
+
+
+def waiting_for_the_erp(connection: Connection, left_out: Collection[str]) -> list[str]:
+    """The invoices whose next attempt waits since the ERP has failed; not those that have failed by themselves."""
+    return list(
+        connection.execute(
+            text(f"SELECT id FROM invoices WHERE {_WAITS_FOR_THE_ERP} AND {LEFT_OUT} ORDER BY id"),
+            {"left_out": list(left_out)},
+        ).scalars()
+    )
+
+
+def forget_waits_for_the_erp(connection: Connection, left_out: Collection[str], only: Collection[str] | None) -> int:
+    """After the whole ERP was away: nobody waits on for a time that was set by it; returns how many waited.
+
+    What somebody else has locked is passed over: it is still among `waiting_for_the_erp` afterwards.
+    """
+    among = f"{_WAITS_FOR_THE_ERP} AND {LEFT_OUT}" + ("" if only is None else " AND id = ANY(CAST(:only AS text[]))")
     return connection.execute(
-        text("""UPDATE invoices SET next_attempt_at = NULL, failures = 0
-                WHERE state IN ('calculated', 'sent', 'initiated') AND failures > 0 AND claimed_by IS NULL
-                AND incorrect_count = 0 AND refused_since IS NULL AND crash_count = 0""")
+        text(f"""UPDATE invoices i SET next_attempt_at = NULL, failures = 0
+                 FROM (SELECT id FROM invoices WHERE {among} ORDER BY id FOR UPDATE SKIP LOCKED) AS picked
+                 WHERE i.id = picked.id"""),
+        {"left_out": list(left_out), "only": None if only is None else list(only)},
     ).rowcount

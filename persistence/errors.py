@@ -6,6 +6,7 @@ __all__ = [
     "DatabaseFailed",
     "DatabaseUnreachable",
     "PersistenceError",
+    "RowHeldUp",
     "RowRefused",
     "SchemaMismatch",
 ]
@@ -30,12 +31,23 @@ class CredentialsRefused(PersistenceError):  # noqa: N818 - named for what is so
     """The server knows no such user, wants another password, or lets nobody in from here."""
 
 
+# What one row can be the cause of: its values (22), a constraint (23), a view's check (44), what a trigger raises (P0),
+# an index entry that is too long, and a row or page that is corrupt.
+_ROW_CLASSES = ("22", "23", "44", "P0")
+_ROW_STATES = ("54000", "XX001", "XX002")
+
+
 class DatabaseFailed(PersistenceError):  # noqa: N818 - named for what is so
     """A statement failed though the database is reached; its transaction has been rolled back."""
 
     def __init__(self, message: str, sqlstate: str) -> None:
         super().__init__(message)
         self.sqlstate = sqlstate
+
+    @property
+    def concerns_row(self) -> bool:
+        """Whether the same statement may succeed without one of its rows."""
+        return self.sqlstate.startswith(_ROW_CLASSES) or self.sqlstate in _ROW_STATES
 
 
 class RowRefused(DatabaseFailed):
@@ -44,6 +56,15 @@ class RowRefused(DatabaseFailed):
     def __init__(self, message: str, sqlstate: str, constraint: str | None) -> None:
         super().__init__(message, sqlstate)
         self.constraint = constraint
+
+
+class RowHeldUp(DatabaseFailed):
+    """One row alone takes longer than the limit for a lock (55P03) or a statement (57014); no table is locked."""
+
+    @property
+    def concerns_row(self) -> bool:
+        """Always."""
+        return True
 
 
 class SchemaMismatch(PersistenceError):  # noqa: N818 - named for what is so

@@ -1,13 +1,15 @@
 """The daemons on one database: their signs of life, how they ended, and what a predecessor left in hand."""
 
 import uuid
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from persistence.claims import MAY_LEAVE, PAUSED
+from persistence.bisection import Failed, bisect
+from persistence.claims import INSTANCE, MAY_LEAVE, PAUSED
 from persistence.locks import lock_invoices
 
 
@@ -17,7 +19,8 @@ class Arrival:
 
     `down_seconds` is None at the very first start, and where this very process comes again. `clean` says
     whether the predecessor said how it ended, `gave_ups` counts its own givings up in a row. `alone_in_hand`
-    names an invoice that was alone in hand at two unclean ends in a row.
+    names an invoice that was alone in hand at two unclean ends in a row. `stuck` are those whose claims could not
+    be freed, and why.
     """
 
     down_since: datetime | None
@@ -27,6 +30,7 @@ class Arrival:
     open_invoices: int
     freed: int
     alone_in_hand: str | None
+    stuck: Mapping[str, str] = field(default_factory=dict)
 
 
 def arrive(connection: Connection, name: str, incarnation: uuid.UUID, version: str) -> Arrival:
@@ -53,11 +57,11 @@ def arrive(connection: Connection, name: str, incarnation: uuid.UUID, version: s
                     unclean_ends = CASE WHEN :clean THEN 0 ELSE instances.unclean_ends + 1 END"""),
             {"name": name, "incarnation": str(incarnation), "version": version, "clean": clean},
         )
-    in_hand = [] if again else _free(connection, f"{name}#", unclean=not clean)
+    in_hand, stuck = ([], {}) if again else _free(connection, name, unclean=not clean)
     open_invoices = connection.execute(
         text("SELECT count(*) FROM invoices WHERE state NOT IN ('registered', 'aborted')")
     ).scalar_one()
-    twice = [row.id for row in in_hand if row.unclean_ends >= 2]
+    twice = [row.id for row in in_hand if not clean and row.unclean_ends >= 2]
     return Arrival(
         down_since=None if before is None or again else before.ended_at or before.seen_at,
         down_seconds=None if before is None or again else before.down_seconds,
@@ -66,41 +70,59 @@ def arrive(connection: Connection, name: str, incarnation: uuid.UUID, version: s
         open_invoices=open_invoices,
         freed=len(in_hand),
         alone_in_hand=twice[0] if len(twice) == 1 and len(in_hand) == 1 else None,
+        stuck=stuck,
     )
 
 
-def _free(connection: Connection, claimer_prefix: str, *, unclean: bool) -> list[Row[Any]]:
+def _free(connection: Connection, name: str, *, unclean: bool) -> tuple[list[Row[Any]], dict[str, str]]:
     """Frees the claims of all incarnations of one instance; after an unclean end each is marked as in hand.
 
-    A start waits for no row: a claim that somebody else has locked ends with its lease.
+    Returns what was in hand, each with its unclean ends until now, and which could not be freed and why: those are
+    free when their leases are over.
     """
-    found = connection.execute(
-        text("""SELECT id, claimed_by IS NOT NULL AND starts_with(claimed_by, :prefix) AS ours FROM invoices
-                WHERE (claimed_by IS NOT NULL AND starts_with(claimed_by, :prefix))
-                OR (unclean_ends > 0 AND state NOT IN ('registered', 'aborted'))"""),
-        {"prefix": claimer_prefix},
+    marked = connection.execute(
+        text(f"""SELECT id, ({INSTANCE} = :name) IS TRUE AS in_hand,
+                unclean_ends + CAST(CAST(:unclean AS boolean) AS integer) AS unclean_ends FROM invoices
+                WHERE (claimed_by IS NOT NULL AND {INSTANCE} = :name)
+                OR (unclean_ends > 0 AND state NOT IN ('registered', 'aborted')) ORDER BY id"""),
+        {"name": name, "unclean": unclean},
     ).all()
-    locked = set(lock_invoices(connection, [row.id for row in found], wait=False))
-    rows = connection.execute(
-        text("""UPDATE invoices SET claimed_by = NULL, claimed_for = NULL, claimed_until = NULL,
-                unclean_ends = CASE WHEN :unclean THEN unclean_ends + 1 ELSE 0 END
-                WHERE id = ANY(CAST(:ids AS text[])) AND starts_with(claimed_by, :prefix)
-                RETURNING id, unclean_ends"""),
-        {"ids": [row.id for row in found if row.ours and row.id in locked], "prefix": claimer_prefix,
-         "unclean": unclean},
-    ).all()  # fmt: skip
-    connection.execute(
-        text("UPDATE invoices SET unclean_ends = 0 WHERE unclean_ends > 0 AND id = ANY(CAST(:ids AS text[]))"),
-        {"ids": [row.id for row in found if not row.ours and row.id in locked]},
-    )
-    twice = [row.id for row in rows if row.unclean_ends >= 2]
-    if twice:
+    in_hand = [row for row in marked if row.in_hand]
+    twice = [row.id for row in in_hand if unclean and row.unclean_ends >= 2]
+    limit = (len(twice) + 1) // 2
+
+    def free(ids: Sequence[str]) -> None:
         connection.execute(
-            text("""UPDATE invoices SET batch_limit = greatest(1, least(batch_limit, (:number + 1) / 2))
-                    WHERE id = ANY(CAST(:ids AS text[]))"""),
-            {"ids": twice, "number": len(twice)},
+            text(f"""UPDATE invoices i SET
+                    claimed_by = CASE WHEN NOT theirs THEN i.claimed_by END,
+                    claimed_for = CASE WHEN NOT theirs THEN i.claimed_for END,
+                    claimed_until = CASE WHEN NOT theirs THEN i.claimed_until END,
+                    unclean_ends = CASE WHEN theirs AND :unclean THEN i.unclean_ends + 1 ELSE 0 END,
+                    batch_limit = CASE WHEN theirs AND i.id = ANY(CAST(:twice AS text[]))
+                        THEN greatest(1, least(i.batch_limit, :limit)) ELSE i.batch_limit END
+                    FROM (SELECT id, ({INSTANCE} = :name) IS TRUE AS theirs FROM invoices) AS before
+                    WHERE before.id = i.id AND i.id = ANY(CAST(:ids AS text[]))"""),
+            {"ids": list(ids), "twice": twice, "limit": limit, "name": name, "unclean": unclean},
         )
-    return list(rows)
+
+    return in_hand, _each_that_can_be(connection, [row.id for row in marked], free)
+
+
+def _each_that_can_be(
+    connection: Connection, ids: Sequence[str], work: Callable[[Sequence[str]], None]
+) -> dict[str, str]:
+    """Does the work on these invoices, in savepoints; returns which are locked or refused, and why."""
+    free = lock_invoices(connection, ids, wait=False)
+    stuck = dict.fromkeys(set(ids) - set(free), "somebody else has locked its row")
+
+    def in_savepoint(part: Sequence[str]) -> None:
+        with connection.begin_nested():
+            work(part)
+
+    for part, outcome in bisect(free, in_savepoint):
+        if isinstance(outcome, Failed):
+            stuck[part[0]] = str(outcome.error)
+    return stuck
 
 
 def sign_of_life(connection: Connection, name: str, incarnation: uuid.UUID) -> bool:
@@ -137,7 +159,7 @@ def register_again(connection: Connection, name: str, incarnation: uuid.UUID, ve
                     started_at = now(), seen_at = now(), ended_at = NULL, ended_how = NULL"""),
         {"name": name, "incarnation": str(incarnation), "version": version},
     )
-    _free(connection, f"{name}#", unclean=False)
+    _free(connection, name, unclean=False)
 
 
 def depart(connection: Connection, name: str, incarnation: uuid.UUID, how: str) -> None:
@@ -149,12 +171,17 @@ def depart(connection: Connection, name: str, incarnation: uuid.UUID, how: str) 
         {"name": name, "incarnation": str(incarnation), "how": how},
     )
     by = f"{name}#{incarnation}"
-    held = connection.execute(text("SELECT id FROM invoices WHERE claimed_by = :by"), {"by": by}).scalars().all()
-    connection.execute(
-        text("""UPDATE invoices SET claimed_by = NULL, claimed_for = NULL, claimed_until = NULL
-                WHERE claimed_by = :by AND id = ANY(CAST(:ids AS text[]))"""),
-        {"by": by, "ids": lock_invoices(connection, held, wait=False)},
-    )
+    in_hand = connection.execute(text("SELECT id FROM invoices WHERE claimed_by = :by"), {"by": by}).scalars().all()
+
+    def free(ids: Sequence[str]) -> None:
+        connection.execute(
+            text("""UPDATE invoices SET claimed_by = NULL, claimed_for = NULL, claimed_until = NULL
+                    WHERE claimed_by = :by AND id = ANY(CAST(:ids AS text[]))"""),
+            {"by": by, "ids": list(ids)},
+        )
+
+    # What can't be freed the next incarnation finds in hand.
+    _each_that_can_be(connection, in_hand, free)
 
 
 def left_over(connection: Connection, name: str, *, approved_only: bool) -> bool:

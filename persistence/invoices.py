@@ -6,17 +6,21 @@ from sqlalchemy import Connection, text
 
 from persistence.locks import lock_invoices
 
-MAKE_DUE = """
-    WITH made AS (
-        INSERT INTO invoices (id, network_user_id, period, history_length)
-        SELECT u.id || '.' || p.period || '.1', u.id, p.period, 1
+MISSING = """
+        SELECT u.id || '.' || p.period || '.1' AS id, u.id AS network_user_id, p.period
         FROM network_users u CROSS JOIN unnest(CAST(:periods AS text[])) AS p(period)
         WHERE p.period >= u.billed_from AND (u.billed_until IS NULL OR p.period <= u.billed_until)
         AND (CAST(:users AS text[]) IS NULL OR u.id = ANY(CAST(:users AS text[])))
         AND EXISTS (SELECT FROM measurement_locations m WHERE m.network_user = u.id)
         AND NOT EXISTS (SELECT FROM invoices i
                         WHERE i.network_user_id = u.id AND i.period = p.period AND i.revision = 1)
-        ORDER BY p.period, u.id
+        AND u.id || '.' || p.period || '.1' <> ALL(CAST(:left_out AS text[]))
+        AND (CAST(:only AS text[]) IS NULL OR u.id || '.' || p.period || '.1' = ANY(CAST(:only AS text[])))
+        ORDER BY p.period, u.id"""
+MAKE_DUE = f"""
+    WITH made AS (
+        INSERT INTO invoices (id, network_user_id, period, history_length)
+        SELECT id, network_user_id, period, 1 FROM ({MISSING}) AS missing
         ON CONFLICT DO NOTHING RETURNING id
     ), logged AS (
         INSERT INTO invoice_history (invoice_id, seq, from_state, to_state, actor, reason, write_id)
@@ -32,24 +36,41 @@ def make_due(
     *,
     users: Sequence[str] | None = None,
     reason: str,
+    left_out: Sequence[str] = (),
+    only: Sequence[str] | None = None,
 ) -> int:
     """Makes the invoices of these periods due where they are missing; returns how many were made.
 
-    It asks what is missing, not what has happened: a downtime of any length leaves no period out.
+    It asks what is missing, not what has happened: a downtime of any length leaves no period out. The ids in
+    `left_out` are not made; with `only` no others are.
     """
     if not periods:
         return 0
-    return int(
-        connection.execute(
-            text(MAKE_DUE),
-            {
-                "periods": list(periods),
-                "users": None if users is None else list(users),
-                "by": by,
-                "reason": reason,
-            },
-        ).scalar_one()
-    )
+    values = _missing_values(periods, users, left_out, only)
+    return int(connection.execute(text(MAKE_DUE), {**values, "by": by, "reason": reason}).scalar_one())
+
+
+def missing(connection: Connection, periods: Sequence[str], *, left_out: Sequence[str]) -> list[str]:
+    """The ids of the invoices that `make_due` would make."""
+    values = _missing_values(periods, None, left_out, None)
+    return list(connection.execute(text(MISSING), values).scalars())
+
+
+def _missing_values(
+    periods: Sequence[str], users: Sequence[str] | None, left_out: Sequence[str], only: Sequence[str] | None
+) -> dict[str, object]:
+    return {
+        "periods": list(periods),
+        "users": None if users is None else list(users),
+        "left_out": list(left_out),
+        "only": None if only is None else list(only),
+    }
+
+
+def state_of(connection: Connection, invoice_id: str) -> str | None:
+    """Where an invoice stands; None if there is none."""
+    found = connection.execute(text("SELECT state FROM invoices WHERE id = :id"), {"id": invoice_id}).scalar()
+    return None if found is None else str(found)
 
 
 def first_billed_period(connection: Connection) -> str | None:

@@ -18,6 +18,10 @@ PATIENCE_SECONDS = 60.0
 """How long an import tries to get its meters."""
 _ONE_WAIT_SECONDS = 0.5
 _PAUSE_SECONDS = 0.5
+# Every table that storing a calculation or an answer writes to.
+_WRITTEN = "invoices, invoice_documents, invoice_history, erp_exchanges, billed_spans, recalculation_requests"
+_READ_LOCKED = "network_users, meters"
+Table = Literal["meters", "invoices"]
 
 
 def lock_meters(connection: Connection, meter_ids: Collection[str], *, wait: bool = True) -> list[str]:
@@ -31,6 +35,17 @@ def lock_meters(connection: Connection, meter_ids: Collection[str], *, wait: boo
 def lock_invoices(connection: Connection, invoice_ids: Collection[str], *, wait: bool = True) -> list[str]:
     """Locks these invoices for a change; returns those that it has got, as `lock_meters` does."""
     return _lock(connection, "invoices", "FOR UPDATE", invoice_ids, wait=wait)
+
+
+def held_by_others(connection: Connection, table: Table, ids: Collection[str], got: Collection[str]) -> set[str]:
+    """Those rows that are there and could not be locked, when `got` could."""
+    missing = set(ids).difference(got)
+    if not missing:
+        return missing
+    rows = connection.execute(
+        text(f"SELECT id FROM {table} WHERE id = ANY(CAST(:ids AS text[]))"), {"ids": sorted(missing)}
+    )
+    return set(rows.scalars())
 
 
 def lock_meters_in_turns(connection: Connection, meter_ids: Collection[str]) -> None:
@@ -51,37 +66,41 @@ def lock_meters_in_turns(connection: Connection, meter_ids: Collection[str]) -> 
         else:
             return
         if time.monotonic() >= give_up:
-            free = set(lock_meters(connection, meter_ids, wait=False))
+            busy = set(meter_ids).difference(lock_meters(connection, meter_ids, wait=False))
+            first = min(busy, default="")
+            who = locked_by(connection, "meters", busy).get(first, "another session")
             raise DatabaseFailed(
-                f"{who_holds(connection, 'meters', set(meter_ids) - free)} for {PATIENCE_SECONDS:g} s and longer: "
+                f"meter {first} has been locked by {who} for {PATIENCE_SECONDS:g} s and longer: "
                 "end that session or wait for it, then run this command again",
                 LOCK_NOT_AVAILABLE,
             )
         threading.Event().wait(_PAUSE_SECONDS)
 
 
-def who_holds(connection: Connection, table: Literal["meters", "invoices"], ids: Collection[str]) -> str:
-    """Which session has locked one of these rows, in words.
+def lock_tables_at_once(connection: Connection) -> None:
+    """Raises DatabaseFailed (55P03) if somebody else has locked one of the tables that calculations are stored in."""
+    connection.execute(text(f"LOCK TABLE {_WRITTEN} IN ROW EXCLUSIVE MODE NOWAIT"))
+    connection.execute(text(f"LOCK TABLE {_READ_LOCKED} IN ROW SHARE MODE NOWAIT"))
 
-    A row that is locked bears the number of the transaction, and that transaction's session holds a lock on it.
+
+def locked_by(connection: Connection, table: Table, ids: Collection[str]) -> dict[str, str]:
+    """Which of these rows another session has locked or changed in a transaction that still runs, and which one.
+
+    A row that is locked bears the number of the transaction, and that transaction's session holds a lock on it. It
+    only reads. A row that several sessions share a lock on is not found.
     """
-    holder = connection.execute(
-        text(f"""
-            SELECT t.id, l.pid, a.application_name, a.xact_start
-            FROM {table} t JOIN pg_locks l ON l.locktype = 'transactionid' AND l.granted AND l.transactionid = t.xmax
-            LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-            WHERE t.id = ANY(CAST(:ids AS text[])) AND l.pid IS DISTINCT FROM pg_backend_pid()
-            ORDER BY t.id LIMIT 1"""),
+    rows = connection.execute(
+        text(f"""SELECT t.id, l.pid, coalesce(nullif(a.application_name, ''), a.usename, '?') AS application,
+                     to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS since
+                 FROM {table} t JOIN pg_locks l ON l.locktype = 'transactionid' AND l.granted
+                     AND l.mode = 'ExclusiveLock' AND l.transactionid = t.xmax
+                 LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+                 WHERE t.id = ANY(CAST(:ids AS text[])) AND l.pid <> pg_backend_pid()"""),
         {"ids": sorted(ids)},
-    ).one_or_none()
-    one = table.removesuffix("s")
-    if holder is None:
-        return f"another session has locked {one} {min(ids, default='')}".rstrip()
-    since = f" since {holder.xact_start:%Y-%m-%d %H:%M:%SZ}" if holder.xact_start else ""
-    return (
-        f"the database session {holder.pid} ({holder.application_name or 'without a name'}) "
-        f"has locked {one} {holder.id}{since}"
     )
+    return {
+        row.id: f"session {row.pid} ({row.application})" + (f" since {row.since}Z" if row.since else "") for row in rows
+    }
 
 
 def _lock(connection: Connection, table: str, strength: str, ids: Collection[str], *, wait: bool) -> list[str]:

@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from billing.invoice import Invoice
-from persistence.locks import lock_invoices, lock_meters
+from persistence.claims import instance_of
+from persistence.locks import held_by_others, lock_invoices, lock_meters
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,8 @@ class Change:
 
     `to_state` None leaves the state; `outcome` is stored as the last outcome of an offer, None leaves it as it
     is; `delay_seconds` sets the next attempt from the database's now, None means at once. `passed` says that
-    the step was done, so all counts against the invoice are over. `meter_versions` says which data a calculation
-    rested on that found the invoice not ready (`store_calculations`).
+    the step was done, so all counts against the invoice are over; `alone` that it is next taken up without others.
+    `meter_versions` says which data a calculation rested on that found the invoice not ready (`store_calculations`).
     """
 
     invoice_id: str
@@ -46,6 +47,7 @@ class Change:
     polls: int = 0
     given_back: bool = False
     passed: bool = False
+    alone: bool = False
     exchange: Exchange | None = None
     meter_versions: Mapping[str, int] = field(default_factory=dict, compare=False)
 
@@ -66,59 +68,63 @@ class Stored:
 
 _CHANGE_FIELDS = [each.name for each in fields(Change) if each.name != "meter_versions"]
 _EXCHANGE_FIELDS = [each.name for each in fields(Exchange)]
+_APPLY = """
+    WITH input AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(
+            invoice_id text, claim bigint, reason text, to_state text, bill_id text, abort_reason text,
+            held_code text, held_reason text, outcome text, delay_seconds float8, failures int,
+            polls int, given_back boolean, passed boolean, alone boolean, exchange jsonb)
+    ), locked AS (
+        SELECT i.id, i.claim, i.state FROM invoices i JOIN input r ON r.invoice_id = i.id
+        WHERE i.claim = r.claim AND i.claimed_by = :by AND i.state NOT IN ('registered', 'aborted')
+        ORDER BY i.id FOR UPDATE OF i
+    ), changed AS (
+        UPDATE invoices i SET
+            state = coalesce(r.to_state, i.state), bill_id = r.bill_id, abort_reason = r.abort_reason,
+            ended_by = CASE WHEN r.to_state = 'aborted' THEN 'erp' END,
+            held_code = r.held_code, held_reason = r.held_reason,
+            held_from = CASE WHEN r.to_state = 'held' THEN l.state END,
+            updated_at = CASE WHEN coalesce(r.to_state, l.state) <> l.state THEN clock_timestamp()
+                              ELSE i.updated_at END,
+            last_outcome = coalesce(r.outcome, i.last_outcome),
+            next_attempt_at = now() + make_interval(secs => r.delay_seconds),
+            failures = r.failures, polls = r.polls, attempts = i.attempts - r.given_back::int,
+            refused_since = CASE WHEN NOT r.passed THEN i.refused_since END,
+            incorrect_count = CASE WHEN r.passed THEN 0 ELSE i.incorrect_count END,
+            incorrect_since = CASE WHEN NOT r.passed THEN i.incorrect_since END,
+            crash_count = CASE WHEN r.passed THEN 0 ELSE i.crash_count END,
+            crash_since = CASE WHEN NOT r.passed THEN i.crash_since END,
+            unclean_ends = CASE WHEN r.passed THEN 0 ELSE i.unclean_ends END,
+            batch_limit = CASE WHEN r.alone THEN 1 WHEN NOT r.passed THEN i.batch_limit END,
+            claimed_by = NULL, claimed_for = NULL, claimed_until = NULL,
+            history_length = i.history_length + (coalesce(r.to_state, l.state) <> l.state)::int
+        FROM locked l JOIN input r ON r.invoice_id = l.id AND r.claim = l.claim WHERE i.id = l.id
+        RETURNING i.id, i.claim, l.state AS from_state, i.state AS to_state, i.history_length, r.reason
+    ), logged AS (
+        INSERT INTO invoice_history (invoice_id, seq, from_state, to_state, actor, reason, write_id)
+        SELECT id, history_length, from_state, to_state, :by, reason, CAST(:write_id AS uuid)
+        FROM changed WHERE to_state <> from_state
+    )
+    SELECT id, claim FROM changed"""
 
 
 def apply_changes(connection: Connection, by: str, write_id: uuid.UUID, changes: Sequence[Change]) -> set[str]:
     """Makes the changes whose claims still stand and returns their ids; the others have been taken over.
 
-    A final state never changes again. Raises RowRefused at COMMIT's door if a row violates a constraint.
+    Of several under one claim the first is made: it ends the claim. A final state never changes again.
+    Raises RowRefused if a row violates a constraint.
     """
     if not changes:
         return set()
+    first = {(change.invoice_id, change.claim): change for change in reversed(changes)}
     rows = connection.execute(
-        text("""
-            WITH input AS (
-                SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(
-                    invoice_id text, claim bigint, reason text, to_state text, bill_id text, abort_reason text,
-                    held_code text, held_reason text, outcome text, delay_seconds float8, failures int,
-                    polls int, given_back boolean, passed boolean, exchange jsonb)
-            ), locked AS (
-                SELECT i.id, i.state FROM invoices i JOIN input r ON r.invoice_id = i.id
-                WHERE i.claim = r.claim AND i.claimed_by = :by AND i.state NOT IN ('registered', 'aborted')
-                ORDER BY i.id FOR UPDATE OF i
-            ), changed AS (
-                UPDATE invoices i SET
-                    state = coalesce(r.to_state, i.state), bill_id = r.bill_id, abort_reason = r.abort_reason,
-                    ended_by = CASE WHEN r.to_state = 'aborted' THEN 'erp' END,
-                    held_code = r.held_code, held_reason = r.held_reason,
-                    held_from = CASE WHEN r.to_state = 'held' THEN l.state END,
-                    updated_at = CASE WHEN coalesce(r.to_state, l.state) <> l.state THEN clock_timestamp()
-                                      ELSE i.updated_at END,
-                    last_outcome = coalesce(r.outcome, i.last_outcome),
-                    next_attempt_at = now() + make_interval(secs => r.delay_seconds),
-                    failures = r.failures, polls = r.polls, attempts = i.attempts - r.given_back::int,
-                    refused_since = CASE WHEN NOT r.passed THEN i.refused_since END,
-                    incorrect_count = CASE WHEN r.passed THEN 0 ELSE i.incorrect_count END,
-                    incorrect_since = CASE WHEN NOT r.passed THEN i.incorrect_since END,
-                    crash_count = CASE WHEN r.passed THEN 0 ELSE i.crash_count END,
-                    crash_since = CASE WHEN NOT r.passed THEN i.crash_since END,
-                    unclean_ends = CASE WHEN r.passed THEN 0 ELSE i.unclean_ends END,
-                    batch_limit = CASE WHEN NOT r.passed THEN i.batch_limit END,
-                    claimed_by = NULL, claimed_for = NULL, claimed_until = NULL,
-                    history_length = i.history_length + (coalesce(r.to_state, l.state) <> l.state)::int
-                FROM locked l JOIN input r ON r.invoice_id = l.id WHERE i.id = l.id
-                RETURNING i.id, l.state AS from_state, i.state AS to_state, i.history_length, r.reason, r.exchange
-            ), logged AS (
-                INSERT INTO invoice_history (invoice_id, seq, from_state, to_state, actor, reason, write_id)
-                SELECT id, history_length, from_state, to_state, :by, reason, CAST(:write_id AS uuid)
-                FROM changed WHERE to_state <> from_state
-            )
-            SELECT id, exchange IS NOT NULL AS exchanged FROM changed"""),
-        {"rows": json.dumps([_row(change) for change in changes]), "by": by, "write_id": str(write_id)},
+        text(_APPLY),
+        {"rows": json.dumps([_row(change) for change in first.values()]), "by": by, "write_id": str(write_id)},
     ).all()
-    done = {row.id for row in rows}
-    keep_exchanges(connection, {c.invoice_id: c.exchange for c in changes if c.exchange and c.invoice_id in done})
-    return done
+    made = [first[row.id, row.claim] for row in rows]
+    exchanges = {change.invoice_id: change.exchange for change in made if change.exchange}
+    keep_exchanges(connection, exchanges, instance_of(by))
+    return {change.invoice_id for change in made}
 
 
 def _row(change: Change) -> dict[str, Any]:
@@ -129,8 +135,11 @@ def _row(change: Change) -> dict[str, Any]:
     return row
 
 
-def keep_exchanges(connection: Connection, exchanges: dict[str, Exchange]) -> None:
-    """Keeps what was asked and answered; the same outcome again only counts up the last row."""
+def keep_exchanges(connection: Connection, exchanges: dict[str, Exchange], instance: str = "") -> None:
+    """Keeps what was asked and answered; the same outcome again only counts up the last row.
+
+    `instance` names the daemon that asked last; empty is a person, who is nobody's witness.
+    """
     if not exchanges:
         return
     rows = [{"invoice_id": invoice_id, **asdict(exchange)} for invoice_id, exchange in exchanges.items()]
@@ -144,13 +153,14 @@ def keep_exchanges(connection: Connection, exchanges: dict[str, Exchange]) -> No
                 LEFT JOIN LATERAL (SELECT * FROM erp_exchanges e WHERE e.invoice_id = r.invoice_id
                                    ORDER BY seq DESC LIMIT 1) l ON true
             ), counted AS (
-                UPDATE erp_exchanges e SET times = e.times + 1, last_at = clock_timestamp(), detail = r.detail
+                UPDATE erp_exchanges e SET times = e.times + 1, last_at = clock_timestamp(), detail = r.detail,
+                    instance = :instance
                 FROM input r WHERE r.again AND e.invoice_id = r.invoice_id AND e.seq = r.seq
             )
-            INSERT INTO erp_exchanges (invoice_id, seq, method, outcome, status, detail)
-            SELECT invoice_id, coalesce(seq, 0) + 1, method, outcome, status, detail
+            INSERT INTO erp_exchanges (invoice_id, seq, method, outcome, status, detail, instance)
+            SELECT invoice_id, coalesce(seq, 0) + 1, method, outcome, status, detail, :instance
             FROM input WHERE again IS NOT TRUE"""),
-        {"rows": json.dumps(rows)},
+        {"rows": json.dumps(rows), "instance": instance},
     )
 
 
@@ -168,15 +178,17 @@ def store_calculations(
     RowRefused as `apply_changes` does, and where two invoices of one call bill the same energy.
     """
     results = [*(_result(claim, invoice) for claim, invoice in calculated), *map(_waiting_result, waiting)]
-    free = set(lock_meters(connection, {meter for each in results for meter in each.meter_versions}, wait=False))
-    ids = {each.invoice_id for each in results if free.issuperset(each.meter_versions)}
+    meters = {meter for each in results for meter in each.meter_versions}
+    busy_meters = held_by_others(connection, "meters", meters, lock_meters(connection, meters, wait=False))
+    free = [each for each in results if busy_meters.isdisjoint(each.meter_versions)]
+    ids = {each.invoice_id for each in free}
     ready = set(lock_invoices(connection, ids, wait=False))
-    stale = _stale(connection, [each for each in results if each.invoice_id in ready])
+    deferred = {each.invoice_id for each in results} - ids | held_by_others(connection, "invoices", ids, ready)
+    stale = _stale(connection, [each for each in free if each.invoice_id in ready])
     end_stale(connection, by, [(each.invoice_id, each.claim) for each in results if each.invoice_id in stale])
     valid = ready - stale
     done = _store(connection, by, write_id, [pair for pair in calculated if str(pair[1].id) in valid])
     done |= apply_changes(connection, by, write_id, [each for each in waiting if each.invoice_id in valid])
-    deferred = {each.invoice_id for each in results} - ready
     return Stored(frozenset(done), frozenset(stale), frozenset(deferred))
 
 
@@ -225,8 +237,8 @@ def _stale(connection: Connection, results: Sequence[_Result]) -> set[str]:
     found = connection.execute(
         text("""SELECT DISTINCT r.id FROM jsonb_to_recordset(CAST(:rows AS jsonb))
                     AS r(id text, meter text, version bigint, starts timestamptz, ends timestamptz)
-                JOIN invoices i ON i.id = r.id JOIN meters m ON m.id = r.meter
-                WHERE m.version <> r.version OR EXISTS (
+                JOIN invoices i ON i.id = r.id LEFT JOIN meters m ON m.id = r.meter
+                WHERE m.version IS DISTINCT FROM r.version OR EXISTS (
                     SELECT FROM billed_spans b WHERE b.meter_id = r.meter AND b.starts_at < r.ends
                     AND b.ends_at > r.starts AND (b.network_user_id, b.period) <> (i.network_user_id, i.period))"""),
         {"rows": json.dumps(rows)},
@@ -237,8 +249,9 @@ def _stale(connection: Connection, results: Sequence[_Result]) -> set[str]:
 def _store(connection: Connection, by: str, write_id: uuid.UUID, calculated: Sequence[tuple[int, Invoice]]) -> set[str]:
     if not calculated:
         return set()
+    first = {(claim, str(invoice.id)): invoice for claim, invoice in reversed(calculated)}
     # One by one, as the JSON encoder lets no other thread run while it is at work.
-    rows = [json.dumps(_stored(claim, invoice)) for claim, invoice in calculated]
+    rows = [json.dumps(_stored(claim, invoice)) for (claim, _), invoice in first.items()]
     stored = connection.execute(
         text("""
             WITH input AS (
@@ -252,7 +265,7 @@ def _store(connection: Connection, by: str, write_id: uuid.UUID, calculated: Seq
                 UPDATE invoices i SET state = 'calculated', updated_at = clock_timestamp(),
                     invoice_date = r.invoice_date, total_eur = r.total_eur, tax_rate_percent = r.tax_rate_percent,
                     tax_eur = r.tax_eur, total_with_tax_eur = r.total_with_tax_eur,
-                    held_code = NULL, held_reason = NULL, next_attempt_at = NULL,
+                    held_code = NULL, held_reason = NULL, next_attempt_at = NULL, failures = 0,
                     crash_count = 0, crash_since = NULL, unclean_ends = 0, batch_limit = NULL,
                     claimed_by = NULL, claimed_for = NULL, claimed_until = NULL,
                     history_length = i.history_length + 1

@@ -19,11 +19,11 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "deliver before commit",
-        "actors/db_writer.py",
-        "                deliveries = _deliveries(connection, by, claim)\n",
-        "                deliveries = _deliveries(connection, by, claim)\n"
-        "                self._nudge(ERP_GATEWAY, deliveries)\n"
-        "                __import__('threading').Event().wait(0.3)\n",
+        "actors/claiming.py",
+        "        return found, claims.several_open(connection, approved_only=by.approved_only)\n",
+        "        self._tell(ERP_GATEWAY, Deliveries(found, claim.asked_at_seconds, True, claim.probe))\n"
+        "        __import__('threading').Event().wait(0.3)\n"
+        "        return found, claims.several_open(connection, approved_only=by.approved_only)\n",
         ("D1", "cut_before_commit", "calculated"),
         "was offered though the ERP had it",
     ),
@@ -46,17 +46,19 @@ MUTATIONS = (
     ),
     Mutation(
         "the period is taken from the clock instead of from what is missing",
-        "actors/db_writer.py",
-        "            connection, self._parts.claimer, [str(period) for period in due], reason=",
-        "            connection, self._parts.claimer, [str(period) for period in due][-1:], reason=",
+        "actors/releasing.py",
+        "due_periods(Period.parse(first), self._parts.now(), schedule, zone)]",
+        "due_periods(Period.parse(first), self._parts.now(), schedule, zone)][-1:]",
         ("S1", "down_over_months", "idle"),
         "has no invoice",
     ),
     Mutation(
         "a restart forgets whose the claims are",
         "persistence/instances.py",
-        "SET claimed_by = NULL, claimed_for = NULL, claimed_until = NULL,\n                unclean_ends",
-        "SET claimed_until = 'infinity',\n                unclean_ends",
+        "                    claimed_by = CASE WHEN NOT theirs THEN i.claimed_by END,\n"
+        "                    claimed_for = CASE WHEN NOT theirs THEN i.claimed_for END,\n"
+        "                    claimed_until = CASE WHEN NOT theirs THEN i.claimed_until END,\n",
+        "                    claimed_until = 'infinity',\n",
         ("S1", "killed", "calculating"),
         "not finished within",
     ),
@@ -70,7 +72,7 @@ MUTATIONS = (
     ),
     Mutation(
         "blame without a witness",
-        "persistence/blame.py",
+        "persistence/quarantine.py",
         '    return bool(\n        connection.execute(\n            text(f"SELECT EXISTS ({passed}',
         '    return True or bool(\n        connection.execute(\n            text(f"SELECT EXISTS ({passed}',
         ("E3", "400_long", "calculated"),
@@ -79,8 +81,8 @@ MUTATIONS = (
     Mutation(
         "a step without its history",
         "persistence/writes.py",
-        "                FROM changed WHERE to_state <> from_state\n",
-        "                FROM changed WHERE to_state <> from_state AND to_state <> 'registered'\n",
+        "        FROM changed WHERE to_state <> from_state\n",
+        "        FROM changed WHERE to_state <> from_state AND to_state <> 'registered'\n",
         ("S1", "killed", "sending_before"),
         "its history",
     ),

@@ -11,13 +11,13 @@ from sqlalchemy import text
 from billing.invoice import Invoice, calculate
 from persistence import claims, instances, invoices, recalculation
 from persistence.bases import fetch_bases
-from persistence.blame import Blamed, blame, count_crash
 from persistence.browsing import Filter, list_invoices, show_invoices
 from persistence.claims import Claimer, Delivery
 from persistence.database import Database
 from persistence.errors import RowRefused
 from persistence.locks import lock_invoices
 from persistence.master_data import import_master
+from persistence.quarantine import InvoiceFault, count_crash, count_fault
 from persistence.readings import import_readings
 from persistence.writes import Change, Exchange, apply_changes, store_calculations, was_written
 
@@ -179,17 +179,17 @@ def test_a_bill_id_that_another_invoice_has_is_refused_by_the_database(calculate
     assert refused.value.constraint == "invoices_bill_id_key"
 
 
-def refusal(delivery: Delivery) -> Blamed:
+def refusal(delivery: Delivery) -> InvoiceFault:
     change = Change(
         invoice_id=delivery.invoice_id, claim=delivery.claim, reason="PUT: 422", outcome="refused", failures=1,
         exchange=Exchange("PUT", "refused", 422, "422"),
     )  # fmt: skip
-    return Blamed(change, "refused", 1, "erp_refused_invoice")
+    return InvoiceFault(change, "refused", 1, "erp_refused_invoice")
 
 
 def refuse(database: Database, delivery: Delivery) -> bool:
     with database.transaction() as connection:
-        return blame(connection, US.name, uuid.uuid4(), refusal(delivery))
+        return count_fault(connection, US.name, uuid.uuid4(), refusal(delivery))
 
 
 def again(database: Database, invoice_id: str) -> Delivery:

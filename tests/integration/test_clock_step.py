@@ -17,13 +17,13 @@ from alarming.state_alarms import StateSettings, look
 from alarming.store import acknowledge, store
 from config.settings import Settings
 from persistence import claims, corrections, instances
-from persistence.blame import Blamed, blame
 from persistence.claims import Claimer
 from persistence.clock_step import clamp_times
 from persistence.connection import reader
 from persistence.database import ConnectionSettings, Database
 from persistence.delivery_pause import pause
 from persistence.overview import pause_in_force
+from persistence.quarantine import InvoiceFault, count_fault
 from persistence.writes import Change, Exchange, apply_changes
 from supervision.clock import SystemClock
 from supervision.testing import FakeClock
@@ -199,7 +199,9 @@ def test_item_9_a_booking_from_before_the_step_is_no_witness(billed: Database) -
     for _ in range(2):
         run(billed, f"UPDATE invoices SET {CLAIMED} WHERE id = :id", by=BY.name, id=second.invoice_id)
         with billed.transaction() as connection:
-            assert not blame(connection, BY.name, uuid.uuid4(), Blamed(refused, "refused", 1, "erp_refused_invoice"))
+            assert not count_fault(
+                connection, BY.name, uuid.uuid4(), InvoiceFault(refused, "refused", 1, "erp_refused_invoice")
+            )
 
 
 def test_item_9_a_pause_keeps_its_length(billed: Database) -> None:

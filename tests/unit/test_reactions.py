@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from actors.reactions import ALARM_OF, SAYS, Policy, Says, react
 from altibiz.outcomes import Booking, Kind, Outcome
-from persistence.blame import Blamed
 from persistence.claims import OFFER_AGAIN, Delivery
+from persistence.quarantine import InvoiceFault
 from persistence.writes import Change
 
 TOTAL = Decimal("113.00")
@@ -37,8 +37,8 @@ def outcome(kind: Kind, status: int | None = None, **more: float) -> Outcome:
     return Outcome(kind, "PUT", status, "why", **more)  # type: ignore[arg-type]
 
 
-def change_of(write: Change | Blamed) -> Change:
-    return write.change if isinstance(write, Blamed) else write
+def change_of(write: Change | InvoiceFault) -> Change:
+    return write.change if isinstance(write, InvoiceFault) else write
 
 
 def test_a_registered_booking_is_stored_with_its_bill_id() -> None:
@@ -88,7 +88,7 @@ def test_a_conflict_is_held_at_once() -> None:
 )
 def test_what_speaks_against_the_invoice_needs_a_witness(kind: Kind, code: str, limit: int) -> None:
     write = react(delivery(), outcome(kind, 422), POLICY)
-    assert isinstance(write, Blamed)
+    assert isinstance(write, InvoiceFault)
     assert (write.code, write.limit, write.change.to_state) == (code, limit, None)
     assert write.change.delay_seconds is not None
 
