@@ -217,7 +217,7 @@ class _Result:
 
 
 def _result(claim: int, invoice: Invoice) -> _Result:
-    span = invoice.snapshot["period_start"], invoice.snapshot["period_end"]
+    span = invoice.snapshot.get("period_start"), invoice.snapshot.get("period_end")
     return _Result(str(invoice.id), claim, invoice.meter_versions, *span)
 
 

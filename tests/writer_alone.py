@@ -130,7 +130,13 @@ class WriterAlone:
         return ClaimDue(10, self.asked)
 
     def claim_deliveries(self, *, probe: bool = False) -> ClaimDeliveries:
-        return ClaimDeliveries(frozenset(self.claimed()), 10, 10, self.parts.clock.boottime(), probe)
+        held = (
+            each
+            for message in self.told(ERP_GATEWAY)
+            if isinstance(message, Deliveries)
+            for each in message.invoice_ids
+        )
+        return ClaimDeliveries(frozenset(held), 10, 10, self.parts.clock.boottime(), probe)
 
 
 def rows(database: Database, columns: str) -> dict[str, Any]:

@@ -197,7 +197,7 @@ def test_item_11_an_import_gives_up_in_the_end_and_names_who_is_in_its_way(
         with pytest.raises(DatabaseFailed, match=f"session {pid} "):
             importing_master.result()
     said = str(failed.value)
-    assert said.startswith(f"the database session {pid} (psql) has locked meter {METERS[1]} since 20")
+    assert said.startswith(f"meter {METERS[1]} has been locked by session {pid} (psql) since 20")
     assert said.endswith("for 1 s and longer: end that session or wait for it, then run this command again")
     assert failed.value.sqlstate == locks.LOCK_NOT_AVAILABLE
 
@@ -233,7 +233,7 @@ def test_item_11_a_start_and_an_end_wait_for_no_invoice(due: Database, how: str)
             if how == "end":
                 instances.depart(connection, "here", first, "clean")
             else:
-                assert instances.arrive(connection, "here", second, "1").freed == 2
+                assert instances.arrive(connection, "here", second, "1").stuck.keys() == {AUGUST[0]}
     with due.transaction() as connection:
         held = connection.execute(text("SELECT id FROM invoices WHERE claimed_by IS NOT NULL")).scalars().all()
     assert held == [AUGUST[0]]
