@@ -50,7 +50,7 @@ WITH concerned AS (
         AND updated_at < now() - make_interval(secs => :overdue) AND id <> ALL(string_to_array(:known, ','))
     UNION ALL
     SELECT a.period, a.id, :aborted_code, a.abort_reason FROM invoices a
-    WHERE a.state = 'aborted' AND a.abort_reason NOT LIKE 'superseded by %' AND a.abort_reason NOT LIKE 'waived by %'
+    WHERE a.state = 'aborted' AND a.ended_by = 'erp'
         AND NOT EXISTS (SELECT FROM invoices later WHERE later.network_user_id = a.network_user_id
             AND later.period = a.period AND later.revision > a.revision)
         AND NOT EXISTS (SELECT FROM alarms k WHERE k.code = :aborted_code AND k.key = a.period

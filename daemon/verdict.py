@@ -13,6 +13,8 @@ _DATABASE = {
     "SchemaMismatch": "the database has another schema than this program",
     "DatabaseFailed": "the database refuses statements",
 }
+_OF_DATABASE = ("database_unreachable", "database_error")
+_OF_ERP = ("erp_unreachable", "erp_credentials")
 _ERP = {"credentials": "the ERP refuses our credentials", "breaker": "the ERP is away"}
 
 
@@ -48,10 +50,10 @@ def _serious(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     state = document["database"]["state"]
     if state != "connected":
         yield _DATABASE.get(state, AWAY), "billingd doctor"
-        alarms = {code: alarm for code, alarm in alarms.items() if not code.startswith("database_")}
+        alarms = {code: alarm for code, alarm in alarms.items() if code not in _OF_DATABASE}
     if document["erp"]["state"] in _ERP:
         yield _ERP[document["erp"]["state"]], "billingd doctor"
-        alarms = {code: alarm for code, alarm in alarms.items() if code not in ("erp_unreachable", "erp_credentials")}
+        alarms = {code: alarm for code, alarm in alarms.items() if code not in _OF_ERP}
     groups = [group for group in document["stuck"] if group["state"] == "held"]
     if groups:
         number = sum(group["invoices"] for group in groups)

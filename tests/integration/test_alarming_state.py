@@ -3,14 +3,18 @@
 import time
 from datetime import UTC, datetime
 
+import pytest
 from sqlalchemy import text
 
 from alarming.alarm import Record
 from alarming.signs import Severity
 from alarming.state_alarms import Look, StateSettings, look
 from alarming.store import acknowledge, store
+from persistence.corrections import take_up, waive
 from persistence.database import Database
+from persistence.writes import Change
 from tests.alarming_rows import add_invoices, add_users, set_state
+from tests.billed_months import AUGUST, calculate_august, change, claim_offers
 
 NOW = datetime(2026, 11, 15, tzinfo=UTC)
 SETTINGS = StateSettings()
@@ -79,7 +83,7 @@ def test_what_waits_too_long_is_overdue_unless_an_alarm_says_why(database: Datab
         add_invoices(connection, "held", range(6, 7), held_code="erp_conflict", reason="409", age_seconds=long)
         add_invoices(connection, "initiated", range(7, 8), age_seconds=long - 120)
         add_invoices(connection, "registered", range(8, 9), age_seconds=long)
-        add_invoices(connection, "aborted", range(9, 10), reason="superseded by NU-0009.2026-10.2", age_seconds=long)
+        add_invoices(connection, "aborted", range(9, 10), reason="superseded", ended_by="correction", age_seconds=long)
     now = datetime(2026, 11, 1, tzinfo=UTC)
     assert found(database, now) == {("invoice_overdue", "2026-10"): 4, ("erp_conflict", "2026-10"): 1}
     known = ("NU-0002.2026-10.1", "NU-0003.2026-10.1")
@@ -90,8 +94,10 @@ def test_an_aborted_invoice_is_an_alarm_until_it_is_corrected_or_taken_note_of(d
     with database.transaction() as connection:
         add_users(connection, 4)
         add_invoices(connection, "aborted", range(1, 3), reason="ERP: unknown sub-project")
-        add_invoices(connection, "aborted", range(3, 4), reason="waived by ana: a test")
-        add_invoices(connection, "aborted", range(4, 5), reason="superseded by NU-0004.2026-10.2")
+        add_invoices(connection, "aborted", range(3, 4), reason="waived by ana: a test", ended_by="operator")
+        add_invoices(
+            connection, "aborted", range(4, 5), reason="superseded by NU-0004.2026-10.2", ended_by="correction"
+        )
     assert found(database) == {("invoice_aborted", "2026-10"): 2}
     with database.transaction() as connection:
         add_invoices(connection, "due", range(1, 2), revision=2)
@@ -107,6 +113,27 @@ def test_an_aborted_invoice_is_an_alarm_until_it_is_corrected_or_taken_note_of(d
             text("UPDATE invoices SET updated_at = clock_timestamp() + interval '1 s' WHERE id = 'NU-0002.2026-10.1'")
         )
     assert found(database) == {("invoice_aborted", "2026-10"): 1, ("invoice_aborted", "2026-09"): 1}, "a new one"
+
+
+@pytest.mark.parametrize("reason", ["waived by the accountant", "superseded by a paper invoice", "%"])
+def test_item_4_an_abort_by_the_erp_is_an_alarm_whatever_its_reason_says(database: Database, reason: str) -> None:
+    calculate_august(database)
+    for offer in claim_offers(database):
+        verdict = Change(
+            invoice_id=offer.invoice_id, claim=offer.claim, reason="verdict", to_state="aborted", abort_reason=reason
+        )
+        change(database, verdict)
+    assert found(database) == {("invoice_aborted", "2026-08"): 3}
+    assert reason in looked(database).groups[0].summary
+
+
+def test_item_4_what_an_operator_ended_is_no_alarm_whatever_was_given_as_reason(database: Database) -> None:
+    calculate_august(database)
+    for invoice_id in AUGUST:
+        with database.transaction() as connection:
+            taken = take_up(connection, "waive", invoice_id, "cli:ana", offer_seconds=0, lease_seconds=60)
+            waive(connection, taken, "cli:ana", "the ERP aborted it")
+    assert found(database) == {}
 
 
 def test_what_stands_already_brings_its_id_and_the_gone_instances_alarms_are_taken_over(database: Database) -> None:
