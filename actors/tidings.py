@@ -28,14 +28,13 @@ class Tidings:
         """It worked for this subject; with None for everybody."""
         troubled = self._subjects.setdefault(code, set())
         if code in self._never_fine or (subject is None and troubled):
-            self._never_fine.discard(code)
-            troubled.clear()
-            self._tell(Fine(code))
-        elif subject in troubled:
+            if self._tell(Fine(code)):
+                self._never_fine.discard(code)
+                troubled.clear()
+        elif subject in troubled and self._tell(Fine(code, subject=subject)):
             if CATALOGUE[code].cure is Cure.ANYONE:
                 troubled.clear()
             troubled.discard(subject)
-            self._tell(Fine(code, subject=subject))
 
     def over(self, code: Code) -> None:
         """It is over for everybody; but what was the trouble of one subject alone is over when that one is fine."""
@@ -49,12 +48,13 @@ class Tidings:
             if self._subjects[code] or code in self._never_fine:
                 self.fine(code, subject)
 
-    def _tell(self, sign: Trouble | Fine) -> None:
-        # The alarm actor hears of the next try too: who reports never stumbles over the report.
+    def _tell(self, sign: Trouble | Fine) -> bool:
+        # A failed report must not fail the caller: the alarm actor hears of the next try, or of the next success.
         try:
             self._tell_name(ALARMS, sign)
         except SupervisionError:
-            return
+            return False
+        return True
 
 
 DATABASE_CODES = (Code.DATABASE_UNREACHABLE, Code.DATABASE_ERROR)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from alarming.alarm import Moment, Record
-from alarming.book import Timing
+from alarming.book import Identity, Timing
 from alarming.catalogue import Code
 from alarming.desk import Desk
 from alarming.records import RecordSigns, Rule
@@ -80,11 +80,15 @@ class _Beat:
 
 @dataclass
 class Board:
-    """What others may read at any time from any thread; it outlives the actor's incarnations."""
+    """What others may read at any time from any thread; it outlives the actor's incarnations.
+
+    `over` is for the actor's next incarnation alone.
+    """
 
     standing: tuple[Record, ...] = ()
     blips: Mapping[str, int] = field(default_factory=dict)
     raised: Counter[str] = field(default_factory=Counter)
+    over: set[Identity] = field(default_factory=set)
     spool_problem: str | None = None
     webhook_delivered_at: datetime | None = None
 
@@ -151,7 +155,9 @@ class AlarmActor(Actor):
         """Goes on from the spool, then starts the threads beside."""
         self._records.ignore_this_thread()
         spool = Spool(self._spool_path)
-        self._desk = Desk(self._instance, spool, Steady(self._clock), self._settings.timing, self._reached)
+        self._desk = Desk(
+            self._instance, spool, Steady(self._clock), self._settings.timing, self._reached, self._board.over
+        )
         self._desk.open()
         if self._database is not None:
             self._keeper = TableKeeper(

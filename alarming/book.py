@@ -73,7 +73,9 @@ class Timing:
 
 
 Outcome = Action | Blip
-_Identity = tuple[str, str]
+Identity = tuple[str, str]
+"""Code and key."""
+
 _MUTED_BY: Final = {
     code: frozenset(entry.code for entry in CATALOGUE.values() if code in entry.mutes) for code in CATALOGUE
 }
@@ -84,20 +86,31 @@ def _new_id() -> str:
 
 
 class Book:
-    """The alarms of one instance. Pure: whoever calls it brings the time and carries out what it returns."""
+    """The alarms of one instance. Pure: whoever calls it brings the time and carries out what it returns.
 
-    def __init__(self, instance: str, timing: Timing | None = None, new_id: Callable[[], str] = _new_id) -> None:
+    `over`: what this process has found to be over since it was last in trouble, kept by whoever outlives the book.
+    """
+
+    def __init__(
+        self,
+        instance: str,
+        timing: Timing | None = None,
+        new_id: Callable[[], str] = _new_id,
+        over: set[Identity] | None = None,
+    ) -> None:
         self.instance = instance
         self.timing = timing or Timing()
         self.blips: Counter[str] = Counter()
         self._new_id = new_id
-        self._open: dict[_Identity, Alarm] = {}
-        self._closed: dict[_Identity, tuple[float, Alarm]] = {}
+        self._open: dict[Identity, Alarm] = {}
+        self._closed: dict[Identity, tuple[float, Alarm]] = {}
+        self._over = set() if over is None else over
         self._unmuted: dict[str, float] = {}
 
     def trouble(self, sign: Trouble, now: Moment) -> list[Outcome]:
         """Somebody saw trouble."""
         alarm = self._take(sign.code, sign.key or self.instance, sign, now)
+        self._over.discard((alarm.code, alarm.key))
         ends_after = sign.clear_after_seconds
         if ends_after is None and alarm.ends is Ends.QUIET:
             ends_after = self.timing.quiet_seconds
@@ -106,8 +119,10 @@ class Book:
 
     def fine(self, sign: Fine, now: Moment) -> list[Outcome]:
         """Somebody saw that all is well."""
-        alarm = self._open.get((sign.code, sign.key or self.instance))
+        identity = sign.code, sign.key or self.instance
+        alarm = self._open.get(identity)
         if alarm is None:
+            self._over.add(identity)
             return []
         alarm.heal(sign.subject)
         return self._evaluate(alarm, now)
@@ -164,6 +179,19 @@ class Book:
         else:
             age = max(0.0, (now.at - record.cleared_at).total_seconds())
             self._closed[identity] = (now.seconds - age, alarm)
+        return True
+
+    def take_over(self, record: Record, now: Moment) -> bool:
+        """Takes over an alarm that stands in the table and that nobody here knows, as of a backup that was restored.
+
+        It is cleared at once if this process has found it to be over: nobody would say so again. False as `restore`.
+        """
+        if not self.restore(record, now):
+            return False
+        identity = (record.code, record.key)
+        if identity in self._over:
+            self._open[identity].ailing.clear()
+            self._open[identity].clear_due_seconds = now.seconds
         return True
 
     def adopt(self, mine: Record, standing: Record) -> Record:
@@ -256,6 +284,7 @@ class Book:
         """`reopens` is false of what only the state of the invoices had raised: a person or a reading ended it."""
         identity = (alarm.code, alarm.key)
         del self._open[identity]
+        self._over.add(identity)
         for code in alarm.entry.mutes if alarm.entry else ():
             self._unmuted[code] = now.seconds
         if reopens and alarm.code != Code.INVOICE_ABORTED:

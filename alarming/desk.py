@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from alarming.alarm import Moment, Record
-from alarming.book import Action, Blip, Book, Change, Outcome, Timing
+from alarming.book import Action, Blip, Book, Change, Identity, Outcome, Timing
 from alarming.catalogue import Code
 from alarming.signs import Fine, Severity, Trouble
 from alarming.spool import Spool
@@ -37,8 +37,9 @@ class Desk:
         moment: Callable[[], Moment],
         timing: Timing | None = None,
         reached: Callable[[str], object] = lambda _: None,
+        over: set[Identity] | None = None,
     ) -> None:
-        self.book = Book(instance, timing)
+        self.book = Book(instance, timing, over=over)
         self.spool = spool
         self.changed = True  # something has to go to the table at once
         self.cleared: list[Record] = []  # for the webhook, which takes them from here
@@ -133,11 +134,26 @@ class Desk:
 
     def _take_look(self, look: Look) -> None:
         now = self._moment()
-        for record in look.standing:
-            if record.id not in self.spool.entries and self.book.restore(record, now):
-                self.spool.keep(record, told=True)
+        self._compare(look, now)
         self._carry_out(self.book.look(look.groups, now))
         self._carry_out(self.book.final(look.final, now))
+
+    def _compare(self, look: Look, now: Moment) -> None:
+        """Makes good what a restored backup has made of the table: it may have what is over, and lack what stands.
+
+        Results come in order: what the spool or `_stored` has as stored was stored before this look.
+        """
+        for record in look.standing:
+            entry = self.spool.entries.get(record.id)
+            if entry is None:
+                if self.book.take_over(record, now):
+                    self.spool.keep(record, told=True)
+            elif entry.stored and entry.record.cleared_at is not None:
+                self.spool.mark_lost(record.id)
+                self.changed = True
+        for alarm_id in self._stored.keys() - look.standing_ids:
+            del self._stored[alarm_id]
+            self.changed = True
 
     def _carry_out(self, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:

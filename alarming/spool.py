@@ -66,6 +66,10 @@ class Spool:
         if marked != entry:
             self._put(marked, durable=False)
 
+    def mark_lost(self, alarm_id: str) -> None:
+        """Notes that the table has not got the alarm as it is here, though it had."""
+        self._put(replace(self.entries[alarm_id], stored=False), durable=False)
+
     def rename(self, old_id: str, record: Record) -> None:
         """The alarm has adopted another id."""
         entry = self.entries.pop(old_id, None)

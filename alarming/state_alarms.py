@@ -1,7 +1,7 @@
 """The alarms that follow from the invoices in the database: which there are is a function of its rows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -29,11 +29,15 @@ class StateSettings:
 
 @dataclass(frozen=True)
 class Look:
-    """What the database says: the alarms there have to be, those this instance answers for, what is final."""
+    """What the database says: the alarms there have to be, those this instance answers for, what is final.
+
+    `standing_ids` are all that stand in the table, whoever answers for them.
+    """
 
     groups: tuple[Group, ...] = ()
     standing: tuple[Record, ...] = ()
-    final: tuple[str, ...] = field(default=())
+    final: tuple[str, ...] = ()
+    standing_ids: frozenset[str] = frozenset()
 
 
 _GROUPS = """
@@ -111,7 +115,13 @@ def look(
         text(_STANDING), {"instance": instance, "codes": sorted(STATE_CODES), "gone": GONE_SECONDS}
     ).all()
     final = connection.execute(text(_FINAL), {"known": listed}).scalars().all() if known else ()
-    return Look(tuple(map(_group, groups)), tuple(to_record(row._asdict()) for row in standing), tuple(final))
+    standing_ids = connection.execute(text("SELECT id FROM alarms WHERE cleared_at IS NULL")).scalars()
+    return Look(
+        tuple(map(_group, groups)),
+        tuple(to_record(row._asdict()) for row in standing),
+        tuple(final),
+        frozenset(standing_ids),
+    )
 
 
 def _group(row: Row[Any]) -> Group:

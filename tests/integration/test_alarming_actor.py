@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,19 +9,16 @@ from typing import Any
 
 import pytest
 
-from alarming.actor import NAME, AlarmActor, AlarmSettings, Board, Configure, Standing
-from alarming.alarm import Record
+from alarming.actor import NAME, Configure, Standing
 from alarming.catalogue import Code
 from alarming.lookup import find
-from alarming.records import RecordSigns
 from alarming.signs import Fine, Trouble
 from persistence.database import Database
-from supervision import ChildSpec, SupervisorSpec, System
+from tests.alarming_house import SETTINGS, House, in_table, wait_for
 from tests.alarming_rows import add_invoices, add_users, set_state
 from tests.postgres import PostgresServer
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = AlarmSettings(raise_within_seconds=1.0, quiet_seconds=2.0, look_every_seconds=0.2, window_seconds=1.0)
 
 
 class Lines(logging.Handler):
@@ -50,43 +46,6 @@ def lines() -> Iterator[Lines]:
     logger.removeHandler(handler)
 
 
-class House:
-    """A supervision tree with the alarms in it, to be started again and again on the same spool."""
-
-    def __init__(self, spool: Path, instance: str = "one") -> None:
-        self.spool = spool
-        self.instance = instance
-        self.board = Board()
-        self.records = RecordSigns()
-        self.system: System | None = None
-
-    def start(self, make_database: Callable[[], Database] | None, settings: AlarmSettings = SETTINGS) -> None:
-        def make() -> AlarmActor:
-            return AlarmActor(
-                instance=self.instance,
-                spool_path=self.spool,
-                settings=settings,
-                database=make_database() if make_database else None,
-                records=self.records,
-                board=self.board,
-            )
-
-        self.system = System(SupervisorSpec("root", children=(ChildSpec(NAME, make),)))
-        self.system.start()
-
-    def tell(self, message: object) -> None:
-        assert self.system is not None
-        self.system.tell(NAME, message)
-
-    def stop(self) -> None:
-        if self.system is not None:
-            self.system.stop(5)
-            self.system = None
-
-    def standing(self) -> dict[str, Record]:
-        return {record.code: record for record in self.board.standing}
-
-
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     house = House(tmp_path / "alarms.jsonl")
@@ -94,22 +53,9 @@ def house(tmp_path: Path) -> Iterator[House]:
     house.stop()
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 15) -> float:
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < seconds, what
-        threading.Event().wait(0.02)
-    return time.monotonic() - started
-
-
 def connect(server: PostgresServer) -> Callable[[], Database]:
     settings = dataclasses.replace(server.settings(), connect_timeout_seconds=2, statement_timeout_seconds=2)
     return lambda: Database(settings)
-
-
-def in_table(database: Database) -> dict[str, Record]:
-    with database.reading() as reader:
-        return {record.code: record for record in find(reader, cleared_too=True)}
 
 
 def test_an_alarm_reaches_log_spool_table_and_whoever_asks(house: House, database: Database, lines: Lines) -> None:

@@ -2,9 +2,13 @@
 
 from typing import Any
 
+from actors.attribution import Attribution
 from actors.tidings import Tidings
 from alarming.catalogue import Code
 from alarming.signs import Fine
+from supervision.errors import MailboxFull
+from supervision.events import Exited
+from supervision.reasons import Crashed
 
 
 def tidings() -> tuple[Tidings, list[Any]]:
@@ -51,3 +55,43 @@ def test_the_first_success_ends_what_stood_before_the_start() -> None:
     found.over(Code.ERP_ERROR)
     found.over(Code.ERP_ERROR)
     assert fine(told) == [None]
+
+
+def test_item_13_good_news_that_did_not_arrive_is_told_again() -> None:
+    told: list[Any] = []
+    full = True
+
+    def tell(_: str, sign: Any) -> None:
+        if full:
+            raise MailboxFull("the alarms have no room")
+        told.append(sign)
+
+    found = Tidings(tell, (Code.ERP_ERROR,))
+    found.fine(Code.ERP_ERROR, "a")
+    found.trouble(Code.DATABASE_ERROR, "lock", "a")
+    found.trouble(Code.DATABASE_ERROR, "lock", "b")
+    found.fine(Code.DATABASE_ERROR, "a")
+    full = False
+    found.all_fine("a")
+    assert [(sign.code, sign.subject) for sign in told] == [("erp_error", None), ("database_error", "a")]
+    found.all_fine("a")
+    assert len(told) == 2
+
+
+def test_item_13_an_actor_that_works_well_again_is_told_until_it_arrives() -> None:
+    told: list[Any] = []
+    full, seconds = True, 0.0
+
+    def tell(_: str, sign: Any) -> None:
+        if full:
+            raise MailboxFull("the alarms have no room")
+        told.append(sign)
+
+    attribution = Attribution(tell, lambda: seconds, window_seconds=60)
+    attribution.listen(Exited("biller", 1, Crashed(ValueError("no"))))
+    seconds = 61
+    attribution.look()
+    full = False
+    attribution.look()
+    attribution.look()
+    assert told == [Fine(Code.ACTOR_CRASHED, subject="biller")]
