@@ -21,6 +21,7 @@ class Code(StrEnum):
     ERP_UNREACHABLE = "erp_unreachable"
     ERP_ERROR = "erp_error"
     ERP_CREDENTIALS = "erp_credentials"
+    ERP_TRUST_UNUSABLE = "erp_trust_unusable"
     ERP_INCORRECT_DATA = "erp_incorrect_data"
     ERP_REFUSED_INVOICE = "erp_refused_invoice"
     ERP_CONFLICT = "erp_conflict"
@@ -28,6 +29,8 @@ class Code(StrEnum):
     INVOICE_OVERDUE = "invoice_overdue"
     READINGS_INCOMPLETE = "readings_incomplete"
     READINGS_INCONSISTENT = "readings_inconsistent"
+    ENERGY_ALREADY_BILLED = "energy_already_billed"
+    INPUTS_UNREADABLE = "inputs_unreadable"
     POISON_INVOICE = "poison_invoice"
     DELIVERY_PAUSED = "delivery_paused"
     ACTOR_CRASHED = "actor_crashed"
@@ -122,6 +125,13 @@ _ENTRIES = (
         mutes=(Code.INVOICE_OVERDUE,),
     ),
     Entry(
+        Code.ERP_TRUST_UNUSABLE,
+        Severity.CRITICAL,
+        UUID("90e55cd2-fbea-4404-a364-ffd536d579a7"),
+        cure=Cure.ANYONE,
+        mutes=(Code.INVOICE_OVERDUE,),
+    ),
+    Entry(
         Code.ERP_INCORRECT_DATA,
         Severity.MAJOR,
         UUID("de0d50a3-8d03-4dd5-935e-127223a74541"),
@@ -161,6 +171,18 @@ _ENTRIES = (
         Code.READINGS_INCONSISTENT,
         Severity.MINOR,
         UUID("ce5899db-52cf-4032-9b46-c96ba06cbfe1"),
+        by_period=True,
+    ),
+    Entry(
+        Code.ENERGY_ALREADY_BILLED,
+        Severity.MAJOR,
+        UUID("d5f0e5f5-b3fa-4fe9-ae69-c38d1745e02c"),
+        by_period=True,
+    ),
+    Entry(
+        Code.INPUTS_UNREADABLE,
+        Severity.MAJOR,
+        UUID("a7d499bb-b232-41cb-98e8-783d2238c73d"),
         by_period=True,
     ),
     Entry(

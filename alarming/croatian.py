@@ -56,6 +56,16 @@ CROATIAN: Final[Mapping[str, Text]] = {
         "(ili pošaljite SIGHUP); ako je token ispravan, zatražite dopuštenje u Altibizu.",
         cleared_by="Prvi sljedeći odgovor ERP-a koji nije ni 401 ni 403.",
     ),
+    "erp_trust_unusable": Text(
+        title="Datoteke na kojima počiva povjerenje u ERP nisu upotrebljive",
+        meaning="`erp.ca_file`, certifikati sustava ili `erp.token_file` ne mogu se čitati ili u njima nema ničeg "
+        "upotrebljivog. Sigurna veza ne može se uspostaviti.",
+        effect="Ništa se ne šalje; računi se obračunavaju i čekaju. Nijedan zbog toga nije zadržan.",
+        meanwhile="pokušava se ponovno u sve duljim razmacima",
+        action="Sažetak navodi datoteku i razlog. Ispravite datoteku (putanju, vlasnika, sadržaj); isprobava je "
+        "`billingd check-config`. Zatim pokrenite `systemctl reload billingd` ili pričekajte sljedeći pokušaj.",
+        cleared_by="Kad datoteke opet budu upotrebljive.",
+    ),
     "erp_incorrect_data": Text(
         title="ERP šalje podatke kojima se ne može vjerovati",
         meaning="Odgovor o računu ne kaže ništa ili kaže što ne može biti točno: ID drugog računa, drugi "
@@ -63,8 +73,8 @@ CROATIAN: Final[Mapping[str, Text]] = {
         effect="Iz takva se odgovora ništa ne preuzima. Računi o kojima je riječ čekaju ili su zadržani.",
         meanwhile="pita se ponovno u sve duljim razmacima; ostali računi idu dalje",
         action="Usporedite s `billingd reconcile` i `billingd invoices show ID` i zatražite popravak u "
-        "Altibizu. Zadržani račun nastavlja s `billingd invoices retry ID` ili završava s `billingd invoices "
-        "correct ID` ili `billingd invoices waive ID`.",
+        "Altibizu. Zadržani račun nastavlja s `billingd invoices retry ID`. Kad ga Altibiz nema ili ga je "
+        "poništio, može i završiti: s `billingd invoices correct ID` ili `billingd invoices waive ID`.",
         cleared_by="Ispravan odgovor o istom računu; za zadržane: kad nijedan više nije zadržan.",
     ),
     "erp_refused_invoice": Text(
@@ -73,8 +83,8 @@ CROATIAN: Final[Mapping[str, Text]] = {
         effect="Navedeni su računi zadržani, ostali idu dalje. Ako se odbija sve, sve čeka i ništa nije zadržano.",
         meanwhile="odbijeno se zadržava; gdje se odbija sve, povremeno se isprobava jedan",
         action="Razlog pokazuje `billingd invoices show ID`; popravite matične podatke (`billingd import "
-        "master FILE`) ili zatražite popravak u Altibizu, zatim `billingd invoices retry ID` (isti sadržaj) ili"
-        " `billingd invoices correct ID` (nova revizija).",
+        "master FILE`) ili zatražite popravak u Altibizu. Zadržani račun zatim treba `billingd invoices retry ID` "
+        "(isti sadržaj) ili `billingd invoices correct ID` (nova revizija); onaj koji čeka nastavlja sam.",
         cleared_by="Kad nijedan račun razdoblja zbog toga nije zadržan; s instancom kao ključem: kad jedan"
         " bude primljen.",
     ),
@@ -84,8 +94,9 @@ CROATIAN: Final[Mapping[str, Text]] = {
         effect="Navedeni su računi zadržani; ništa se ne prepisuje. Ostali idu dalje.",
         meanwhile="ostali idu dalje",
         action="`billingd reconcile` pokazuje oba iznosa, `billingd invoices explain ID` kako je nastao naš: "
-        "netko mora reći koji je točan. Zatim uklonite njihov i pokrenite `billingd invoices retry ID`, ili "
-        "`billingd invoices correct ID`.",
+        "netko mora reći koji je točan. Ako je naš točan, neka Altibiz svoj ispravi ili ukloni, zatim `billingd "
+        "invoices retry ID`. Ako je naš kriv, neka Altibiz svoj ukloni ili poništi, popravite podatke i pokrenite "
+        "`billingd invoices correct ID`, što se odbija dok god Altibiz ima svoj.",
         cleared_by="Kad nijedan račun razdoblja zbog toga nije zadržan.",
     ),
     "invoice_aborted": Text(
@@ -125,6 +136,28 @@ CROATIAN: Final[Mapping[str, Text]] = {
         "brojila, kriva vrijednost) i pokrenite `billingd import readings --replace --reason TEXT FILE`.",
         cleared_by="Kad i posljednji bude obračunat.",
     ),
+    "energy_already_billed": Text(
+        title="Ista bi energija bila obračunata dvaput",
+        meaning="Energija brojila za isto vrijeme već je u drugom računu koji nije poništen: brojilo je nakon njegova "
+        "obračuna pripalo drugom korisniku mreže.",
+        effect="Navedeni računi ostaju u stanju due; drugi, koji su bili prvi, idu dalje.",
+        meanwhile="svaki nastavlja sam kad drugi račun više ne obračunava to brojilo",
+        action="`billingd invoices show ID` navodi brojilo i drugi račun. Odlučite tko plaća. Ako su matični "
+        "podaci krivi, `billingd import master FILE`. Ako je drugi račun kriv, zamijenite ga ili okončajte: `billingd "
+        "invoices correct OTHER` kad je proknjižen ili `billingd invoices waive OTHER` dok nije poslan. Ako ovaj nije "
+        "potreban, `billingd invoices waive ID`.",
+        cleared_by="Kad i posljednji bude obračunat ili otpisan.",
+    ),
+    "inputs_unreadable": Text(
+        title="Podaci računa ne mogu se pročitati",
+        meaning="Baza nije dala očitanja ili matične podatke tih računa: svaki je pokušan sam i nije uspio ili je "
+        "trajao dulje od `database.statement_timeout_seconds`.",
+        effect="Navedeni računi ostaju u stanju due; svi ostali idu dalje.",
+        meanwhile="svaki se pokušava ponovno u sve duljim razmacima",
+        action="`billingd invoices show ID` sadrži riječi same baze. Popravite bazu (oštećena stranica ili indeks, "
+        "prespora naredba) ili povećajte `database.statement_timeout_seconds`; ostalo pregledava `billingd doctor`.",
+        cleared_by="Kad i posljednji bude obračunat.",
+    ),
     "poison_invoice": Text(
         title="Rad na računu uvijek iznova ne uspijeva",
         meaning="Tko je radio na tim računima srušio se, zapeo ili ga je odbila baza, `work.max_attempts` "
@@ -141,7 +174,7 @@ CROATIAN: Final[Mapping[str, Text]] = {
         meaning="Netko je zaustavio slanje, na primjer zbog održavanja ERP-a; sažetak kaže tko, zašto i do kada.",
         effect="Računi se obračunavaju i čekaju; ERP-u se ništa novo ne nudi i ništa ga se ne pita.",
         meanwhile="slanje se samo nastavlja kad zaustavljanje istekne",
-        action="Ako razloga više nema, pokrenite `billingd resume`; ako traje dulje, `billingd pause`.",
+        action="Ako razloga više nema, pokrenite `billingd resume`; ako traje dulje, `billingd pause --for 2h`.",
         cleared_by="Kraj zaustavljanja.",
     ),
     "actor_crashed": Text(

@@ -56,6 +56,16 @@ ENGLISH: Final[Mapping[str, Text]] = {
         "send SIGHUP); if the token is right, have Altibiz permit it.",
         cleared_by="The next answer of the ERP that is neither 401 nor 403.",
     ),
+    "erp_trust_unusable": Text(
+        title="The files that the ERP is trusted by cannot be used",
+        meaning="`erp.ca_file`, the system's certificates or `erp.token_file` cannot be read or hold nothing of use. "
+        "No secure connection can be made.",
+        effect="Nothing is sent; invoices are calculated and wait. No invoice is held for it.",
+        meanwhile="it is tried again with growing pauses",
+        action="The summary names file and reason. Put the file right (path, owner, content); `billingd check-config` "
+        "tries it. Then run `systemctl reload billingd`, or wait for the next try.",
+        cleared_by="The next time that the files can be used.",
+    ),
     "erp_incorrect_data": Text(
         title="The ERP sends what cannot be trusted",
         meaning="An answer says nothing about an invoice, or something that cannot be true of it: another "
@@ -63,8 +73,8 @@ ENGLISH: Final[Mapping[str, Text]] = {
         effect="Nothing is taken from such an answer. The invoices concerned wait, or are held.",
         meanwhile="it is asked again with growing pauses; other invoices go on",
         action="Compare with `billingd reconcile` and `billingd invoices show ID`, and have Altibiz mend "
-        "it. An invoice that is held goes on with `billingd invoices retry ID`, or ends with `billingd invoices"
-        " correct ID` or `billingd invoices waive ID`.",
+        "it. An invoice that is held goes on with `billingd invoices retry ID`. Once Altibiz has nothing of it, or has "
+        "aborted it, it can end instead: with `billingd invoices correct ID` or `billingd invoices waive ID`.",
         cleared_by="A proper answer about the same invoice; of held ones: when the last is held no longer.",
     ),
     "erp_refused_invoice": Text(
@@ -73,8 +83,8 @@ ENGLISH: Final[Mapping[str, Text]] = {
         effect="The invoices named are held, others go on. If all are refused, all wait and none is held.",
         meanwhile="what is refused is held; where all are refused one is tried now and then",
         action="Read the reason with `billingd invoices show ID`; mend the master data (`billingd import "
-        "master FILE`) or have Altibiz mend theirs, then `billingd invoices retry ID` (the same content), or "
-        "`billingd invoices correct ID` (a new revision).",
+        "master FILE`) or have Altibiz mend theirs. A held invoice then needs `billingd invoices retry ID` (the same "
+        "content), or `billingd invoices correct ID` (a new revision); one that waits goes on by itself.",
         cleared_by="When no invoice of the period is held for it; with the instance as key: when one is taken.",
     ),
     "erp_conflict": Text(
@@ -83,8 +93,9 @@ ENGLISH: Final[Mapping[str, Text]] = {
         effect="The invoices named are held; nothing is overwritten. Others go on.",
         meanwhile="others go on",
         action="`billingd reconcile` shows both totals, `billingd invoices explain ID` how ours came about: "
-        "somebody has to say which is right. Then remove theirs and `billingd invoices retry ID`, or `billingd "
-        "invoices correct ID`.",
+        "somebody has to say which is right. If ours is right, have Altibiz put theirs right or remove it, then "
+        "`billingd invoices retry ID`. If ours is wrong, have Altibiz remove or abort theirs, mend the data, then "
+        "`billingd invoices correct ID`, which is refused as long as Altibiz has theirs.",
         cleared_by="When no invoice of the period is held for it.",
     ),
     "invoice_aborted": Text(
@@ -124,6 +135,29 @@ ENGLISH: Final[Mapping[str, Text]] = {
         "exchanged, a wrong value) and `billingd import readings --replace --reason TEXT FILE`.",
         cleared_by="When the last of them is calculated.",
     ),
+    "energy_already_billed": Text(
+        title="The same energy would be billed twice",
+        meaning="A meter's energy of the same time is in another invoice that is not aborted: the meter was moved to "
+        "another network user after that one was calculated.",
+        effect="The invoices named stay due; the others, which came first, go on.",
+        meanwhile="each goes on by itself when the other one no longer bills that meter",
+        action="`billingd invoices show ID` names the meter and the other invoice. Decide who has to pay. If the "
+        "master data is wrong, `billingd import master FILE`. If the other invoice is wrong, replace or end it: "
+        "`billingd invoices correct OTHER` once it is booked, or `billingd invoices waive OTHER` before it is sent. If "
+        "this one is not needed, `billingd invoices waive ID`.",
+        cleared_by="When the last of them is calculated or waived.",
+    ),
+    "inputs_unreadable": Text(
+        title="The data of an invoice cannot be read",
+        meaning="The database did not give the readings or master data of these invoices: each was tried alone, and "
+        "failed or took longer than `database.statement_timeout_seconds`.",
+        effect="The invoices named stay due; all others go on.",
+        meanwhile="each is tried again with growing pauses",
+        action="`billingd invoices show ID` has the database's own words. Mend the database (a damaged page or index, "
+        "a statement that is too slow) or raise `database.statement_timeout_seconds`; `billingd doctor` looks at the "
+        "rest.",
+        cleared_by="When the last of them is calculated.",
+    ),
     "poison_invoice": Text(
         title="Working on an invoice fails again and again",
         meaning="Whoever worked on these invoices crashed, hung, or was refused by the database, "
@@ -140,7 +174,7 @@ ENGLISH: Final[Mapping[str, Text]] = {
         meaning="Somebody has paused delivery, as for the ERP's maintenance; the summary says who, why and until when.",
         effect="Invoices are calculated and wait; nothing new is offered to the ERP and nothing is asked of it.",
         meanwhile="delivery goes on by itself at the end of the pause",
-        action="If the reason is over, run `billingd resume`; if it lasts longer, `billingd pause`.",
+        action="If the reason is over, run `billingd resume`; if it lasts longer, `billingd pause --for 2h`.",
         cleared_by="The end of the pause.",
     ),
     "actor_crashed": Text(

@@ -45,9 +45,9 @@ WITH concerned AS (
     SELECT period, id, held_code AS code, held_reason AS reason FROM invoices WHERE state = 'held'
     UNION ALL
     SELECT period, id, held_code, held_reason FROM invoices
-    WHERE state = 'due' AND held_code IN (:incomplete, :inconsistent)
-        AND CAST(:now AS timestamptz) >= make_interval(secs => :grace)
-            + CAST((period || '-01')::date + interval '1 month' AS timestamp) AT TIME ZONE :time_zone
+    WHERE state = 'due' AND held_code IS NOT NULL AND (held_code NOT IN (:incomplete, :inconsistent)
+        OR CAST(:now AS timestamptz) >= make_interval(secs => :grace)
+            + CAST((period || '-01')::date + interval '1 month' AS timestamp) AT TIME ZONE :time_zone)
     UNION ALL
     SELECT period, id, :overdue_code, 'in ' || state FROM invoices
     WHERE state IN ('due', 'calculated', 'sent', 'initiated') AND held_code IS NULL
@@ -83,6 +83,8 @@ _NOUNS: Final = {
     Code.INVOICE_OVERDUE: "waiting for too long",
     Code.READINGS_INCOMPLETE: "waiting for readings",
     Code.READINGS_INCONSISTENT: "waiting for readings to be put right",
+    Code.ENERGY_ALREADY_BILLED: "waiting, as another one bills the same energy",
+    Code.INPUTS_UNREADABLE: "waiting, as their data cannot be read",
 }
 
 

@@ -15,6 +15,8 @@ _DATABASE = {
 }
 _OF_DATABASE = ("database_unreachable", "database_error")
 _OF_ERP = ("erp_unreachable", "erp_credentials")
+# What waits in `due` for something else than readings has an alarm at once, which says so.
+_NOT_FOR_READINGS = ("energy_already_billed", "inputs_unreadable")
 _ERP = {"credentials": "the ERP refuses our credentials", "breaker": "the ERP is away"}
 
 
@@ -72,9 +74,11 @@ def _lesser(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         period = min(period for period, states in document["periods"].items() if states.get("calculated"))
         what = f"{_invoices(document['unapproved'], 'waits', 'wait')} for approval"
         yield what, f"billingd invoices approve --preview --period {period}"
-    if document["waiting"]:
-        what = f"{_invoices(document['waiting'], 'waits', 'wait')} for readings"
-        yield what, "billingd invoices list --state due"
+    waiting = document["waiting"] - sum(
+        each["invoices"] for each in document["stuck"] if each["state"] == "due" and each["code"] in _NOT_FOR_READINGS
+    )
+    if waiting:
+        yield f"{_invoices(waiting, 'waits', 'wait')} for readings", "billingd invoices list --state due"
 
 
 def _work(counts: Mapping[str, int]) -> str:

@@ -73,6 +73,26 @@ def test_missing_readings_are_an_alarm_past_their_grace_by_the_clock_handed_in(d
     }
 
 
+def test_what_waits_for_a_person_or_the_database_is_an_alarm_at_once(database: Database) -> None:
+    with database.transaction() as connection:
+        add_users(connection, 3)
+        add_invoices(connection, "due", range(1, 2), held_code="energy_already_billed", reason="M1: NU-9.2026-10.1")
+        add_invoices(connection, "due", range(2, 4), held_code="inputs_unreadable", reason="57014: canceled")
+    during_the_grace = datetime(2026, 11, 1, tzinfo=UTC)
+    assert found(database, during_the_grace) == {
+        ("energy_already_billed", "2026-10"): 1,
+        ("inputs_unreadable", "2026-10"): 2,
+    }
+    summaries = [group.summary for group in looked(database).groups]
+    assert summaries == [
+        "1 invoice waiting, as another one bills the same energy: NU-0001.2026-10.1: M1: NU-9.2026-10.1",
+        "2 invoices waiting, as their data cannot be read: NU-0002.2026-10.1, NU-0003.2026-10.1: 57014: canceled",
+    ]
+    with database.transaction() as connection:
+        connection.execute(text("UPDATE invoices SET held_code = NULL, held_reason = NULL"))
+    assert found(database) == {}
+
+
 def test_what_waits_too_long_is_overdue_unless_an_alarm_says_why(database: Database) -> None:
     long = SETTINGS.overdue_seconds + 60
     with database.transaction() as connection:
