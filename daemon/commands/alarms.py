@@ -112,4 +112,6 @@ def _explanation(entry: Entry, *, croatian: bool) -> Iterator[str]:
     for title, paragraph in zip(titles, (text.meaning, text.effect, text.action, text.cleared_by), strict=True):
         yield ""
         yield title
-        yield textwrap.fill(paragraph, 100, initial_indent="  ", subsequent_indent="  ", break_long_words=False)
+        yield textwrap.fill(
+            paragraph, 100, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
