@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from actors.messages import ALARMS, DB_WRITER, CountCrash
 from alarming.catalogue import Code
-from alarming.signs import Fine, Trouble
+from alarming.conditions import ConditionActive, ConditionCleared
 from supervision.errors import SupervisionError
 from supervision.events import Event, Exited
 from supervision.reasons import Crashed, FailedToStart, Hung, Reason, StartOverdue, ThreadNotStarted
@@ -42,7 +42,7 @@ class Attribution:
             self._since[code, event.name] = self._monotonic()
         what = str(event.reason)[:300]
         context = {"actor": event.name, "invoices": list(invoices[:20])}
-        self._tell(ALARMS, Trouble(code, f"{event.name} {how}: {what}", subject=event.name, context=context))
+        self._tell(ALARMS, ConditionActive(code, f"{event.name} {how}: {what}", subject=event.name, context=context))
         if invoices:
             self._tell(DB_WRITER, CountCrash(invoices, event.name, how, what))
 
@@ -53,7 +53,7 @@ class Attribution:
             over = {each: since for each, since in self._since.items() if now - since >= self._window_seconds}
         for each, since in over.items():
             code, name = each
-            if self._tell(ALARMS, Fine(code, subject=name)):
+            if self._tell(ALARMS, ConditionCleared(code, subject=name)):
                 with self._lock:
                     if self._since[each] == since:  # it has not crashed again meanwhile
                         del self._since[each]

@@ -4,10 +4,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from actors.condition_reporter import DATABASE_CODES, ConditionReporter, DatabaseBackoff, report_database_error
 from actors.messages import DB_WRITER, Calculate, ClaimDue, Look, MakeDue, Store
 from actors.parts import Parts
 from actors.points import point
-from actors.tidings import DATABASE_CODES, DatabaseBackoff, Tidings, database_trouble
 from billing.invoice import Invoice, NotReady, calculate
 from persistence.bases import fetch_bases
 from persistence.claims import Claimed
@@ -43,7 +43,7 @@ class Biller(Actor):
 
     def on_start(self) -> None:
         point("biller.start")
-        self._tidings = Tidings(self.tell, DATABASE_CODES)
+        self._conditions = ConditionReporter(self.tell, DATABASE_CODES)
         self.on_unblock(self._database.unblock)
         self.every(PENDING_LOOK_SECONDS, Look())
         self._look(newly_due=True)
@@ -88,11 +88,11 @@ class Biller(Actor):
                 bases = fetch_bases(connection, list(claim_of), settings.zone)
         except PersistenceError as error:
             # The batch is claimed and nobody holds it: the next look takes it up.
-            database_trouble(self._tidings, error, self.name)
+            report_database_error(self._conditions, error, self.name)
             self._asked = self.after(self._backoff.next_seconds(), _Overdue())
             return
         self._backoff.reset()
-        self._tidings.all_fine(self.name)
+        self._conditions.clear_all(self.name)
         calculated: list[tuple[int, Invoice]] = []
         waiting: list[Change] = []
         for basis in bases:

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from actors.condition_reporter import DATABASE_CODES, ConditionReporter, DatabaseBackoff, report_database_error
 from actors.messages import (
     BILLER,
     ERP_GATEWAY,
@@ -33,7 +34,6 @@ from actors.parts import Parts
 from actors.points import point
 from actors.presence import Presence
 from actors.reactions import incorrect
-from actors.tidings import DATABASE_CODES, DatabaseBackoff, Tidings, database_trouble
 from alarming.catalogue import Code
 from billing.periods import Period, Schedule, due_periods
 from persistence import claims, invoices
@@ -83,10 +83,10 @@ class DbWriter(Actor):
         point("db_writer.start")
         if self.epoch > 1:
             self._go_on_after_another()
-        self._tidings = Tidings(
+        self._conditions = ConditionReporter(
             self.tell, (*DATABASE_CODES, Code.INSTANCE_NAME_TAKEN, Code.DAEMON_WAS_DOWN, Code.POISON_INVOICE)
         )
-        self._presence = Presence(self._parts, self._tidings)
+        self._presence = Presence(self._parts, self._conditions)
         self.on_unblock(self._database.unblock)
         self.every(TICK_SECONDS, _Tick())
         self._work(tick=True)
@@ -147,7 +147,7 @@ class DbWriter(Actor):
         try:
             work()
         except PersistenceError as error:
-            database_trouble(self._tidings, error, self.name)
+            report_database_error(self._conditions, error, self.name)
             self._resting = True
             self.after(self._backoff.next_seconds(), _Retry())
             return False
@@ -167,7 +167,7 @@ class DbWriter(Actor):
             self._write(batch)
             del self._writes[: len(batch)]
         self._claim_all()
-        self._tidings.all_fine(self.name)
+        self._conditions.clear_all(self.name)
 
     def _resolve_commit(self) -> None:
         """A COMMIT whose answer was lost may have happened: its id in the history says so."""
@@ -206,9 +206,9 @@ class DbWriter(Actor):
             return
         for write in batch:
             for invoice_id in getattr(write, "invoice_ids", ()):
-                self._tidings.fine(Code.DATABASE_ERROR, invoice_id)
+                self._conditions.clear(Code.DATABASE_ERROR, invoice_id)
                 if not isinstance(write, CountCrash):
-                    self._tidings.fine(Code.POISON_INVOICE, invoice_id)
+                    self._conditions.clear(Code.POISON_INVOICE, invoice_id)
         for name, reply in dict.fromkeys(replies):
             self._nudge(name, reply)
 
@@ -260,16 +260,16 @@ class DbWriter(Actor):
         )  # fmt: skip
         for invoice_id in held:
             logger.warning("%s is held: work on it crashes", invoice_id)
-            self._tidings.fine(Code.POISON_INVOICE, invoice_id)  # its alarm follows from the database now
+            self._conditions.clear(Code.POISON_INVOICE, invoice_id)  # its alarm follows from the database now
         for invoice_id in crashing_without_witness(connection, crash.invoices, settings.work.max_attempts):
             summary = f"work on {invoice_id} crashes, and no other invoice has passed since: {reason}"
-            self._tidings.trouble(Code.POISON_INVOICE, summary, invoice_id)
+            self._conditions.raise_condition(Code.POISON_INVOICE, summary, invoice_id)
 
     def _refused(self, write: Write, error: DatabaseFailed) -> None:
         """One row that the database alone refuses, or that somebody else keeps locked."""
         if not isinstance(error, RowRefused):
             subject = write.invoice_ids[0] if isinstance(write, Store | Record) else self.name
-            self._tidings.trouble(Code.DATABASE_ERROR, str(error), subject)
+            self._conditions.raise_condition(Code.DATABASE_ERROR, str(error), subject)
             return  # the row stays claimed and nobody holds it: the next look takes it up
         if isinstance(write, Record) and isinstance(write.write, Change) and error.constraint == BILL_ID_TAKEN:
             most = self._parts.settings.erp.max_incorrect_answers
@@ -284,7 +284,7 @@ class DbWriter(Actor):
 
     def _count_refusal(self, ids: tuple[str, ...], error: RowRefused) -> None:
         logger.warning("the database refuses what is to be stored of %s: %s", ", ".join(ids), error)
-        self._tidings.trouble(Code.DATABASE_ERROR, str(error), ids[0])
+        self._conditions.raise_condition(Code.DATABASE_ERROR, str(error), ids[0])
         self._write([CountCrash(ids, self.name, "crashed", str(error))], alone=True)
 
     def _tell_of_contradictions(self, connection: Connection, late: Sequence[Change]) -> None:
@@ -296,7 +296,7 @@ class DbWriter(Actor):
                 text("SELECT state, bill_id FROM invoices WHERE id = :id"), {"id": change.invoice_id}
             ).one_or_none()
             if ours and ours.state in ("registered", "aborted") and ours.bill_id != change.bill_id:
-                self._tidings.trouble(
+                self._conditions.raise_condition(
                     Code.ERP_INCORRECT_DATA,
                     f"the ERP books {change.invoice_id} as {change.bill_id}, here it is {ours.bill_id or ours.state}",
                     change.invoice_id,

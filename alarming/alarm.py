@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from alarming.catalogue import CATALOGUE, Cure, Ends, Entry
-from alarming.signs import Severity, Trouble
+from alarming.catalogue import CATALOGUE, ClearRule, ClearScope, Entry
+from alarming.conditions import ConditionActive, Severity
 
 EXAMPLES: Final = 20
 """How many subjects an alarm names (interfaces.md, Alarm codes)."""
@@ -27,7 +27,7 @@ _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # as JSON writes it, unless the
 _INVOICE_ID = re.compile(r"[A-Za-z0-9-]{1,64}\.\d{4}-\d{2}\.\d+")
 
 
-class Moment(NamedTuple):
+class Now(NamedTuple):
     """Now, twice: seconds of a clock that never jumps, for durations, and the wall clock's instant, for people."""
 
     seconds: float
@@ -35,10 +35,10 @@ class Moment(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Record:
+class AlarmRecord:
     """What others see of an alarm. `reopened`: how often it came back soon after it was cleared.
 
-    `ailing`: some of those in trouble by a sign, to go on from after a restart.
+    `active_subjects`: some of those in trouble by a sign, to go on from after a restart.
     """
 
     id: str
@@ -54,7 +54,7 @@ class Record:
     acked_at: datetime | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
     reopened: int = 0
-    ailing: tuple[str, ...] = ()
+    active_subjects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Group:
 
 
 @dataclass
-class Ailment:
+class ActiveSubject:
     """One subject's trouble, in seconds of the steady clock; `ends_seconds` if it ends by being quiet."""
 
     first_seconds: float
@@ -80,9 +80,9 @@ class Ailment:
 
 
 class Alarm:
-    """A trouble that is pending, standing, or held a little before it is cleared; its book moves it."""
+    """A trouble that is pending, standing, or held a little before it is cleared; its register moves it."""
 
-    def __init__(self, code: str, key: str, severity: Severity | None, now: Moment) -> None:
+    def __init__(self, code: str, key: str, severity: Severity | None, now: Now) -> None:
         self.code, self.key = code, key
         self.entry: Entry | None = CATALOGUE.get(code)
         self.severity = self.entry.severity if self.entry else severity or Severity.MAJOR
@@ -95,7 +95,7 @@ class Alarm:
         self.acked_at: datetime | None = None
         self.reopened = 0
         self.signs = 0
-        self.ailing: dict[str | None, Ailment] = {}
+        self.active_subjects: dict[str | None, ActiveSubject] = {}
         self.immediately = False
         self.touched: dict[str, None] = {}
         self.group: Group | None = None
@@ -114,17 +114,17 @@ class Alarm:
     @property
     def troubled(self) -> bool:
         """Whether anybody is in trouble, by a sign or by the state of the invoices."""
-        return bool(self.ailing) or self.group is not None or self.awaits_look
+        return bool(self.active_subjects) or self.group is not None or self.awaits_look
 
     @property
-    def cure(self) -> Cure:
-        """For whom a `Fine` with a subject speaks."""
-        return self.entry.cure if self.entry else Cure.EACH
+    def clear_scope(self) -> ClearScope:
+        """For whom a `ConditionCleared` with a subject speaks."""
+        return self.entry.clear_scope if self.entry else ClearScope.EACH
 
     @property
-    def ends(self) -> Ends:
-        """What ends it besides a `Fine`."""
-        return self.entry.ends if self.entry else Ends.QUIET
+    def clear_rule(self) -> ClearRule:
+        """What ends it besides a `ConditionCleared`."""
+        return self.entry.clear_rule if self.entry else ClearRule.QUIET
 
     @property
     def count(self) -> int:
@@ -138,22 +138,24 @@ class Alarm:
         """The earliest first sign among those in trouble, or the instant itself if one doesn't wait."""
         if self.group is not None:
             return float("-inf")
-        if self.immediately and self.ailing:
+        if self.immediately and self.active_subjects:
             return float("-inf")
-        return next((ailment.first_seconds for ailment in self.ailing.values()), None)
+        return next((state.first_seconds for state in self.active_subjects.values()), None)
 
-    def note(self, sign: Trouble, now: Moment, ends_after_seconds: float | None) -> None:
+    def note(self, sign: ConditionActive, now: Now, ends_after_seconds: float | None) -> None:
         """Takes in a sign of trouble."""
         seen_at = min(sign.seen_at or now.at, now.at)
         first_seconds = now.seconds - min((now.at - seen_at).total_seconds(), _MAILBOX_SECONDS)
         subject = sign.subject
-        if subject not in self.ailing and len(self.ailing) >= SUBJECTS_AT_MOST:
+        if subject not in self.active_subjects and len(self.active_subjects) >= SUBJECTS_AT_MOST:
             subject = None
         ends_seconds = None if ends_after_seconds is None else now.seconds + ends_after_seconds
-        if subject not in self.ailing:
-            self.ailing[subject] = Ailment(first_seconds, ends_seconds, subject is not None and is_invoice(subject))
-        self.ailing[subject].ends_seconds = ends_seconds
-        if subject is not None and self.ailing[subject].of_invoice and len(self.touched) < SUBJECTS_AT_MOST:
+        if subject not in self.active_subjects:
+            self.active_subjects[subject] = ActiveSubject(
+                first_seconds, ends_seconds, subject is not None and is_invoice(subject)
+            )
+        self.active_subjects[subject].ends_seconds = ends_seconds
+        if subject is not None and self.active_subjects[subject].of_invoice and len(self.touched) < SUBJECTS_AT_MOST:
             self.touched[subject] = None
         self.immediately |= sign.immediately or bool(self.entry and self.entry.immediately)
         if not self.signs:
@@ -164,29 +166,29 @@ class Alarm:
         self.summary = clean_line(sign.summary)
         self.context.update(clean_context(sign.context))
 
-    def heal(self, subject: str | None) -> None:
+    def clear(self, subject: str | None) -> None:
         """Takes in that a subject, or everybody (None), is well."""
-        if subject is None or (self.cure is Cure.ANYONE and subject in self.ailing):
-            self.ailing.clear()
+        if subject is None or (self.clear_scope is ClearScope.ALL and subject in self.active_subjects):
+            self.active_subjects.clear()
         else:
-            self.ailing.pop(subject, None)
-            self.ailing.pop(None, None)  # who told trouble for no one in particular hears of any success
+            self.active_subjects.pop(subject, None)
+            self.active_subjects.pop(None, None)  # who told trouble for no one in particular hears of any success
 
-    def expire(self, now: Moment) -> None:
+    def expire(self, now: Now) -> None:
         """Drops the troubles that have been quiet for long enough."""
         over = [
             subject
-            for subject, ailment in self.ailing.items()
-            if ailment.ends_seconds is not None and ailment.ends_seconds <= now.seconds
+            for subject, state in self.active_subjects.items()
+            if state.ends_seconds is not None and state.ends_seconds <= now.seconds
         ]
         for subject in over:
-            del self.ailing[subject]
+            del self.active_subjects[subject]
 
-    def record(self, instance: str) -> Record:
+    def record(self, instance: str) -> AlarmRecord:
         """What others see of it now; only of an alarm that has been raised."""
         assert self.id is not None
         assert self.raised_at is not None
-        return Record(
+        return AlarmRecord(
             self.id,
             self.code,
             self.key,
@@ -200,7 +202,7 @@ class Alarm:
             self.acked_at,
             self._context(),
             self.reopened,
-            tuple(islice((subject for subject in self.ailing if subject is not None), EXAMPLES)),
+            tuple(islice((subject for subject in self.active_subjects if subject is not None), EXAMPLES)),
         )
 
     def _context(self) -> dict[str, Any]:
@@ -209,7 +211,7 @@ class Alarm:
             context.update(self.group.context)
         elif self.touched:
             context["invoices"] = list(islice(self.touched, EXAMPLES))
-        subjects = (subject for subject, ailment in self.ailing.items() if subject and not ailment.of_invoice)
+        subjects = (subject for subject, state in self.active_subjects.items() if subject and not state.of_invoice)
         if named := list(islice(subjects, EXAMPLES)):
             context["subjects"] = named
         if self.signs:
@@ -243,7 +245,7 @@ def clean_context(context: Mapping[str, Any]) -> dict[str, Any]:
     return cleaned
 
 
-def revived(record: Record, now: Moment, quiet_seconds: float, stable_seconds: float) -> Alarm:
+def revived(record: AlarmRecord, now: Now, quiet_seconds: float, stable_seconds: float) -> Alarm:
     """The alarm of a record that stood when the process before this one ended."""
     alarm = Alarm(record.code, record.key, record.severity, now)
     alarm.id, alarm.summary, alarm.severity = record.id, record.summary, record.severity
@@ -257,20 +259,20 @@ def revived(record: Record, now: Moment, quiet_seconds: float, stable_seconds: f
     alarm.line_seconds, alarm.line_count = now.seconds - age, record.count
     if record.cleared_at is not None:
         return alarm
-    alarm.touched = dict.fromkeys(filter(is_invoice, record.ailing))
+    alarm.touched = dict.fromkeys(filter(is_invoice, record.active_subjects))
     alarm.context.pop("subjects", None)
     alarm.context.pop("invoices", None)
     alarm.awaits_look = alarm.entry is not None and alarm.entry.by_period and record.key != record.instance
     subjects: Iterable[str | None] = ()
     ends_seconds = None
-    if alarm.ends is Ends.FINE:
+    if alarm.clear_rule is ClearRule.REPORTED:
         # An invoice is heard of again, or found to be final; another subject may not exist any more.
-        known = {subject if is_invoice(subject) else None for subject in record.ailing}
+        known = {subject if is_invoice(subject) else None for subject in record.active_subjects}
         subjects = known or (() if alarm.awaits_look else (None,))
-    elif alarm.ends is Ends.STABLE:
-        subjects, ends_seconds = record.ailing or (None,), now.seconds + stable_seconds
-    elif alarm.ends is Ends.QUIET:
+    elif alarm.clear_rule is ClearRule.STABLE:
+        subjects, ends_seconds = record.active_subjects or (None,), now.seconds + stable_seconds
+    elif alarm.clear_rule is ClearRule.QUIET:
         subjects, ends_seconds = (None,), now.seconds + quiet_seconds - age
     for subject in subjects:
-        alarm.ailing[subject] = Ailment(now.seconds, ends_seconds, subject in alarm.touched)
+        alarm.active_subjects[subject] = ActiveSubject(now.seconds, ends_seconds, subject in alarm.touched)
     return alarm

@@ -7,9 +7,9 @@ from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
+from alarming.conditions import Severity
 from alarming.croatian import CROATIAN
 from alarming.english import ENGLISH
-from alarming.signs import Severity
 from alarming.texts import Text
 
 
@@ -43,20 +43,20 @@ class Code(StrEnum):
     ALARM_WEBHOOK_UNREACHABLE = "alarm_webhook_unreachable"
 
 
-class Cure(StrEnum):
-    """For whom a `Fine` that names a subject speaks."""
+class ClearScope(StrEnum):
+    """For whom a `ConditionCleared` that names a subject speaks."""
 
     EACH = "each"  # for that subject alone
-    ANYONE = "anyone"  # if that subject was in trouble, for all: what it needed is there again
+    ALL = "all"  # if that subject was in trouble, for all: what it needed is there again
 
 
-class Ends(StrEnum):
-    """What ends an alarm, besides a `Fine`."""
+class ClearRule(StrEnum):
+    """What ends an alarm, besides a `ConditionCleared`."""
 
-    FINE = "fine"
+    REPORTED = "reported"
     QUIET = "quiet"  # `alarms.quiet_seconds` without another sign
-    STABLE = "stable"  # `Fine`, or a whole supervision window of a later process without another sign
-    PROCESS = "process"  # `Fine`, or a new process: it saw for itself
+    STABLE = "stable"  # `ConditionCleared`, or a whole supervision window of a later process without another sign
+    RESTART = "restart"  # `ConditionCleared`, or a new process: it saw for itself
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Entry:
     code: Code
     severity: Severity
     message_id: UUID
-    cure: Cure = Cure.EACH
-    ends: Ends = Ends.FINE
+    clear_scope: ClearScope = ClearScope.EACH
+    clear_rule: ClearRule = ClearRule.REPORTED
     by_period: bool = False
     immediately: bool = False
     mutes: tuple[Code, ...] = ()
@@ -89,7 +89,7 @@ _ENTRIES = (
         Code.DATABASE_UNREACHABLE,
         Severity.CRITICAL,
         UUID("4cc274b4-066c-4cc2-8fe9-b5bddb327b0b"),
-        cure=Cure.ANYONE,
+        clear_scope=ClearScope.ALL,
         mutes=(
             Code.DATABASE_ERROR,
             Code.ACTOR_CRASHED,
@@ -107,20 +107,20 @@ _ENTRIES = (
         Code.ERP_UNREACHABLE,
         Severity.MAJOR,
         UUID("00b17dcb-2a83-4d2d-ae04-4c7413f9a0a1"),
-        cure=Cure.ANYONE,
+        clear_scope=ClearScope.ALL,
         mutes=(Code.ERP_ERROR,),
     ),
     Entry(
         Code.ERP_ERROR,
         Severity.MAJOR,
         UUID("9f012a0c-0a58-4880-9606-65db3c17a75b"),
-        cure=Cure.ANYONE,
+        clear_scope=ClearScope.ALL,
     ),
     Entry(
         Code.ERP_CREDENTIALS,
         Severity.CRITICAL,
         UUID("7874e1d1-b3ba-420e-8a66-677992b278d8"),
-        cure=Cure.ANYONE,
+        clear_scope=ClearScope.ALL,
         immediately=True,
         mutes=(Code.INVOICE_OVERDUE,),
     ),
@@ -128,7 +128,7 @@ _ENTRIES = (
         Code.ERP_TRUST_UNUSABLE,
         Severity.CRITICAL,
         UUID("90e55cd2-fbea-4404-a364-ffd536d579a7"),
-        cure=Cure.ANYONE,
+        clear_scope=ClearScope.ALL,
         mutes=(Code.INVOICE_OVERDUE,),
     ),
     Entry(
@@ -202,13 +202,13 @@ _ENTRIES = (
         Code.ACTOR_CRASHED,
         Severity.MAJOR,
         UUID("206df94a-81a4-40cb-bacd-10d63295c7a3"),
-        ends=Ends.STABLE,
+        clear_rule=ClearRule.STABLE,
     ),
     Entry(
         Code.ACTOR_HUNG,
         Severity.MAJOR,
         UUID("3691b97b-87c6-48ca-bcbb-68db1e8d606d"),
-        ends=Ends.STABLE,
+        clear_rule=ClearRule.STABLE,
     ),
     Entry(
         Code.DAEMON_WAS_DOWN,
@@ -220,7 +220,7 @@ _ENTRIES = (
         Code.CONFIGURATION_REJECTED,
         Severity.MINOR,
         UUID("abb46e1f-3766-482e-9c2e-cbc5c5366113"),
-        ends=Ends.PROCESS,
+        clear_rule=ClearRule.RESTART,
         immediately=True,
     ),
     Entry(
@@ -232,21 +232,21 @@ _ENTRIES = (
         Code.UNEXPECTED_ERROR,
         Severity.MAJOR,
         UUID("8769c30b-023b-4234-9e65-c9650825459b"),
-        ends=Ends.QUIET,
+        clear_rule=ClearRule.QUIET,
         immediately=True,
     ),
     Entry(
         Code.ALARM_SPOOL_UNWRITABLE,
         Severity.MINOR,
         UUID("d5de134e-af41-4ef1-8ab4-0bd88dfc4b90"),
-        ends=Ends.PROCESS,
+        clear_rule=ClearRule.RESTART,
         immediately=True,
     ),
     Entry(
         Code.ALARM_WEBHOOK_UNREACHABLE,
         Severity.MINOR,
         UUID("b167fecd-5837-4c71-8bbe-278e11c38b72"),
-        ends=Ends.PROCESS,
+        clear_rule=ClearRule.RESTART,
     ),
 )
 CATALOGUE: Final[Mapping[str, Entry]] = MappingProxyType({entry.code: entry for entry in _ENTRIES})

@@ -8,7 +8,7 @@ from typing import Final
 
 import yaml
 
-from alarming.catalogue import CATALOGUE, Cure, Ends, Entry
+from alarming.catalogue import CATALOGUE, ClearRule, ClearScope, Entry
 from alarming.texts import Text
 
 _WIDTH = 100
@@ -163,9 +163,9 @@ def _behaviour(entry: Entry) -> str:
         if entry.immediately
         else "It is raised if it stays for most of `alarms.raise_within_seconds`."
     ]
-    if entry.cure is Cure.ANYONE:
+    if entry.clear_scope is ClearScope.ALL:
         parts.append("One that was in trouble and succeeds speaks for all.")
-    if entry.ends is Ends.PROCESS:
+    if entry.clear_rule is ClearRule.RESTART:
         parts.append("A restart ends it too.")
     if entry.mutes:
         parts.append(f"While it lasts it mutes {', '.join(f'`{code}`' for code in entry.mutes)}.")

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alarming.alarm import Record
-from alarming.signs import Severity
+from alarming.alarm import AlarmRecord
+from alarming.conditions import Severity
 from persistence.reader import Reader
 
 
@@ -21,7 +21,7 @@ class CodeStatistics:
     longest_seconds: float
 
 
-def find(reader: Reader, *, cleared_too: bool = False) -> list[Record]:
+def find(reader: Reader, *, cleared_too: bool = False) -> list[AlarmRecord]:
     """The standing alarms of all instances, the most urgent first; with the cleared ones if asked for."""
     rows = reader.rows(
         """SELECT * FROM alarms WHERE cleared_at IS NULL OR :cleared_too
@@ -46,10 +46,10 @@ def statistics(reader: Reader, days: float = 30) -> list[CodeStatistics]:
     return [CodeStatistics(**row) for row in rows]
 
 
-def to_record(row: Mapping[str, Any]) -> Record:
+def to_record(row: Mapping[str, Any]) -> AlarmRecord:
     """A row of the table as an alarm."""
     context: Mapping[str, Any] = row["context"]
-    return Record(
+    return AlarmRecord(
         id=row["id"],
         code=row["code"],
         key=row["key"],

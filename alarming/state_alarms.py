@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, text
 
-from alarming.alarm import EXAMPLES, Group, Record
+from alarming.alarm import EXAMPLES, AlarmRecord, Group
 from alarming.catalogue import STATE_CODES, Code
 from alarming.lookup import to_record
 
@@ -35,7 +35,7 @@ class Look:
     """
 
     groups: tuple[Group, ...] = ()
-    standing: tuple[Record, ...] = ()
+    standing: tuple[AlarmRecord, ...] = ()
     final: tuple[str, ...] = ()
     standing_ids: frozenset[str] = frozenset()
 

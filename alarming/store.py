@@ -9,12 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from alarming.alarm import Record, clean_context, clean_line
+from alarming.alarm import AlarmRecord, clean_context, clean_line
 from alarming.catalogue import Code
-from alarming.wire import instant
+from alarming.formats import instant
 
 
-def store(connection: Connection, record: Record) -> Record:
+def store(connection: Connection, record: AlarmRecord) -> AlarmRecord:
     """Writes an alarm as it is; returns it with the id and acknowledgement under which it stands in the table."""
     standing = connection.execute(
         text("""SELECT id, raised_at, instance FROM alarms
@@ -68,7 +68,7 @@ def sweep(connection: Connection, instance: str) -> int:
     ).rowcount
 
 
-def _parameters(record: Record) -> dict[str, Any]:
+def _parameters(record: AlarmRecord) -> dict[str, Any]:
     return {
         "id": record.id,
         "code": record.code,

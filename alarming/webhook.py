@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import httpx
 
-from alarming.alarm import Record
+from alarming.alarm import AlarmRecord
 from alarming.catalogue import CATALOGUE, Code
-from alarming.signs import Fine, Trouble
-from alarming.wire import instant
-from alarming.worker import Worker
+from alarming.conditions import ConditionActive, ConditionCleared
+from alarming.formats import instant
+from alarming.worker import BackgroundThread
 
 PATH: Final = "/api/v2/alerts"
 REPEAT_SECONDS: Final = 60.0
@@ -46,7 +46,7 @@ class WebhookSettings:
         return base if base.endswith(PATH) else base + PATH
 
 
-def alert(record: Record, now: datetime, ends_after_seconds: float) -> dict[str, Any]:
+def alert(record: AlarmRecord, now: datetime, ends_after_seconds: float) -> dict[str, Any]:
     """One alarm as Alertmanager's `postableAlert`; the labels are its identity, and stay the same while it stands."""
     labels = {
         "alertname": record.code,
@@ -107,13 +107,13 @@ class Webhook:
         self._now = now
         self._chance = chance
         self._lock = threading.Lock()
-        self._standing: tuple[Record, ...] = ()
-        self._resolved: dict[str, Record] = {}
+        self._standing: tuple[AlarmRecord, ...] = ()
+        self._resolved: dict[str, AlarmRecord] = {}
         self._notices: tuple[Notice, ...] = ()
-        self._signs: deque[Trouble | Fine] = deque(maxlen=100)
+        self._signs: deque[ConditionActive | ConditionCleared] = deque(maxlen=100)
         self._failures = 0
         self._client = httpx.Client(timeout=_TIMEOUT, trust_env=False)
-        self._worker = Worker("alarm-webhook", self._work, on_start, self._client.close)
+        self._worker = BackgroundThread("alarm-webhook", self._work, on_start, self._client.close)
 
     def start(self) -> None:
         """Starts the thread."""
@@ -123,7 +123,7 @@ class Webhook:
         """Ends the thread, at the latest when the request in hand is over; doesn't wait."""
         self._worker.stop()
 
-    def offer(self, standing: Iterable[Record], cleared: Iterable[Record]) -> None:
+    def offer(self, standing: Iterable[AlarmRecord], cleared: Iterable[AlarmRecord]) -> None:
         """What stands now, all of it, and what was cleared since the last call."""
         with self._lock:
             before = {record.id for record in self._standing}
@@ -147,7 +147,7 @@ class Webhook:
         if set(self._notices) - set(known) and not self._failures:
             self._worker.wake()
 
-    def take(self) -> list[Trouble | Fine]:
+    def take(self) -> list[ConditionActive | ConditionCleared]:
         """Signs of how the deliveries went, since last time."""
         signs = []
         while self._signs:
@@ -163,10 +163,12 @@ class Webhook:
         if problem is None:
             self._failures = 0
             self.delivered_at = now
-            self._signs.append(Fine(Code.ALARM_WEBHOOK_UNREACHABLE))
+            self._signs.append(ConditionCleared(Code.ALARM_WEBHOOK_UNREACHABLE))
             return settings.repeat_seconds
         self._failures += 1
-        self._signs.append(Trouble(Code.ALARM_WEBHOOK_UNREACHABLE, f"{settings.address} takes no alarms: {problem}"))
+        self._signs.append(
+            ConditionActive(Code.ALARM_WEBHOOK_UNREACHABLE, f"{settings.address} takes no alarms: {problem}")
+        )
         least, most = _BACKOFF_SECONDS
         return least / 2 + self._chance() * min(most, least * float(1 << min(self._failures, 10)))
 

@@ -8,7 +8,7 @@ _LOGGER = logging.getLogger("billingd.alarms.worker")
 _AFTER_A_DEFECT_SECONDS = 5.0
 
 
-class Worker:
+class BackgroundThread:
     """Calls `work` again and again; what it returns is the pause in seconds, cut short by `wake`.
 
     `on_start` and `on_end` are called in the thread, at its start and its end.

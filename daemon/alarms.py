@@ -3,10 +3,10 @@
 import logging
 from typing import Any
 
-from alarming.actor import AlarmSettings, Board
-from alarming.records import RecordSigns, Rule
+from alarming.actor import AlarmSettings, AlarmSnapshot
+from alarming.formats import to_json
+from alarming.log_rules import LogConditions, LogRule
 from alarming.webhook import WebhookSettings
-from alarming.wire import to_json
 from config.secrets import webhook_token
 from config.settings import Settings
 
@@ -25,14 +25,14 @@ def alarm_settings(settings: Settings) -> AlarmSettings:
         window_seconds=settings.supervision.window_seconds,
         readings_grace_seconds=settings.billing.readings_grace_seconds,
         time_zone=settings.billing.time_zone,
-        rules=tuple(Rule.of(rule) for rule in alarms.rules),
+        rules=tuple(LogRule.of(rule) for rule in alarms.rules),
         webhook=webhook,
     )
 
 
-def listen_to_log(settings: Settings) -> RecordSigns:
+def listen_to_log(settings: Settings) -> LogConditions:
     """Lets log records become alarms; the kernel's own are told by its events already."""
-    signs = RecordSigns(tuple(Rule.of(rule) for rule in settings.alarms.rules))
+    signs = LogConditions(tuple(LogRule.of(rule) for rule in settings.alarms.rules))
     logging.getLogger().addHandler(signs)
     logging.getLogger("billingd.supervision").addFilter(_foreseen)
     return signs
@@ -44,6 +44,6 @@ def _foreseen(record: logging.LogRecord) -> bool:
     return record.levelno > logging.INFO or logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
-def as_documents(board: Board) -> list[dict[str, Any]]:
+def as_documents(snapshot: AlarmSnapshot) -> list[dict[str, Any]]:
     """The standing alarms as `status` and `alarms list` show them (interfaces.md, Commands)."""
-    return [to_json(record) for record in board.standing]
+    return [to_json(record) for record in snapshot.standing]

@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from alarming.alarm import Record
+from alarming.alarm import AlarmRecord
 from alarming.lookup import find
 from daemon.invocation import CommandFailed
 from persistence import invoices
@@ -50,7 +50,7 @@ class Demo:
         self._database: Database | None = None
         self._headline = "starting"
         self._counts: dict[str, int] = {}
-        self._alarms: list[Record] = []
+        self._alarms: list[AlarmRecord] = []
 
     def run(self) -> None:
         """Bills the sample and shows it; raises CommandFailed if a step doesn't come about in time."""

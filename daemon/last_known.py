@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from alarming.formats import to_json
 from alarming.lookup import find
-from alarming.wire import to_json
 from config.secrets import SecretUnreadable
 from config.settings import Settings
 from daemon.access import limits, server_settings

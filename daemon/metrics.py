@@ -12,7 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from actors.meters import Meters
-from alarming.actor import Board
+from alarming.actor import AlarmSnapshot
 from billing.states import FINAL_STATES, State
 from persistence.closings import Closing
 
@@ -25,11 +25,15 @@ class Metrics:
     CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
     def __init__(
-        self, meters: Meters, board: Board, waiting_messages: Callable[[], Mapping[str, int]], now: Callable[[], float]
+        self,
+        meters: Meters,
+        snapshot: AlarmSnapshot,
+        waiting_messages: Callable[[], Mapping[str, int]],
+        now: Callable[[], float],
     ) -> None:
         """`now` is the monotonic clock, in seconds."""
         self._meters = meters
-        self._board = board
+        self._snapshot = snapshot
         self._waiting_messages = waiting_messages
         self._now = now
 
@@ -61,8 +65,10 @@ class Metrics:
         for alarm in document["alarms"]:
             standing.add_metric([alarm[label] for label in labels], 1)
         yield standing
-        yield _counter("billingd_alarms_raised", "Alarms raised.", "code", self._board.raised)
-        yield _counter("billingd_alarm_blips", "Troubles over before an alarm was due.", "code", self._board.blips)
+        yield _counter("billingd_alarms_raised", "Alarms raised.", "code", self._snapshot.raised)
+        yield _counter(
+            "billingd_alarm_blips", "Troubles over before an alarm was due.", "code", self._snapshot.transients
+        )
 
 
 class _Families(Collector):

@@ -29,9 +29,9 @@ from actors.messages import (
 )
 from actors.parts import InForce, Parts
 from actors.tree import courier, tree
-from alarming.actor import AlarmActor, Board, Configure
+from alarming.actor import AlarmActor, AlarmSnapshot, Configure
 from alarming.catalogue import Code
-from alarming.signs import Fine, Trouble
+from alarming.conditions import ConditionActive, ConditionCleared
 from config.diff import changes, take_live
 from config.load import ConfigurationRejected, Loaded, load
 from config.moved_clock import now_from
@@ -116,12 +116,12 @@ class Daemon:
             connect=self.connect,
             token=lambda: self._token,
         )
-        self.board = Board()
+        self.snapshot = AlarmSnapshot()
         _refuse_unusable(lambda: alarm_settings(settings))
         self._record_signs = listen_to_log(settings)
         self.system = self._make_system()
-        self.standings = Standings(self, lambda: as_documents(self.board))
-        metrics = Metrics(self.parts.meters, self.board, self.system.waiting_messages, self.clock.monotonic)
+        self.standings = Standings(self, lambda: as_documents(self.snapshot))
+        metrics = Metrics(self.parts.meters, self.snapshot, self.system.waiting_messages, self.clock.monotonic)
         room = ControlRoom(
             instance=settings.instance,
             token=lambda: self._room_token,
@@ -198,7 +198,9 @@ class Daemon:
             alarms = _refuse_unusable(lambda: alarm_settings(in_force))
         except (ConfigurationRejected, CommandFailed) as error:
             logger.warning("the configuration on disk is rejected, what was in force stays: %s", error)
-            self._tell(ALARMS, Trouble(Code.CONFIGURATION_REJECTED, f"the file on disk is not in force: {error}"))
+            self._tell(
+                ALARMS, ConditionActive(Code.CONFIGURATION_REJECTED, f"the file on disk is not in force: {error}")
+            )
             self._leave_outcome([str(error)], accepted=False)
         else:
             lines = [str(change) for change in changes(before, loaded.settings)]
@@ -208,7 +210,7 @@ class Daemon:
             self.parts.in_force.settings = in_force
             logs.set_level(in_force.log.level)
             self._tell(ALARMS, Configure(alarms))
-            self._tell(ALARMS, Fine(Code.CONFIGURATION_REJECTED))
+            self._tell(ALARMS, ConditionCleared(Code.CONFIGURATION_REJECTED))
             for name in (BILLER, ERP_GATEWAY, CLOCK):
                 self._tell(name, Look())
             self.standings.configuration_loaded()
@@ -304,7 +306,7 @@ class Daemon:
             now=self.parts.now,
             clock=self.clock,
             records=self._record_signs,
-            board=self.board,
+            snapshot=self.snapshot,
         )
 
     def _tell(self, name: str, message: object) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from alarming.actor import NAME, AlarmActor, AlarmSettings, Board
-from alarming.alarm import Record
+from alarming.actor import NAME, AlarmActor, AlarmSettings, AlarmSnapshot
+from alarming.alarm import AlarmRecord
+from alarming.log_rules import LogConditions
 from alarming.lookup import find
-from alarming.records import RecordSigns
 from persistence.database import Database
 from supervision import ChildSpec, SupervisorSpec, System, SystemClock
 
@@ -24,8 +24,8 @@ class House:
     def __init__(self, spool: Path, instance: str = "one") -> None:
         self.spool = spool
         self.instance = instance
-        self.board = Board()
-        self.records = RecordSigns()
+        self.snapshot = AlarmSnapshot()
+        self.records = LogConditions()
         self.system: System | None = None
 
     def start(self, make_database: Callable[[], Database] | None, settings: AlarmSettings = SETTINGS) -> None:
@@ -36,7 +36,7 @@ class House:
                 settings=settings,
                 database=make_database() if make_database else None,
                 records=self.records,
-                board=self.board,
+                snapshot=self.snapshot,
             )
 
         self.system = System(SupervisorSpec("root", children=(ChildSpec(NAME, make),)))
@@ -51,8 +51,8 @@ class House:
             self.system.stop(5)
             self.system = None
 
-    def standing(self) -> dict[str, Record]:
-        return {record.code: record for record in self.board.standing}
+    def standing(self) -> dict[str, AlarmRecord]:
+        return {record.code: record for record in self.snapshot.standing}
 
     def wait_until_forgotten(self, database: Database, code: str) -> None:
         """Waits until an alarm has been over for longer than the spool keeps it."""
@@ -75,6 +75,6 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = 15) -> f
     return time.monotonic() - started
 
 
-def in_table(database: Database) -> dict[str, Record]:
+def in_table(database: Database) -> dict[str, AlarmRecord]:
     with database.reading() as reader:
         return {record.code: record for record in find(reader, cleared_too=True)}

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from alarming.catalogue import CATALOGUE, Entry
+from alarming.formats import to_json
 from alarming.lookup import find, statistics
-from alarming.wire import to_json
 from daemon.access import database
 from daemon.invocation import CommandFailed, configuration, put, put_json, say
 from daemon.operator import Reason, who, why

@@ -62,7 +62,7 @@ MUTATIONS = (
     ),
     Mutation(
         "alarms only in the database",
-        "alarming/desk.py",
+        "alarming/dispatcher.py",
         '        LOGGER.log(level, "%s", line(change, record), extra=fields(change, record))\n',
         "        del level\n",
         ("D1", "stopped_fast", "idle"),
@@ -95,7 +95,7 @@ MUTATIONS = (
     Mutation(
         "an outage of the database crashes who meets it",
         "actors/db_writer.py",
-        "            database_trouble(self._tidings, error, self.name)\n            self._resting = True\n",
+        "            report_database_error(self._conditions, error, self.name)\n            self._resting = True\n",
         "            raise RuntimeError from error\n",
         ("D1", "stopped_fast", "storing"),
         "an actor crashed",

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from alarming.alarm import Record
+from alarming.alarm import AlarmRecord
 from alarming.catalogue import CATALOGUE, Entry
-from alarming.signs import Severity
+from alarming.conditions import Severity
 from alarming.store import store
 from altibiz.fake.ledger import Plan
 from altibiz.fake.server import FakeAltibiz
@@ -124,7 +124,7 @@ def test_what_an_alarm_advises_is_accepted_where_it_stands(
         book(database, erp)
         run(database, "UPDATE network_user_catalogues SET meter_fee = meter_fee + 1")
     with database.transaction() as connection:
-        store(connection, Record("a1", code, "2026-08", Severity.MAJOR, "so it is", 1, AT, AT, "here"))
+        store(connection, AlarmRecord("a1", code, "2026-08", Severity.MAJOR, "so it is", 1, AT, AT, "here"))
     done = billingd(*filled(command))
     assert done.status in SAYS_WHAT_IT_FOUND.get(command[0], {0}), done.err
 

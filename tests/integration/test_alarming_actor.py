@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from alarming.actor import NAME, Configure, Standing
+from alarming.actor import NAME, Configure, ListStanding
 from alarming.catalogue import Code
+from alarming.conditions import ConditionActive, ConditionCleared
 from alarming.lookup import find
-from alarming.signs import Fine, Trouble
 from persistence.database import Database
 from tests.alarming_house import SETTINGS, House, in_table, wait_for
 from tests.alarming_rows import add_invoices, add_users, set_state
@@ -60,7 +60,7 @@ def connect(server: PostgresServer) -> Callable[[], Database]:
 
 def test_an_alarm_reaches_log_spool_table_and_whoever_asks(house: House, database: Database, lines: Lines) -> None:
     house.start(lambda: Database(database.settings))
-    house.tell(Trouble(Code.ERP_UNREACHABLE, "no answer from https://erp.example", subject="NU-1.2026-10.1"))
+    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer from https://erp.example", subject="NU-1.2026-10.1"))
     assert wait_for(lambda: "erp_unreachable" in house.standing(), "raised") < 1.5
     wait_for(lambda: "erp_unreachable" in in_table(database), "in the table")
     (line,) = lines.lines
@@ -78,8 +78,8 @@ def test_an_alarm_reaches_log_spool_table_and_whoever_asks(house: House, databas
     assert line["BILLINGD_INVOICES"] == '["NU-1.2026-10.1"]'
     assert line["MESSAGE_ID"] in (ROOT / "systemd/billingd.catalog").read_text("utf-8")
     assert house.system is not None
-    assert house.system.ask(NAME, Standing(), 5) == (record,)
-    house.tell(Fine(Code.ERP_UNREACHABLE))
+    assert house.system.ask(NAME, ListStanding(), 5) == (record,)
+    house.tell(ConditionCleared(Code.ERP_UNREACHABLE))
     wait_for(lambda: in_table(database)["erp_unreachable"].cleared_at is not None, "cleared in the table")
     assert lines.of("erp_unreachable") == ["raised", "cleared"]
     assert "over after" in lines.lines[-1]["text"]
@@ -91,7 +91,7 @@ def test_a_database_that_is_away_is_an_alarm_by_itself_and_over_when_it_is_back(
     house.start(connect(server))
     server.stop()
     wait_for(lambda: "database_unreachable" in house.standing(), "raised")
-    house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
+    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
     wait_for(lambda: "erp_credentials" in house.standing(), "others are raised all the same")
     assert b'"erp_credentials"' in house.spool.read_bytes()
     server.start()
@@ -105,10 +105,10 @@ def test_a_database_that_is_away_is_an_alarm_by_itself_and_over_when_it_is_back(
 def test_a_frozen_database_delays_no_alarm(house: House, server: PostgresServer) -> None:
     house.start(connect(server))
     with Database(server.settings()) as database:
-        house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
+        house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
         wait_for(lambda: "erp_credentials" in in_table(database), "it works")
     server.freeze()
-    house.tell(Trouble(Code.ERP_UNREACHABLE, "no answer"))
+    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
     assert wait_for(lambda: "erp_unreachable" in house.standing(), "raised") < 1.5
     wait_for(lambda: "database_unreachable" in house.standing(), "so is the frozen one")
     server.thaw()
@@ -119,15 +119,15 @@ def test_after_a_restart_it_is_the_same_alarm_and_the_cause_that_is_gone_is_seen
     house: House, database: Database, lines: Lines
 ) -> None:
     house.start(lambda: Database(database.settings))
-    house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
-    house.tell(Trouble(Code.CONFIGURATION_REJECTED, "line 3"))
+    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
+    house.tell(ConditionActive(Code.CONFIGURATION_REJECTED, "line 3"))
     wait_for(lambda: len(in_table(database)) == 2, "stored")
     first = house.standing()["erp_credentials"].id
     house.stop()
     house.start(lambda: Database(database.settings))
     wait_for(lambda: set(house.standing()) == {"erp_credentials"}, "what a new process ends has ended")
-    house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
-    house.tell(Fine(Code.ERP_CREDENTIALS))
+    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
+    house.tell(ConditionCleared(Code.ERP_CREDENTIALS))
     wait_for(lambda: all(r.cleared_at for r in in_table(database).values()), "cleared in the table")
     assert in_table(database)["erp_credentials"].id == first
     assert lines.of("erp_credentials") == ["raised", "cleared"]
@@ -135,13 +135,13 @@ def test_after_a_restart_it_is_the_same_alarm_and_the_cause_that_is_gone_is_seen
 
 def test_when_the_spool_is_lost_the_id_comes_from_the_table(house: House, database: Database) -> None:
     house.start(lambda: Database(database.settings))
-    house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
+    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
     wait_for(lambda: bool(in_table(database)), "stored")
     first = in_table(database)["erp_credentials"].id
     house.stop()
     house.spool.unlink()
     house.start(None)
-    house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
+    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
     wait_for(lambda: bool(house.standing()), "raised without the database")
     assert house.standing()["erp_credentials"].id != first
     house.stop()
@@ -191,7 +191,7 @@ def test_a_storm_of_errors_is_one_alarm_few_lines_and_the_right_count(house: Hou
 
 def test_other_settings_take_effect_at_once(house: House) -> None:
     house.start(None, dataclasses.replace(SETTINGS, raise_within_seconds=3600))
-    house.tell(Trouble(Code.ERP_UNREACHABLE, "no answer"))
+    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
     house.tell(Configure(SETTINGS))
     wait_for(lambda: "erp_unreachable" in house.standing(), "raised by the shorter time")
 
@@ -199,9 +199,9 @@ def test_other_settings_take_effect_at_once(house: House) -> None:
 def test_a_spool_that_cannot_be_written_is_said_once_and_stops_nothing(house: House, lines: Lines) -> None:
     house.spool.mkdir()
     house.start(None)
-    house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
+    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
     wait_for(lambda: set(house.standing()) == {"erp_credentials", "alarm_spool_unwritable"}, "both stand")
-    assert house.board.spool_problem is not None
+    assert house.snapshot.spool_problem is not None
     house.spool.rmdir()
     wait_for(lambda: set(house.standing()) == {"erp_credentials"}, "it can be written again")
     assert b'"erp_credentials"' in house.spool.read_bytes()
@@ -210,11 +210,11 @@ def test_a_spool_that_cannot_be_written_is_said_once_and_stops_nothing(house: Ho
 
 def test_a_defect_in_the_alarms_themselves_costs_no_alarm(house: House, lines: Lines) -> None:
     house.start(None)
-    house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
+    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
     wait_for(lambda: "erp_credentials" in house.standing(), "raised")
     first = house.standing()["erp_credentials"].id
-    house.tell(Trouble(Code.ERP_ERROR, None))  # type: ignore[arg-type] # as a defect would
-    house.tell(Trouble(Code.ERP_UNREACHABLE, "no answer"))
+    house.tell(ConditionActive(Code.ERP_ERROR, None))  # type: ignore[arg-type] # as a defect would
+    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
     wait_for(lambda: "erp_unreachable" in house.standing(), "its successor goes on")
     assert house.system is not None
     assert house.system.tree()["children"][0]["restarts"] == 1

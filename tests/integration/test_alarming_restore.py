@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from alarming.actor import AlarmSettings
 from alarming.catalogue import Code
-from alarming.signs import Fine, Trouble
+from alarming.conditions import ConditionActive, ConditionCleared
 from persistence.database import Database
 from tests.alarming_house import FORGETFUL, SETTINGS, House, in_table, wait_for
 from tests.alarming_rows import add_invoices, add_users, set_state
@@ -52,10 +52,10 @@ def test_item_13_an_alarm_revived_by_a_restore_is_cleared_within_a_look(
     house: House, database: Database, settings: AlarmSettings
 ) -> None:
     start_with(house, database, settings)
-    house.tell(Trouble(Code.ERP_UNREACHABLE, "no answer", subject="NU-1.2026-10.1"))
+    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer", subject="NU-1.2026-10.1"))
     wait_for(lambda: stands(database, "erp_unreachable"), "stored")
     back_up(database)
-    house.tell(Fine(Code.ERP_UNREACHABLE))
+    house.tell(ConditionCleared(Code.ERP_UNREACHABLE))
     wait_for(lambda: not stands(database, "erp_unreachable"), "cleared in the table")
     if settings is FORGETFUL:
         house.wait_until_forgotten(database, "erp_unreachable")
@@ -68,15 +68,15 @@ def test_item_13_one_of_an_earlier_backup_that_this_process_never_knew_is_cleare
     house: House, database: Database
 ) -> None:
     start_with(house, database)
-    house.tell(Trouble(Code.ERP_ERROR, "503"))
+    house.tell(ConditionActive(Code.ERP_ERROR, "503"))
     wait_for(lambda: stands(database, "erp_error"), "stored")
     back_up(database)
     house.stop()
     house.spool.unlink()
     run(database, "DELETE FROM alarms")
     start_with(house, database)
-    house.tell(Fine(Code.ERP_ERROR))  # as each part of the daemon tells at its first success
-    house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
+    house.tell(ConditionCleared(Code.ERP_ERROR))  # as each part of the daemon tells at its first success
+    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
     wait_for(lambda: stands(database, "erp_credentials"), "it works")
     restore(database)
     wait_for(lambda: not stands(database, "erp_error"), "cleared")
@@ -87,12 +87,12 @@ def test_item_13_after_a_defect_of_the_alarms_themselves_a_revived_one_is_cleare
     house: House, database: Database
 ) -> None:
     start_with(house, database, FORGETFUL)
-    house.tell(Trouble(Code.ERP_UNREACHABLE, "no answer"))
+    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
     wait_for(lambda: stands(database, "erp_unreachable"), "stored")
     back_up(database)
-    house.tell(Fine(Code.ERP_UNREACHABLE))
+    house.tell(ConditionCleared(Code.ERP_UNREACHABLE))
     house.wait_until_forgotten(database, "erp_unreachable")
-    house.tell(Trouble(Code.ERP_ERROR, None))  # type: ignore[arg-type] # as a defect would
+    house.tell(ConditionActive(Code.ERP_ERROR, None))  # type: ignore[arg-type] # as a defect would
     assert house.system is not None
     system = house.system
     wait_for(lambda: system.tree()["children"][0]["restarts"] == 1, "its successor is at work")
@@ -102,12 +102,12 @@ def test_item_13_after_a_defect_of_the_alarms_themselves_a_revived_one_is_cleare
 
 def test_item_13_one_that_is_not_over_stands_on_after_a_restore(house: House, database: Database) -> None:
     start_with(house, database)
-    house.tell(Trouble(Code.ERP_UNREACHABLE, "no answer"))
+    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
     wait_for(lambda: stands(database, "erp_unreachable"), "stored")
     back_up(database)
-    house.tell(Fine(Code.ERP_UNREACHABLE))
+    house.tell(ConditionCleared(Code.ERP_UNREACHABLE))
     wait_for(lambda: not stands(database, "erp_unreachable"), "cleared")
-    house.tell(Trouble(Code.ERP_UNREACHABLE, "no answer again"))
+    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer again"))
     restore(database)
     wait_for(lambda: "erp_unreachable" in house.standing(), "raised again")
     wait_for(lambda: in_table(database)["erp_unreachable"].summary == "no answer again", "stored under one id")
@@ -135,7 +135,7 @@ def test_item_13_one_that_the_table_has_lost_is_stored_again(house: House, datab
         add_users(connection, 1)
         add_invoices(connection, "held", range(1, 2), held_code="erp_conflict", reason="409")
     start_with(house, database)
-    house.tell(Trouble(Code.ERP_UNREACHABLE, "no answer"))
+    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
     wait_for(lambda: stands(database, "erp_unreachable") and stands(database, "erp_conflict"), "stored")
     before = {code: record.id for code, record in house.standing().items()}
     run(database, statement)

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import text
 
-from alarming.alarm import Record
-from alarming.signs import Severity
+from alarming.alarm import AlarmRecord
+from alarming.conditions import Severity
 from alarming.state_alarms import Look, StateSettings, look
 from alarming.store import acknowledge, store
 from persistence.corrections import take_up, waive
@@ -122,7 +122,7 @@ def test_an_aborted_invoice_is_an_alarm_until_it_is_corrected_or_taken_note_of(d
     with database.transaction() as connection:
         add_invoices(connection, "due", range(1, 2), revision=2)
     assert found(database) == {("invoice_aborted", "2026-10"): 1}
-    alarm = Record("A", "invoice_aborted", "2026-10", Severity.MAJOR, "1 invoice", 1, NOW, NOW, "one")
+    alarm = AlarmRecord("A", "invoice_aborted", "2026-10", Severity.MAJOR, "1 invoice", 1, NOW, NOW, "one")
     with database.transaction() as connection:
         store(connection, alarm)
         assert acknowledge(connection, "A", "ana", "agreed by telephone")
@@ -158,10 +158,10 @@ def test_item_4_what_an_operator_ended_is_no_alarm_whatever_was_given_as_reason(
 
 def test_what_stands_already_brings_its_id_and_the_gone_instances_alarms_are_taken_over(database: Database) -> None:
     records = [
-        Record("mine", "erp_unreachable", "one", Severity.MAJOR, "mine", 1, NOW, NOW, "one"),
-        Record("gone", "erp_conflict", "2026-08", Severity.MAJOR, "of one that is gone", 1, NOW, NOW, "two"),
-        Record("alive", "erp_conflict", "2026-09", Severity.MAJOR, "of one that lives", 1, NOW, NOW, "three"),
-        Record("its own", "database_error", "two", Severity.MAJOR, "about itself", 1, NOW, NOW, "two"),
+        AlarmRecord("mine", "erp_unreachable", "one", Severity.MAJOR, "mine", 1, NOW, NOW, "one"),
+        AlarmRecord("gone", "erp_conflict", "2026-08", Severity.MAJOR, "of one that is gone", 1, NOW, NOW, "two"),
+        AlarmRecord("alive", "erp_conflict", "2026-09", Severity.MAJOR, "of one that lives", 1, NOW, NOW, "three"),
+        AlarmRecord("its own", "database_error", "two", Severity.MAJOR, "about itself", 1, NOW, NOW, "two"),
     ]
     with database.transaction() as connection:
         for record in records:

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from alarming.alarm import Record
-from alarming.signs import Severity
+from alarming.alarm import AlarmRecord
+from alarming.conditions import Severity
 from alarming.store import store
 from drills.ports import free_port
 from persistence import instances
@@ -194,7 +194,7 @@ def test_with_the_endpoint_off_the_database_tells_what_it_can(commands: Make, da
     assert billingd("status").status == 0
     at = datetime(2026, 11, 15, tzinfo=UTC)
     with database.transaction() as connection:
-        store(connection, Record("a1", "erp_unreachable", "me", Severity.MAJOR, "away", 1, at, at, "me"))
+        store(connection, AlarmRecord("a1", "erp_unreachable", "me", Severity.MAJOR, "away", 1, at, at, "me"))
     done = billingd("status", "--json")
     assert (done.status, [alarm["code"] for alarm in done.document["alarms"]]) == (1, ["erp_unreachable"])
 

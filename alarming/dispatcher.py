@@ -1,18 +1,18 @@
-"""The desk: carries out what the book decides, in the order that loses nothing: spool, log line, table."""
+"""The dispatcher: carries out what the register decides, in the order that loses nothing: spool, log line, table."""
 
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from alarming.alarm import Moment, Record
-from alarming.book import Action, Blip, Book, Change, Identity, Outcome, Timing
+from alarming.alarm import AlarmRecord, Now
 from alarming.catalogue import Code
-from alarming.signs import Fine, Severity, Trouble
+from alarming.conditions import ConditionActive, ConditionCleared, Severity
+from alarming.formats import LOG_LEVELS, fields, line
+from alarming.register import Action, AlarmRegister, Change, Identity, Outcome, Timing, Transient
 from alarming.spool import Spool
 from alarming.state_alarms import Look
-from alarming.table import Failed, Result, Stored
-from alarming.wire import LOG_LEVELS, fields, line
+from alarming.writer import Failed, Result, Stored
 from persistence.errors import CredentialsRefused, DatabaseUnreachable
 
 LOGGER: Final = logging.getLogger("billingd.alarms")
@@ -24,7 +24,7 @@ _SPOOL_RETRY_SECONDS = 5.0
 _BLIP_LINE_SECONDS = 60.0
 
 
-class Desk:
+class AlarmDispatcher:
     """One at a time: whoever has it calls it from one thread.
 
     `moment` is the time; `reached` is told each point between two steps, so that a test can end the process there.
@@ -34,19 +34,19 @@ class Desk:
         self,
         instance: str,
         spool: Spool,
-        moment: Callable[[], Moment],
+        moment: Callable[[], Now],
         timing: Timing | None = None,
         reached: Callable[[str], object] = lambda _: None,
         over: set[Identity] | None = None,
     ) -> None:
-        self.book = Book(instance, timing, over=over)
+        self.register = AlarmRegister(instance, timing, over=over)
         self.spool = spool
         self.changed = True  # something has to go to the table at once
-        self.cleared: list[Record] = []  # for the webhook, which takes them from here
+        self.cleared: list[AlarmRecord] = []  # for the webhook, which takes them from here
         self.raised: Counter[str] = Counter()
         self._moment = moment
         self._reached = reached
-        self._stored: dict[str, tuple[Record, float]] = {}
+        self._stored: dict[str, tuple[AlarmRecord, float]] = {}
         self._blip_said: dict[str, float] = {}
         self._spool_due = 0.0
         self._spool_told = False
@@ -55,33 +55,33 @@ class Desk:
         """Goes on from the spool: what stood stands, and what was not said yet is said."""
         now = self._moment()
         for alarm_id, entry in list(self.spool.entries.items()):
-            if entry.record.instance != self.book.instance:  # the daemon had another name: the table knows that one
+            if entry.record.instance != self.register.instance:  # the daemon had another name: the table knows that one
                 self.spool.forget([alarm_id])
             else:
-                self.book.restore(entry.record, now)
+                self.register.restore(entry.record, now)
                 if not entry.said:
-                    self._say(Change.RAISED if entry.record.cleared_at is None else Change.CLEARED, entry.record)
+                    self._log(Change.RAISED if entry.record.cleared_at is None else Change.CLEARED, entry.record)
         self.tick()
 
-    def trouble(self, sign: Trouble) -> None:
+    def activate(self, sign: ConditionActive) -> None:
         """Takes a sign of trouble."""
-        self._carry_out(self.book.trouble(sign, self._moment()))
+        self._carry_out(self.register.activate(sign, self._moment()))
 
-    def fine(self, sign: Fine) -> None:
+    def clear(self, sign: ConditionCleared) -> None:
         """Takes a sign that all is well."""
-        self._carry_out(self.book.fine(sign, self._moment()))
+        self._carry_out(self.register.clear(sign, self._moment()))
 
     def tick(self) -> None:
         """Lets time pass."""
         now = self._moment()
-        self._carry_out(self.book.tick(now))
+        self._carry_out(self.register.tick(now))
         self._watch_spool(now)
         over = [
             alarm_id
             for alarm_id, entry in self.spool.entries.items()
             if entry.stored
             and entry.record.cleared_at is not None
-            and (now.at - entry.record.cleared_at).total_seconds() > self.book.timing.reopen_seconds
+            and (now.at - entry.record.cleared_at).total_seconds() > self.register.timing.reopen_seconds
         ]
         self.spool.forget(over)
 
@@ -91,17 +91,17 @@ class Desk:
             unreachable = isinstance(result.error, DatabaseUnreachable | CredentialsRefused)
             code = Code.DATABASE_UNREACHABLE if unreachable else Code.DATABASE_ERROR
             if not unreachable:
-                self.fine(Fine(Code.DATABASE_UNREACHABLE, subject=SUBJECT))
-            self.trouble(Trouble(code, str(result.error), subject=SUBJECT))
+                self.clear(ConditionCleared(Code.DATABASE_UNREACHABLE, subject=SUBJECT))
+            self.activate(ConditionActive(code, str(result.error), subject=SUBJECT))
             return
         if isinstance(result, Stored):
             self._take_stored(result)
             return
-        self.fine(Fine(Code.DATABASE_UNREACHABLE, subject=SUBJECT))
-        self.fine(Fine(Code.DATABASE_ERROR, subject=SUBJECT))
+        self.clear(ConditionCleared(Code.DATABASE_UNREACHABLE, subject=SUBJECT))
+        self.clear(ConditionCleared(Code.DATABASE_ERROR, subject=SUBJECT))
         self._take_look(result)
 
-    def unstored(self) -> list[Record]:
+    def unstored(self) -> list[AlarmRecord]:
         """What the table lacks: all that was raised or cleared, and from time to time what only went on counting."""
         now = self._moment().seconds
         cleared = [
@@ -109,9 +109,9 @@ class Desk:
             for entry in self.spool.entries.values()
             if entry.record.cleared_at is not None and not entry.stored
         ]
-        return cleared + [record for record in self.book.standing() if self._lacks(record, now)]
+        return cleared + [record for record in self.register.standing() if self._lacks(record, now)]
 
-    def _lacks(self, record: Record, now_seconds: float) -> bool:
+    def _lacks(self, record: AlarmRecord, now_seconds: float) -> bool:
         stored, at_seconds = self._stored.get(record.id, (None, 0.0))
         entry = self.spool.entries.get(record.id)
         if stored is None or entry is None or not entry.stored:
@@ -125,20 +125,20 @@ class Desk:
             self._stored.pop(record.id, None)
             return
         if (result.table.id, result.table.acked_at) != (record.id, record.acked_at):
-            record = self.book.adopt(record, result.table)
+            record = self.register.adopt(record, result.table)
             if record.id == result.table.id != result.mine.id:
                 self.spool.rename(result.mine.id, record)
-                self._say(Change.UPDATED, record)
+                self._log(Change.UPDATED, record)
         self.spool.mark(record.id, stored=record)
         self._stored[record.id] = (record, self._moment().seconds)
 
     def _take_look(self, look: Look) -> None:
         now = self._moment()
         self._compare(look, now)
-        self._carry_out(self.book.look(look.groups, now))
-        self._carry_out(self.book.final(look.final, now))
+        self._carry_out(self.register.look(look.groups, now))
+        self._carry_out(self.register.final(look.final, now))
 
-    def _compare(self, look: Look, now: Moment) -> None:
+    def _compare(self, look: Look, now: Now) -> None:
         """Makes good what a restored backup has made of the table: it may have what is over, and lack what stands.
 
         Results come in order: what the spool or `_stored` has as stored was stored before this look.
@@ -146,7 +146,7 @@ class Desk:
         for record in look.standing:
             entry = self.spool.entries.get(record.id)
             if entry is None:
-                if self.book.take_over(record, now):
+                if self.register.take_over(record, now):
                     self.spool.keep(record, told=True)
             elif entry.stored and entry.record.cleared_at is not None:
                 self.spool.mark_lost(record.id)
@@ -161,37 +161,37 @@ class Desk:
                 self._reached("decided")
                 self.spool.keep(outcome.record)
                 self._reached("kept")
-                self._say(outcome.change, outcome.record)
+                self._log(outcome.change, outcome.record)
                 self.changed = True
                 if outcome.change is Change.RAISED:
                     self.raised[outcome.record.code] += 1
                 elif outcome.change is Change.CLEARED:
                     self.cleared.append(outcome.record)
             else:
-                self._mention(outcome)
+                self._log_transient(outcome)
 
-    def _say(self, change: Change, record: Record) -> None:
+    def _log(self, change: Change, record: AlarmRecord) -> None:
         level = logging.INFO if change is Change.CLEARED else LOG_LEVELS[Severity(record.severity)]
         LOGGER.log(level, "%s", line(change, record), extra=fields(change, record))
         self._reached("said")
         self.spool.mark(record.id, said=True)
         self._reached("noted")
 
-    def _mention(self, blip: Blip) -> None:
+    def _log_transient(self, blip: Transient) -> None:
         """A log line, but not one for each blip of many."""
         now = self._moment().seconds
         if now - self._blip_said.get(blip.code, float("-inf")) >= _BLIP_LINE_SECONDS:
             self._blip_said[blip.code] = now
             LOGGER.info("%s passed after %.1f s: %s", blip.code, blip.lasted_seconds, blip.summary)
 
-    def _watch_spool(self, now: Moment) -> None:
+    def _watch_spool(self, now: Now) -> None:
         if self.spool.broken is not None and now.seconds >= self._spool_due:
             self._spool_due = now.seconds + _SPOOL_RETRY_SECONDS
             self.spool.retry()
         broken = self.spool.broken
         if broken is not None and not self._spool_told:
             self._spool_told = True
-            self.trouble(Trouble(Code.ALARM_SPOOL_UNWRITABLE, f"the alarm spool can't be written: {broken}"))
+            self.activate(ConditionActive(Code.ALARM_SPOOL_UNWRITABLE, f"the alarm spool can't be written: {broken}"))
         elif broken is None and self._spool_told:
             self._spool_told = False
-            self.fine(Fine(Code.ALARM_SPOOL_UNWRITABLE))
+            self.clear(ConditionCleared(Code.ALARM_SPOOL_UNWRITABLE))

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from alarming.alarm import Record
+from alarming.alarm import AlarmRecord
 from alarming.state_alarms import Look, StateSettings, look
 from alarming.store import store, sweep
-from alarming.worker import Worker
+from alarming.worker import BackgroundThread
 from persistence.database import Database
 from persistence.errors import PersistenceError, RowRefused
 
@@ -28,8 +28,8 @@ _LOGGER = logging.getLogger("billingd.alarms.table")
 class Stored:
     """The table has an alarm, under the id of `table`."""
 
-    mine: Record
-    table: Record
+    mine: AlarmRecord
+    table: AlarmRecord
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Failed:
 Result = Stored | Look | Failed
 
 
-class TableKeeper:
+class AlarmWriter:
     """Takes what has to be written with `offer`, gives what came of it with `take`; neither waits."""
 
     def __init__(
@@ -62,11 +62,11 @@ class TableKeeper:
         self._reached = reached
         self._every_seconds = every_seconds
         self._lock = threading.Lock()
-        self._records: tuple[Record, ...] = ()
+        self._records: tuple[AlarmRecord, ...] = ()
         self._known: tuple[str, ...] = ()
         self._results: deque[Result] = deque(maxlen=2000)
         self._sweep_due = time.monotonic()
-        self._worker = Worker("alarm-table", self._work, on_start, database.close)
+        self._worker = BackgroundThread("alarm-table", self._work, on_start, database.close)
 
     def start(self) -> None:
         """Starts the thread."""
@@ -78,7 +78,7 @@ class TableKeeper:
         self._worker.join(0.5)  # a last write that works is quick
         self._database.unblock()
 
-    def offer(self, records: Sequence[Record], known: Sequence[str], *, at_once: bool) -> None:
+    def offer(self, records: Sequence[AlarmRecord], known: Sequence[str], *, at_once: bool) -> None:
         """Says what the table lacks, and which invoices have an alarm by a sign; replaces what was said before."""
         with self._lock:
             self._records, self._known = tuple(records), tuple(known)
@@ -108,7 +108,7 @@ class TableKeeper:
             self._results.append(Failed(error))
         return self._every_seconds
 
-    def _store(self, record: Record) -> None:
+    def _store(self, record: AlarmRecord) -> None:
         self._reached("storing")
         try:
             with self._database.transaction(deadline_seconds=_DEADLINE_SECONDS) as connection:

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 from alarming.alarm import EXAMPLES, clean_line
 from alarming.catalogue import Code
-from alarming.signs import THIS_INSTANCE, Fine, Severity, Trouble
+from alarming.conditions import THIS_INSTANCE, ConditionActive, ConditionCleared, Severity
 
 FORESEEN: Final = {"billingd_foreseen": True}
 """`extra` for an ERROR record of which somebody tells the alarms himself."""
@@ -29,7 +29,7 @@ _OURS = frozenset(
 
 
 @dataclass(frozen=True)
-class Rule:
+class LogRule:
     """One rule of `alarms.rules`. `key` may hold {name} of a named group; empty, it is the instance.
 
     `clear_after_seconds` None: `alarms.quiet_seconds`. A record of any level may match `clear_pattern`.
@@ -69,29 +69,29 @@ class Rule:
 
 
 @dataclass
-class _Heap:
+class _Accumulated:
     """Like signs since the last time they were taken."""
 
-    first: Trouble
+    first: ConditionActive
     count: int = 0
     over: bool = False
     context: dict[str, Any] = field(default_factory=dict)
 
 
-class RecordSigns(logging.Handler):
+class LogConditions(logging.Handler):
     """Heaps signs up until the alarm actor takes them: no record waits, and many cost as little memory as one.
 
     Records of the alarms themselves are passed over: those of their loggers and those of their threads
     (`ignore_this_thread`), which includes what libraries log there.
     """
 
-    def __init__(self, rules: Sequence[Rule] = ()) -> None:
+    def __init__(self, rules: Sequence[LogRule] = ()) -> None:
         super().__init__(logging.NOTSET)
         self.rules = tuple(rules)
         self.seen: Counter[str] = Counter()
         self._thread = threading.local()
-        self._heaps: dict[tuple[str, str, str | None], _Heap] = {}
-        self._fines: list[Fine] = []
+        self._accumulated: dict[tuple[str, str, str | None], _Accumulated] = {}
+        self._fines: list[ConditionCleared] = []
         self._keys: dict[str, set[str]] = {}
         self._places: Counter[str] = Counter()
 
@@ -108,33 +108,33 @@ class RecordSigns(logging.Handler):
         except Exception:  # noqa: BLE001 - a record with a broken argument must not break who logs it
             self.handleError(record)
 
-    def take(self) -> list[Trouble | Fine]:
+    def take(self) -> list[ConditionActive | ConditionCleared]:
         """The signs since last time, those of trouble first counted together."""
         self.acquire()
         try:
-            heaps, self._heaps = self._heaps, {}
+            accumulated, self._accumulated = self._accumulated, {}
             fines, self._fines = self._fines, []
             places = dict(self._places.most_common(EXAMPLES))
         finally:
             self.release()
-        signs: list[Trouble | Fine] = [*fines]
-        for (code, key, subject), heap in heaps.items():
-            first = heap.first
+        signs: list[ConditionActive | ConditionCleared] = [*fines]
+        for (code, key, subject), each in accumulated.items():
+            first = each.first
             signs.append(
-                Trouble(
+                ConditionActive(
                     code,
                     first.summary,
                     key,
                     subject,
-                    {"where": places} if code == Code.UNEXPECTED_ERROR else heap.context,
+                    {"where": places} if code == Code.UNEXPECTED_ERROR else each.context,
                     clear_after_seconds=first.clear_after_seconds,
                     severity=first.severity,
-                    count=heap.count,
+                    count=each.count,
                     seen_at=first.seen_at,
                 )
             )
-            if heap.over:
-                signs.append(Fine(code, key))
+            if each.over:
+                signs.append(ConditionCleared(code, key))
         return signs
 
     def _take(self, record: logging.LogRecord) -> None:
@@ -145,7 +145,7 @@ class RecordSigns(logging.Handler):
             message = message if message is not None else _message(record)
             if record.levelno >= rule.level and (match := rule.pattern.search(message)):
                 key = self._key(rule.code, rule.key_of(match))
-                self._heap(record, rule.code, key, None, message, rule).context.update(match.groupdict())
+                self._accumulate(record, rule.code, key, None, message, rule).context.update(match.groupdict())
                 return
             if rule.clear_pattern is not None and (match := rule.clear_pattern.search(message)):
                 self._over(rule.code, self._key(rule.code, rule.key_of(match)))
@@ -159,29 +159,29 @@ class RecordSigns(logging.Handler):
             where = _OTHERS
         self._places[where] += 1
         summary = f"at {where}: {_message(record)}"
-        self._heap(record, Code.UNEXPECTED_ERROR.value, THIS_INSTANCE, where, summary, None)
+        self._accumulate(record, Code.UNEXPECTED_ERROR.value, THIS_INSTANCE, where, summary, None)
 
-    def _heap(
-        self, record: logging.LogRecord, code: str, key: str, subject: str | None, summary: str, rule: Rule | None
-    ) -> _Heap:
-        heap = self._heaps.get((code, key, subject))
-        if heap is None:
+    def _accumulate(
+        self, record: logging.LogRecord, code: str, key: str, subject: str | None, summary: str, rule: LogRule | None
+    ) -> _Accumulated:
+        each = self._accumulated.get((code, key, subject))
+        if each is None:
             line = clean_line(summary, _SUMMARY_CHARACTERS)
             seen_at = datetime.fromtimestamp(record.created, UTC)
             after, severity = (rule.clear_after_seconds, rule.severity) if rule else (None, None)
-            first = Trouble(code, line, seen_at=seen_at, clear_after_seconds=after, severity=severity)
-            heap = self._heaps[code, key, subject] = _Heap(first)
-        heap.count += 1
-        heap.over = False
+            first = ConditionActive(code, line, seen_at=seen_at, clear_after_seconds=after, severity=severity)
+            each = self._accumulated[code, key, subject] = _Accumulated(first)
+        each.count += 1
+        each.over = False
         self.seen[code] += 1
-        return heap
+        return each
 
     def _over(self, code: str, key: str) -> None:
-        heap = self._heaps.get((code, key, None))
-        if heap is not None:
-            heap.over = True
-        elif Fine(code, key) not in self._fines:
-            self._fines.append(Fine(code, key))
+        each = self._accumulated.get((code, key, None))
+        if each is not None:
+            each.over = True
+        elif ConditionCleared(code, key) not in self._fines:
+            self._fines.append(ConditionCleared(code, key))
 
     def _key(self, code: str, key: str) -> str:
         keys = self._keys.setdefault(code, set())

@@ -20,7 +20,7 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True)
-class Trouble:
+class ConditionActive:
     """Something is wrong. Tell it at every failed try: the count of an alarm is the count of these.
 
     `code`: a `Code`, or the name that a rule of the configuration gives.
@@ -29,7 +29,7 @@ class Trouble:
     `subject`: whom it happened to: an invoice's id, an actor's name; None where there is only one.
     `context`: fields for people and log (names of log fields, values that JSON can hold).
     `immediately`: don't wait whether it passes.
-    `clear_after_seconds`: nobody will say `Fine`; it is over when that long no other came.
+    `clear_after_seconds`: nobody will say `ConditionCleared`; it is over when that long no other came.
     `severity`: only where the catalogue has none (codes of the configuration's rules).
     `count`: how many signs this one stands for.
     `seen_at`: when it was seen, if that was earlier than it is told.
@@ -48,8 +48,8 @@ class Trouble:
 
 
 @dataclass(frozen=True)
-class Fine:
-    """It works (again). Tell it at the first success after a start and at the first after a `Trouble`.
+class ConditionCleared:
+    """It works (again). Tell it at the first success after a start and at the first after a `ConditionActive`.
 
     With a `subject` it speaks for that one (the catalogue says for which codes it speaks for all that were
     in trouble); without one for everybody.

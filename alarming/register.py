@@ -1,4 +1,4 @@
-"""The book of alarms: signs come in and time passes, out come alarms that are raised, updated and cleared."""
+"""The register of alarms: signs come in and time passes, out come alarms that are raised, updated and cleared."""
 
 import uuid
 from collections import Counter
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from alarming.alarm import Alarm, Group, Moment, Record, revived
-from alarming.catalogue import CATALOGUE, Code, Ends
-from alarming.signs import Fine, Trouble
+from alarming.alarm import Alarm, AlarmRecord, Group, Now, revived
+from alarming.catalogue import CATALOGUE, ClearRule, Code
+from alarming.conditions import ConditionActive, ConditionCleared
 
 RAISE_AFTER: Final = 0.8
 """The part of `raise_within_seconds` after which a trouble that stays is an alarm; the rest is margin."""
@@ -45,11 +45,11 @@ class Action:
     """A change of an alarm that has to be kept and said."""
 
     change: Change
-    record: Record
+    record: AlarmRecord
 
 
 @dataclass(frozen=True)
-class Blip:
+class Transient:
     """A trouble that was over before it was an alarm."""
 
     code: str
@@ -60,7 +60,7 @@ class Blip:
 
 @dataclass(frozen=True)
 class Timing:
-    """The settings that the book goes by (`alarms.*` and `supervision.window_seconds`)."""
+    """The settings that the register goes by (`alarms.*` and `supervision.window_seconds`)."""
 
     raise_within_seconds: float = 5.0
     quiet_seconds: float = 3600.0
@@ -72,7 +72,7 @@ class Timing:
         return min(REOPEN_SECONDS, self.quiet_seconds)
 
 
-Outcome = Action | Blip
+Outcome = Action | Transient
 Identity = tuple[str, str]
 """Code and key."""
 
@@ -85,10 +85,10 @@ def _new_id() -> str:
     return uuid.uuid4().hex[:12]
 
 
-class Book:
+class AlarmRegister:
     """The alarms of one instance. Pure: whoever calls it brings the time and carries out what it returns.
 
-    `over`: what this process has found to be over since it was last in trouble, kept by whoever outlives the book.
+    `over`: what this process has found to be over since it was last in trouble, kept by whoever outlives the register.
     """
 
     def __init__(
@@ -100,45 +100,45 @@ class Book:
     ) -> None:
         self.instance = instance
         self.timing = timing or Timing()
-        self.blips: Counter[str] = Counter()
+        self.transients: Counter[str] = Counter()
         self._new_id = new_id
         self._open: dict[Identity, Alarm] = {}
         self._closed: dict[Identity, tuple[float, Alarm]] = {}
         self._over = set() if over is None else over
         self._unmuted: dict[str, float] = {}
 
-    def trouble(self, sign: Trouble, now: Moment) -> list[Outcome]:
+    def activate(self, sign: ConditionActive, now: Now) -> list[Outcome]:
         """Somebody saw trouble."""
         alarm = self._take(sign.code, sign.key or self.instance, sign, now)
         self._over.discard((alarm.code, alarm.key))
         ends_after = sign.clear_after_seconds
-        if ends_after is None and alarm.ends is Ends.QUIET:
+        if ends_after is None and alarm.clear_rule is ClearRule.QUIET:
             ends_after = self.timing.quiet_seconds
         alarm.note(sign, now, ends_after)
         return self._evaluate(alarm, now)
 
-    def fine(self, sign: Fine, now: Moment) -> list[Outcome]:
+    def clear(self, sign: ConditionCleared, now: Now) -> list[Outcome]:
         """Somebody saw that all is well."""
         identity = sign.code, sign.key or self.instance
         alarm = self._open.get(identity)
         if alarm is None:
             self._over.add(identity)
             return []
-        alarm.heal(sign.subject)
+        alarm.clear(sign.subject)
         return self._evaluate(alarm, now)
 
-    def final(self, invoice_ids: Iterable[str], now: Moment) -> list[Outcome]:
+    def final(self, invoice_ids: Iterable[str], now: Now) -> list[Outcome]:
         """These invoices need nothing more of anybody (another daemon or a person may have seen to them)."""
         ids = set(invoice_ids)
         outcomes: list[Outcome] = []
         for alarm in list(self._open.values()) if ids else ():
-            for subject in ids & alarm.ailing.keys():
-                if alarm.ailing[subject].ends_seconds is None:
-                    del alarm.ailing[subject]
+            for subject in ids & alarm.active_subjects.keys():
+                if alarm.active_subjects[subject].ends_seconds is None:
+                    del alarm.active_subjects[subject]
             outcomes += self._evaluate(alarm, now)
         return outcomes
 
-    def look(self, groups: Sequence[Group], now: Moment) -> list[Outcome]:
+    def look(self, groups: Sequence[Group], now: Now) -> list[Outcome]:
         """What the database's state asks for, all of it: what isn't there any more is over."""
         outcomes: list[Outcome] = []
         wanted = {(group.code, group.key): group for group in groups}
@@ -154,7 +154,7 @@ class Book:
                 outcomes += self._evaluate(alarm, now)
         return outcomes
 
-    def tick(self, now: Moment) -> list[Outcome]:
+    def tick(self, now: Now) -> list[Outcome]:
         """Time has passed."""
         outcomes: list[Outcome] = []
         for alarm in list(self._open.values()):
@@ -165,7 +165,7 @@ class Book:
             del self._closed[identity]
         return outcomes
 
-    def restore(self, record: Record, now: Moment) -> bool:
+    def restore(self, record: AlarmRecord, now: Now) -> bool:
         """Takes over an alarm that was raised before a restart; signs and looks decide what becomes of it.
 
         False if there is one of that code and key already.
@@ -181,7 +181,7 @@ class Book:
             self._closed[identity] = (now.seconds - age, alarm)
         return True
 
-    def take_over(self, record: Record, now: Moment) -> bool:
+    def take_over(self, record: AlarmRecord, now: Now) -> bool:
         """Takes over an alarm that stands in the table and that nobody here knows, as of a backup that was restored.
 
         It is cleared at once if this process has found it to be over: nobody would say so again. False as `restore`.
@@ -190,11 +190,11 @@ class Book:
             return False
         identity = (record.code, record.key)
         if identity in self._over:
-            self._open[identity].ailing.clear()
+            self._open[identity].active_subjects.clear()
             self._open[identity].clear_due_seconds = now.seconds
         return True
 
-    def adopt(self, mine: Record, standing: Record) -> Record:
+    def adopt(self, mine: AlarmRecord, standing: AlarmRecord) -> AlarmRecord:
         """Gives an alarm the id under which it already stands in the table; returns what it is now."""
         alarm = self._open.get((mine.code, mine.key))
         if alarm is None or not alarm.standing:
@@ -202,7 +202,7 @@ class Book:
         alarm.id, alarm.raised_at, alarm.acked_at = standing.id, standing.raised_at, standing.acked_at
         return alarm.record(self.instance)
 
-    def standing(self) -> tuple[Record, ...]:
+    def standing(self) -> tuple[AlarmRecord, ...]:
         """The alarms that stand now."""
         return tuple(alarm.record(self.instance) for alarm in self._open.values() if alarm.standing)
 
@@ -211,12 +211,12 @@ class Book:
         ids = {
             subject
             for alarm in self._open.values()
-            for subject, ailment in alarm.ailing.items()
-            if subject is not None and ailment.of_invoice and ailment.ends_seconds is None
+            for subject, state in alarm.active_subjects.items()
+            if subject is not None and state.of_invoice and state.ends_seconds is None
         }
         return sorted(ids)
 
-    def _take(self, code: str, key: str, sign: Trouble | None, now: Moment) -> Alarm:
+    def _take(self, code: str, key: str, sign: ConditionActive | None, now: Now) -> Alarm:
         identity = (code, key)
         if identity not in self._open:
             closed = self._closed.pop(identity, None)
@@ -226,7 +226,7 @@ class Book:
                 self._open[identity] = Alarm(code, key, sign.severity if sign else None, now)
         return self._open[identity]
 
-    def _evaluate(self, alarm: Alarm, now: Moment) -> list[Outcome]:
+    def _evaluate(self, alarm: Alarm, now: Now) -> list[Outcome]:
         if alarm.standing:
             return self._go_on(alarm, now) if alarm.troubled else self._let_go(alarm, now)
         if not alarm.troubled:
@@ -242,7 +242,7 @@ class Book:
         muters = _MUTED_BY.get(alarm.code, frozenset())
         return any(code in muters for code, _ in self._open) if muters else False
 
-    def _raise(self, alarm: Alarm, now: Moment) -> Action:
+    def _raise(self, alarm: Alarm, now: Now) -> Action:
         if alarm.cleared_at is not None:
             alarm.reopened += 1
             alarm.cleared_at = alarm.acked_at = None
@@ -250,18 +250,18 @@ class Book:
             alarm.id, alarm.raised_at = alarm.group.standing_id, alarm.group.standing_since
         alarm.id = alarm.id or self._new_id()
         alarm.raised_at = alarm.raised_at or now.at
-        return self._say(alarm, Change.RAISED, now)
+        return self._log(alarm, Change.RAISED, now)
 
-    def _go_on(self, alarm: Alarm, now: Moment) -> list[Outcome]:
+    def _go_on(self, alarm: Alarm, now: Now) -> list[Outcome]:
         alarm.clear_due_seconds = None
         age = now.seconds - alarm.line_seconds
         tenfold = age >= LINE_EVERY_SECONDS and alarm.count >= 10 * alarm.line_count
         told_again = alarm.untold and age >= LINE_RESTART_SECONDS
         if tenfold or told_again or (age >= LINE_AGAIN_SECONDS and alarm.count != alarm.line_count):
-            return [self._say(alarm, Change.UPDATED, now)]
+            return [self._log(alarm, Change.UPDATED, now)]
         return []
 
-    def _let_go(self, alarm: Alarm, now: Moment) -> list[Outcome]:
+    def _let_go(self, alarm: Alarm, now: Now) -> list[Outcome]:
         """Clears at once the first time; what has come back before stays a while longer each time."""
         if alarm.clear_due_seconds is None:
             hold = min(_HOLD_SECONDS * 3**alarm.reopened, self.timing.reopen_seconds) if alarm.reopened else 0.0
@@ -270,17 +270,17 @@ class Book:
             return []
         alarm.clear_due_seconds = None
         alarm.cleared_at = now.at
-        action = self._say(alarm, Change.CLEARED, now)
+        action = self._log(alarm, Change.CLEARED, now)
         self._close(alarm, now, reopens=bool(alarm.signs))
         return [action]
 
-    def _drop(self, alarm: Alarm, now: Moment) -> list[Outcome]:
-        self.blips[alarm.code] += 1
+    def _drop(self, alarm: Alarm, now: Now) -> list[Outcome]:
+        self.transients[alarm.code] += 1
         self._close(alarm, now, reopens=alarm.cleared_at is not None)
         lasted = max(0.0, (now.at - alarm.first_at).total_seconds())
-        return [Blip(alarm.code, alarm.key, alarm.summary, lasted)]
+        return [Transient(alarm.code, alarm.key, alarm.summary, lasted)]
 
-    def _close(self, alarm: Alarm, now: Moment, *, reopens: bool) -> None:
+    def _close(self, alarm: Alarm, now: Now, *, reopens: bool) -> None:
         """`reopens` is false of what only the state of the invoices had raised: a person or a reading ended it."""
         identity = (alarm.code, alarm.key)
         del self._open[identity]
@@ -292,7 +292,7 @@ class Book:
             while len(self._closed) > CLOSED_AT_MOST:
                 del self._closed[next(iter(self._closed))]
 
-    def _say(self, alarm: Alarm, change: Change, now: Moment) -> Action:
+    def _log(self, alarm: Alarm, change: Change, now: Now) -> Action:
         alarm.line_seconds, alarm.line_count = now.seconds, alarm.count
         alarm.untold = alarm.revived = False
         return Action(change, alarm.record(self.instance))
