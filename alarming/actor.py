@@ -1,4 +1,4 @@
-"""The actor that everybody tells what is wrong, and who needs nothing of what is reported to it."""
+"""The alarm actor: takes conditions from all actors and from the log; it needs nothing of what they report on."""
 
 import logging
 from collections import Counter
@@ -8,16 +8,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from alarming.alarm import AlarmRecord, Now
+from alarming.alarm import Now
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
 from alarming.dispatcher import AlarmDispatcher
 from alarming.log_rules import LogConditions, LogRule
 from alarming.register import Identity, Timing
 from alarming.spool import Spool
-from alarming.state_alarms import StateSettings
 from alarming.webhook import Notice, Webhook, WebhookSettings
 from alarming.writer import LOOK_EVERY_SECONDS, AlarmWriter
+from persistence.alarms import AlarmRecord, StateSettings
 from persistence.database import Database
 from supervision import Actor, Clock, SystemClock, system_randomness
 
@@ -82,13 +82,13 @@ class _Beat:
 class AlarmSnapshot:
     """What others may read at any time from any thread; it outlives the actor's incarnations.
 
-    `over` is for the actor's next incarnation alone.
+    `cleared` is the register's, for the actor's next incarnation.
     """
 
     standing: tuple[AlarmRecord, ...] = ()
     transients: Mapping[str, int] = field(default_factory=dict)
     raised: Counter[str] = field(default_factory=Counter)
-    over: set[Identity] = field(default_factory=set)
+    cleared: set[Identity] = field(default_factory=set)
     spool_problem: str | None = None
     webhook_delivered_at: datetime | None = None
 
@@ -120,7 +120,7 @@ class AlarmActor(Actor):
     `database`: a new one for each incarnation, with short limits (it may block the thread beside, never this
     actor), closed at the end; None: without.
     `now`: the instant that readings' grace goes by; `clock`: everything else.
-    `records`: the handler whose signs it takes; `snapshot`: where it shows what stands.
+    `records`: the handler whose conditions it takes; `snapshot`: where it shows what stands.
     `reached`: told each point between two steps of raising an alarm, for tests.
     """
 
@@ -156,7 +156,7 @@ class AlarmActor(Actor):
         self._records.ignore_this_thread()
         spool = Spool(self._spool_path)
         self._dispatcher = AlarmDispatcher(
-            self._instance, spool, AwakeClock(self._clock), self._settings.timing, self._reached, self._snapshot.over
+            self._instance, spool, AwakeClock(self._clock), self._settings.timing, self._reached, self._snapshot.cleared
         )
         self._dispatcher.open()
         if self._database is not None:
@@ -177,10 +177,8 @@ class AlarmActor(Actor):
     def on_receive(self, message: Any) -> Any:
         """Takes a message; nothing here waits for the database or the webhook."""
         match message:
-            case ConditionActive():
-                self._dispatcher.activate(message)
-            case ConditionCleared():
-                self._dispatcher.clear(message)
+            case ConditionActive() | ConditionCleared():
+                self._dispatcher.report(message)
             case _Beat():
                 self._beat()
             case Configure(settings):
@@ -205,16 +203,10 @@ class AlarmActor(Actor):
             self._webhook.stop()
 
     def _beat(self) -> None:
-        signs = self._records.take()
-        if self._webhook is not None:
-            signs += self._webhook.take()
-        for sign in signs:
-            if isinstance(sign, ConditionActive):
-                self._dispatcher.activate(sign)
-            else:
-                self._dispatcher.clear(sign)
+        for condition in self._records.take() + (self._webhook.take() if self._webhook else []):
+            self._dispatcher.report(condition)
         for result in self._writer.take() if self._writer else ():
-            self._dispatcher.result(result)
+            self._dispatcher.take_result(result)
         self._dispatcher.tick()
         self._show()
 
@@ -253,4 +245,4 @@ class AlarmActor(Actor):
         elif self._webhook is not None:
             self._webhook.stop()
             self._webhook = None
-            self._dispatcher.clear(ConditionCleared(Code.ALARM_WEBHOOK_UNREACHABLE))
+            self._dispatcher.report(ConditionCleared(Code.ALARM_WEBHOOK_UNREACHABLE))

@@ -1,38 +1,30 @@
-"""The messages that tell the alarm actor what somebody saw: trouble, or that all is well again."""
+"""The messages that report conditions to the alarm actor: one is active, or cleared."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Final
 
+from persistence.alarms import Severity
+
 THIS_INSTANCE: Final = ""
-"""A sign's key that stands for the daemon's own instance name."""
-
-
-class Severity(StrEnum):
-    """How soon somebody has to act, the most urgent first."""
-
-    CRITICAL = "critical"
-    MAJOR = "major"
-    MINOR = "minor"
-    WARNING = "warning"
+"""The key that stands for the daemon's own instance name."""
 
 
 @dataclass(frozen=True)
 class ConditionActive:
-    """Something is wrong. Tell it at every failed try: the count of an alarm is the count of these.
+    """Something is wrong. Report it at every failed try: the count of an alarm is the count of these.
 
     `code`: a `Code`, or the name that a rule of the configuration gives.
     `summary`: one line for people, without the code: "no connection to 127.0.0.1:5432/billingd (refused)".
     `key`: the instance (the default) or, for what concerns invoices, the period.
-    `subject`: whom it happened to: an invoice's id, an actor's name; None where there is only one.
+    `subject`: an invoice's id or an actor's name; None where there is only one.
     `context`: fields for people and log (names of log fields, values that JSON can hold).
-    `immediately`: don't wait whether it passes.
-    `clear_after_seconds`: nobody will say `ConditionCleared`; it is over when that long no other came.
+    `immediately`: raise it without waiting whether it passes.
+    `clear_after_seconds`: nobody will report it cleared; it is over when that long no other report came.
     `severity`: only where the catalogue has none (codes of the configuration's rules).
-    `count`: how many signs this one stands for.
-    `seen_at`: when it was seen, if that was earlier than it is told.
+    `count`: how many reports this one stands for.
+    `seen_at`: when it was seen, if that was earlier than it is reported.
     """
 
     code: str
@@ -49,12 +41,15 @@ class ConditionActive:
 
 @dataclass(frozen=True)
 class ConditionCleared:
-    """It works (again). Tell it at the first success after a start and at the first after a `ConditionActive`.
+    """It works (again). Report it at the first success after a start and at the first after a `ConditionActive`.
 
-    With a `subject` it speaks for that one (the catalogue says for which codes it speaks for all that were
-    in trouble); without one for everybody.
+    With a `subject` it speaks for that one (the catalogue says for which codes it speaks for all subjects); without
+    one for all.
     """
 
     code: str
     key: str = THIS_INSTANCE
     subject: str | None = None
+
+
+Condition = ConditionActive | ConditionCleared

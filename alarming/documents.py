@@ -1,4 +1,7 @@
-"""What is made from the catalogue for people and other programs; `python -m alarming.documents ROOT` writes it all."""
+"""What is made from the catalogue for people and other programs.
+
+`python -m alarming.documents FOLDER [NAME...]` writes these documents, or all of them, into a folder.
+"""
 
 import sys
 import textwrap
@@ -8,34 +11,12 @@ from typing import Final
 
 import yaml
 
-from alarming.catalogue import CATALOGUE, ClearRule, ClearScope, Entry
-from alarming.texts import Text
+from alarming.catalogue import CATALOGUE, ClearRule, ClearScope, Entry, Text
 
 _WIDTH = 100
-_KEYS = {True: "the period (of signs about everybody: the instance)", False: "the instance"}
-_MAKE_ANEW = "Made from alarming/catalogue.py by `python -m alarming.documents .`; don't edit."
+_MAKE_ANEW = "Made from alarming/catalogue.yaml by `python -m alarming.documents`; don't edit."
 _CROATIAN_LABELS = {"effect": "Posljedica", "action": "Što učiniti", "cleared": "Prestaje"}
 _ENGLISH_LABELS = {"effect": "Effect", "action": "What to do", "cleared": "Cleared by"}
-
-
-def explain(code: str) -> str | None:
-    """What `billingd alarms explain CODE` prints; None for a code that isn't in the catalogue."""
-    entry = CATALOGUE.get(code)
-    if entry is None:
-        return None
-    text = entry.english
-    parts = [
-        f"{entry.code} ({entry.severity}): {text.title}",
-        f"Meaning: {text.meaning}",
-        f"Effect: {text.effect} Meanwhile: {text.meanwhile}.",
-        f"What to do: {text.action}",
-        f"Cleared by: {text.cleared_by}",
-        f"Key: {_KEYS[entry.by_period]}. {_behaviour(entry)}",
-        f"In the journal: journalctl MESSAGE_ID={entry.message_id.hex}",
-    ]
-    plain = (part.replace("`", "") for part in parts)
-    filled = (textwrap.fill(part, _WIDTH, break_on_hyphens=False, subsequent_indent="  ") for part in plain)
-    return "\n".join(filled) + "\n"
 
 
 def markdown() -> str:
@@ -128,18 +109,19 @@ alarms:
 - `alarms.webhook_url`: an Alertmanager (API v2). All that stands is posted each minute with an end four minutes ahead,
   what is over with its real end for a quarter of an hour. Route by the labels `alertname` (the code), `severity`,
   `key`.
-- Prometheus: the metric `billingd_alarm_standing{code,key,severity}`; rules for it are in `prometheus-rules.yaml`.
-- The journal: `journalctl -x BILLINGD_ALARM_STATE=raised` says what to do, with `systemd/billingd.catalog` installed in
-  `/usr/lib/systemd/catalog` (and `billingd.hr.catalog` for Croatian) and `journalctl --update-catalog` run once.
+- Prometheus: the metric `billingd_alarm_standing{code,key,severity}`. `make install` puts rules for it beside the
+  program, in `share/billingd/prometheus-rules.yaml`.
+- The journal: `journalctl -x BILLINGD_ALARM_STATE=raised` says what to do. For this `make install` makes message
+  catalogues (`billingd.catalog`, and `billingd.hr.catalog` for Croatian) and runs `journalctl --update-catalog`.
 """
 
 DOCUMENTS: Final[Mapping[str, Callable[[], str]]] = {
-    "docs/alarms.md": markdown,
-    "docs/prometheus-rules.yaml": prometheus_rules,
-    "systemd/billingd.catalog": lambda: journal_catalogue(croatian=False),
-    "systemd/billingd.hr.catalog": lambda: journal_catalogue(croatian=True),
+    "alarms.md": markdown,
+    "prometheus-rules.yaml": prometheus_rules,
+    "billingd.catalog": lambda: journal_catalogue(croatian=False),
+    "billingd.hr.catalog": lambda: journal_catalogue(croatian=True),
 }
-"""Every file that is made from the catalogue, by its path in the repository."""
+"""Every document that is made from the catalogue, by the name of its file."""
 
 
 def _section(entry: Entry) -> list[str]:
@@ -193,11 +175,11 @@ def _journal_entry(entry: Entry, text: Text, labels: Mapping[str, str]) -> str:
     )
 
 
-def write(root: Path) -> None:
-    """Writes all of them below the repository's root."""
-    for path, make in DOCUMENTS.items():
-        (root / path).write_text(make(), "utf-8")
+def write(folder: Path, *names: str) -> None:
+    """Writes documents into a folder: those named, or all. Raises KeyError for a name that is none's, and OSError."""
+    for name in names or DOCUMENTS:
+        (folder / name).write_text(DOCUMENTS[name](), "utf-8")
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write(Path(sys.argv[1]), *sys.argv[2:])

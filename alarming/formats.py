@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from alarming.alarm import AlarmRecord
 from alarming.catalogue import CATALOGUE
-from alarming.conditions import Severity
 from alarming.register import Change
+from persistence.alarms import AlarmRecord, Severity
 
 LOG_LEVELS = {Severity.CRITICAL: 50, Severity.MAJOR: 40, Severity.MINOR: 30, Severity.WARNING: 30}
 """The level of a raised alarm's record (`logging`); of a cleared one it is INFO."""

@@ -1,4 +1,4 @@
-"""The register of alarms: signs come in and time passes, out come alarms that are raised, updated and cleared."""
+"""The register of an instance's alarms: takes conditions and time, says what is raised, updated and cleared."""
 
 import uuid
 from collections import Counter
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from alarming.alarm import Alarm, AlarmRecord, Group, Now, revived
+from alarming.alarm import Alarm, Now, revived
 from alarming.catalogue import CATALOGUE, ClearRule, Code
 from alarming.conditions import ConditionActive, ConditionCleared
+from persistence.alarms import AlarmRecord, Group
 
 RAISE_AFTER: Final = 0.8
-"""The part of `raise_within_seconds` after which a trouble that stays is an alarm; the rest is margin."""
+"""The part of `raise_within_seconds` after which a condition that stays is an alarm; the rest is margin."""
 
 REOPEN_SECONDS: Final = 600.0
 """What comes back within this time of being cleared is the same alarm (never longer than the quiet time)."""
@@ -21,7 +22,7 @@ LINE_EVERY_SECONDS: Final = 60.0
 """The least time between the lines of an alarm whose count grows tenfold."""
 
 LINE_RESTART_SECONDS: Final = 120.0
-"""The least time between the lines of an alarm that each of many restarts tells of again."""
+"""The least time between the lines of an alarm that each of many restarts reports again."""
 
 LINE_AGAIN_SECONDS: Final = 3600.0
 """After how long an alarm that went on counting gets another line."""
@@ -42,7 +43,7 @@ class Change(StrEnum):
 
 @dataclass(frozen=True)
 class Action:
-    """A change of an alarm that has to be kept and said."""
+    """A change of an alarm that has to be kept and logged."""
 
     change: Change
     record: AlarmRecord
@@ -50,7 +51,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Transient:
-    """A trouble that was over before it was an alarm."""
+    """A condition that was cleared before it was an alarm."""
 
     code: str
     key: str
@@ -76,19 +77,16 @@ Outcome = Action | Transient
 Identity = tuple[str, str]
 """Code and key."""
 
-_MUTED_BY: Final = {
-    code: frozenset(entry.code for entry in CATALOGUE.values() if code in entry.mutes) for code in CATALOGUE
-}
-
 
 def _new_id() -> str:
     return uuid.uuid4().hex[:12]
 
 
 class AlarmRegister:
-    """The alarms of one instance. Pure: whoever calls it brings the time and carries out what it returns.
+    """The alarms of one instance. Pure: the caller brings the time and carries out what is returned.
 
-    `over`: what this process has found to be over since it was last in trouble, kept by whoever outlives the register.
+    `cleared`: the identities that this process has found cleared since they were last active. Who outlives the
+    register keeps it.
     """
 
     def __init__(
@@ -96,7 +94,7 @@ class AlarmRegister:
         instance: str,
         timing: Timing | None = None,
         new_id: Callable[[], str] = _new_id,
-        over: set[Identity] | None = None,
+        cleared: set[Identity] | None = None,
     ) -> None:
         self.instance = instance
         self.timing = timing or Timing()
@@ -104,30 +102,30 @@ class AlarmRegister:
         self._new_id = new_id
         self._open: dict[Identity, Alarm] = {}
         self._closed: dict[Identity, tuple[float, Alarm]] = {}
-        self._over = set() if over is None else over
+        self._cleared = set() if cleared is None else cleared
         self._unmuted: dict[str, float] = {}
 
-    def activate(self, sign: ConditionActive, now: Now) -> list[Outcome]:
-        """Somebody saw trouble."""
-        alarm = self._take(sign.code, sign.key or self.instance, sign, now)
-        self._over.discard((alarm.code, alarm.key))
-        ends_after = sign.clear_after_seconds
-        if ends_after is None and alarm.clear_rule is ClearRule.QUIET:
-            ends_after = self.timing.quiet_seconds
-        alarm.note(sign, now, ends_after)
+    def activate(self, report: ConditionActive, now: Now) -> list[Outcome]:
+        """A condition is active."""
+        alarm = self._alarm(report.code, report.key or self.instance, report, now)
+        self._cleared.discard((alarm.code, alarm.key))
+        ends_after_seconds = report.clear_after_seconds
+        if ends_after_seconds is None and alarm.clear_rule is ClearRule.QUIET:
+            ends_after_seconds = self.timing.quiet_seconds
+        alarm.activate(report, now, ends_after_seconds)
         return self._evaluate(alarm, now)
 
-    def clear(self, sign: ConditionCleared, now: Now) -> list[Outcome]:
-        """Somebody saw that all is well."""
-        identity = sign.code, sign.key or self.instance
+    def clear(self, report: ConditionCleared, now: Now) -> list[Outcome]:
+        """A condition is cleared."""
+        identity = report.code, report.key or self.instance
         alarm = self._open.get(identity)
         if alarm is None:
-            self._over.add(identity)
+            self._cleared.add(identity)
             return []
-        alarm.clear(sign.subject)
+        alarm.clear(report.subject)
         return self._evaluate(alarm, now)
 
-    def final(self, invoice_ids: Iterable[str], now: Now) -> list[Outcome]:
+    def clear_final(self, invoice_ids: Iterable[str], now: Now) -> list[Outcome]:
         """These invoices need nothing more of anybody (another daemon or a person may have seen to them)."""
         ids = set(invoice_ids)
         outcomes: list[Outcome] = []
@@ -138,19 +136,17 @@ class AlarmRegister:
             outcomes += self._evaluate(alarm, now)
         return outcomes
 
-    def look(self, groups: Sequence[Group], now: Now) -> list[Outcome]:
-        """What the database's state asks for, all of it: what isn't there any more is over."""
+    def follow(self, groups: Sequence[Group], now: Now) -> list[Outcome]:
+        """What the state of the invoices asks for, all of it: what isn't there any more is over."""
         outcomes: list[Outcome] = []
         wanted = {(group.code, group.key): group for group in groups}
         for (code, key), group in wanted.items():
-            alarm = self._take(code, key, None, now)
-            if alarm.group is None or (alarm.group.count, alarm.group.context) != (group.count, group.context):
-                alarm.last_at = now.at
-            alarm.group, alarm.awaits_look, alarm.summary = group, False, group.summary
+            alarm = self._alarm(code, key, None, now)
+            alarm.follow(group, now)
             outcomes += self._evaluate(alarm, now)
         for identity, alarm in list(self._open.items()):
-            if identity not in wanted and (alarm.group is not None or alarm.awaits_look):
-                alarm.group, alarm.awaits_look = None, False
+            if identity not in wanted and (alarm.group is not None or alarm.awaits_state):
+                alarm.group, alarm.awaits_state = None, False
                 outcomes += self._evaluate(alarm, now)
         return outcomes
 
@@ -160,42 +156,42 @@ class AlarmRegister:
         for alarm in list(self._open.values()):
             alarm.expire(now)
             outcomes += self._evaluate(alarm, now)
-        over = [k for k, (at, _) in self._closed.items() if now.seconds - at > self.timing.reopen_seconds]
-        for identity in over:
-            del self._closed[identity]
+        for identity, (closed_seconds, _) in list(self._closed.items()):
+            if now.seconds - closed_seconds > self.timing.reopen_seconds:
+                del self._closed[identity]
         return outcomes
 
     def restore(self, record: AlarmRecord, now: Now) -> bool:
-        """Takes over an alarm that was raised before a restart; signs and looks decide what becomes of it.
+        """Takes over an alarm that was raised before a restart; reports and the state decide what becomes of it.
 
         False if there is one of that code and key already.
         """
-        alarm = revived(record, now, self.timing.quiet_seconds, self.timing.stable_seconds)
         identity = (record.code, record.key)
         if identity in self._open:
             return False
+        alarm = revived(record, now, self.timing.quiet_seconds, self.timing.stable_seconds)
         if record.cleared_at is None:
             self._open[identity] = alarm
         else:
-            age = max(0.0, (now.at - record.cleared_at).total_seconds())
-            self._closed[identity] = (now.seconds - age, alarm)
+            age_seconds = max(0.0, (now.at - record.cleared_at).total_seconds())
+            self._closed[identity] = (now.seconds - age_seconds, alarm)
         return True
 
-    def take_over(self, record: AlarmRecord, now: Now) -> bool:
-        """Takes over an alarm that stands in the table and that nobody here knows, as of a backup that was restored.
+    def adopt(self, record: AlarmRecord, now: Now) -> bool:
+        """Takes over an alarm that stands in the table and is unknown here, as after a backup was restored.
 
-        It is cleared at once if this process has found it to be over: nobody would say so again. False as `restore`.
+        It is cleared at once if this process has found it cleared: nobody would report that again. False as `restore`.
         """
         if not self.restore(record, now):
             return False
         identity = (record.code, record.key)
-        if identity in self._over:
+        if identity in self._cleared:
             self._open[identity].active_subjects.clear()
             self._open[identity].clear_due_seconds = now.seconds
         return True
 
-    def adopt(self, mine: AlarmRecord, standing: AlarmRecord) -> AlarmRecord:
-        """Gives an alarm the id under which it already stands in the table; returns what it is now."""
+    def adopt_id(self, mine: AlarmRecord, standing: AlarmRecord) -> AlarmRecord:
+        """Gives an alarm the id under which it stands in the table already; returns what it is now."""
         alarm = self._open.get((mine.code, mine.key))
         if alarm is None or not alarm.standing:
             return mine
@@ -207,29 +203,28 @@ class AlarmRegister:
         return tuple(alarm.record(self.instance) for alarm in self._open.values() if alarm.standing)
 
     def pending_invoices(self) -> list[str]:
-        """The invoices in trouble by a sign of which somebody has to say when it is over."""
+        """The invoices with an active condition that somebody has to report cleared."""
         ids = {
             subject
             for alarm in self._open.values()
-            for subject, state in alarm.active_subjects.items()
-            if subject is not None and state.of_invoice and state.ends_seconds is None
+            for subject, active in alarm.active_subjects.items()
+            if subject is not None and active.of_invoice and active.ends_seconds is None
         }
         return sorted(ids)
 
-    def _take(self, code: str, key: str, sign: ConditionActive | None, now: Now) -> Alarm:
+    def _alarm(self, code: str, key: str, report: ConditionActive | None, now: Now) -> Alarm:
         identity = (code, key)
         if identity not in self._open:
-            closed = self._closed.pop(identity, None)
-            if closed and now.seconds - closed[0] <= self.timing.reopen_seconds:
-                self._open[identity] = closed[1]
-            else:
-                self._open[identity] = Alarm(code, key, sign.severity if sign else None, now)
+            closed_seconds, alarm = self._closed.pop(identity, (float("-inf"), None))
+            if alarm is None or now.seconds - closed_seconds > self.timing.reopen_seconds:
+                alarm = Alarm(code, key, report.severity if report else None, now)
+            self._open[identity] = alarm
         return self._open[identity]
 
     def _evaluate(self, alarm: Alarm, now: Now) -> list[Outcome]:
         if alarm.standing:
-            return self._go_on(alarm, now) if alarm.troubled else self._let_go(alarm, now)
-        if not alarm.troubled:
+            return self._continue(alarm, now) if alarm.active else self._clear(alarm, now)
+        if not alarm.active:
             return self._drop(alarm, now)
         due = alarm.raise_seconds
         delay = self.timing.raise_within_seconds * RAISE_AFTER
@@ -239,7 +234,7 @@ class AlarmRegister:
         return [self._raise(alarm, now)] if now.seconds >= due else []
 
     def _muted(self, alarm: Alarm) -> bool:
-        muters = _MUTED_BY.get(alarm.code, frozenset())
+        muters = CATALOGUE.muted_by.get(alarm.code)
         return any(code in muters for code, _ in self._open) if muters else False
 
     def _raise(self, alarm: Alarm, now: Now) -> Action:
@@ -250,18 +245,18 @@ class AlarmRegister:
             alarm.id, alarm.raised_at = alarm.group.standing_id, alarm.group.standing_since
         alarm.id = alarm.id or self._new_id()
         alarm.raised_at = alarm.raised_at or now.at
-        return self._log(alarm, Change.RAISED, now)
+        return self._action(alarm, Change.RAISED, now)
 
-    def _go_on(self, alarm: Alarm, now: Now) -> list[Outcome]:
+    def _continue(self, alarm: Alarm, now: Now) -> list[Outcome]:
         alarm.clear_due_seconds = None
-        age = now.seconds - alarm.line_seconds
-        tenfold = age >= LINE_EVERY_SECONDS and alarm.count >= 10 * alarm.line_count
-        told_again = alarm.untold and age >= LINE_RESTART_SECONDS
-        if tenfold or told_again or (age >= LINE_AGAIN_SECONDS and alarm.count != alarm.line_count):
-            return [self._log(alarm, Change.UPDATED, now)]
+        age_seconds = now.seconds - alarm.line_seconds
+        tenfold = age_seconds >= LINE_EVERY_SECONDS and alarm.count >= 10 * alarm.line_count
+        reported_again = alarm.reported_since_revival and age_seconds >= LINE_RESTART_SECONDS
+        if tenfold or reported_again or (age_seconds >= LINE_AGAIN_SECONDS and alarm.count != alarm.line_count):
+            return [self._action(alarm, Change.UPDATED, now)]
         return []
 
-    def _let_go(self, alarm: Alarm, now: Now) -> list[Outcome]:
+    def _clear(self, alarm: Alarm, now: Now) -> list[Outcome]:
         """Clears at once the first time; what has come back before stays a while longer each time."""
         if alarm.clear_due_seconds is None:
             hold = min(_HOLD_SECONDS * 3**alarm.reopened, self.timing.reopen_seconds) if alarm.reopened else 0.0
@@ -270,21 +265,21 @@ class AlarmRegister:
             return []
         alarm.clear_due_seconds = None
         alarm.cleared_at = now.at
-        action = self._log(alarm, Change.CLEARED, now)
-        self._close(alarm, now, reopens=bool(alarm.signs))
+        action = self._action(alarm, Change.CLEARED, now)
+        self._close(alarm, now, reopens=bool(alarm.reports))
         return [action]
 
     def _drop(self, alarm: Alarm, now: Now) -> list[Outcome]:
         self.transients[alarm.code] += 1
         self._close(alarm, now, reopens=alarm.cleared_at is not None)
-        lasted = max(0.0, (now.at - alarm.first_at).total_seconds())
-        return [Transient(alarm.code, alarm.key, alarm.summary, lasted)]
+        lasted_seconds = max(0.0, (now.at - alarm.first_at).total_seconds())
+        return [Transient(alarm.code, alarm.key, alarm.summary, lasted_seconds)]
 
     def _close(self, alarm: Alarm, now: Now, *, reopens: bool) -> None:
         """`reopens` is false of what only the state of the invoices had raised: a person or a reading ended it."""
         identity = (alarm.code, alarm.key)
         del self._open[identity]
-        self._over.add(identity)
+        self._cleared.add(identity)
         for code in alarm.entry.mutes if alarm.entry else ():
             self._unmuted[code] = now.seconds
         if reopens and alarm.code != Code.INVOICE_ABORTED:
@@ -292,7 +287,7 @@ class AlarmRegister:
             while len(self._closed) > CLOSED_AT_MOST:
                 del self._closed[next(iter(self._closed))]
 
-    def _log(self, alarm: Alarm, change: Change, now: Now) -> Action:
+    def _action(self, alarm: Alarm, change: Change, now: Now) -> Action:
         alarm.line_seconds, alarm.line_count = now.seconds, alarm.count
-        alarm.untold = alarm.revived = False
+        alarm.reported_since_revival = alarm.revived = False
         return Action(change, alarm.record(self.instance))

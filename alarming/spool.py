@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from alarming.alarm import AlarmRecord
 from alarming.formats import from_spool, to_spool
+from persistence.alarms import AlarmRecord
 
 COMPACT_BYTES: Final = 1_000_000
 """The size beyond which the file is written anew with only what is of use."""

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import httpx
 
-from alarming.alarm import AlarmRecord
+from alarming.background import BackgroundThread
 from alarming.catalogue import CATALOGUE, Code
-from alarming.conditions import ConditionActive, ConditionCleared
+from alarming.conditions import Condition, ConditionActive, ConditionCleared
 from alarming.formats import instant
-from alarming.worker import BackgroundThread
+from persistence.alarms import AlarmRecord
 
 PATH: Final = "/api/v2/alerts"
 REPEAT_SECONDS: Final = 60.0
@@ -90,7 +90,7 @@ class Notice:
 
 
 class Webhook:
-    """Give it the alarms with `offer`; `take` has signs of its own trouble. Neither waits.
+    """Give it the alarms with `offer`; `take` has what it reports of itself. Neither waits.
 
     `now` is the wall clock; `chance` gives a float in [0, 1), for the jitter of its retries.
     """
@@ -110,18 +110,18 @@ class Webhook:
         self._standing: tuple[AlarmRecord, ...] = ()
         self._resolved: dict[str, AlarmRecord] = {}
         self._notices: tuple[Notice, ...] = ()
-        self._signs: deque[ConditionActive | ConditionCleared] = deque(maxlen=100)
+        self._conditions: deque[Condition] = deque(maxlen=100)
         self._failures = 0
         self._client = httpx.Client(timeout=_TIMEOUT, trust_env=False)
-        self._worker = BackgroundThread("alarm-webhook", self._work, on_start, self._client.close)
+        self._thread = BackgroundThread("alarm-webhook", self._work, on_start, self._client.close)
 
     def start(self) -> None:
         """Starts the thread."""
-        self._worker.start()
+        self._thread.start()
 
     def stop(self) -> None:
         """Ends the thread, at the latest when the request in hand is over; doesn't wait."""
-        self._worker.stop()
+        self._thread.stop()
 
     def offer(self, standing: Iterable[AlarmRecord], cleared: Iterable[AlarmRecord]) -> None:
         """What stands now, all of it, and what was cleared since the last call."""
@@ -138,21 +138,18 @@ class Webhook:
             while len(self._resolved) > _RESOLVED_AT_MOST:
                 del self._resolved[next(iter(self._resolved))]
         if news and not self._failures:  # a failing receiver is left its pause
-            self._worker.wake()
+            self._thread.wake()
 
     def announce(self, notices: Iterable[Notice]) -> None:
         """What has to be known now, all of it; it is said again until it ends."""
         with self._lock:
             known, self._notices = self._notices, tuple(notices)
         if set(self._notices) - set(known) and not self._failures:
-            self._worker.wake()
+            self._thread.wake()
 
-    def take(self) -> list[ConditionActive | ConditionCleared]:
-        """Signs of how the deliveries went, since last time."""
-        signs = []
-        while self._signs:
-            signs.append(self._signs.popleft())
-        return signs
+    def take(self) -> list[Condition]:
+        """What it reports of its deliveries since last time."""
+        return [self._conditions.popleft() for _ in range(len(self._conditions))]
 
     def _work(self) -> float:
         settings, now = self.settings, self._now()
@@ -163,10 +160,10 @@ class Webhook:
         if problem is None:
             self._failures = 0
             self.delivered_at = now
-            self._signs.append(ConditionCleared(Code.ALARM_WEBHOOK_UNREACHABLE))
+            self._conditions.append(ConditionCleared(Code.ALARM_WEBHOOK_UNREACHABLE))
             return settings.repeat_seconds
         self._failures += 1
-        self._signs.append(
+        self._conditions.append(
             ConditionActive(Code.ALARM_WEBHOOK_UNREACHABLE, f"{settings.address} takes no alarms: {problem}")
         )
         least, most = _BACKOFF_SECONDS

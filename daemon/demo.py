@@ -18,10 +18,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from alarming.alarm import AlarmRecord
-from alarming.lookup import find
 from daemon.invocation import CommandFailed
 from persistence import invoices
+from persistence.alarms import AlarmRecord, find
 from persistence.browsing import Filter, list_invoices
 from persistence.connection import reader
 from persistence.database import Database

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alarming.formats import to_json
-from alarming.lookup import find
 from config.secrets import SecretUnreadable
 from config.settings import Settings
 from daemon.access import limits, server_settings
+from persistence.alarms import find
 from persistence.database import ConnectionSettings, Database
 from persistence.embedded import EmbeddedServer
 from persistence.errors import PersistenceError

@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from alarming.actor import NAME, AlarmActor, AlarmSettings, AlarmSnapshot
-from alarming.alarm import AlarmRecord
 from alarming.log_rules import LogConditions
-from alarming.lookup import find
+from persistence.alarms import AlarmRecord, find
 from persistence.database import Database
 from supervision import ChildSpec, SupervisorSpec, System, SystemClock
 

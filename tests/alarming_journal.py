@@ -18,8 +18,8 @@ def main(spool: str) -> None:
     clock = SystemClock()
     dispatcher = AlarmDispatcher("one", Spool(Path(spool)), lambda: Now(clock.monotonic(), clock.wall()))
     dispatcher.open()
-    dispatcher.activate(ConditionActive(Code.ERP_CREDENTIALS, "401 from the ERP", subject="NU-0007.2026-10.1"))
-    dispatcher.clear(ConditionCleared(Code.ERP_CREDENTIALS))
+    dispatcher.report(ConditionActive(Code.ERP_CREDENTIALS, "401 from the ERP", subject="NU-0007.2026-10.1"))
+    dispatcher.report(ConditionCleared(Code.ERP_CREDENTIALS))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 
 from alarming.actor import NAME, AlarmActor, AlarmSettings
 from alarming.conditions import ConditionActive, ConditionCleared
-from alarming.lookup import find
+from persistence.alarms import find
 from persistence.database import ConnectionSettings, Database
 from supervision import ChildSpec, SupervisorSpec, System
 

@@ -10,11 +10,11 @@ import typer
 
 from alarming.catalogue import CATALOGUE, Entry
 from alarming.formats import to_json
-from alarming.lookup import find, statistics
 from daemon.access import database
 from daemon.invocation import CommandFailed, configuration, put, put_json, say
 from daemon.operator import Reason, who, why
 from daemon.tables import alarm_lines, columns, fitted
+from persistence.alarms import find, statistics
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -50,7 +50,7 @@ def ack(
     reason: Reason = None,
 ) -> None:
     """Take note of an alarm; who, when and why are kept, the first time counts."""
-    from alarming.store import acknowledge  # writing takes SQLAlchemy, which `list` need not wait for
+    from persistence.alarms import acknowledge  # writing takes SQLAlchemy, which `list` need not wait for
 
     settings, given = configuration(context).settings, why(reason)
     with database(settings, "alarms ack") as opened, opened.transaction() as connection:

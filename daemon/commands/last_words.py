@@ -9,17 +9,17 @@ from typing import Annotated
 
 import typer
 
-from alarming.alarm import AlarmRecord, Now
+from alarming.alarm import Now
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive
 from alarming.dispatcher import AlarmDispatcher
 from alarming.spool import Spool
-from alarming.store import store
 from config.load import ConfigurationRejected, load
 from config.settings import Settings
 from daemon import logs
 from daemon.access import database
 from daemon.invocation import CommandFailed, config_path
+from persistence.alarms import AlarmRecord, store
 from persistence.embedded import LockTaken, StateLock
 from supervision.clock import SystemClock
 
@@ -78,7 +78,7 @@ def _raise(settings: Settings, sign: ConditionActive) -> tuple[AlarmRecord, ...]
                 lambda: Now(clock.monotonic(), clock.wall()),
             )
             dispatcher.open()
-            dispatcher.activate(sign)
+            dispatcher.report(sign)
             standing = tuple(record for record in dispatcher.register.standing() if record.code == sign.code)
             for record in standing:  # one more of a loop of ends is no new line, but counts
                 dispatcher.spool.keep(record)

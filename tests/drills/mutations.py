@@ -88,7 +88,7 @@ MUTATIONS = (
         "an alarm that is never cleared",
         "alarming/alarm.py",
         "            self.ailing.clear()\n",
-        "            self.touched.clear()\n",
+        "            self.invoices.clear()\n",
         ("D1", "stopped_fast", "idle"),
         "still stands",
     ),

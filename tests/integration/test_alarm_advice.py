@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from alarming.alarm import AlarmRecord
 from alarming.catalogue import CATALOGUE, Entry
-from alarming.conditions import Severity
-from alarming.store import store
 from altibiz.fake.ledger import Plan
 from altibiz.fake.server import FakeAltibiz
+from persistence.alarms import AlarmRecord, Severity, store
 from persistence.database import Database
 from persistence.writes import Change
 from tests.altibiz_samples import offered

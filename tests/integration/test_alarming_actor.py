@@ -12,13 +12,12 @@ import pytest
 from alarming.actor import NAME, Configure, ListStanding
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
-from alarming.lookup import find
+from alarming.documents import journal_catalogue
+from persistence.alarms import find
 from persistence.database import Database
 from tests.alarming_house import SETTINGS, House, in_table, wait_for
 from tests.alarming_rows import add_invoices, add_users, set_state
 from tests.postgres import PostgresServer
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Lines(logging.Handler):
@@ -76,7 +75,7 @@ def test_an_alarm_reaches_log_spool_table_and_whoever_asks(house: House, databas
         "ID": record.id,
     }
     assert line["BILLINGD_INVOICES"] == '["NU-1.2026-10.1"]'
-    assert line["MESSAGE_ID"] in (ROOT / "systemd/billingd.catalog").read_text("utf-8")
+    assert line["MESSAGE_ID"] in journal_catalogue(croatian=False)
     assert house.system is not None
     assert house.system.ask(NAME, ListStanding(), 5) == (record,)
     house.tell(ConditionCleared(Code.ERP_UNREACHABLE))

@@ -6,10 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from alarming.alarm import AlarmRecord
-from alarming.conditions import Severity
-from alarming.lookup import find, statistics
-from alarming.store import acknowledge, store, sweep
+from persistence.alarms import AlarmRecord, Severity, acknowledge, find, statistics, store, sweep
 from persistence.database import Database
 from persistence.errors import PersistenceError
 from supervision import SystemClock

@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from alarming.alarm import AlarmRecord
 from alarming.catalogue import CATALOGUE
-from alarming.conditions import Severity
-from alarming.store import store
+from persistence.alarms import AlarmRecord, Severity, store
 from persistence.database import Database
 from tests.command_line import Commands
 

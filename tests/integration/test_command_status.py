@@ -17,11 +17,9 @@ from typing import Any
 
 import pytest
 
-from alarming.alarm import AlarmRecord
-from alarming.conditions import Severity
-from alarming.store import store
 from drills.ports import free_port
 from persistence import instances
+from persistence.alarms import AlarmRecord, Severity, store
 from persistence.database import Database
 from tests.command_line import ROOT, Commands
 from tests.world import World, eventually

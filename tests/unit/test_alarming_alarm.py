@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alarming.actor import AwakeClock
-from alarming.alarm import SUBJECTS_AT_MOST, Now, clean_context, clean_line
+from alarming.alarm import SUBJECTS_AT_MOST, Now
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
 from alarming.register import AlarmRegister
+from persistence.storable_text import clean_context, clean_line
 from supervision import SystemClock
 
 START = datetime(2026, 11, 15, tzinfo=UTC)

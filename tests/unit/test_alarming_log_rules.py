@@ -8,9 +8,10 @@ import tracemalloc
 
 import pytest
 
-from alarming.conditions import ConditionActive, ConditionCleared, Severity
+from alarming.conditions import ConditionActive, ConditionCleared
 from alarming.log_rules import DISTINCT_AT_MOST, FORESEEN, LogConditions, LogRule
 from config.sections import AlarmRule
+from persistence.alarms import Severity
 
 
 def apart(name: str) -> logging.Logger:

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alarming.alarm import AlarmRecord, Group, Now
+from alarming.alarm import Now
 from alarming.catalogue import Code
-from alarming.conditions import ConditionActive, ConditionCleared, Severity
+from alarming.conditions import ConditionActive, ConditionCleared
 from alarming.register import Action, AlarmRegister, Change, Outcome, Timing, Transient
+from persistence.alarms import AlarmRecord, Group, Severity
 
 START = datetime(2026, 11, 15, tzinfo=UTC)
 A, B, C = "NU-1.2026-10.1", "NU-2.2026-10.1", "NU-3.2026-10.1"
@@ -117,13 +118,13 @@ def test_an_invoice_that_is_final_is_no_trouble_any_more() -> None:
     register.activate(ConditionActive(Code.ERP_ERROR, "500", subject=A), at(0))
     register.tick(at(4))
     assert register.pending_invoices() == [A]
-    assert changes(register.final([A, B], at(5))) == [Change.CLEARED]
+    assert changes(register.clear_final([A, B], at(5))) == [Change.CLEARED]
     late = ConditionActive(
         Code.ERP_INCORRECT_DATA, "booking changed", "2026-10", B, immediately=True, clear_after_seconds=60
     )
     assert changes(register.activate(late, at(6))) == [Change.RAISED]
     assert register.pending_invoices() == []
-    assert register.final([B], at(7)) == [], "a late answer is about a final invoice: being quiet ends it"
+    assert register.clear_final([B], at(7)) == [], "a late answer is about a final invoice: being quiet ends it"
     assert changes(register.tick(at(67))) == [Change.CLEARED]
 
 
@@ -210,16 +211,16 @@ def test_a_storm_is_two_lines_with_the_right_count() -> None:
 
 
 def group(count: int, standing_id: str | None = None) -> Group:
-    return Group("erp_conflict", "2026-10", count, f"{count} invoices", {"invoices": [A]}, standing_id, at(-60).at)
+    return Group("erp_conflict", "2026-10", count, (A,), "409", 1, standing_id, at(-60).at)
 
 
 def test_alarms_of_invoices_follow_from_what_the_database_says() -> None:
     register = AlarmRegister("one")
-    assert changes(register.look([group(3)], at(0))) == [Change.RAISED]
-    assert register.look([group(5)], at(2)) == []
+    assert changes(register.follow([group(3)], at(0))) == [Change.RAISED]
+    assert register.follow([group(5)], at(2)) == []
     assert register.standing()[0].count == 5
-    assert changes(register.look([], at(4))) == [Change.CLEARED]
-    (again,) = register.look([group(1, "from-table")], at(6))
+    assert changes(register.follow([], at(4))) == [Change.CLEARED]
+    (again,) = register.follow([group(1, "from-table")], at(6))
     assert isinstance(again, Action)
     assert (again.record.id, again.record.raised_at) == ("from-table", at(-60).at)
 
@@ -247,7 +248,7 @@ def test_after_a_restart_what_only_the_old_process_saw_is_over_in_its_time() -> 
     register.restore(restored("erp_conflict", "2026-10"), at(0))
     assert [o.record.code for o in register.tick(at(0.1)) if isinstance(o, Action)] == ["configuration_rejected"]
     assert [o.record.code for o in register.tick(at(61)) if isinstance(o, Action)] == ["actor_crashed"]
-    assert [o.record.code for o in register.look([], at(62)) if isinstance(o, Action)] == ["erp_conflict"]
+    assert [o.record.code for o in register.follow([], at(62)) if isinstance(o, Action)] == ["erp_conflict"]
     assert [o.record.code for o in register.tick(at(3571)) if isinstance(o, Action)] == ["unexpected_error"]
 
 

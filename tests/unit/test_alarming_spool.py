@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alarming import spool as spool_module
-from alarming.alarm import AlarmRecord
-from alarming.conditions import Severity
 from alarming.formats import from_spool, to_spool
 from alarming.spool import Spool
+from persistence.alarms import AlarmRecord, Severity
 
 AT = datetime(2026, 11, 15, tzinfo=UTC)
 

@@ -50,13 +50,10 @@ class BackgroundThread:
         while not self._stopping:
             self._wake.clear()
             try:
-                pause = self._work()
-            except Exception as error:  # noqa: BLE001 - alarms have to go on whatever defect this has
-                self._report(error)
-                pause = _AFTER_A_DEFECT_SECONDS
+                pause_seconds = self._work()
+            except Exception as error:  # alarms have to go on whatever defect this has
+                _LOGGER.error("%s failed; it tries again", self._thread.name, exc_info=error)
+                pause_seconds = _AFTER_A_DEFECT_SECONDS
             if not self._stopping:
-                self._wake.wait(pause)
+                self._wake.wait(pause_seconds)
         self._on_end()
-
-    def _report(self, error: Exception) -> None:
-        _LOGGER.error("%s failed; it tries again", self._thread.name, exc_info=error)
