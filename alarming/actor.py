@@ -30,28 +30,12 @@ _LOGGER = logging.getLogger("billingd.alarms.actor")
 
 
 @dataclass(frozen=True)
-class AlarmSettings:
-    """What the alarms go by; `billing`'s and `supervision`'s settings among them are named as there."""
+class AlarmSettings(Timing, StateSettings):
+    """All that the alarms go by."""
 
-    raise_within_seconds: float = 5.0
-    overdue_seconds: float = 86400.0
-    quiet_seconds: float = 3600.0
-    window_seconds: float = 60.0
-    readings_grace_seconds: float = 86400.0
-    time_zone: str = "Europe/Zagreb"
     rules: tuple[LogRule, ...] = ()
     webhook: WebhookSettings | None = None
     look_every_seconds: float = LOOK_EVERY_SECONDS
-
-    @property
-    def timing(self) -> Timing:
-        """The part that the register goes by."""
-        return Timing(self.raise_within_seconds, self.quiet_seconds, self.window_seconds)
-
-    @property
-    def state(self) -> StateSettings:
-        """The part that the look at the invoices goes by."""
-        return StateSettings(self.overdue_seconds, self.readings_grace_seconds, self.time_zone)
 
 
 @dataclass(frozen=True)
@@ -66,11 +50,6 @@ class Announce:
     """The message that says which notices the webhook has to have now; replaces what was said before."""
 
     notices: tuple[Notice, ...]
-
-
-@dataclass(frozen=True)
-class ListStanding:
-    """The question, by `ask`, what stands now; the answer is a tuple of records."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +94,7 @@ class AwakeClock:
 
 
 class AlarmActor(Actor):
-    """Takes `ConditionActive`, `ConditionCleared`, `Configure`, `Announce` and `ListStanding`.
+    """Takes `ConditionActive`, `ConditionCleared`, `Configure` and `Announce`; what stands is in the snapshot.
 
     `database`: a new one for each incarnation, with short limits (it may block the thread beside, never this
     actor), closed at the end; None: without.
@@ -156,14 +135,14 @@ class AlarmActor(Actor):
         self._records.ignore_this_thread()
         spool = Spool(self._spool_path)
         self._dispatcher = AlarmDispatcher(
-            self._instance, spool, AwakeClock(self._clock), self._settings.timing, self._reached, self._snapshot.cleared
+            self._instance, spool, AwakeClock(self._clock), self._settings, self._reached, self._snapshot.cleared
         )
         self._dispatcher.open()
         if self._database is not None:
             self._writer = AlarmWriter(
                 self._database,
                 self._instance,
-                self._settings.state,
+                self._settings,
                 self._now,
                 self._settings.look_every_seconds,
                 self._records.ignore_this_thread,
@@ -187,8 +166,6 @@ class AlarmActor(Actor):
                 self._notices = notices
                 if self._webhook is not None:
                     self._webhook.announce(notices)
-            case ListStanding():
-                return self._dispatcher.register.standing()
             case _:
                 _LOGGER.error("a message that nobody here knows: %r", message)
         if self._dispatcher.changed:
@@ -230,10 +207,10 @@ class AlarmActor(Actor):
 
     def _configure(self, settings: AlarmSettings) -> None:
         self._settings = settings
-        self._dispatcher.register.timing = settings.timing
+        self._dispatcher.register.timing = settings
         self._records.rules = settings.rules
         if self._writer is not None:
-            self._writer.settings = settings.state
+            self._writer.settings = settings
         if settings.webhook is not None and self._webhook is not None:
             self._webhook.settings = settings.webhook
         elif settings.webhook is not None:

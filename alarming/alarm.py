@@ -139,31 +139,17 @@ class Alarm:
         """What others see of it now; only of an alarm that has been raised."""
         assert self.id is not None
         assert self.raised_at is not None
+        subjects = tuple(islice(filter(None, self.active_subjects), EXAMPLES))
         return AlarmRecord(
-            self.id,
-            self.code,
-            self.key,
-            self.severity,
-            self.summary,
-            self.count,
-            self.raised_at,
-            self.last_at,
-            instance,
-            self.cleared_at,
-            self.acked_at,
-            self._context(),
-            self.reopened,
-            tuple(islice(filter(None, self.active_subjects), EXAMPLES)),
-        )
+            self.id, self.code, self.key, self.severity, self.summary, self.count, self.raised_at, self.last_at,
+            instance, self.cleared_at, self.acked_at, self._context(), self.reopened, subjects,
+        )  # fmt: skip
 
     def _context(self) -> dict[str, Any]:
         context = dict(self.context)
         if self.group is not None and self.code != Code.DELIVERY_PAUSED:
-            context |= {
-                "invoices": list(self.group.ids),
-                "reason": self.group.reason,
-                "reasons": self.group.reasons,
-            }
+            group = self.group
+            context |= {"invoices": list(group.ids), "reason": group.reason, "reasons": group.reasons}
         elif self.invoices:
             context["invoices"] = list(islice(self.invoices, EXAMPLES))
         others = (subject for subject, active in self.active_subjects.items() if subject and not active.of_invoice)
@@ -195,7 +181,7 @@ def _summary(group: Group, entry: Entry | None) -> str:
     return f"{group.count} {noun} {done}: {', '.join(group.ids[:3])}{more}: {why}"
 
 
-def revived(record: AlarmRecord, now: Now, quiet_seconds: float, stable_seconds: float) -> Alarm:
+def revived(record: AlarmRecord, now: Now, quiet_seconds: float, window_seconds: float) -> Alarm:
     """The alarm of a record that stood when the process before this one ended."""
     alarm = Alarm(record.code, record.key, record.severity, now)
     alarm.id, alarm.summary, alarm.severity = record.id, record.summary, record.severity
@@ -220,7 +206,7 @@ def revived(record: AlarmRecord, now: Now, quiet_seconds: float, stable_seconds:
         known = {subject if is_invoice(subject) else None for subject in record.active_subjects}
         subjects = known or (() if alarm.awaits_state else (None,))
     elif alarm.clear_rule is ClearRule.STABLE:
-        subjects, ends_seconds = record.active_subjects or (None,), now.seconds + stable_seconds
+        subjects, ends_seconds = record.active_subjects or (None,), now.seconds + window_seconds
     elif alarm.clear_rule is ClearRule.QUIET:
         subjects, ends_seconds = (None,), now.seconds + quiet_seconds - age_seconds
     for subject in subjects:

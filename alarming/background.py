@@ -2,31 +2,35 @@
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
+T = TypeVar("T")
 _LOGGER = logging.getLogger("billingd.alarms.worker")
 _AFTER_A_DEFECT_SECONDS = 5.0
+_RESULTS_AT_MOST = 2000
 
 
-class BackgroundThread:
-    """Calls `work` again and again; what it returns is the pause in seconds, cut short by `wake`.
+class BackgroundThread(Generic[T]):
+    """Calls `work` again and again; what comes of it is taken by the alarm actor, which never waits.
 
-    `on_start` and `on_end` are called in the thread, at its start and its end.
+    `on_start` is called in the thread, before anything else.
     """
 
-    def __init__(
-        self,
-        name: str,
-        work: Callable[[], float],
-        on_start: Callable[[], object],
-        on_end: Callable[[], object],
-    ) -> None:
-        self._work = work
+    def __init__(self, name: str, on_start: Callable[[], object]) -> None:
+        self.results: deque[T] = deque(maxlen=_RESULTS_AT_MOST)
         self._on_start = on_start
-        self._on_end = on_end
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def work(self) -> float:
+        """Does what there is to do; returns the pause in seconds, which `wake` cuts short."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Called in the thread, at its end."""
 
     def start(self) -> None:
         """Starts the thread."""
@@ -36,24 +40,25 @@ class BackgroundThread:
         """Ends the pause."""
         self._wake.set()
 
-    def stop(self) -> None:
-        """Lets the thread end after the work in hand; doesn't wait for it."""
+    def stop(self, wait_seconds: float = 0.0) -> None:
+        """Lets the thread end after the work in hand; waits at most so long for it."""
         self._stopping = True
         self._wake.set()
+        self._thread.join(wait_seconds)
 
-    def join(self, timeout_seconds: float) -> None:
-        """Waits for its end."""
-        self._thread.join(timeout_seconds)
+    def take(self) -> list[T]:
+        """What has come of it since last time, in order."""
+        return [self.results.popleft() for _ in range(len(self.results))]
 
     def _run(self) -> None:
         self._on_start()
         while not self._stopping:
             self._wake.clear()
             try:
-                pause_seconds = self._work()
+                pause_seconds = self.work()
             except Exception as error:  # alarms have to go on whatever defect this has
                 _LOGGER.error("%s failed; it tries again", self._thread.name, exc_info=error)
                 pause_seconds = _AFTER_A_DEFECT_SECONDS
             if not self._stopping:
                 self._wake.wait(pause_seconds)
-        self._on_end()
+        self.close()

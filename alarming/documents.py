@@ -1,6 +1,7 @@
 """What is made from the catalogue for people and other programs.
 
-`python -m alarming.documents FOLDER [NAME...]` writes these documents, or all of them, into a folder.
+`python -m alarming.documents FOLDER [NAME...]` writes these documents, or all of them, into a folder;
+`python -m alarming.documents docs/alarms.md` makes the part of that page anew which lists the codes.
 """
 
 import sys
@@ -15,31 +16,22 @@ from alarming.catalogue import CATALOGUE, ClearRule, ClearScope, Entry, Text
 
 _WIDTH = 100
 _MAKE_ANEW = "Made from alarming/catalogue.yaml by `python -m alarming.documents`; don't edit."
+_BEGIN = f"<!-- {_MAKE_ANEW} -->"
+_END = "<!-- The end of what is made from the catalogue. -->"
 _CROATIAN_LABELS = {"effect": "Posljedica", "action": "Što učiniti", "cleared": "Prestaje"}
 _ENGLISH_LABELS = {"effect": "Effect", "action": "What to do", "cleared": "Cleared by"}
 
 
 def markdown() -> str:
-    """The page docs/alarms.md."""
-    head = [
-        "# Alarms",
-        "",
-        f"<!-- {_MAKE_ANEW} -->",
-        "",
-        "Identity of an alarm is code and key. It is raised, updated while it goes on counting, and cleared; each is a",
-        "log line with the fields `BILLINGD_ALARM_CODE`, `_KEY`, `_SEVERITY`, `_STATE` and `_ID`. What comes back",
-        "within ten minutes is the same alarm again, and is then held the longer before it is cleared.",
-        "",
-        "| code | severity | key | stands while |",
-        "| --- | --- | --- | --- |",
-    ]
+    """The part of docs/alarms.md between its two comments, with them."""
     table = [
         f"| [`{entry.code}`](#{entry.code}) | {entry.severity} | {'period ‡' if entry.by_period else 'instance'} "
         f"| {_in_a_sentence(entry.english.meaning)} |"
         for entry in CATALOGUE.values()
     ]
+    head = [_BEGIN, "", "| code | severity | key | stands while |", "| --- | --- | --- | --- |"]
     sections = [line for entry in CATALOGUE.values() for line in _section(entry)]
-    return "\n".join([*head, *table, "", *sections, _RULES_PAGE])
+    return "\n".join([*head, *table, "", *sections, _END])
 
 
 def journal_catalogue(*, croatian: bool) -> str:
@@ -83,45 +75,12 @@ def prometheus_rules() -> str:
     return f"# {_MAKE_ANEW}\n" + yaml.safe_dump(document, allow_unicode=True, sort_keys=False, width=_WIDTH)
 
 
-_RULES_PAGE = """\
-## Rules of your own
-
-`alarms.rules` turns log records of the daemon and its libraries into alarms; `billingd check-config` checks them, and
-`systemctl reload billingd` puts them in force. The first rule that fits a record counts. An ERROR record that no rule
-fits is an `unexpected_error`, grouped by where it was raised. The alarms' own records are never looked at.
-
-```yaml
-alarms:
-  rules:
-    - logger: apscheduler        # and those below it; empty: all
-      level: warning             # this level and above
-      pattern: 'Run time of job "(?P<job>[^"]+)" .* was missed'
-      code: job_missed           # a name of your own, or one of the above
-      key: "{job}"               # a named group; empty: the instance
-      severity: warning
-      clear_after_seconds: 600   # without another; else alarms.quiet_seconds
-      clear_pattern: 'Job "(?P<job>[^"]+)" .* executed successfully'
-```
-
-## Where alarms go
-
-- The spool `alarms.jsonl` in `state_dir`, the log, and the table `alarms`, in this order. None waits for the next.
-- `alarms.webhook_url`: an Alertmanager (API v2). All that stands is posted each minute with an end four minutes ahead,
-  what is over with its real end for a quarter of an hour. Route by the labels `alertname` (the code), `severity`,
-  `key`.
-- Prometheus: the metric `billingd_alarm_standing{code,key,severity}`. `make install` puts rules for it beside the
-  program, in `share/billingd/prometheus-rules.yaml`.
-- The journal: `journalctl -x BILLINGD_ALARM_STATE=raised` says what to do. For this `make install` makes message
-  catalogues (`billingd.catalog`, and `billingd.hr.catalog` for Croatian) and runs `journalctl --update-catalog`.
-"""
-
 DOCUMENTS: Final[Mapping[str, Callable[[], str]]] = {
-    "alarms.md": markdown,
     "prometheus-rules.yaml": prometheus_rules,
     "billingd.catalog": lambda: journal_catalogue(croatian=False),
     "billingd.hr.catalog": lambda: journal_catalogue(croatian=True),
 }
-"""Every document that is made from the catalogue, by the name of its file."""
+"""Every document that is made from the catalogue as a whole, by the name of its file."""
 
 
 def _section(entry: Entry) -> list[str]:
@@ -175,11 +134,24 @@ def _journal_entry(entry: Entry, text: Text, labels: Mapping[str, str]) -> str:
     )
 
 
-def write(folder: Path, *names: str) -> None:
-    """Writes documents into a folder: those named, or all. Raises KeyError for a name that is none's, and OSError."""
+def update_page(page: str) -> str:
+    """The page docs/alarms.md with its part about codes made anew. Raises ValueError for a page without that part."""
+    before, begin, rest = page.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise ValueError("the page has no part that is made from the catalogue")
+    return before + markdown() + after
+
+
+def main(target: str, *names: str) -> None:
+    """Updates a page (a file that ends with .md), or writes the documents named, or all, into a folder."""
+    path = Path(target)
+    if path.suffix == ".md":
+        path.write_text(update_page(path.read_text("utf-8")), "utf-8")
+        return
     for name in names or DOCUMENTS:
-        (folder / name).write_text(DOCUMENTS[name](), "utf-8")
+        (path / name).write_text(DOCUMENTS[name](), "utf-8")
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]), *sys.argv[2:])
+    main(*sys.argv[1:])

@@ -21,18 +21,11 @@ def instant(at: datetime | None) -> str | None:
 def to_json(record: AlarmRecord) -> dict[str, Any]:
     """An alarm as JSON (interfaces.md, Commands)."""
     return {
-        "id": record.id,
-        "code": record.code,
-        "key": record.key,
-        "severity": record.severity.value,
-        "summary": record.summary,
-        "count": record.count,
-        "raised_at": instant(record.raised_at),
-        "last_at": instant(record.last_at),
-        "cleared_at": instant(record.cleared_at),
-        "acked_at": instant(record.acked_at),
-        "context": dict(record.context),
-    }
+        "id": record.id, "code": record.code, "key": record.key, "severity": record.severity.value,
+        "summary": record.summary, "count": record.count, "raised_at": instant(record.raised_at),
+        "last_at": instant(record.last_at), "cleared_at": instant(record.cleared_at),
+        "acked_at": instant(record.acked_at), "context": dict(record.context),
+    }  # fmt: skip
 
 
 def to_spool(record: AlarmRecord) -> dict[str, Any]:
@@ -47,21 +40,12 @@ def from_spool(entry: Mapping[str, Any]) -> AlarmRecord:
     if raised_at is None or last_at is None:
         raise ValueError("an alarm without the instant when it was raised")
     return AlarmRecord(
-        id=str(entry["id"]),
-        code=str(entry["code"]),
-        key=str(entry["key"]),
-        severity=Severity(entry["severity"]),
-        summary=str(entry["summary"]),
-        count=int(entry["count"]),
-        raised_at=raised_at,
-        last_at=last_at,
-        instance=str(entry["instance"]),
-        cleared_at=_instant(entry["cleared_at"]),
-        acked_at=_instant(entry["acked_at"]),
-        context=dict(entry["context"]),
-        reopened=int(entry["reopened"]),
+        id=str(entry["id"]), code=str(entry["code"]), key=str(entry["key"]), severity=Severity(entry["severity"]),
+        summary=str(entry["summary"]), count=int(entry["count"]), raised_at=raised_at, last_at=last_at,
+        instance=str(entry["instance"]), cleared_at=_instant(entry["cleared_at"]),
+        acked_at=_instant(entry["acked_at"]), context=dict(entry["context"]), reopened=int(entry["reopened"]),
         active_subjects=tuple(map(str, entry["ailing"])),
-    )
+    )  # fmt: skip
 
 
 def line(change: Change, record: AlarmRecord) -> str:

@@ -65,7 +65,7 @@ class Timing:
 
     raise_within_seconds: float = 5.0
     quiet_seconds: float = 3600.0
-    stable_seconds: float = 60.0
+    window_seconds: float = 60.0
 
     @property
     def reopen_seconds(self) -> float:
@@ -169,7 +169,7 @@ class AlarmRegister:
         identity = (record.code, record.key)
         if identity in self._open:
             return False
-        alarm = revived(record, now, self.timing.quiet_seconds, self.timing.stable_seconds)
+        alarm = revived(record, now, self.timing.quiet_seconds, self.timing.window_seconds)
         if record.cleared_at is None:
             self._open[identity] = alarm
         else:

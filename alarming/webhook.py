@@ -6,7 +6,6 @@ end by themselves if we are gone; one that is over is sent with its real end, fo
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -89,7 +88,7 @@ class Notice:
         }
 
 
-class Webhook:
+class Webhook(BackgroundThread[Condition]):
     """Give it the alarms with `offer`; `take` has what it reports of itself. Neither waits.
 
     `now` is the wall clock; `chance` gives a float in [0, 1), for the jitter of its retries.
@@ -102,6 +101,7 @@ class Webhook:
         chance: Callable[[], float],
         on_start: Callable[[], object] = lambda: None,
     ) -> None:
+        super().__init__("alarm-webhook", on_start)
         self.settings = settings
         self.delivered_at: datetime | None = None
         self._now = now
@@ -110,18 +110,12 @@ class Webhook:
         self._standing: tuple[AlarmRecord, ...] = ()
         self._resolved: dict[str, AlarmRecord] = {}
         self._notices: tuple[Notice, ...] = ()
-        self._conditions: deque[Condition] = deque(maxlen=100)
         self._failures = 0
         self._client = httpx.Client(timeout=_TIMEOUT, trust_env=False)
-        self._thread = BackgroundThread("alarm-webhook", self._work, on_start, self._client.close)
 
-    def start(self) -> None:
-        """Starts the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends the thread, at the latest when the request in hand is over; doesn't wait."""
-        self._thread.stop()
+    def close(self) -> None:
+        """Drops the connection."""
+        self._client.close()
 
     def offer(self, standing: Iterable[AlarmRecord], cleared: Iterable[AlarmRecord]) -> None:
         """What stands now, all of it, and what was cleared since the last call."""
@@ -138,20 +132,17 @@ class Webhook:
             while len(self._resolved) > _RESOLVED_AT_MOST:
                 del self._resolved[next(iter(self._resolved))]
         if news and not self._failures:  # a failing receiver is left its pause
-            self._thread.wake()
+            self.wake()
 
     def announce(self, notices: Iterable[Notice]) -> None:
         """What has to be known now, all of it; it is said again until it ends."""
         with self._lock:
             known, self._notices = self._notices, tuple(notices)
         if set(self._notices) - set(known) and not self._failures:
-            self._thread.wake()
+            self.wake()
 
-    def take(self) -> list[Condition]:
-        """What it reports of its deliveries since last time."""
-        return [self._conditions.popleft() for _ in range(len(self._conditions))]
-
-    def _work(self) -> float:
+    def work(self) -> float:
+        """Posts what there is to post."""
         settings, now = self.settings, self._now()
         alerts = self._alerts(now, settings)
         if not alerts:
@@ -160,10 +151,10 @@ class Webhook:
         if problem is None:
             self._failures = 0
             self.delivered_at = now
-            self._conditions.append(ConditionCleared(Code.ALARM_WEBHOOK_UNREACHABLE))
+            self.results.append(ConditionCleared(Code.ALARM_WEBHOOK_UNREACHABLE))
             return settings.repeat_seconds
         self._failures += 1
-        self._conditions.append(
+        self.results.append(
             ConditionActive(Code.ALARM_WEBHOOK_UNREACHABLE, f"{settings.address} takes no alarms: {problem}")
         )
         least, most = _BACKOFF_SECONDS

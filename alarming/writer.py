@@ -3,7 +3,6 @@
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,7 +42,7 @@ class Failed:
 Result = Stored | AlarmState | Failed
 
 
-class AlarmWriter:
+class AlarmWriter(BackgroundThread[Result]):
     """Takes what has to be written with `offer`, gives what came of it with `take`; neither waits."""
 
     def __init__(
@@ -56,6 +55,7 @@ class AlarmWriter:
         on_start: Callable[[], object] = lambda: None,
         reached: Callable[[str], object] = lambda _: None,
     ) -> None:
+        super().__init__("alarm-table", on_start)
         self.settings = settings
         self._database = database
         self._instance = instance
@@ -66,32 +66,26 @@ class AlarmWriter:
         self._lock = threading.Lock()
         self._records: tuple[AlarmRecord, ...] = ()
         self._known: tuple[str, ...] = ()
-        self._results: deque[Result] = deque(maxlen=2000)
         self._sweep_due = time.monotonic()
-        self._thread = BackgroundThread("alarm-table", self._work, on_start, database.close)
 
-    def start(self) -> None:
-        """Starts the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends the thread, out of a call that it waits in too."""
-        self._thread.stop()
-        self._thread.join(0.5)  # a last write that works is quick
+    def stop(self, wait_seconds: float = 0.5) -> None:
+        """Ends the thread, out of a call that it waits in too; a last write that works is quick."""
+        super().stop(wait_seconds)
         self._database.unblock()
+
+    def close(self) -> None:
+        """Drops the connection."""
+        self._database.close()
 
     def offer(self, records: Sequence[AlarmRecord], known: Sequence[str], *, at_once: bool) -> None:
         """Says what the table lacks, and which invoices have a reported alarm; replaces what was said before."""
         with self._lock:
             self._records, self._known = tuple(records), tuple(known)
         if at_once:
-            self._thread.wake()
+            self.wake()
 
-    def take(self) -> list[Result]:
-        """What has come of it since last time, in order."""
-        return [self._results.popleft() for _ in range(len(self._results))]
-
-    def _work(self) -> float:
+    def work(self) -> float:
+        """Stores what the table lacks, then reads the state."""
         with self._lock:
             records, known = self._records, self._known
         try:
@@ -100,12 +94,12 @@ class AlarmWriter:
             with self._database.reading(_DEADLINE_SECONDS) as reader:
                 now, codes = self._now(), self._state_codes
                 state = read_state(reader, self.settings, self._instance, now, state_codes=codes, known=known)
-            self._results.append(state)
+            self.results.append(state)
             if time.monotonic() >= self._sweep_due:
                 self._database.run(lambda connection: sweep(connection, self._instance), _DEADLINE_SECONDS)
                 self._sweep_due = time.monotonic() + _SWEEP_EVERY_SECONDS
         except PersistenceError as error:
-            self._results.append(Failed(error))
+            self.results.append(Failed(error))
         return self._every_seconds
 
     def _store(self, record: AlarmRecord) -> None:
@@ -121,4 +115,4 @@ class AlarmWriter:
             _LOGGER.warning("alarm %s is not in the table yet: %s", record.id, error)
             return
         self._reached("stored")
-        self._results.append(Stored(record, stored))
+        self.results.append(Stored(record, stored))

@@ -142,6 +142,8 @@ SELECT c.code, c.period AS key, count(*) AS count,
 FROM concerned c LEFT JOIN alarms s ON s.code = c.code AND s.key = c.period AND s.cleared_at IS NULL
 GROUP BY c.code, c.period, s.id, s.raised_at ORDER BY c.period, c.code"""
 
+_PLAIN_COLUMNS = ("id", "code", "key", "count", "raised_at", "last_at", "cleared_at", "instance")
+
 _STANDING = """
 SELECT a.* FROM alarms a WHERE a.cleared_at IS NULL AND (a.instance = :instance OR (
     a.code = ANY(CAST(:codes AS text[])) AND a.key <> a.instance AND NOT EXISTS (
@@ -166,14 +168,8 @@ def read_state(
     they are not overdue besides.
     """
     listed = ",".join(known)  # no id has a comma, and the driver is slow with arrays of thousands
-    groups = reader.rows(
-        _GROUPS,
-        now=now,
-        grace=settings.readings_grace_seconds,
-        overdue=settings.overdue_seconds,
-        time_zone=settings.time_zone,
-        known=listed,
-    )
+    limits = {"grace": settings.readings_grace_seconds, "overdue": settings.overdue_seconds}
+    groups = reader.rows(_GROUPS, now=now, known=listed, time_zone=settings.time_zone, **limits)
     standing = reader.rows(_STANDING, instance=instance, codes=list(state_codes), gone=GONE_SECONDS)
     final = reader.rows(_FINAL, known=listed) if known else []
     ids = reader.rows("SELECT id FROM alarms WHERE cleared_at IS NULL")
@@ -212,13 +208,9 @@ def statistics(reader: Reader, days: float = 30) -> list[CodeStatistics]:
 
 def store(connection: "Connection", record: AlarmRecord) -> AlarmRecord:
     """Writes an alarm as it is; returns it with the id and acknowledgement under which it stands in the table."""
-    standing = _execute(
-        connection,
-        """SELECT id, raised_at, instance FROM alarms
-           WHERE code = :code AND key = :key AND cleared_at IS NULL FOR UPDATE""",
-        code=record.code,
-        key=record.key,
-    ).one_or_none()
+    statement = """SELECT id, raised_at, instance FROM alarms
+                   WHERE code = :code AND key = :key AND cleared_at IS NULL FOR UPDATE"""
+    standing = _execute(connection, statement, code=record.code, key=record.key).one_or_none()
     if standing is not None and standing.id != record.id:
         if record.cleared_at is None:
             record = replace(record, id=standing.id, raised_at=standing.raised_at)
@@ -236,16 +228,9 @@ def store(connection: "Connection", record: AlarmRecord) -> AlarmRecord:
                (acked_at, acked_by, ack_reason) = (SELECT a.acked_at, a.acked_by, a.ack_reason FROM alarms a
                    WHERE a.id = excluded.id AND (a.cleared_at IS NULL OR excluded.cleared_at IS NOT NULL))
            RETURNING acked_at""",
-        id=record.id,
-        code=record.code,
-        key=record.key,
+        **{name: getattr(record, name) for name in _PLAIN_COLUMNS},
         severity=record.severity.value,
         summary=clean_line(record.summary),
-        count=record.count,
-        raised_at=record.raised_at,
-        last_at=record.last_at,
-        cleared_at=record.cleared_at,
-        instance=record.instance,
         context=json.dumps(clean_context(record.context), ensure_ascii=False),
     ).scalar_one()
     return replace(record, acked_at=acked_at)

@@ -61,7 +61,7 @@ class House:
             if record.cleared_at is None:
                 return False
             over_seconds = (SystemClock().wall() - record.cleared_at).total_seconds()
-            return over_seconds > 3 * FORGETFUL.timing.reopen_seconds
+            return over_seconds > 3 * FORGETFUL.reopen_seconds
 
         wait_for(forgotten, f"{code} is forgotten")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from alarming.actor import NAME, Configure, ListStanding
+from alarming.actor import Configure
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
 from alarming.documents import journal_catalogue
@@ -76,8 +76,7 @@ def test_an_alarm_reaches_log_spool_table_and_whoever_asks(house: House, databas
     }
     assert line["BILLINGD_INVOICES"] == '["NU-1.2026-10.1"]'
     assert line["MESSAGE_ID"] in journal_catalogue(croatian=False)
-    assert house.system is not None
-    assert house.system.ask(NAME, ListStanding(), 5) == (record,)
+    assert house.snapshot.standing == (record,)
     house.tell(ConditionCleared(Code.ERP_UNREACHABLE))
     wait_for(lambda: in_table(database)["erp_unreachable"].cleared_at is not None, "cleared in the table")
     assert lines.of("erp_unreachable") == ["raised", "cleared"]

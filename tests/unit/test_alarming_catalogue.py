@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from alarming.catalogue import CATALOGUE, Code, Entry
-from alarming.documents import journal_catalogue, markdown, prometheus_rules, write
+from alarming.documents import journal_catalogue, main, markdown, prometheus_rules, update_page
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("actors", "alarming", "daemon", "persistence", "altibiz", "billing")
@@ -112,20 +112,24 @@ def test_no_alarm_mutes_itself_even_by_detours() -> None:
 
 
 def test_the_page_in_the_repository_is_that_of_the_catalogue() -> None:
-    assert (ROOT / "docs/alarms.md").read_text("utf-8") == markdown(), (
-        "run `python -m alarming.documents docs alarms.md`"
-    )
+    page = (ROOT / "docs/alarms.md").read_text("utf-8")
+    assert page == update_page(page), "run `python -m alarming.documents docs/alarms.md`"
+    with pytest.raises(ValueError, match="no part"):
+        update_page("# Alarms")
 
 
-def test_each_document_is_written_into_a_folder(tmp_path: Path) -> None:
-    write(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "alarms.md", "prometheus-rules.yaml", "billingd.catalog", "billingd.hr.catalog",
-    }  # fmt: skip
+def test_each_document_is_written_where_it_is_wanted(tmp_path: Path) -> None:
+    main(str(tmp_path))
+    names = {"prometheus-rules.yaml", "billingd.catalog", "billingd.hr.catalog"}
+    assert {path.name for path in tmp_path.iterdir()} == names
     assert (tmp_path / "billingd.hr.catalog").read_text("utf-8") == journal_catalogue(croatian=True)
-    (tmp_path / "alarms.md").unlink()
-    write(tmp_path, "billingd.catalog")
-    assert not (tmp_path / "alarms.md").exists()
+    (tmp_path / "billingd.hr.catalog").unlink()
+    main(str(tmp_path), "billingd.catalog")
+    assert not (tmp_path / "billingd.hr.catalog").exists()
+    page = tmp_path / "page.md"
+    page.write_text("before\n" + markdown().replace("critical", "harmless") + "\nafter\n")
+    main(str(page))
+    assert page.read_text("utf-8") == f"before\n{markdown()}\nafter\n"
 
 
 @entries

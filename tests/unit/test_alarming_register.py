@@ -241,7 +241,7 @@ def test_after_a_restart_the_alarm_stands_until_somebody_finds_all_well() -> Non
 
 
 def test_after_a_restart_what_only_the_old_process_saw_is_over_in_its_time() -> None:
-    register = AlarmRegister("one", Timing(quiet_seconds=3600, stable_seconds=60))
+    register = AlarmRegister("one", Timing(quiet_seconds=3600, window_seconds=60))
     register.restore(restored("configuration_rejected"), at(0))
     register.restore(restored("actor_crashed", context={"subjects": ["biller"]}), at(0))
     register.restore(restored("unexpected_error"), at(0))
