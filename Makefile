@@ -64,7 +64,9 @@ install: ## PREFIX=/opt/billingd PYTHON=/usr/bin/python3: the service, its user 
 	$(PREFIXED) systemd/billingd-failure@.service >$(UNITS)/billingd-failure@.service
 	install -m 0644 systemd/billingd.sysusers $(DESTDIR)$(LIBDIR)/sysusers.d/billingd.conf
 	install -m 0644 systemd/billingd.tmpfiles $(DESTDIR)$(LIBDIR)/tmpfiles.d/billingd.conf
-	install -m 0644 systemd/billingd.catalog systemd/billingd.hr.catalog $(CATALOG)
+	$(DESTDIR)$(PREFIX)/bin/python -P -m alarming.documents $(CATALOG) billingd.catalog billingd.hr.catalog
+	install -d $(DESTDIR)$(PREFIX)/share/billingd
+	$(DESTDIR)$(PREFIX)/bin/python -P -m alarming.documents $(DESTDIR)$(PREFIX)/share/billingd prometheus-rules.yaml
 	test -e $(ETC)/billingd.yaml || sed 's|^# state_dir: |state_dir: |' config/billingd.yaml >$(ETC)/billingd.yaml
 ifeq ($(DESTDIR),)
 	systemd-sysusers billingd.conf

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from actors.messages import ALARMS, DB_WRITER, CountCrash
 from alarming.catalogue import Code
-from alarming.signs import Fine, Trouble
+from alarming.conditions import ConditionActive, ConditionCleared
 from supervision import Actor
 from supervision.errors import SupervisionError
 from supervision.events import Event, Exited
@@ -44,7 +44,7 @@ class Attribution:
             self._since[code, event.name] = self._monotonic()
         what = str(event.reason)[:300]
         context = {"actor": event.name, "invoices": list(invoices[:20])}
-        self._tell(ALARMS, Trouble(code, f"{event.name} {how}: {what}", subject=event.name, context=context))
+        self._tell(ALARMS, ConditionActive(code, f"{event.name} {how}: {what}", subject=event.name, context=context))
         if invoices:
             self._tell(DB_WRITER, CountCrash(invoices, event.name, how, what))
 
@@ -56,7 +56,7 @@ class Attribution:
             for each in over:
                 del self._since[each]
         for code, name in over:
-            self._tell(ALARMS, Fine(code, subject=name))
+            self._tell(ALARMS, ConditionCleared(code, subject=name))
 
     def _tell(self, name: str, message: object) -> None:
         try:
@@ -74,7 +74,7 @@ def tell_of_exception(actor: Actor, error: Exception, invoice_ids: Sequence[str]
     logger.error("%s raised in work on %s invoices: %s", actor.name, len(invoice_ids), what, exc_info=error)
     context = {"actor": actor.name, "invoices": list(invoice_ids[:20])}
     summary = f"{actor.name} crashed in work on {', '.join(invoice_ids[:3])}: {what}"
-    trouble = Trouble(
+    trouble = ConditionActive(
         Code.ACTOR_CRASHED, summary, subject=actor.name, context=context, clear_after_seconds=window_seconds
     )
     with contextlib.suppress(SupervisionError):

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from actors.attribution import tell_of_exception
+from actors.condition_reporter import DATABASE_CODES, ConditionReporter, DatabaseBackoff, report_database_error
 from actors.messages import DB_WRITER, Calculate, ClaimDue, CountCrash, Look, MakeDue, Store
 from actors.parts import Parts
 from actors.points import point
-from actors.tidings import DATABASE_CODES, DatabaseBackoff, Tidings, database_trouble
 from billing.invoice import Invoice, InvoiceBasis, NotReady, calculate
 from persistence.bases import fetch_bases
 from persistence.claims import Claimed
@@ -85,7 +85,7 @@ class Biller(Actor):
 
     def on_start(self) -> None:
         point("biller.start")
-        self._tidings = Tidings(self.tell, DATABASE_CODES)
+        self._conditions = ConditionReporter(self.tell, DATABASE_CODES)
         self.on_unblock(self._database.unblock)
         self.every(PENDING_LOOK_SECONDS, Look())
         self._look(newly_due=True)
@@ -220,12 +220,12 @@ class Biller(Actor):
             self._let_wait(again)
             self._round = None
         if self._asked is None:
-            self._tidings.all_fine(self.name)
+            self._conditions.clear_all(self.name)
             self._look(newly_due=False)
 
     def _give_up(self, error: PersistenceError) -> None:
         """It is the database: what is claimed nobody holds any more, so a look after the wait takes it up."""
-        database_trouble(self._tidings, error, self.name)
+        report_database_error(self._conditions, error, self.name)
         self._round = None
         self._asked = self.after(self._backoff.next_seconds(), _Overdue())
 

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import text
 
+from actors.condition_reporter import DATABASE_CODES, ConditionReporter, report_database_error
 from actors.messages import ALARMS
 from actors.parts import Parts
-from actors.tidings import DATABASE_CODES, Tidings, database_trouble
 from alarming.actor import Announce
 from alarming.webhook import Notice
 from billing.periods import Period, Schedule, due_periods
@@ -42,7 +42,7 @@ class Bookkeeper(Actor):
         self._root_due_seconds = float("-inf")
 
     def on_start(self) -> None:
-        self._tidings = Tidings(self.tell, DATABASE_CODES)
+        self._conditions = ConditionReporter(self.tell, DATABASE_CODES)
         self.on_unblock(self._database.unblock)
         self.every(LOOK_SECONDS, _Look())
 
@@ -54,9 +54,9 @@ class Bookkeeper(Actor):
             self._close_periods()
             self._make_root()
         except PersistenceError as error:
-            database_trouble(self._tidings, error, self.name)
+            report_database_error(self._conditions, error, self.name)
         else:
-            self._tidings.all_fine(self.name)
+            self._conditions.clear_all(self.name)
 
     def on_stop(self) -> None:
         self._database.close()

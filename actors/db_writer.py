@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from actors.attribution import tell_of_exception
 from actors.claiming import Claiming
+from actors.condition_reporter import DATABASE_CODES, ConditionReporter, DatabaseBackoff, report_database_error
 from actors.left_out import LeftOut
 from actors.messages import (
     BILLER,
@@ -37,7 +38,6 @@ from actors.points import point
 from actors.presence import Presence
 from actors.reactions import incorrect
 from actors.releasing import Releasing
-from actors.tidings import DATABASE_CODES, DatabaseBackoff, Tidings, database_trouble
 from actors.transactions import LOCK_NOT_AVAILABLE, TIMED_OUT, Transactions
 from actors.write_group import GroupResult, GroupWriter
 from actors.write_queue import Calculated, Crash, ForgetWait, Item, Stale, WriteQueue, defer, writes_of
@@ -82,16 +82,16 @@ class DbWriter(Actor):
         self._queue = WriteQueue()
         self._group = GroupWriter(parts)
         self._group_at_most = GROUP_AT_MOST
-        self._tidings = Tidings(
+        self._conditions = ConditionReporter(
             self.tell, (*DATABASE_CODES, Code.INSTANCE_NAME_TAKEN, Code.DAEMON_WAS_DOWN, Code.POISON_INVOICE)
         )
         self._transactions = Transactions(parts, self._database)
-        self._left_out = LeftOut(parts, self._transactions, self._tidings)
+        self._left_out = LeftOut(parts, self._transactions, self._conditions)
         self._releasing = Releasing(parts, self._transactions, self._left_out)
         self._claiming = Claiming(
             parts, self._transactions, self._left_out, answer=self._nudge, refuse=self._refuse_claim
         )
-        self._presence = Presence(parts, self._tidings)
+        self._presence = Presence(parts, self._conditions)
         self._make_due_asked = self._forget_asked = False
         self._unsure: tuple[uuid.UUID, list[Item]] | None = None
         self._backoff = DatabaseBackoff()
@@ -177,7 +177,7 @@ class DbWriter(Actor):
         try:
             work()
         except PersistenceError as error:
-            database_trouble(self._tidings, error, self.name)
+            report_database_error(self._conditions, error, self.name)
             self._resting = True
             self.after(self._backoff.next_seconds(), _Retry())
             return False
@@ -198,7 +198,7 @@ class DbWriter(Actor):
         self._claiming.answer_all(self._queue.invoice_ids)
         if tick:
             self._take_up_requests()
-        self._tidings.all_fine(self.name)
+        self._conditions.clear_all(self.name)
 
     def _take_up_requests(self) -> None:
         """Others have changed data: what rests on the data of before is calculated again."""
@@ -304,16 +304,16 @@ class DbWriter(Actor):
         for item in done:
             self._left_out.discard(item.invoice_id)
             if not isinstance(item.write, Crash):
-                self._tidings.fine(Code.POISON_INVOICE, item.invoice_id)
+                self._conditions.clear(Code.POISON_INVOICE, item.invoice_id)
         for invoice_id in result.held:
             logger.warning("%s is held: work on it crashes", invoice_id)
-            self._tidings.fine(Code.POISON_INVOICE, invoice_id)  # its alarm follows from the database now
+            self._conditions.clear(Code.POISON_INVOICE, invoice_id)  # its alarm follows from the database now
         for invoice_id, reason in result.poison.items():
             summary = f"work on {invoice_id} crashes, and no other invoice has passed since: {reason}"
-            self._tidings.trouble(Code.POISON_INVOICE, summary, invoice_id)
+            self._conditions.raise_condition(Code.POISON_INVOICE, summary, invoice_id)
         quiet_seconds = self._parts.settings.alarms.quiet_seconds
         for invoice_id, summary in result.contradicted.items():
-            self._tidings.trouble(
+            self._conditions.raise_condition(
                 Code.ERP_INCORRECT_DATA, summary, invoice_id, immediately=True, clear_after_seconds=quiet_seconds
             )
         for name, reply in dict.fromkeys(result.nudges):
@@ -352,7 +352,7 @@ class DbWriter(Actor):
     def _count_refusal(self, invoice_id: str, error: Exception, since_seconds: float) -> None:
         logger.warning("the database refuses what is to be stored of %s: %s", invoice_id, error)
         if isinstance(error, PersistenceError):
-            self._tidings.trouble(Code.DATABASE_ERROR, str(error), invoice_id)
+            self._conditions.raise_condition(Code.DATABASE_ERROR, str(error), invoice_id)
         self._queue.add([Crash(invoice_id, f"{self.name} crashed: {error}", since_seconds)])
 
     # Rows that can't be worked on

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 
-from actors.tidings import DATABASE_CODES, Tidings, database_trouble
+from actors.condition_reporter import DATABASE_CODES, ConditionReporter, report_database_error
 from persistence import migrate
 from persistence.database import Database
 from persistence.embedded import EmbeddedServer
@@ -33,7 +33,7 @@ class EmbeddedDatabase(Actor):
         self._current = False
 
     def on_start(self) -> None:
-        self._tidings = Tidings(self.tell, DATABASE_CODES)
+        self._conditions = ConditionReporter(self.tell, DATABASE_CODES)
         try:
             self._server.settings()
         except DatabaseUnreachable:
@@ -48,9 +48,9 @@ class EmbeddedDatabase(Actor):
         try:
             self._ensure()
         except PersistenceError as error:
-            database_trouble(self._tidings, error, self.name)
+            report_database_error(self._conditions, error, self.name)
         else:
-            self._tidings.all_fine(self.name)
+            self._conditions.clear_all(self.name)
 
     def _ensure(self) -> None:
         if self._current and self._server.pid is not None:
@@ -66,4 +66,4 @@ class EmbeddedDatabase(Actor):
             raise DatabaseUnreachable("the daemon stops while its database server recovers")
         if seconds >= RECOVERY_IS_LONG_SECONDS:
             trouble = DatabaseUnreachable(f"the embedded server has been recovering for {seconds:.0f} s")
-            database_trouble(self._tidings, trouble, self.name)
+            report_database_error(self._conditions, trouble, self.name)

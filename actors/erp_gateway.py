@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.attribution import tell_of_exception
+from actors.condition_reporter import ConditionReporter
 from actors.courier import leave_by_seconds
 from actors.gate import Gate, GatePolicy
 from actors.messages import (
@@ -29,7 +30,6 @@ from actors.messages import (
 from actors.parts import Parts
 from actors.points import point
 from actors.reactions import ALARM_OF, SAYS, Policy, Says, react
-from actors.tidings import Tidings
 from alarming.catalogue import Code
 from altibiz.outcomes import Kind, Outcome, not_sent
 from config.settings import Settings
@@ -81,7 +81,7 @@ class ErpGateway(Actor):
 
     def on_start(self) -> None:
         point("erp_gateway.start")
-        self._tidings = Tidings(self.tell, CODES)
+        self._conditions = ConditionReporter(self.tell, CODES)
         self.every(PENDING_LOOK_SECONDS, Look())
         self.every(GATE_LOOK_SECONDS, _Glance())
         self._look()
@@ -109,9 +109,9 @@ class ErpGateway(Actor):
             case _Overdue():
                 self._asked = None
             case Held(invoice_id=invoice_id):
-                self._tidings.all_fine(invoice_id)  # its alarm follows from the database now
+                self._conditions.clear_all(invoice_id)  # its alarm follows from the database now
             case Contradicted(invoice_id=invoice_id, reason=reason):
-                self._tidings.trouble(Code.ERP_INCORRECT_DATA, reason, invoice_id)
+                self._conditions.raise_condition(Code.ERP_INCORRECT_DATA, reason, invoice_id)
             case Drain():
                 self._draining = True
                 self._give_back()
@@ -284,18 +284,18 @@ class ErpGateway(Actor):
             self._tell_of_local_fault(outcome, generation)
             return
         if outcome.kind is not Kind.NOT_SENT:
-            self._tidings.fine(Code.ERP_TRUST_UNUSABLE)
+            self._conditions.clear(Code.ERP_TRUST_UNUSABLE)
             if self._gate.left(generation):
                 logger.info("requests leave this machine again")
         if outcome.status is not None:
-            self._tidings.fine(Code.ERP_UNREACHABLE)  # whatever it says, it answers: an old alarm must not hide why
+            self._conditions.clear(Code.ERP_UNREACHABLE)  # whatever it says, it answers: an old alarm must not hide why
         match SAYS[outcome.kind]:
             case Says.WORKS:
                 self._last_success_at = self._parts.clock.monotonic()
                 # A 404 to a question may be the same wrong ERP that answers offers with 404.
                 whole = outcome.kind is not Kind.ABSENT
                 if whole and invoice_id is not None:
-                    self._tidings.all_fine(invoice_id)
+                    self._conditions.clear_all(invoice_id)
                 if self._gate.succeeded(generation):
                     self._tell_of_return(whole=whole)
             case Says.FAILS:
@@ -308,7 +308,7 @@ class ErpGateway(Actor):
                 self._gate.said_nothing(generation)
         code = ALARM_OF.get(outcome.kind)
         if code is not None:
-            self._tidings.trouble(
+            self._conditions.raise_condition(
                 Code(code), self._summary(outcome), invoice_id,
                 context={"url": self._parts.settings.erp.base_url, "status": outcome.status, "invoice": invoice_id},
             )  # fmt: skip
@@ -318,13 +318,13 @@ class ErpGateway(Actor):
         if self._gate.kept_here(generation):
             logger.warning("no request leaves this machine (%s): only probes are tried", outcome.detail)
         code = Code.ERP_TRUST_UNUSABLE if outcome.local_fault == "trust" else Code.ERP_UNREACHABLE
-        self._tidings.trouble(code, f"no request can leave this machine: {outcome.detail}")
+        self._conditions.raise_condition(code, f"no request can leave this machine: {outcome.detail}")
 
     def _tell_of_return(self, *, whole: bool) -> None:
         """It was the whole ERP: when it is over, nobody waits on for a time that was set by it."""
         logger.info("the ERP is back: everything is sent again")
         for code in (Code.ERP_UNREACHABLE, Code.ERP_CREDENTIALS, *((Code.ERP_ERROR,) if whole else ())):
-            self._tidings.over(code)
+            self._conditions.clear_common(code)
         self.tell(DB_WRITER, ForgetWaits())
 
     def _summary(self, outcome: Outcome) -> str:

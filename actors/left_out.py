@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection, Sequence
 
 from sqlalchemy import Connection
 
+from actors.condition_reporter import ConditionReporter
 from actors.parts import Parts
-from actors.tidings import Tidings
 from actors.transactions import Transactions
 from alarming.catalogue import Code
 from persistence import claims, invoices
@@ -27,10 +27,10 @@ class LeftOut:
     else, `database_error` stands for it.
     """
 
-    def __init__(self, parts: Parts, transactions: Transactions, tidings: Tidings) -> None:
+    def __init__(self, parts: Parts, transactions: Transactions, conditions: ConditionReporter) -> None:
         self._parts = parts
         self._transactions = transactions
-        self._tidings = tidings
+        self._conditions = conditions
         self._waits: dict[str, tuple[float, float]] = {}  # the last wait and the monotonic instant of the next try
         self._locked: set[str] = set()
 
@@ -46,12 +46,12 @@ class LeftOut:
         wait = max(FIRST_WAIT_SECONDS, min(most, 2 * last))
         self._waits[invoice_id] = (wait, now + wait)
         logger.warning("the database takes no change of %s: %s", invoice_id, reason)
-        self._tidings.trouble(Code.DATABASE_ERROR, f"{invoice_id} is left out: {reason}", invoice_id)
+        self._conditions.raise_condition(Code.DATABASE_ERROR, f"{invoice_id} is left out: {reason}", invoice_id)
 
     def discard(self, invoice_id: str) -> None:
         """The database takes changes of it."""
         self._waits.pop(invoice_id, None)
-        self._tidings.fine(Code.DATABASE_ERROR, invoice_id)
+        self._conditions.clear(Code.DATABASE_ERROR, invoice_id)
 
     def try_again(self, make_due: Callable[[Sequence[str]], object]) -> list[str]:
         """Tries those whose time has come, each by itself; returns those that can be worked on again.
@@ -96,7 +96,7 @@ class LeftOut:
         if found is None:
             return
         for each in self._locked - found.keys():
-            self._tidings.fine(Code.DATABASE_ERROR, each)
+            self._conditions.clear(Code.DATABASE_ERROR, each)
         self.tell_of_locks({each: who for each, who in found.items() if each in self._locked})
         self._locked = set(found)
 
@@ -108,4 +108,4 @@ class LeftOut:
     def tell_of_locks(self, who: dict[str, str]) -> None:
         """Raises the alarm for each of these rows."""
         for each, session in who.items():
-            self._tidings.trouble(Code.DATABASE_ERROR, f"{each} waits: its row is locked by {session}", each)
+            self._conditions.raise_condition(Code.DATABASE_ERROR, f"{each} waits: its row is locked by {session}", each)

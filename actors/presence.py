@@ -6,8 +6,8 @@ from datetime import UTC
 
 from sqlalchemy import Connection
 
+from actors.condition_reporter import ConditionReporter
 from actors.parts import Parts
-from actors.tidings import Tidings
 from alarming.catalogue import Code
 from persistence import instances
 from persistence.clock_step import clamp_times, clock_seconds
@@ -28,9 +28,9 @@ CLOCK_STEP_SECONDS = 1.0
 class Presence:
     """Arrives once, then shows that it lives; says what it found."""
 
-    def __init__(self, parts: Parts, tidings: Tidings) -> None:
+    def __init__(self, parts: Parts, conditions: ConditionReporter) -> None:
         self._parts = parts
-        self._tidings = tidings
+        self._conditions = conditions
         self._arrival: Arrival | None = None
         self._said = False
         self._name_is_ours = False
@@ -128,16 +128,16 @@ class Presence:
     def say(self) -> None:
         """Tells the alarms what was found: after the transaction, so that nothing is said that did not happen."""
         if not self._name_is_ours:
-            self._tidings.trouble(
+            self._conditions.raise_condition(
                 Code.INSTANCE_NAME_TAKEN, f"another session holds the instance name {self._parts.instance}"
             )
             return
-        self._tidings.fine(Code.INSTANCE_NAME_TAKEN)
+        self._conditions.clear(Code.INSTANCE_NAME_TAKEN)
         if self._arrival is not None and not self._said:
             self._said = True
             self._tell_of_absence(self._arrival)
         elif self._said and not self._catching_up:
-            self._tidings.fine(Code.DAEMON_WAS_DOWN)
+            self._conditions.clear(Code.DAEMON_WAS_DOWN)
 
     def take_restored(self) -> bool:
         """Whether the database was found set back since the last call; to be asked after `show` is committed."""
@@ -169,7 +169,7 @@ class Presence:
         )
         if arrival.alone_in_hand:
             summary += f"; {arrival.alone_in_hand} was alone in hand at the last ends"
-        self._tidings.trouble(
+        self._conditions.raise_condition(
             Code.DAEMON_WAS_DOWN,
             summary,
             context={

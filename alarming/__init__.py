@@ -1,6 +1,4 @@
-"""Alarms: their catalogue, the rules that turn log records into them, and where they go."""
+"""Alarms: actors report conditions to the alarm actor, which raises, counts, clears and hands on alarms.
 
-from alarming.catalogue import CATALOGUE, Code
-from alarming.signs import Fine, Severity, Trouble
-
-__all__ = ["CATALOGUE", "Code", "Fine", "Severity", "Trouble"]
+May import supervision and persistence. Begin with `actor.py`; `register.py` decides, `dispatcher.py` carries out.
+"""

@@ -1,4 +1,4 @@
-"""The actor that everybody tells what is wrong, and who needs nothing of what is reported to it."""
+"""The alarm actor: takes conditions from all actors and from the log; it needs nothing of what they report on."""
 
 import logging
 from collections import Counter
@@ -8,16 +8,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from alarming.alarm import Moment, Record
-from alarming.book import Timing
+from alarming.alarm import Now
 from alarming.catalogue import Code
-from alarming.desk import Desk
-from alarming.records import RecordSigns, Rule
-from alarming.signs import Fine, Trouble
+from alarming.conditions import ConditionActive, ConditionCleared
+from alarming.dispatcher import AlarmDispatcher
+from alarming.log_rules import LogConditions, LogRule
+from alarming.register import Identity, Timing
 from alarming.spool import Spool
-from alarming.state_alarms import StateSettings
-from alarming.table import LOOK_EVERY_SECONDS, TableKeeper
 from alarming.webhook import Notice, Webhook, WebhookSettings
+from alarming.writer import LOOK_EVERY_SECONDS, AlarmWriter
+from persistence.alarms import AlarmRecord, StateSettings
 from persistence.database import Database
 from supervision import Actor, Clock, SystemClock, system_randomness
 
@@ -30,28 +30,12 @@ _LOGGER = logging.getLogger("billingd.alarms.actor")
 
 
 @dataclass(frozen=True)
-class AlarmSettings:
-    """What the alarms go by; `billing`'s and `supervision`'s settings among them are named as there."""
+class AlarmSettings(Timing, StateSettings):
+    """All that the alarms go by."""
 
-    raise_within_seconds: float = 5.0
-    overdue_seconds: float = 86400.0
-    quiet_seconds: float = 3600.0
-    window_seconds: float = 60.0
-    readings_grace_seconds: float = 86400.0
-    time_zone: str = "Europe/Zagreb"
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[LogRule, ...] = ()
     webhook: WebhookSettings | None = None
     look_every_seconds: float = LOOK_EVERY_SECONDS
-
-    @property
-    def timing(self) -> Timing:
-        """The part that the book goes by."""
-        return Timing(self.raise_within_seconds, self.quiet_seconds, self.window_seconds)
-
-    @property
-    def state(self) -> StateSettings:
-        """The part that the look at the invoices goes by."""
-        return StateSettings(self.overdue_seconds, self.readings_grace_seconds, self.time_zone)
 
 
 @dataclass(frozen=True)
@@ -69,27 +53,26 @@ class Announce:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """The question, by `ask`, what stands now; the answer is a tuple of records."""
-
-
-@dataclass(frozen=True)
 class _Beat:
     """Time to look."""
 
 
 @dataclass
-class Board:
-    """What others may read at any time from any thread; it outlives the actor's incarnations."""
+class AlarmSnapshot:
+    """What others may read at any time from any thread; it outlives the actor's incarnations.
 
-    standing: tuple[Record, ...] = ()
-    blips: Mapping[str, int] = field(default_factory=dict)
+    `cleared` is the register's, for the actor's next incarnation.
+    """
+
+    standing: tuple[AlarmRecord, ...] = ()
+    transients: Mapping[str, int] = field(default_factory=dict)
     raised: Counter[str] = field(default_factory=Counter)
+    cleared: set[Identity] = field(default_factory=set)
     spool_problem: str | None = None
     webhook_delivered_at: datetime | None = None
 
 
-class Steady:
+class AwakeClock:
     """The time as the alarms count it: while the process stands still, frozen or suspended, nothing becomes due.
 
     It has to be asked more often than every two seconds, as each beat does.
@@ -100,23 +83,23 @@ class Steady:
         self._last_seconds = clock.monotonic()
         self._frozen_seconds = 0.0
 
-    def __call__(self) -> Moment:
+    def __call__(self) -> Now:
         """Now."""
         seconds = self._clock.monotonic()
         gap_seconds = seconds - self._last_seconds
         self._last_seconds = seconds
         if gap_seconds > _FROZEN_SECONDS:
             self._frozen_seconds += gap_seconds
-        return Moment(seconds - self._frozen_seconds, self._clock.wall())
+        return Now(seconds - self._frozen_seconds, self._clock.wall())
 
 
 class AlarmActor(Actor):
-    """Takes `Trouble`, `Fine`, `Configure`, `Announce` and `Standing`.
+    """Takes `ConditionActive`, `ConditionCleared`, `Configure` and `Announce`; what stands is in the snapshot.
 
     `database`: a new one for each incarnation, with short limits (it may block the thread beside, never this
     actor), closed at the end; None: without.
     `now`: the instant that readings' grace goes by; `clock`: everything else.
-    `records`: the handler whose signs it takes; `board`: where it shows what stands.
+    `records`: the handler whose conditions it takes; `snapshot`: where it shows what stands.
     `reached`: told each point between two steps of raising an alarm, for tests.
     """
 
@@ -129,8 +112,8 @@ class AlarmActor(Actor):
         database: Database | None,
         now: Callable[[], datetime] | None = None,
         clock: Clock | None = None,
-        records: RecordSigns | None = None,
-        board: Board | None = None,
+        records: LogConditions | None = None,
+        snapshot: AlarmSnapshot | None = None,
         reached: Callable[[str], object] = lambda _: None,
     ) -> None:
         super().__init__()
@@ -140,30 +123,32 @@ class AlarmActor(Actor):
         self._database = database
         self._clock = clock or SystemClock()
         self._now = now or self._clock.wall
-        self._records = records or RecordSigns(settings.rules)
-        self._board = board or Board()
+        self._records = records or LogConditions(settings.rules)
+        self._snapshot = snapshot or AlarmSnapshot()
         self._reached = reached
         self._webhook: Webhook | None = None
         self._notices: tuple[Notice, ...] = ()
-        self._keeper: TableKeeper | None = None
+        self._writer: AlarmWriter | None = None
 
     def on_start(self) -> None:
         """Goes on from the spool, then starts the threads beside."""
         self._records.ignore_this_thread()
         spool = Spool(self._spool_path)
-        self._desk = Desk(self._instance, spool, Steady(self._clock), self._settings.timing, self._reached)
-        self._desk.open()
+        self._dispatcher = AlarmDispatcher(
+            self._instance, spool, AwakeClock(self._clock), self._settings, self._reached, self._snapshot.cleared
+        )
+        self._dispatcher.open()
         if self._database is not None:
-            self._keeper = TableKeeper(
+            self._writer = AlarmWriter(
                 self._database,
                 self._instance,
-                self._settings.state,
+                self._settings,
                 self._now,
                 self._settings.look_every_seconds,
                 self._records.ignore_this_thread,
                 self._reached,
             )
-            self._keeper.start()
+            self._writer.start()
         self._configure(self._settings)
         self.every(min(_BEAT_SECONDS, self._settings.raise_within_seconds / 10), _Beat())
         self._show()
@@ -171,10 +156,8 @@ class AlarmActor(Actor):
     def on_receive(self, message: Any) -> Any:
         """Takes a message; nothing here waits for the database or the webhook."""
         match message:
-            case Trouble():
-                self._desk.trouble(message)
-            case Fine():
-                self._desk.fine(message)
+            case ConditionActive() | ConditionCleared():
+                self._dispatcher.report(message)
             case _Beat():
                 self._beat()
             case Configure(settings):
@@ -183,57 +166,51 @@ class AlarmActor(Actor):
                 self._notices = notices
                 if self._webhook is not None:
                     self._webhook.announce(notices)
-            case Standing():
-                return self._desk.book.standing()
             case _:
                 _LOGGER.error("a message that nobody here knows: %r", message)
-        if self._desk.changed:
+        if self._dispatcher.changed:
             self._show()
         return None
 
     def on_stop(self) -> None:
         """Ends the threads beside; what stands is in the spool."""
-        if self._keeper is not None:
-            self._keeper.stop()
+        if self._writer is not None:
+            self._writer.stop()
         if self._webhook is not None:
             self._webhook.stop()
 
     def _beat(self) -> None:
-        signs = self._records.take()
-        if self._webhook is not None:
-            signs += self._webhook.take()
-        for sign in signs:
-            if isinstance(sign, Trouble):
-                self._desk.trouble(sign)
-            else:
-                self._desk.fine(sign)
-        for result in self._keeper.take() if self._keeper else ():
-            self._desk.result(result)
-        self._desk.tick()
+        for condition in self._records.take() + (self._webhook.take() if self._webhook else []):
+            self._dispatcher.report(condition)
+        for result in self._writer.take() if self._writer else ():
+            self._dispatcher.take_result(result)
+        self._dispatcher.tick()
         self._show()
 
     def _show(self) -> None:
         """Hands on what stands: to the table, to the webhook and to whoever asks."""
-        desk = self._desk
-        standing = desk.book.standing()
-        cleared, desk.cleared = desk.cleared, []
-        if self._keeper is not None:
-            self._keeper.offer(desk.unstored(), desk.book.pending_invoices(), at_once=desk.changed)
+        dispatcher = self._dispatcher
+        standing = dispatcher.register.standing()
+        cleared, dispatcher.cleared = dispatcher.cleared, []
+        if self._writer is not None:
+            self._writer.offer(
+                dispatcher.unstored(), dispatcher.register.pending_invoices(), at_once=dispatcher.changed
+            )
         if self._webhook is not None:
             self._webhook.offer(standing, cleared)
-            self._board.webhook_delivered_at = self._webhook.delivered_at
-        desk.changed = False
-        self._board.standing = standing
-        self._board.blips = dict(desk.book.blips)
-        self._board.raised = desk.raised.copy()
-        self._board.spool_problem = desk.spool.broken
+            self._snapshot.webhook_delivered_at = self._webhook.delivered_at
+        dispatcher.changed = False
+        self._snapshot.standing = standing
+        self._snapshot.transients = dict(dispatcher.register.transients)
+        self._snapshot.raised = dispatcher.raised.copy()
+        self._snapshot.spool_problem = dispatcher.spool.broken
 
     def _configure(self, settings: AlarmSettings) -> None:
         self._settings = settings
-        self._desk.book.timing = settings.timing
+        self._dispatcher.register.timing = settings
         self._records.rules = settings.rules
-        if self._keeper is not None:
-            self._keeper.settings = settings.state
+        if self._writer is not None:
+            self._writer.settings = settings
         if settings.webhook is not None and self._webhook is not None:
             self._webhook.settings = settings.webhook
         elif settings.webhook is not None:
@@ -245,4 +222,4 @@ class AlarmActor(Actor):
         elif self._webhook is not None:
             self._webhook.stop()
             self._webhook = None
-            self._desk.fine(Fine(Code.ALARM_WEBHOOK_UNREACHABLE))
+            self._dispatcher.report(ConditionCleared(Code.ALARM_WEBHOOK_UNREACHABLE))

@@ -1,78 +1,34 @@
-"""One alarm: who is in trouble under its code and key, since when, and how it is shown to others."""
+"""One alarm: the subjects for which the condition of its code and key is active, and how it is shown to others."""
 
-import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from alarming.catalogue import CATALOGUE, Cure, Ends, Entry
-from alarming.signs import Severity, Trouble
-
-EXAMPLES: Final = 20
-"""How many subjects an alarm names (docs/spec/interfaces.md, "Alarm codes")."""
+from alarming.catalogue import CATALOGUE, ClearRule, ClearScope, Code, Entry
+from alarming.conditions import ConditionActive
+from persistence.alarms import EXAMPLES, AlarmRecord, Group, Severity
+from persistence.storable_text import clean_context, clean_line
 
 SUBJECTS_AT_MOST: Final = 10_000
 """How many subjects are told apart; those beyond it share one place, so that memory stays bounded."""
 
-_MAILBOX_SECONDS = 10.0  # no sign waits longer to be read: more is a jump of the wall clock
-
-_LINE_CHARACTERS = 500
-_CONTEXT_CHARACTERS = 20_000
-
-_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # as JSON writes it, unless the backslash is itself escaped
-
+_MAILBOX_SECONDS = 10.0  # no report waits longer to be read: more is a jump of the wall clock
 _INVOICE_ID = re.compile(r"[A-Za-z0-9-]{1,64}\.\d{4}-\d{2}\.\d+")
 
 
-class Moment(NamedTuple):
+class Now(NamedTuple):
     """Now, twice: seconds of a clock that never jumps, for durations, and the wall clock's instant, for people."""
 
     seconds: float
     at: datetime
 
 
-@dataclass(frozen=True)
-class Record:
-    """What others see of an alarm. `reopened`: how often it came back soon after it was cleared.
-
-    `ailing`: some of those in trouble by a sign, to go on from after a restart.
-    """
-
-    id: str
-    code: str
-    key: str
-    severity: Severity
-    summary: str
-    count: int
-    raised_at: datetime
-    last_at: datetime
-    instance: str
-    cleared_at: datetime | None = None
-    acked_at: datetime | None = None
-    context: Mapping[str, Any] = field(default_factory=dict)
-    reopened: int = 0
-    ailing: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Group:
-    """Invoices that stand in the database under one alarm; `standing_*` is what the table already has of it."""
-
-    code: str
-    key: str
-    count: int
-    summary: str
-    context: Mapping[str, Any]
-    standing_id: str | None = None
-    standing_since: datetime | None = None
-
-
 @dataclass
-class Ailment:
-    """One subject's trouble, in seconds of the steady clock; `ends_seconds` if it ends by being quiet."""
+class ActiveSubject:
+    """Since when the condition is active for one subject; `ends_seconds` if it ends by being quiet."""
 
     first_seconds: float
     ends_seconds: float | None
@@ -80,9 +36,9 @@ class Ailment:
 
 
 class Alarm:
-    """A trouble that is pending, standing, or held a little before it is cleared; its book moves it."""
+    """An alarm that is pending, standing, or held a little before it is cleared; the register moves it."""
 
-    def __init__(self, code: str, key: str, severity: Severity | None, now: Moment) -> None:
+    def __init__(self, code: str, key: str, severity: Severity | None, now: Now) -> None:
         self.code, self.key = code, key
         self.entry: Entry | None = CATALOGUE.get(code)
         self.severity = self.entry.severity if self.entry else severity or Severity.MAJOR
@@ -94,15 +50,15 @@ class Alarm:
         self.cleared_at: datetime | None = None
         self.acked_at: datetime | None = None
         self.reopened = 0
-        self.signs = 0
-        self.ailing: dict[str | None, Ailment] = {}
+        self.reports = 0
+        self.active_subjects: dict[str | None, ActiveSubject] = {}
         self.immediately = False
-        self.touched: dict[str, None] = {}
+        self.invoices: dict[str, None] = {}
         self.group: Group | None = None
         self.revived = False
-        self.awaits_look = False  # it stood by the database's state before a restart
+        self.awaits_state = False  # it stood by the database's state before a restart
         self.clear_due_seconds: float | None = None
-        self.untold = False  # a sign since the restart that it outlived
+        self.reported_since_revival = False
         self.line_seconds = 0.0
         self.line_count = 0
 
@@ -112,165 +68,147 @@ class Alarm:
         return self.raised_at is not None and self.cleared_at is None
 
     @property
-    def troubled(self) -> bool:
-        """Whether anybody is in trouble, by a sign or by the state of the invoices."""
-        return bool(self.ailing) or self.group is not None or self.awaits_look
+    def active(self) -> bool:
+        """Whether its condition is active, by a report or by the state of the invoices."""
+        return bool(self.active_subjects) or self.group is not None or self.awaits_state
 
     @property
-    def cure(self) -> Cure:
-        """For whom a `Fine` with a subject speaks."""
-        return self.entry.cure if self.entry else Cure.EACH
-
-    @property
-    def ends(self) -> Ends:
-        """What ends it besides a `Fine`."""
-        return self.entry.ends if self.entry else Ends.QUIET
+    def clear_rule(self) -> ClearRule:
+        """What clears it besides a `ConditionCleared`."""
+        return self.entry.clear_rule if self.entry else ClearRule.QUIET
 
     @property
     def count(self) -> int:
-        """Invoices concerned if it is about invoices, otherwise signs."""
+        """Invoices concerned if it is about invoices, otherwise reports."""
         if self.group is not None:
-            return max(self.group.count, len(self.touched))
-        return len(self.touched) or max(self.signs, 1)
+            return max(self.group.count, len(self.invoices))
+        return len(self.invoices) or max(self.reports, 1)
 
     @property
     def raise_seconds(self) -> float | None:
-        """The earliest first sign among those in trouble, or the instant itself if one doesn't wait."""
-        if self.group is not None:
+        """The first report of those that are active; minus infinity if it doesn't wait."""
+        if self.group is not None or (self.immediately and self.active_subjects):
             return float("-inf")
-        if self.immediately and self.ailing:
-            return float("-inf")
-        return next((ailment.first_seconds for ailment in self.ailing.values()), None)
+        return next((each.first_seconds for each in self.active_subjects.values()), None)
 
-    def note(self, sign: Trouble, now: Moment, ends_after_seconds: float | None) -> None:
-        """Takes in a sign of trouble."""
-        seen_at = min(sign.seen_at or now.at, now.at)
+    def activate(self, report: ConditionActive, now: Now, ends_after_seconds: float | None) -> None:
+        """Takes in that the condition is active."""
+        seen_at = min(report.seen_at or now.at, now.at)
         first_seconds = now.seconds - min((now.at - seen_at).total_seconds(), _MAILBOX_SECONDS)
-        subject = sign.subject
-        if subject not in self.ailing and len(self.ailing) >= SUBJECTS_AT_MOST:
+        subject = report.subject
+        if subject not in self.active_subjects and len(self.active_subjects) >= SUBJECTS_AT_MOST:
             subject = None
         ends_seconds = None if ends_after_seconds is None else now.seconds + ends_after_seconds
-        if subject not in self.ailing:
-            self.ailing[subject] = Ailment(first_seconds, ends_seconds, subject is not None and is_invoice(subject))
-        self.ailing[subject].ends_seconds = ends_seconds
-        if subject is not None and self.ailing[subject].of_invoice and len(self.touched) < SUBJECTS_AT_MOST:
-            self.touched[subject] = None
-        self.immediately |= sign.immediately or bool(self.entry and self.entry.immediately)
-        if not self.signs:
+        of_invoice = subject is not None and is_invoice(subject)
+        active = self.active_subjects.setdefault(subject, ActiveSubject(first_seconds, ends_seconds, of_invoice))
+        active.ends_seconds = ends_seconds
+        if subject is not None and of_invoice and len(self.invoices) < SUBJECTS_AT_MOST:
+            self.invoices[subject] = None
+        self.immediately |= report.immediately or bool(self.entry and self.entry.immediately)
+        if not self.reports:
             self.first_at = seen_at
-        self.signs += sign.count
-        self.untold |= self.revived
+        self.reports += report.count
+        self.reported_since_revival |= self.revived
         self.last_at = now.at
-        self.summary = clean_line(sign.summary)
-        self.context.update(clean_context(sign.context))
+        self.summary = clean_line(report.summary)
+        self.context.update(clean_context(report.context))
 
-    def heal(self, subject: str | None) -> None:
-        """Takes in that a subject, or everybody (None), is well."""
-        if subject is None or (self.cure is Cure.ANYONE and subject in self.ailing):
-            self.ailing.clear()
+    def clear(self, subject: str | None) -> None:
+        """Takes in that the condition is cleared for a subject, or for all (None)."""
+        for_all = self.entry is not None and self.entry.clear_scope is ClearScope.ALL
+        if subject is None or (for_all and subject in self.active_subjects):
+            self.active_subjects.clear()
         else:
-            self.ailing.pop(subject, None)
-            self.ailing.pop(None, None)  # who told trouble for no one in particular hears of any success
+            self.active_subjects.pop(subject, None)
+            self.active_subjects.pop(None, None)  # what was reported for no subject is cleared by any success
 
-    def expire(self, now: Moment) -> None:
-        """Drops the troubles that have been quiet for long enough."""
-        over = [
-            subject
-            for subject, ailment in self.ailing.items()
-            if ailment.ends_seconds is not None and ailment.ends_seconds <= now.seconds
-        ]
-        for subject in over:
-            del self.ailing[subject]
+    def expire(self, now: Now) -> None:
+        """Drops the subjects of which nothing was heard for long enough."""
+        for subject, active in list(self.active_subjects.items()):
+            if active.ends_seconds is not None and active.ends_seconds <= now.seconds:
+                del self.active_subjects[subject]
 
-    def record(self, instance: str) -> Record:
+    def follow(self, group: Group, now: Now) -> None:
+        """Takes in what the state of the invoices says now."""
+        before = self.group
+        if before is None or _content(before) != _content(group):
+            self.last_at = now.at
+        self.group, self.awaits_state, self.summary = group, False, _summary(group, self.entry)
+
+    def record(self, instance: str) -> AlarmRecord:
         """What others see of it now; only of an alarm that has been raised."""
         assert self.id is not None
         assert self.raised_at is not None
-        return Record(
-            self.id,
-            self.code,
-            self.key,
-            self.severity,
-            self.summary,
-            self.count,
-            self.raised_at,
-            self.last_at,
-            instance,
-            self.cleared_at,
-            self.acked_at,
-            self._context(),
-            self.reopened,
-            tuple(islice((subject for subject in self.ailing if subject is not None), EXAMPLES)),
-        )
+        subjects = tuple(islice(filter(None, self.active_subjects), EXAMPLES))
+        return AlarmRecord(
+            self.id, self.code, self.key, self.severity, self.summary, self.count, self.raised_at, self.last_at,
+            instance, self.cleared_at, self.acked_at, self._context(), self.reopened, subjects,
+        )  # fmt: skip
 
     def _context(self) -> dict[str, Any]:
         context = dict(self.context)
-        if self.group is not None:
-            context.update(self.group.context)
-        elif self.touched:
-            context["invoices"] = list(islice(self.touched, EXAMPLES))
-        subjects = (subject for subject, ailment in self.ailing.items() if subject and not ailment.of_invoice)
-        if named := list(islice(subjects, EXAMPLES)):
+        if self.group is not None and self.code != Code.DELIVERY_PAUSED:
+            group = self.group
+            context |= {"invoices": list(group.ids), "reason": group.reason, "reasons": group.reasons}
+        elif self.invoices:
+            context["invoices"] = list(islice(self.invoices, EXAMPLES))
+        others = (subject for subject, active in self.active_subjects.items() if subject and not active.of_invoice)
+        if named := list(islice(others, EXAMPLES)):
             context["subjects"] = named
-        if self.signs:
-            context["signs"] = self.signs
+        if self.reports:
+            context["signs"] = self.reports
         if self.reopened:
             context["reopened"] = self.reopened
         return context
 
 
 def is_invoice(subject: str) -> bool:
-    """Whether a subject is an invoice's id (docs/spec/billing.md, "Identity")."""
+    """Whether a subject is an invoice's id (billing.md, Identity)."""
     return _INVOICE_ID.fullmatch(subject) is not None
 
 
-def clean_line(text: str, characters: int = _LINE_CHARACTERS) -> str:
-    """One line that any log, file and database can hold."""
-    whole = text.encode("utf-8", "replace").decode().replace("\0", "")
-    return " ".join(whole[: 4 * characters].split())[:characters]
+def _content(group: Group) -> tuple[object, ...]:
+    return group.count, group.ids, group.reason, group.reasons
 
 
-def clean_context(context: Mapping[str, Any]) -> dict[str, Any]:
-    """A context that is JSON of bounded size which any log, file and database can hold, whatever somebody put in."""
-    try:
-        text = json.dumps(dict(context), ensure_ascii=False, default=str)
-    except (TypeError, ValueError):  # a key that is no text, or a circle
-        text = json.dumps({"context": repr(context)}, ensure_ascii=False)
-    if len(text) > _CONTEXT_CHARACTERS:
-        text = json.dumps({"context": text[:_LINE_CHARACTERS]}, ensure_ascii=False)
-    plain = _NUL.sub(r"\1", text).encode("utf-8", "replace")
-    cleaned: dict[str, Any] = json.loads(plain, parse_constant=str)
-    return cleaned
+def _summary(group: Group, entry: Entry | None) -> str:
+    if group.code == Code.DELIVERY_PAUSED:
+        return f"delivery is paused {group.reason}"
+    noun = "invoice" if group.count == 1 else "invoices"
+    more = f", …{group.count - 3} more" if group.count > 3 else ""
+    why = group.reason + (f" (and {group.reasons - 1} other reasons)" if group.reasons > 1 else "")
+    done = entry.invoices if entry else "held"
+    return f"{group.count} {noun} {done}: {', '.join(group.ids[:3])}{more}: {why}"
 
 
-def revived(record: Record, now: Moment, quiet_seconds: float, stable_seconds: float) -> Alarm:
+def revived(record: AlarmRecord, now: Now, quiet_seconds: float, window_seconds: float) -> Alarm:
     """The alarm of a record that stood when the process before this one ended."""
     alarm = Alarm(record.code, record.key, record.severity, now)
     alarm.id, alarm.summary, alarm.severity = record.id, record.summary, record.severity
     alarm.context = dict(record.context)
-    alarm.signs = int(alarm.context.pop("signs", 0))
+    alarm.reports = int(alarm.context.pop("signs", 0))
     alarm.first_at = alarm.raised_at = record.raised_at
     alarm.last_at, alarm.acked_at, alarm.reopened = record.last_at, record.acked_at, record.reopened
     alarm.cleared_at = record.cleared_at
     alarm.revived = True
-    age = max(timedelta(), now.at - record.last_at).total_seconds()
-    alarm.line_seconds, alarm.line_count = now.seconds - age, record.count
+    age_seconds = max(timedelta(), now.at - record.last_at).total_seconds()
+    alarm.line_seconds, alarm.line_count = now.seconds - age_seconds, record.count
     if record.cleared_at is not None:
         return alarm
-    alarm.touched = dict.fromkeys(filter(is_invoice, record.ailing))
+    alarm.invoices = dict.fromkeys(filter(is_invoice, record.active_subjects))
     alarm.context.pop("subjects", None)
     alarm.context.pop("invoices", None)
-    alarm.awaits_look = alarm.entry is not None and alarm.entry.by_period and record.key != record.instance
+    alarm.awaits_state = alarm.entry is not None and alarm.entry.by_period and record.key != record.instance
     subjects: Iterable[str | None] = ()
     ends_seconds = None
-    if alarm.ends is Ends.FINE:
+    if alarm.clear_rule is ClearRule.REPORTED:
         # An invoice is heard of again, or found to be final; another subject may not exist any more.
-        known = {subject if is_invoice(subject) else None for subject in record.ailing}
-        subjects = known or (() if alarm.awaits_look else (None,))
-    elif alarm.ends is Ends.STABLE:
-        subjects, ends_seconds = record.ailing or (None,), now.seconds + stable_seconds
-    elif alarm.ends is Ends.QUIET:
-        subjects, ends_seconds = (None,), now.seconds + quiet_seconds - age
+        known = {subject if is_invoice(subject) else None for subject in record.active_subjects}
+        subjects = known or (() if alarm.awaits_state else (None,))
+    elif alarm.clear_rule is ClearRule.STABLE:
+        subjects, ends_seconds = record.active_subjects or (None,), now.seconds + window_seconds
+    elif alarm.clear_rule is ClearRule.QUIET:
+        subjects, ends_seconds = (None,), now.seconds + quiet_seconds - age_seconds
     for subject in subjects:
-        alarm.ailing[subject] = Ailment(now.seconds, ends_seconds, subject in alarm.touched)
+        alarm.active_subjects[subject] = ActiveSubject(now.seconds, ends_seconds, subject in alarm.invoices)
     return alarm

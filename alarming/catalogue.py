@@ -1,16 +1,16 @@
-"""The one source for every alarm code: how it behaves, what it means, what to do, in English and Croatian."""
+"""The catalogue of alarm codes: what catalogue.yaml says of each, as types."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
-from typing import Final
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
 from uuid import UUID
 
-from alarming.croatian import CROATIAN
-from alarming.english import ENGLISH
-from alarming.signs import Severity
-from alarming.texts import Text
+import yaml
+
+from persistence.alarms import Severity
 
 
 class Code(StrEnum):
@@ -29,6 +29,8 @@ class Code(StrEnum):
     INVOICE_OVERDUE = "invoice_overdue"
     READINGS_INCOMPLETE = "readings_incomplete"
     READINGS_INCONSISTENT = "readings_inconsistent"
+    ENERGY_ALREADY_BILLED = "energy_already_billed"
+    INPUTS_UNREADABLE = "inputs_unreadable"
     POISON_INVOICE = "poison_invoice"
     DELIVERY_PAUSED = "delivery_paused"
     ACTOR_CRASHED = "actor_crashed"
@@ -41,201 +43,98 @@ class Code(StrEnum):
     ALARM_WEBHOOK_UNREACHABLE = "alarm_webhook_unreachable"
 
 
-class Cure(StrEnum):
-    """For whom a `Fine` that names a subject speaks."""
+class ClearScope(StrEnum):
+    """For whom a `ConditionCleared` that names a subject speaks."""
 
     EACH = "each"  # for that subject alone
-    ANYONE = "anyone"  # if that subject was in trouble, for all: what it needed is there again
+    ALL = "all"  # if the condition was active for that subject, for all: what it needed is there again
 
 
-class Ends(StrEnum):
-    """What ends an alarm, besides a `Fine`."""
+class ClearRule(StrEnum):
+    """What clears an alarm, besides a `ConditionCleared`."""
 
-    FINE = "fine"
-    QUIET = "quiet"  # `alarms.quiet_seconds` without another sign
-    STABLE = "stable"  # `Fine`, or a whole supervision window of a later process without another sign
-    PROCESS = "process"  # `Fine`, or a new process: it saw for itself
+    REPORTED = "reported"  # nothing else
+    QUIET = "quiet"  # `alarms.quiet_seconds` without another report
+    STABLE = "stable"  # a whole supervision window of a later process without another report
+    RESTART = "restart"  # a new process: it sees for itself
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a code says to people, in one language. `meanwhile` is a clause that ends its log line."""
+
+    title: str
+    meaning: str
+    effect: str
+    meanwhile: str
+    action: str
+    cleared_by: str
 
 
 @dataclass(frozen=True)
 class Entry:
-    """All that is known of one code. `by_period`: its alarms follow from the database's rows, and may
-    have a period as their key (‡)."""
+    """All that is known of one code.
+
+    `by_period`: its alarms follow from the rows of the database, and may have a period as their key (‡).
+    `held_code`: invoices that are held, or wait in `due`, bear it.
+    `invoices`: what the summary says of the invoices concerned.
+    `immediately`: it is raised without waiting whether it passes.
+    `mutes`: the codes that are not raised while this one is active, as they follow from it.
+    """
 
     code: Code
     severity: Severity
     message_id: UUID
-    cure: Cure = Cure.EACH
-    ends: Ends = Ends.FINE
+    english: Text
+    croatian: Text
+    clear_scope: ClearScope = ClearScope.EACH
+    clear_rule: ClearRule = ClearRule.REPORTED
     by_period: bool = False
+    held_code: bool = False
+    invoices: str = "held"
     immediately: bool = False
     mutes: tuple[Code, ...] = ()
 
-    @property
-    def english(self) -> Text:
-        """What it says to people, in English."""
-        return ENGLISH[self.code.value]
+    @classmethod
+    def parse(cls, code: str, fields: Mapping[str, Any]) -> "Entry":
+        """From an entry of the file. Raises ValueError, TypeError or KeyError for one that is none."""
+        return cls(
+            code=Code(code),
+            severity=Severity(fields["severity"]),
+            message_id=UUID(fields["message_id"]),
+            english=Text(**fields["english"]),
+            croatian=Text(**fields["croatian"]),
+            clear_scope=ClearScope(fields.get("clear_scope", "each")),
+            clear_rule=ClearRule(fields.get("clear_rule", "reported")),
+            mutes=tuple(map(Code, fields.get("mutes", ()))),
+            **{name: fields[name] for name in ("by_period", "held_code", "invoices", "immediately") if name in fields},
+        )
 
-    @property
-    def croatian(self) -> Text:
-        """What it says to people, in Croatian."""
-        return CROATIAN[self.code.value]
+
+class _Catalogue(Mapping[str, Entry]):
+    """Read with the first use: a command that only lists alarms has none."""
+
+    @cached_property
+    def _entries(self) -> dict[str, Entry]:
+        content = Path(__file__).with_suffix(".yaml").read_text("utf-8")
+        # libyaml's own loader, where it is there, is ten times as quick.
+        document = yaml.load(content, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return {code: Entry.parse(code, fields) for code, fields in document.items()}
+
+    @cached_property
+    def muted_by(self) -> Mapping[str, frozenset[str]]:
+        """The codes that mute a code."""
+        return {code: frozenset(entry.code for entry in self.values() if code in entry.mutes) for code in self}
+
+    def __getitem__(self, code: str) -> Entry:
+        return self._entries[code]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
 
-_ENTRIES = (
-    Entry(
-        Code.DATABASE_UNREACHABLE,
-        Severity.CRITICAL,
-        UUID("4cc274b4-066c-4cc2-8fe9-b5bddb327b0b"),
-        cure=Cure.ANYONE,
-        mutes=(
-            Code.DATABASE_ERROR,
-            Code.ACTOR_CRASHED,
-            Code.ACTOR_HUNG,
-            Code.INSTANCE_NAME_TAKEN,
-            Code.INVOICE_OVERDUE,
-        ),
-    ),
-    Entry(
-        Code.DATABASE_ERROR,
-        Severity.MAJOR,
-        UUID("933368ed-c51f-435f-aaea-81629143570f"),
-    ),
-    Entry(
-        Code.ERP_UNREACHABLE,
-        Severity.MAJOR,
-        UUID("00b17dcb-2a83-4d2d-ae04-4c7413f9a0a1"),
-        cure=Cure.ANYONE,
-        mutes=(Code.ERP_ERROR,),
-    ),
-    Entry(
-        Code.ERP_ERROR,
-        Severity.MAJOR,
-        UUID("9f012a0c-0a58-4880-9606-65db3c17a75b"),
-        cure=Cure.ANYONE,
-    ),
-    Entry(
-        Code.ERP_CREDENTIALS,
-        Severity.CRITICAL,
-        UUID("7874e1d1-b3ba-420e-8a66-677992b278d8"),
-        cure=Cure.ANYONE,
-        immediately=True,
-        mutes=(Code.INVOICE_OVERDUE,),
-    ),
-    Entry(
-        Code.ERP_TRUST_UNUSABLE,
-        Severity.CRITICAL,
-        UUID("5f0b8c1e-5a4d-4d0e-9a55-1f6f2f6f2b7e"),
-        mutes=(Code.INVOICE_OVERDUE,),
-    ),
-    Entry(
-        Code.ERP_INCORRECT_DATA,
-        Severity.MAJOR,
-        UUID("de0d50a3-8d03-4dd5-935e-127223a74541"),
-        by_period=True,
-    ),
-    Entry(
-        Code.ERP_REFUSED_INVOICE,
-        Severity.MAJOR,
-        UUID("1be9da47-f165-4608-9b20-5d005647d2e6"),
-        by_period=True,
-    ),
-    Entry(
-        Code.ERP_CONFLICT,
-        Severity.MAJOR,
-        UUID("f2d34765-bc97-428c-9148-aaf02b98fcbe"),
-        by_period=True,
-    ),
-    Entry(
-        Code.INVOICE_ABORTED,
-        Severity.MAJOR,
-        UUID("3caa5141-def7-43f5-925f-7e348cec405c"),
-        by_period=True,
-    ),
-    Entry(
-        Code.INVOICE_OVERDUE,
-        Severity.WARNING,
-        UUID("a1dd7c14-6a66-467e-97c1-7679f736d1ce"),
-        by_period=True,
-    ),
-    Entry(
-        Code.READINGS_INCOMPLETE,
-        Severity.MINOR,
-        UUID("516e26d5-0209-4ddf-9e22-7c6e7eb51b2e"),
-        by_period=True,
-    ),
-    Entry(
-        Code.READINGS_INCONSISTENT,
-        Severity.MINOR,
-        UUID("ce5899db-52cf-4032-9b46-c96ba06cbfe1"),
-        by_period=True,
-    ),
-    Entry(
-        Code.POISON_INVOICE,
-        Severity.MAJOR,
-        UUID("bf55891e-d59c-4ab4-a764-38267d64b791"),
-        by_period=True,
-    ),
-    Entry(
-        Code.DELIVERY_PAUSED,
-        Severity.WARNING,
-        UUID("f2e123b5-cf6e-4807-9f61-9d38f42ee6d7"),
-        by_period=True,
-        mutes=(Code.INVOICE_OVERDUE,),
-    ),
-    Entry(
-        Code.ACTOR_CRASHED,
-        Severity.MAJOR,
-        UUID("206df94a-81a4-40cb-bacd-10d63295c7a3"),
-        ends=Ends.STABLE,
-    ),
-    Entry(
-        Code.ACTOR_HUNG,
-        Severity.MAJOR,
-        UUID("3691b97b-87c6-48ca-bcbb-68db1e8d606d"),
-        ends=Ends.STABLE,
-    ),
-    Entry(
-        Code.DAEMON_WAS_DOWN,
-        Severity.WARNING,
-        UUID("fcc3b84a-7d69-432a-af8b-b8725898b8c3"),
-        immediately=True,
-    ),
-    Entry(
-        Code.CONFIGURATION_REJECTED,
-        Severity.MINOR,
-        UUID("abb46e1f-3766-482e-9c2e-cbc5c5366113"),
-        ends=Ends.PROCESS,
-        immediately=True,
-    ),
-    Entry(
-        Code.INSTANCE_NAME_TAKEN,
-        Severity.MAJOR,
-        UUID("ab0fc016-c849-4a10-8674-7081306887ec"),
-    ),
-    Entry(
-        Code.UNEXPECTED_ERROR,
-        Severity.MAJOR,
-        UUID("8769c30b-023b-4234-9e65-c9650825459b"),
-        ends=Ends.QUIET,
-        immediately=True,
-    ),
-    Entry(
-        Code.ALARM_SPOOL_UNWRITABLE,
-        Severity.MINOR,
-        UUID("d5de134e-af41-4ef1-8ab4-0bd88dfc4b90"),
-        ends=Ends.PROCESS,
-        immediately=True,
-    ),
-    Entry(
-        Code.ALARM_WEBHOOK_UNREACHABLE,
-        Severity.MINOR,
-        UUID("b167fecd-5837-4c71-8bbe-278e11c38b72"),
-        ends=Ends.PROCESS,
-    ),
-)
-CATALOGUE: Final[Mapping[str, Entry]] = MappingProxyType({entry.code: entry for entry in _ENTRIES})
+CATALOGUE: Final = _Catalogue()
 """Every entry by its code."""
-
-STATE_CODES: Final = frozenset(entry.code for entry in _ENTRIES if entry.by_period)
-"""The codes whose alarms follow from the invoices in the database (‡)."""

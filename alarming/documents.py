@@ -1,4 +1,8 @@
-"""What is made from the catalogue for people and other programs; `python -m alarming.documents ROOT` writes it all."""
+"""What is made from the catalogue for people and other programs.
+
+`python -m alarming.documents FOLDER [NAME...]` writes these documents, or all of them, into a folder;
+`python -m alarming.documents docs/alarms.md` makes the part of that page anew which lists the codes.
+"""
 
 import sys
 import textwrap
@@ -8,57 +12,26 @@ from typing import Final
 
 import yaml
 
-from alarming.catalogue import CATALOGUE, Cure, Ends, Entry
-from alarming.texts import Text
+from alarming.catalogue import CATALOGUE, ClearRule, ClearScope, Entry, Text
 
 _WIDTH = 100
-_KEYS = {True: "the period (of signs about everybody: the instance)", False: "the instance"}
-_MAKE_ANEW = "Made from alarming/catalogue.py by `python -m alarming.documents .`; don't edit."
+_MAKE_ANEW = "Made from alarming/catalogue.yaml by `python -m alarming.documents`; don't edit."
+_BEGIN = f"<!-- {_MAKE_ANEW} -->"
+_END = "<!-- The end of what is made from the catalogue. -->"
 _CROATIAN_LABELS = {"effect": "Posljedica", "action": "Što učiniti", "cleared": "Prestaje"}
 _ENGLISH_LABELS = {"effect": "Effect", "action": "What to do", "cleared": "Cleared by"}
 
 
-def explain(code: str) -> str | None:
-    """What `billingd alarms explain CODE` prints; None for a code that isn't in the catalogue."""
-    entry = CATALOGUE.get(code)
-    if entry is None:
-        return None
-    text = entry.english
-    parts = [
-        f"{entry.code} ({entry.severity}): {text.title}",
-        f"Meaning: {text.meaning}",
-        f"Effect: {text.effect} Meanwhile: {text.meanwhile}.",
-        f"What to do: {text.action}",
-        f"Cleared by: {text.cleared_by}",
-        f"Key: {_KEYS[entry.by_period]}. {_behaviour(entry)}",
-        f"In the journal: journalctl MESSAGE_ID={entry.message_id.hex}",
-    ]
-    plain = (part.replace("`", "") for part in parts)
-    filled = (textwrap.fill(part, _WIDTH, break_on_hyphens=False, subsequent_indent="  ") for part in plain)
-    return "\n".join(filled) + "\n"
-
-
 def markdown() -> str:
-    """The page docs/alarms.md."""
-    head = [
-        "# Alarms",
-        "",
-        f"<!-- {_MAKE_ANEW} -->",
-        "",
-        "Identity of an alarm is code and key. It is raised, updated while it goes on counting, and cleared; each is a",
-        "log line with the fields `BILLINGD_ALARM_CODE`, `_KEY`, `_SEVERITY`, `_STATE` and `_ID`. What comes back",
-        "within ten minutes is the same alarm again, and is then held the longer before it is cleared.",
-        "",
-        "| code | severity | key | stands while |",
-        "| --- | --- | --- | --- |",
-    ]
+    """The part of docs/alarms.md between its two comments, with them."""
     table = [
         f"| [`{entry.code}`](#{entry.code}) | {entry.severity} | {'period ‡' if entry.by_period else 'instance'} "
         f"| {_in_a_sentence(entry.english.meaning)} |"
         for entry in CATALOGUE.values()
     ]
+    head = [_BEGIN, "", "| code | severity | key | stands while |", "| --- | --- | --- | --- |"]
     sections = [line for entry in CATALOGUE.values() for line in _section(entry)]
-    return "\n".join([*head, *table, "", *sections, _RULES_PAGE])
+    return "\n".join([*head, *table, "", *sections, _END])
 
 
 def journal_catalogue(*, croatian: bool) -> str:
@@ -102,44 +75,12 @@ def prometheus_rules() -> str:
     return f"# {_MAKE_ANEW}\n" + yaml.safe_dump(document, allow_unicode=True, sort_keys=False, width=_WIDTH)
 
 
-_RULES_PAGE = """\
-## Rules of your own
-
-`alarms.rules` turns log records of the daemon and its libraries into alarms; `billingd check-config` checks them, and
-`systemctl reload billingd` puts them in force. The first rule that fits a record counts. An ERROR record that no rule
-fits is an `unexpected_error`, grouped by where it was raised. The alarms' own records are never looked at.
-
-```yaml
-alarms:
-  rules:
-    - logger: apscheduler        # and those below it; empty: all
-      level: warning             # this level and above
-      pattern: 'Run time of job "(?P<job>[^"]+)" .* was missed'
-      code: job_missed           # a name of your own, or one of the above
-      key: "{job}"               # a named group; empty: the instance
-      severity: warning
-      clear_after_seconds: 600   # without another; else alarms.quiet_seconds
-      clear_pattern: 'Job "(?P<job>[^"]+)" .* executed successfully'
-```
-
-## Where alarms go
-
-- The spool `alarms.jsonl` in `state_dir`, the log, and the table `alarms`, in this order. None waits for the next.
-- `alarms.webhook_url`: an Alertmanager (API v2). All that stands is posted each minute with an end four minutes ahead,
-  what is over with its real end for a quarter of an hour. Route by the labels `alertname` (the code), `severity`,
-  `key`.
-- Prometheus: the metric `billingd_alarm_standing{code,key,severity}`; rules for it are in `prometheus-rules.yaml`.
-- The journal: `journalctl -x BILLINGD_ALARM_STATE=raised` says what to do, with `systemd/billingd.catalog` installed in
-  `/usr/lib/systemd/catalog` (and `billingd.hr.catalog` for Croatian) and `journalctl --update-catalog` run once.
-"""
-
 DOCUMENTS: Final[Mapping[str, Callable[[], str]]] = {
-    "docs/alarms.md": markdown,
-    "docs/prometheus-rules.yaml": prometheus_rules,
-    "systemd/billingd.catalog": lambda: journal_catalogue(croatian=False),
-    "systemd/billingd.hr.catalog": lambda: journal_catalogue(croatian=True),
+    "prometheus-rules.yaml": prometheus_rules,
+    "billingd.catalog": lambda: journal_catalogue(croatian=False),
+    "billingd.hr.catalog": lambda: journal_catalogue(croatian=True),
 }
-"""Every file that is made from the catalogue, by its path in the repository."""
+"""Every document that is made from the catalogue as a whole, by the name of its file."""
 
 
 def _section(entry: Entry) -> list[str]:
@@ -163,9 +104,9 @@ def _behaviour(entry: Entry) -> str:
         if entry.immediately
         else "It is raised if it stays for most of `alarms.raise_within_seconds`."
     ]
-    if entry.cure is Cure.ANYONE:
+    if entry.clear_scope is ClearScope.ALL:
         parts.append("One that was in trouble and succeeds speaks for all.")
-    if entry.ends is Ends.PROCESS:
+    if entry.clear_rule is ClearRule.RESTART:
         parts.append("A restart ends it too.")
     if entry.mutes:
         parts.append(f"While it lasts it mutes {', '.join(f'`{code}`' for code in entry.mutes)}.")
@@ -193,11 +134,24 @@ def _journal_entry(entry: Entry, text: Text, labels: Mapping[str, str]) -> str:
     )
 
 
-def write(root: Path) -> None:
-    """Writes all of them below the repository's root."""
-    for path, make in DOCUMENTS.items():
-        (root / path).write_text(make(), "utf-8")
+def update_page(page: str) -> str:
+    """The page docs/alarms.md with its part about codes made anew. Raises ValueError for a page without that part."""
+    before, begin, rest = page.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise ValueError("the page has no part that is made from the catalogue")
+    return before + markdown() + after
+
+
+def main(target: str, *names: str) -> None:
+    """Updates a page (a file that ends with .md), or writes the documents named, or all, into a folder."""
+    path = Path(target)
+    if path.suffix == ".md":
+        path.write_text(update_page(path.read_text("utf-8")), "utf-8")
+        return
+    for name in names or DOCUMENTS:
+        (path / name).write_text(DOCUMENTS[name](), "utf-8")
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    main(*sys.argv[1:])

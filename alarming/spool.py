@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from alarming.alarm import Record
-from alarming.wire import from_spool, to_spool
+from alarming.formats import from_spool, to_spool
+from persistence.alarms import AlarmRecord
 
 COMPACT_BYTES: Final = 1_000_000
 """The size beyond which the file is written anew with only what is of use."""
@@ -28,7 +28,7 @@ KEPT_AT_MOST: Final = 1000
 class Entry:
     """An alarm in the spool. `said`: its line is in the log; `stored`: the table has it as it is here."""
 
-    record: Record
+    record: AlarmRecord
     said: bool = False
     stored: bool = False
 
@@ -49,11 +49,11 @@ class Spool:
             self._fail(error)
         self._compact()
 
-    def keep(self, record: Record, *, told: bool = False) -> None:
+    def keep(self, record: AlarmRecord, *, told: bool = False) -> None:
         """Puts an alarm as it is now on disk, before anybody is told (`told`: log and table have it already)."""
         self._put(Entry(record, said=told, stored=told), durable=True)
 
-    def mark(self, alarm_id: str, *, said: bool = False, stored: Record | None = None) -> None:
+    def mark(self, alarm_id: str, *, said: bool = False, stored: AlarmRecord | None = None) -> None:
         """Notes that the alarm's line is in the log, or that the table has it as `stored` says."""
         entry = self.entries.get(alarm_id)
         if entry is None:
@@ -66,7 +66,11 @@ class Spool:
         if marked != entry:
             self._put(marked, durable=False)
 
-    def rename(self, old_id: str, record: Record) -> None:
+    def mark_lost(self, alarm_id: str) -> None:
+        """Notes that the table has not got the alarm as it is here, though it had."""
+        self._put(replace(self.entries[alarm_id], stored=False), durable=False)
+
+    def rename(self, old_id: str, record: AlarmRecord) -> None:
         """The alarm has adopted another id."""
         entry = self.entries.pop(old_id, None)
         self._behind = True  # so that the old id goes from the file too

@@ -6,7 +6,6 @@ end by themselves if we are gone; one that is over is sent with its real end, fo
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,11 +13,11 @@ from typing import Any, Final
 
 import httpx
 
-from alarming.alarm import Record
+from alarming.background import BackgroundThread
 from alarming.catalogue import CATALOGUE, Code
-from alarming.signs import Fine, Trouble
-from alarming.wire import instant
-from alarming.worker import Worker
+from alarming.conditions import Condition, ConditionActive, ConditionCleared
+from alarming.formats import instant
+from persistence.alarms import AlarmRecord
 
 PATH: Final = "/api/v2/alerts"
 REPEAT_SECONDS: Final = 60.0
@@ -46,7 +45,7 @@ class WebhookSettings:
         return base if base.endswith(PATH) else base + PATH
 
 
-def alert(record: Record, now: datetime, ends_after_seconds: float) -> dict[str, Any]:
+def alert(record: AlarmRecord, now: datetime, ends_after_seconds: float) -> dict[str, Any]:
     """One alarm as Alertmanager's `postableAlert`; the labels are its identity, and stay the same while it stands."""
     labels = {
         "alertname": record.code,
@@ -89,8 +88,8 @@ class Notice:
         }
 
 
-class Webhook:
-    """Give it the alarms with `offer`; `take` has signs of its own trouble. Neither waits.
+class Webhook(BackgroundThread[Condition]):
+    """Give it the alarms with `offer`; `take` has what it reports of itself. Neither waits.
 
     `now` is the wall clock; `chance` gives a float in [0, 1), for the jitter of its retries.
     """
@@ -102,28 +101,23 @@ class Webhook:
         chance: Callable[[], float],
         on_start: Callable[[], object] = lambda: None,
     ) -> None:
+        super().__init__("alarm-webhook", on_start)
         self.settings = settings
         self.delivered_at: datetime | None = None
         self._now = now
         self._chance = chance
         self._lock = threading.Lock()
-        self._standing: tuple[Record, ...] = ()
-        self._resolved: dict[str, Record] = {}
+        self._standing: tuple[AlarmRecord, ...] = ()
+        self._resolved: dict[str, AlarmRecord] = {}
         self._notices: tuple[Notice, ...] = ()
-        self._signs: deque[Trouble | Fine] = deque(maxlen=100)
         self._failures = 0
         self._client = httpx.Client(timeout=_TIMEOUT, trust_env=False)
-        self._worker = Worker("alarm-webhook", self._work, on_start, self._client.close)
 
-    def start(self) -> None:
-        """Starts the thread."""
-        self._worker.start()
+    def close(self) -> None:
+        """Drops the connection."""
+        self._client.close()
 
-    def stop(self) -> None:
-        """Ends the thread, at the latest when the request in hand is over; doesn't wait."""
-        self._worker.stop()
-
-    def offer(self, standing: Iterable[Record], cleared: Iterable[Record]) -> None:
+    def offer(self, standing: Iterable[AlarmRecord], cleared: Iterable[AlarmRecord]) -> None:
         """What stands now, all of it, and what was cleared since the last call."""
         with self._lock:
             before = {record.id for record in self._standing}
@@ -138,23 +132,17 @@ class Webhook:
             while len(self._resolved) > _RESOLVED_AT_MOST:
                 del self._resolved[next(iter(self._resolved))]
         if news and not self._failures:  # a failing receiver is left its pause
-            self._worker.wake()
+            self.wake()
 
     def announce(self, notices: Iterable[Notice]) -> None:
         """What has to be known now, all of it; it is said again until it ends."""
         with self._lock:
             known, self._notices = self._notices, tuple(notices)
         if set(self._notices) - set(known) and not self._failures:
-            self._worker.wake()
+            self.wake()
 
-    def take(self) -> list[Trouble | Fine]:
-        """Signs of how the deliveries went, since last time."""
-        signs = []
-        while self._signs:
-            signs.append(self._signs.popleft())
-        return signs
-
-    def _work(self) -> float:
+    def work(self) -> float:
+        """Posts what there is to post."""
         settings, now = self.settings, self._now()
         alerts = self._alerts(now, settings)
         if not alerts:
@@ -163,10 +151,12 @@ class Webhook:
         if problem is None:
             self._failures = 0
             self.delivered_at = now
-            self._signs.append(Fine(Code.ALARM_WEBHOOK_UNREACHABLE))
+            self.results.append(ConditionCleared(Code.ALARM_WEBHOOK_UNREACHABLE))
             return settings.repeat_seconds
         self._failures += 1
-        self._signs.append(Trouble(Code.ALARM_WEBHOOK_UNREACHABLE, f"{settings.address} takes no alarms: {problem}"))
+        self.results.append(
+            ConditionActive(Code.ALARM_WEBHOOK_UNREACHABLE, f"{settings.address} takes no alarms: {problem}")
+        )
         least, most = _BACKOFF_SECONDS
         return least / 2 + self._chance() * min(most, least * float(1 << min(self._failures, 10)))
 

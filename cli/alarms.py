@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from alarming.catalogue import CATALOGUE, Entry
-from alarming.lookup import find, statistics
-from alarming.wire import to_json
+from alarming.formats import to_json
 from cli.database import database
 from cli.invocation import AsJson, CommandFailed, Reason, caller_identity, configuration, given_reason
 from cli.lazy_group import command_group
 from cli.output import alarm_lines, columns, fitted, put, put_json, put_lines, say
+from persistence.alarms import find, statistics
 
 app = command_group("The alarms: what stands, taking note of one, and what a code means.")
 
@@ -44,7 +44,7 @@ def ack(
     reason: Reason = None,
 ) -> None:
     """Take note of an alarm; who, when and why are kept, the first time counts."""
-    from alarming.store import acknowledge  # writing takes SQLAlchemy, which `list` need not wait for
+    from persistence.alarms import acknowledge  # writing takes SQLAlchemy, which `list` need not wait for
 
     settings, given = configuration(context).settings, given_reason(reason)
     with database(settings, "alarms ack") as opened:
@@ -104,4 +104,6 @@ def _explanation(entry: Entry, *, croatian: bool) -> Iterator[str]:
     for title, paragraph in zip(titles, (text.meaning, text.effect, text.action, text.cleared_by), strict=True):
         yield ""
         yield title
-        yield textwrap.fill(paragraph, 100, initial_indent="  ", subsequent_indent="  ", break_long_words=False)
+        yield textwrap.fill(
+            paragraph, 100, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )

@@ -21,11 +21,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from alarming.alarm import Record
-from alarming.lookup import find
 from cli.invocation import CommandFailed
 from drills.erp import Erp
 from persistence import invoices
+from persistence.alarms import AlarmRecord, find
 from persistence.browsing import Filter, list_invoices
 from persistence.connection import reader
 from persistence.database import Database
@@ -67,7 +66,7 @@ class Demo:
         self._database: Database | None = None
         self._headline = "starting"
         self._counts: dict[str, int] = {}
-        self._alarms: list[Record] = []
+        self._alarms: list[AlarmRecord] = []
 
     def run(self) -> None:
         """Bills the sample and shows it; raises CommandFailed if a step doesn't come about in time."""

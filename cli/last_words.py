@@ -9,17 +9,17 @@ from typing import Annotated
 
 import typer
 
-from alarming.alarm import Moment, Record
+from alarming.alarm import Now
 from alarming.catalogue import Code
-from alarming.desk import Desk
-from alarming.signs import Trouble
+from alarming.conditions import ConditionActive
+from alarming.dispatcher import AlarmDispatcher
 from alarming.spool import Spool
-from alarming.store import store
 from cli.database import database
 from cli.invocation import CommandFailed, config_path
 from config.load import ConfigurationRejected, load
 from config.settings import Settings
 from daemon import logs
+from persistence.alarms import AlarmRecord, store
 from persistence.embedded import LockTaken, StateLock
 from supervision.clock import SystemClock
 
@@ -53,7 +53,7 @@ def last_words(
     logger.warning(
         "%s", _summary(how), extra={f"BILLINGD_{key.upper()}": value for key, value in _context(how).items()}
     )
-    sign = Trouble(Code.DAEMON_WAS_DOWN, _summary(how), context=_context(how), immediately=True)
+    sign = ConditionActive(Code.DAEMON_WAS_DOWN, _summary(how), context=_context(how), immediately=True)
     for record in _raise(settings, sign):
         if loaded is not None and not loaded.database.embedded:
             _store_in_database(loaded, record)
@@ -64,29 +64,29 @@ def _without_file() -> Settings:
     return Settings(state_dir=state_dir, instance=f"{socket.gethostname()}:{state_dir.absolute()}")
 
 
-def _raise(settings: Settings, sign: Trouble) -> tuple[Record, ...]:
+def _raise(settings: Settings, sign: ConditionActive) -> tuple[AlarmRecord, ...]:
     """Spool and log, as the daemon itself would; only log while another one works on the spool."""
     clock = SystemClock()
     try:
         with StateLock(settings.state_dir, "billingd last-words"):
-            desk = Desk(
+            dispatcher = AlarmDispatcher(
                 settings.instance,
                 Spool(settings.state_dir / "alarms.jsonl"),
-                lambda: Moment(clock.monotonic(), clock.wall()),
+                lambda: Now(clock.monotonic(), clock.wall()),
             )
-            desk.open()
-            desk.trouble(sign)
-            standing = tuple(record for record in desk.book.standing() if record.code == sign.code)
+            dispatcher.open()
+            dispatcher.report(sign)
+            standing = tuple(record for record in dispatcher.register.standing() if record.code == sign.code)
             for record in standing:  # one more of a loop of ends is no new line, but counts
-                desk.spool.keep(record)
-                desk.spool.mark(record.id, said=True)
+                dispatcher.spool.keep(record)
+                dispatcher.spool.mark(record.id, said=True)
             return standing
     except (LockTaken, OSError) as error:
         logger.warning("no alarm is kept of it: %s", error)
         return ()
 
 
-def _store_in_database(settings: Settings, record: Record) -> None:
+def _store_in_database(settings: Settings, record: AlarmRecord) -> None:
     try:
         with database(settings, "last words") as opened:
             opened.run(lambda connection: store(connection, record), DATABASE_SECONDS)

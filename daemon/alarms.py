@@ -3,7 +3,7 @@
 import logging
 
 from alarming.actor import AlarmSettings
-from alarming.records import RecordSigns, Rule
+from alarming.log_rules import LogConditions, LogRule
 from alarming.webhook import WebhookSettings
 from config.secrets import webhook_token
 from config.settings import Settings
@@ -23,17 +23,17 @@ def alarm_settings(settings: Settings) -> AlarmSettings:
         window_seconds=settings.supervision.window_seconds,
         readings_grace_seconds=settings.billing.readings_grace_seconds,
         time_zone=settings.billing.time_zone,
-        rules=tuple(Rule.of(rule) for rule in alarms.rules),
+        rules=tuple(LogRule.of(rule) for rule in alarms.rules),
         webhook=webhook,
     )
 
 
-def install_log_rules(settings: Settings) -> RecordSigns:
+def install_log_rules(settings: Settings) -> LogConditions:
     """Makes alarms of log records by the rules; the kernel's records are left out, since its events raise alarms."""
-    signs = RecordSigns(tuple(Rule.of(rule) for rule in settings.alarms.rules))
-    logging.getLogger().addHandler(signs)
+    conditions = LogConditions(tuple(LogRule.of(rule) for rule in settings.alarms.rules))
+    logging.getLogger().addHandler(conditions)
     logging.getLogger("billingd.supervision").addFilter(_mark_kernel_record)
-    return signs
+    return conditions
 
 
 def _mark_kernel_record(record: logging.LogRecord) -> bool:

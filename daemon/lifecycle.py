@@ -27,10 +27,10 @@ from actors.messages import (
 )
 from actors.parts import Parts, SettingsHolder
 from actors.tree import courier, tree
-from alarming.actor import AlarmActor, Board, Configure
+from alarming.actor import AlarmActor, AlarmSnapshot, Configure
 from alarming.catalogue import Code
-from alarming.signs import Fine, Trouble
-from alarming.wire import to_json
+from alarming.conditions import ConditionActive, ConditionCleared
+from alarming.formats import to_json
 from config.certificates import refuse_unusable_certificates
 from config.diff import apply_reload, changes
 from config.load import ConfigurationRejected, Loaded, load
@@ -119,14 +119,14 @@ class Daemon:
             connect=self.connect,
             token=lambda: self._token,
         )
-        self.board = Board()
+        self.snapshot = AlarmSnapshot()
         self._alarms = _refuse_start(lambda: alarm_settings(settings))
         self._record_signs = install_log_rules(settings)
         self.system = self._make_system()
         self.status = StatusCollector(
-            self.parts, self.system, loaded, lambda: [to_json(each) for each in self.board.standing]
+            self.parts, self.system, loaded, lambda: [to_json(each) for each in self.snapshot.standing]
         )
-        metrics = Metrics(self.parts.meters, self.board, self.system.waiting_messages, self.clock.monotonic)
+        metrics = Metrics(self.parts.meters, self.snapshot, self.system.waiting_messages, self.clock.monotonic)
         room = ControlRoom(
             instance=settings.instance,
             token=lambda: self._room_token,
@@ -214,7 +214,9 @@ class Daemon:
             alarms = _refuse_start(lambda: alarm_settings(in_force))
         except (ConfigurationRejected, StartRefused) as error:
             logger.warning("the configuration on disk is rejected, what was in force stays: %s", error)
-            self._tell(ALARMS, Trouble(Code.CONFIGURATION_REJECTED, f"the file on disk is not in force: {error}"))
+            self._tell(
+                ALARMS, ConditionActive(Code.CONFIGURATION_REJECTED, f"the file on disk is not in force: {error}")
+            )
             self._leave_outcome([str(error)], accepted=False)
         else:
             lines = [str(change) for change in changes(before, loaded.settings)]
@@ -225,7 +227,7 @@ class Daemon:
             self._connection, self._alarms = connection, alarms
             logs.set_level(in_force.log.level)
             self._tell(ALARMS, Configure(alarms))
-            self._tell(ALARMS, Fine(Code.CONFIGURATION_REJECTED))
+            self._tell(ALARMS, ConditionCleared(Code.CONFIGURATION_REJECTED))
             for name in (BILLER, ERP_GATEWAY, CLOCK):
                 self._tell(name, Look())
             self.status.note_reload(loaded)
@@ -322,7 +324,7 @@ class Daemon:
             now=self.parts.now,
             clock=self.clock,
             records=self._record_signs,
-            board=self.board,
+            snapshot=self.snapshot,
         )
 
     def _tell(self, name: str, message: object) -> None:

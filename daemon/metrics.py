@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from actors.meters import Meters
-from alarming.actor import Board
+from alarming.actor import AlarmSnapshot
 from billing.states import FINAL_STATES, State
 
 BREAKER_STATES = ("closed", "open", "half-open")
@@ -22,11 +22,15 @@ class Metrics:
     """Renders a status document together with the counters; it waits for nobody."""
 
     def __init__(
-        self, meters: Meters, board: Board, waiting_messages: Callable[[], Mapping[str, int]], now: Callable[[], float]
+        self,
+        meters: Meters,
+        snapshot: AlarmSnapshot,
+        waiting_messages: Callable[[], Mapping[str, int]],
+        now: Callable[[], float],
     ) -> None:
         """`now` is the monotonic clock, in seconds."""
         self._meters = meters
-        self._board = board
+        self._snapshot = snapshot
         self._waiting_messages = waiting_messages
         self._now = now
 
@@ -50,8 +54,10 @@ class Metrics:
         labels = ["code", "key", "severity"]
         alarms = ((tuple(alarm[label] for label in labels), 1) for alarm in document["alarms"])
         yield _gauges("billingd_alarm_standing", "1 for each alarm that stands.", labels, alarms)
-        yield _counter("billingd_alarms_raised", "Alarms raised.", "code", self._board.raised)
-        yield _counter("billingd_alarm_blips", "Troubles over before an alarm was due.", "code", self._board.blips)
+        yield _counter("billingd_alarms_raised", "Alarms raised.", "code", self._snapshot.raised)
+        yield _counter(
+            "billingd_alarm_blips", "Troubles over before an alarm was due.", "code", self._snapshot.transients
+        )
 
     def _closings(self) -> Iterator[Metric]:
         closings = self._meters.closings

@@ -1,9 +1,27 @@
 """The alarms of a drill's daemon as ops see them: read from its log, line by line, with the time of each."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+
+def log_entries(path: Path) -> Iterator[dict[str, Any]]:
+    """The log's JSON lines; what is no such line (the last words of a process, half a line) is passed over."""
+    for line in path.read_text("utf-8", errors="replace").splitlines() if path.exists() else ():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict):
+            yield entry
+
+
+def supervision_events(path: Path, event: str) -> list[dict[str, Any]]:
+    """The kernel's events of one kind, by the field that names it: a text that looks like one is none."""
+    return [entry for entry in log_entries(path) if entry.get("supervision_event") == event]
 
 
 @dataclass(frozen=True)
@@ -26,12 +44,8 @@ class AlarmsSeen:
     def all(self) -> list[Seen]:
         """In order; half a last line, of a daemon that was killed, is none."""
         found = []
-        for line in self._path.read_text("utf-8", errors="replace").splitlines() if self._path.exists() else ():
-            if "BILLINGD_ALARM_STATE" not in line:
-                continue
-            try:
-                entry = json.loads(line)
-            except ValueError:
+        for entry in log_entries(self._path):
+            if "BILLINGD_ALARM_STATE" not in entry:
                 continue
             at = datetime.fromisoformat(entry["at"]).timestamp()
             code, key, state = (entry[f"BILLINGD_ALARM_{name}"] for name in ("CODE", "KEY", "STATE"))

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from drills.alarms_seen import supervision_events
 from drills.checker import judge, standing_in_table
 from drills.daemon_process import RAISE_WITHIN_SECONDS, wall_seconds
 from drills.faults import Fault
@@ -166,9 +167,9 @@ class CellRun:
             self._wrong("the daemon doesn't run")
         daemon.kill(signal.SIGTERM)
         allowed = {1} if self._fault.ends_process else set()
-        if self.result.failure != "S2" and '"supervision_reason": "Crashed' in daemon.log_path.read_text(
-            "utf-8", "replace"
-        ):
+        exits = supervision_events(daemon.log_path, "Exited")
+        crashed = any(each["supervision_reason"].partition(":")[0] == "Crashed" for each in exits)
+        if self.result.failure != "S2" and crashed:
             self._wrong("an actor crashed: an expected fault crashes nobody")
         ended = daemon.ends.expected > 1 or daemon.ends.unexpected
         if not ended and daemon.alarms.first_raised(("daemon_was_down",), 0.0):

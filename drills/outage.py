@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from config.settings import Settings
+from drills.alarms_seen import supervision_events
 from drills.cell import CLEAR_SECONDS
 from drills.checker import judge, standing_in_table
 from drills.run import play_each, prepared
@@ -99,7 +100,7 @@ class Outage:
             result.wrong.append(str(error))
         comes_true(lambda: not stage.daemon.alarms.standing() and not standing_in_table(stage), CLEAR_SECONDS)
         stage.daemon.kill()
-        result.restarts = stage.daemon.log_path.read_bytes().count(b'"supervision_event": "Restarting"')
+        result.restarts = len(supervision_events(stage.daemon.log_path, "Restarting"))
         if result.restarts or stage.daemon.ends.unexpected:
             result.wrong.append(
                 f"{result.restarts} restarts were used up, the process ended {stage.daemon.ends.unexpected}"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from drills.alarms_seen import supervision_events
 from drills.cell import CLEAR_SECONDS
 from drills.checker import judge, standing_in_table
 from drills.faults import Fault
@@ -150,8 +151,9 @@ class Storm:
         comes_true(lambda: not stage.daemon.alarms.standing() and not standing_in_table(stage), CLEAR_SECONDS)
         stage.daemon.kill(signal.SIGTERM)
         # While an actor is ordered not to start, a tree can't begin, or gives up; systemd starts another.
-        log, ended = stage.daemon.log_path.read_bytes(), stage.daemon.ends.unexpected
-        orderly = log.count(b"the daemon can't start: ordered at") + log.count(b'"supervision_event": "GivenUp"')
+        path, ended = stage.daemon.log_path, stage.daemon.ends.unexpected
+        refused = path.read_bytes().count(b"the daemon can't start: ordered at")
+        orderly = refused + len(supervision_events(path, "GivenUp"))
         if set(ended) - {1} or len(ended) > orderly:
             wrong.append(f"the daemon ended by itself with {ended}, with reason {orderly} times")
         # In a storm the ERP lies about what it has, and the database is restored.

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from alarming.alarm import Moment
+from alarming.alarm import Now
 from alarming.catalogue import Code
-from alarming.desk import Desk
-from alarming.signs import Fine, Trouble
+from alarming.conditions import ConditionActive, ConditionCleared
+from alarming.dispatcher import AlarmDispatcher
 from alarming.spool import Spool
 from daemon import logs
 from supervision import SystemClock
@@ -16,10 +16,10 @@ def main(spool: str) -> None:
     """Raises, then clears."""
     logs.configure("info", "auto")
     clock = SystemClock()
-    desk = Desk("one", Spool(Path(spool)), lambda: Moment(clock.monotonic(), clock.wall()))
-    desk.open()
-    desk.trouble(Trouble(Code.ERP_CREDENTIALS, "401 from the ERP", subject="NU-0007.2026-10.1"))
-    desk.fine(Fine(Code.ERP_CREDENTIALS))
+    dispatcher = AlarmDispatcher("one", Spool(Path(spool)), lambda: Now(clock.monotonic(), clock.wall()))
+    dispatcher.open()
+    dispatcher.report(ConditionActive(Code.ERP_CREDENTIALS, "401 from the ERP", subject="NU-0007.2026-10.1"))
+    dispatcher.report(ConditionCleared(Code.ERP_CREDENTIALS))
 
 
 if __name__ == "__main__":

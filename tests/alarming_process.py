@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from alarming.actor import NAME, AlarmActor, AlarmSettings
-from alarming.lookup import find
-from alarming.signs import Fine, Trouble
+from alarming.conditions import ConditionActive, ConditionCleared
+from persistence.alarms import find
 from persistence.database import ConnectionSettings, Database
 from supervision import ChildSpec, SupervisorSpec, System
 
@@ -83,11 +83,11 @@ def main(spool: str, log: str, url: str, phase: str, point: str, tells: str) -> 
     phases.now = "raise" if tells == "trouble" else "clear"
     system = start(Path(spool), url, phases)
     if tells == "trouble":
-        system.tell(NAME, Trouble(CODE, "401 from the ERP", subject="NU-1.2026-10.1"))
+        system.tell(NAME, ConditionActive(CODE, "401 from the ERP", subject="NU-1.2026-10.1"))
         wait_for(lambda: any(row.cleared_at is None for row in rows()), "it stands in the table")
         wait_for(lambda: b'"stored": true' in Path(spool).read_bytes(), "the spool notes it")
     phases.now = "clear"
-    system.tell(NAME, Fine(CODE))
+    system.tell(NAME, ConditionCleared(CODE))
     wait_for(lambda: bool(rows()) and all(row.cleared_at is not None for row in rows()), "it is cleared in the table")
     system.stop(5)
 

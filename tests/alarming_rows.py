@@ -25,19 +25,21 @@ def add_invoices(
     revision: int = 1,
     held_code: str | None = None,
     reason: str | None = None,
+    ended_by: str = "erp",
     age_seconds: float = 0,
 ) -> None:
     """An invoice in that state of each of those users; `reason` is the held or the abort reason."""
     due = state == "due"
     amounts = "NULL, NULL, NULL, NULL, NULL" if due else _AMOUNTS
     connection.execute(
-        text(f"""INSERT INTO invoices (id, network_user_id, period, revision, state, bill_id, abort_reason, held_code,
-                    held_reason, held_from, updated_at, total_eur, tax_rate_percent, tax_eur, total_with_tax_eur,
-                    invoice_date)
+        text(f"""INSERT INTO invoices (id, network_user_id, period, revision, state, bill_id, abort_reason, ended_by,
+                    held_code, held_reason, held_from, updated_at, total_eur, tax_rate_percent, tax_eur,
+                    total_with_tax_eur, invoice_date)
                 SELECT u.id || '.' || :period || '.' || CAST(:revision AS text), u.id, :period,
                     CAST(:revision AS integer), :state,
                     CASE WHEN :state = 'registered' THEN u.id || :period END,
-                    CASE WHEN :state = 'aborted' THEN CAST(:reason AS text) END, CAST(:held_code AS text),
+                    CASE WHEN :state = 'aborted' THEN CAST(:reason AS text) END,
+                    CASE WHEN :state = 'aborted' THEN CAST(:ended_by AS text) END, CAST(:held_code AS text),
                     CASE WHEN CAST(:held_code AS text) IS NOT NULL THEN CAST(:reason AS text) END,
                     CASE WHEN :state = 'held' THEN 'sent' END, now() - make_interval(secs => :age), {amounts}
                 FROM generate_series(CAST(:first AS integer), CAST(:last AS integer)) AS n
@@ -47,6 +49,7 @@ def add_invoices(
             "revision": revision,
             "state": state,
             "reason": reason,
+            "ended_by": ended_by,
             "held_code": held_code,
             "age": age_seconds,
             "first": numbers.start,

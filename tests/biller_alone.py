@@ -10,7 +10,7 @@ from actors.biller import Biller
 from actors.db_writer import DbWriter
 from actors.messages import ALARMS, BILLER, DB_WRITER, Look
 from actors.parts import Parts
-from alarming.signs import Fine, Trouble
+from alarming.conditions import ConditionActive, ConditionCleared
 from supervision.testing import ActorHarness
 
 
@@ -22,7 +22,7 @@ class BillerAlone:
             BILLER: ActorHarness(BILLER, lambda: Biller(parts)),
             DB_WRITER: ActorHarness(DB_WRITER, lambda: DbWriter(parts)),
         }
-        self.signs: list[Trouble | Fine] = []
+        self.signs: list[ConditionActive | ConditionCleared] = []
         for stage in self.stages.values():
             stage.actor.on_start()
 
@@ -51,7 +51,7 @@ class BillerAlone:
 
     def troubled(self, code: str) -> list[str]:
         """The summaries of all signs of this code."""
-        return [sign.summary for sign in self.signs if isinstance(sign, Trouble) and sign.code == code]
+        return [sign.summary for sign in self.signs if isinstance(sign, ConditionActive) and sign.code == code]
 
     def close(self) -> None:
         for stage in self.stages.values():

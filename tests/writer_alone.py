@@ -15,7 +15,7 @@ from actors import db_writer
 from actors.db_writer import DbWriter
 from actors.messages import ALARMS, BILLER, DB_WRITER, ERP_GATEWAY, Calculate, ClaimDeliveries, ClaimDue, Deliveries
 from actors.parts import Parts, SettingsHolder
-from alarming.signs import Fine, Trouble
+from alarming.conditions import ConditionActive, ConditionCleared
 from billing.invoice import Invoice, calculate
 from config.settings import Settings
 from persistence.bases import fetch_bases
@@ -115,9 +115,9 @@ class WriterAlone:
         for sign in self.told(ALARMS):
             if sign.code != code:
                 continue
-            if isinstance(sign, Trouble):
+            if isinstance(sign, ConditionActive):
                 standing[sign.subject] = sign.summary
-            elif isinstance(sign, Fine) and sign.subject is None:
+            elif isinstance(sign, ConditionCleared) and sign.subject is None:
                 standing.clear()
             else:
                 standing.pop(sign.subject, None)

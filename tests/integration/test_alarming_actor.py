@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,19 +9,15 @@ from typing import Any
 
 import pytest
 
-from alarming.actor import NAME, AlarmActor, AlarmSettings, Board, Configure, Standing
-from alarming.alarm import Record
+from alarming.actor import Configure
 from alarming.catalogue import Code
-from alarming.lookup import find
-from alarming.records import RecordSigns
-from alarming.signs import Fine, Trouble
+from alarming.conditions import ConditionActive, ConditionCleared
+from alarming.documents import journal_catalogue
+from persistence.alarms import find
 from persistence.database import Database
-from supervision import ChildSpec, SupervisorSpec, System
+from tests.alarming_house import SETTINGS, House, in_table, wait_for
 from tests.alarming_rows import add_invoices, add_users, set_state
 from tests.postgres import PostgresServer
-
-ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = AlarmSettings(raise_within_seconds=1.0, quiet_seconds=2.0, look_every_seconds=0.2, window_seconds=1.0)
 
 
 class Lines(logging.Handler):
@@ -50,43 +45,6 @@ def lines() -> Iterator[Lines]:
     logger.removeHandler(handler)
 
 
-class House:
-    """A supervision tree with the alarms in it, to be started again and again on the same spool."""
-
-    def __init__(self, spool: Path, instance: str = "one") -> None:
-        self.spool = spool
-        self.instance = instance
-        self.board = Board()
-        self.records = RecordSigns()
-        self.system: System | None = None
-
-    def start(self, make_database: Callable[[], Database] | None, settings: AlarmSettings = SETTINGS) -> None:
-        def make() -> AlarmActor:
-            return AlarmActor(
-                instance=self.instance,
-                spool_path=self.spool,
-                settings=settings,
-                database=make_database() if make_database else None,
-                records=self.records,
-                board=self.board,
-            )
-
-        self.system = System(SupervisorSpec("root", children=(ChildSpec(NAME, make),)))
-        self.system.start()
-
-    def tell(self, message: object) -> None:
-        assert self.system is not None
-        self.system.tell(NAME, message)
-
-    def stop(self) -> None:
-        if self.system is not None:
-            self.system.stop(5)
-            self.system = None
-
-    def standing(self) -> dict[str, Record]:
-        return {record.code: record for record in self.board.standing}
-
-
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     house = House(tmp_path / "alarms.jsonl")
@@ -94,27 +52,14 @@ def house(tmp_path: Path) -> Iterator[House]:
     house.stop()
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 15) -> float:
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < seconds, what
-        threading.Event().wait(0.02)
-    return time.monotonic() - started
-
-
 def connect(server: PostgresServer) -> Callable[[], Database]:
     settings = dataclasses.replace(server.settings(), connect_timeout_seconds=2, statement_timeout_seconds=2)
     return lambda: Database(settings)
 
 
-def in_table(database: Database) -> dict[str, Record]:
-    with database.reading() as reader:
-        return {record.code: record for record in find(reader, cleared_too=True)}
-
-
 def test_an_alarm_reaches_log_spool_table_and_whoever_asks(house: House, database: Database, lines: Lines) -> None:
     house.start(lambda: Database(database.settings))
-    house.tell(Trouble(Code.ERP_UNREACHABLE, "no answer from https://erp.example", subject="NU-1.2026-10.1"))
+    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer from https://erp.example", subject="NU-1.2026-10.1"))
     assert wait_for(lambda: "erp_unreachable" in house.standing(), "raised") < 1.5
     wait_for(lambda: "erp_unreachable" in in_table(database), "in the table")
     (line,) = lines.lines
@@ -130,10 +75,9 @@ def test_an_alarm_reaches_log_spool_table_and_whoever_asks(house: House, databas
         "ID": record.id,
     }
     assert line["BILLINGD_INVOICES"] == '["NU-1.2026-10.1"]'
-    assert line["MESSAGE_ID"] in (ROOT / "systemd/billingd.catalog").read_text("utf-8")
-    assert house.system is not None
-    assert house.system.ask(NAME, Standing(), 5) == (record,)
-    house.tell(Fine(Code.ERP_UNREACHABLE))
+    assert line["MESSAGE_ID"] in journal_catalogue(croatian=False)
+    assert house.snapshot.standing == (record,)
+    house.tell(ConditionCleared(Code.ERP_UNREACHABLE))
     wait_for(lambda: in_table(database)["erp_unreachable"].cleared_at is not None, "cleared in the table")
     assert lines.of("erp_unreachable") == ["raised", "cleared"]
     assert "over after" in lines.lines[-1]["text"]
@@ -145,7 +89,7 @@ def test_a_database_that_is_away_is_an_alarm_by_itself_and_over_when_it_is_back(
     house.start(connect(server))
     server.stop()
     wait_for(lambda: "database_unreachable" in house.standing(), "raised")
-    house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
+    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
     wait_for(lambda: "erp_credentials" in house.standing(), "others are raised all the same")
     assert b'"erp_credentials"' in house.spool.read_bytes()
     server.start()
@@ -159,10 +103,10 @@ def test_a_database_that_is_away_is_an_alarm_by_itself_and_over_when_it_is_back(
 def test_a_frozen_database_delays_no_alarm(house: House, server: PostgresServer) -> None:
     house.start(connect(server))
     with Database(server.settings()) as database:
-        house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
+        house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
         wait_for(lambda: "erp_credentials" in in_table(database), "it works")
     server.freeze()
-    house.tell(Trouble(Code.ERP_UNREACHABLE, "no answer"))
+    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
     assert wait_for(lambda: "erp_unreachable" in house.standing(), "raised") < 1.5
     wait_for(lambda: "database_unreachable" in house.standing(), "so is the frozen one")
     server.thaw()
@@ -173,15 +117,15 @@ def test_after_a_restart_it_is_the_same_alarm_and_the_cause_that_is_gone_is_seen
     house: House, database: Database, lines: Lines
 ) -> None:
     house.start(lambda: Database(database.settings))
-    house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
-    house.tell(Trouble(Code.CONFIGURATION_REJECTED, "line 3"))
+    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
+    house.tell(ConditionActive(Code.CONFIGURATION_REJECTED, "line 3"))
     wait_for(lambda: len(in_table(database)) == 2, "stored")
     first = house.standing()["erp_credentials"].id
     house.stop()
     house.start(lambda: Database(database.settings))
     wait_for(lambda: set(house.standing()) == {"erp_credentials"}, "what a new process ends has ended")
-    house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
-    house.tell(Fine(Code.ERP_CREDENTIALS))
+    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
+    house.tell(ConditionCleared(Code.ERP_CREDENTIALS))
     wait_for(lambda: all(r.cleared_at for r in in_table(database).values()), "cleared in the table")
     assert in_table(database)["erp_credentials"].id == first
     assert lines.of("erp_credentials") == ["raised", "cleared"]
@@ -189,13 +133,13 @@ def test_after_a_restart_it_is_the_same_alarm_and_the_cause_that_is_gone_is_seen
 
 def test_when_the_spool_is_lost_the_id_comes_from_the_table(house: House, database: Database) -> None:
     house.start(lambda: Database(database.settings))
-    house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
+    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
     wait_for(lambda: bool(in_table(database)), "stored")
     first = in_table(database)["erp_credentials"].id
     house.stop()
     house.spool.unlink()
     house.start(None)
-    house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
+    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
     wait_for(lambda: bool(house.standing()), "raised without the database")
     assert house.standing()["erp_credentials"].id != first
     house.stop()
@@ -245,7 +189,7 @@ def test_a_storm_of_errors_is_one_alarm_few_lines_and_the_right_count(house: Hou
 
 def test_other_settings_take_effect_at_once(house: House) -> None:
     house.start(None, dataclasses.replace(SETTINGS, raise_within_seconds=3600))
-    house.tell(Trouble(Code.ERP_UNREACHABLE, "no answer"))
+    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
     house.tell(Configure(SETTINGS))
     wait_for(lambda: "erp_unreachable" in house.standing(), "raised by the shorter time")
 
@@ -253,9 +197,9 @@ def test_other_settings_take_effect_at_once(house: House) -> None:
 def test_a_spool_that_cannot_be_written_is_said_once_and_stops_nothing(house: House, lines: Lines) -> None:
     house.spool.mkdir()
     house.start(None)
-    house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
+    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
     wait_for(lambda: set(house.standing()) == {"erp_credentials", "alarm_spool_unwritable"}, "both stand")
-    assert house.board.spool_problem is not None
+    assert house.snapshot.spool_problem is not None
     house.spool.rmdir()
     wait_for(lambda: set(house.standing()) == {"erp_credentials"}, "it can be written again")
     assert b'"erp_credentials"' in house.spool.read_bytes()
@@ -264,11 +208,11 @@ def test_a_spool_that_cannot_be_written_is_said_once_and_stops_nothing(house: Ho
 
 def test_a_defect_in_the_alarms_themselves_costs_no_alarm(house: House, lines: Lines) -> None:
     house.start(None)
-    house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
+    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
     wait_for(lambda: "erp_credentials" in house.standing(), "raised")
     first = house.standing()["erp_credentials"].id
-    house.tell(Trouble(Code.ERP_ERROR, None))  # type: ignore[arg-type] # as a defect would
-    house.tell(Trouble(Code.ERP_UNREACHABLE, "no answer"))
+    house.tell(ConditionActive(Code.ERP_ERROR, None))  # type: ignore[arg-type] # as a defect would
+    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
     wait_for(lambda: "erp_unreachable" in house.standing(), "its successor goes on")
     assert house.system is not None
     assert house.system.tree()["children"][0]["restarts"] == 1

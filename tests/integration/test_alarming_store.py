@@ -6,25 +6,22 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from alarming.alarm import Record
-from alarming.lookup import find, statistics
-from alarming.signs import Severity
-from alarming.store import acknowledge, store, sweep
+from persistence.alarms import AlarmRecord, Severity, acknowledge, find, statistics, store, sweep
 from persistence.database import Database
 from persistence.errors import PersistenceError
 from supervision import SystemClock
 
 NOW = SystemClock().wall()
 AT = NOW - timedelta(hours=1)  # the statistics go by the database's clock
-ALARM = Record("a", "erp_error", "one", Severity.MAJOR, "503", 1, AT, AT, "one", context={"url": "http://erp"})
+ALARM = AlarmRecord("a", "erp_error", "one", Severity.MAJOR, "503", 1, AT, AT, "one", context={"url": "http://erp"})
 
 
-def put(database: Database, record: Record) -> Record:
+def put(database: Database, record: AlarmRecord) -> AlarmRecord:
     with database.transaction() as connection:
         return store(connection, record)
 
 
-def found(database: Database, *, cleared_too: bool = False) -> list[Record]:
+def found(database: Database, *, cleared_too: bool = False) -> list[AlarmRecord]:
     with database.reading() as reader:
         return find(reader, cleared_too=cleared_too)
 

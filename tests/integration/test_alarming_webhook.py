@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from alarming import webhook as webhook_module
-from alarming.actor import NAME, AlarmActor, AlarmSettings, Board
+from alarming.actor import NAME, AlarmActor, AlarmSettings, AlarmSnapshot
 from alarming.catalogue import Code
-from alarming.signs import Fine, Trouble
+from alarming.conditions import ConditionActive, ConditionCleared
 from alarming.webhook import WebhookSettings
 from supervision import ChildSpec, SupervisorSpec, System, SystemClock
 from tests.alertmanager import Alertmanager
@@ -35,10 +35,12 @@ class House:
     def __init__(self, spool: Path, url: str, token: str | None = None) -> None:
         webhook = WebhookSettings(url, token, repeat_seconds=0.5)
         settings = AlarmSettings(raise_within_seconds=0.5, webhook=webhook)
-        self.board = Board()
+        self.snapshot = AlarmSnapshot()
 
         def make() -> AlarmActor:
-            return AlarmActor(instance="one", spool_path=spool, settings=settings, database=None, board=self.board)
+            return AlarmActor(
+                instance="one", spool_path=spool, settings=settings, database=None, snapshot=self.snapshot
+            )
 
         self.system = System(SupervisorSpec("root", children=(ChildSpec(NAME, make),)))
         self.system.start()
@@ -47,7 +49,7 @@ class House:
         self.system.tell(NAME, message)
 
     def standing(self) -> set[str]:
-        return {record.code for record in self.board.standing}
+        return {record.code for record in self.snapshot.standing}
 
 
 def starting(tmp_path: Path, url: str, token: str | None = None) -> House:
@@ -67,7 +69,7 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = 15) -> N
 
 def test_an_alarm_is_posted_repeated_and_resolved(tmp_path: Path, receiver: Alertmanager) -> None:
     house = starting(tmp_path, receiver.url + "/", "s3cret")
-    house.tell(Trouble(Code.ERP_CREDENTIALS, "401 from the ERP"))
+    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401 from the ERP"))
     wait_for(lambda: len(receiver.posts) >= 3, "posted, and again and again")
     (alert,) = receiver.posts[0]
     assert alert["labels"] == {
@@ -82,7 +84,7 @@ def test_an_alarm_is_posted_repeated_and_resolved(tmp_path: Path, receiver: Aler
     assert {post[0]["startsAt"] for post in receiver.posts} == {alert["startsAt"]}
     ends_at = datetime.fromisoformat(alert["endsAt"])
     assert now() < ends_at < now() + timedelta(seconds=3), "it would end by itself if the daemon were gone"
-    house.tell(Fine(Code.ERP_CREDENTIALS))
+    house.tell(ConditionCleared(Code.ERP_CREDENTIALS))
     wait_for(lambda: not receiver.active(now()), "resolved")
     assert datetime.fromisoformat(receiver.posts[-1][0]["endsAt"]) <= now()
     assert set(receiver.tokens) == {"Bearer s3cret"}
@@ -93,10 +95,10 @@ def test_an_alarm_is_posted_repeated_and_resolved(tmp_path: Path, receiver: Aler
 def test_a_receiver_that_fails_gets_everything_once_it_is_well(tmp_path: Path, receiver: Alertmanager) -> None:
     receiver.status = 500
     house = starting(tmp_path, receiver.url)
-    house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
+    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
     wait_for(lambda: "alarm_webhook_unreachable" in house.standing(), "that it fails is an alarm itself")
-    house.tell(Fine(Code.ERP_CREDENTIALS))
-    house.tell(Trouble(Code.CONFIGURATION_REJECTED, "line 3"))
+    house.tell(ConditionCleared(Code.ERP_CREDENTIALS))
+    house.tell(ConditionActive(Code.CONFIGURATION_REJECTED, "line 3"))
     wait_for(lambda: "erp_credentials" not in house.standing(), "cleared")
     receiver.status = 200
     wait_for(lambda: receiver.active(now()) == {"configuration_rejected"}, "what stands, and only that")
@@ -109,10 +111,10 @@ def test_a_receiver_that_fails_gets_everything_once_it_is_well(tmp_path: Path, r
 def test_a_receiver_that_is_slow_is_in_nobodys_way(tmp_path: Path, receiver: Alertmanager) -> None:
     receiver.delay = threading.Event()
     house = starting(tmp_path, receiver.url)
-    house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
+    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
     wait_for(lambda: "erp_credentials" in house.standing(), "raised")
     started = time.monotonic()
-    house.tell(Trouble(Code.ERP_UNREACHABLE, "no answer"))
+    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
     wait_for(lambda: "erp_unreachable" in house.standing(), "raised while a delivery hangs")
     assert time.monotonic() - started < 1.0
     receiver.delay.set()
@@ -125,7 +127,7 @@ def test_a_receiver_that_was_away_gets_what_stands(tmp_path: Path) -> None:
     port = gone.port
     gone.close()
     house = starting(tmp_path, f"http://127.0.0.1:{port}/api/v2/alerts")
-    house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
+    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
     wait_for(lambda: "alarm_webhook_unreachable" in house.standing(), "raised")
     back = Alertmanager(port)
     wait_for(lambda: "erp_credentials" in back.active(now()), "delivered")
@@ -137,7 +139,7 @@ def test_a_receiver_that_was_away_gets_what_stands(tmp_path: Path) -> None:
 
 def test_the_instants_are_those_of_the_api(tmp_path: Path, receiver: Alertmanager) -> None:
     house = starting(tmp_path, receiver.url)
-    house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
+    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
     wait_for(lambda: bool(receiver.posts), "posted")
     for name in ("startsAt", "endsAt"):
         assert receiver.posts[0][0][name].endswith("Z")

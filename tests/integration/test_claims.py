@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -70,7 +71,7 @@ def write(database: Database, *changes: Change, by: Claimer = US) -> set[str]:
         return apply_changes(connection, by.name, uuid.uuid4(), changes)
 
 
-def column(database: Database, invoice_id: str, name: str) -> object:
+def column(database: Database, invoice_id: str, name: str) -> Any:
     with database.transaction() as connection:
         return connection.execute(text(f"SELECT {name} FROM invoices WHERE id = :id"), {"id": invoice_id}).scalar_one()
 

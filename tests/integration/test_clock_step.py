@@ -7,16 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from actors.condition_reporter import ConditionReporter
 from actors.parts import Parts, SettingsHolder
 from actors.presence import Presence
-from actors.tidings import Tidings
-from alarming.alarm import Record
-from alarming.catalogue import Code
-from alarming.signs import Severity
-from alarming.state_alarms import StateSettings, look
-from alarming.store import acknowledge, store
+from alarming.catalogue import CATALOGUE, Code
 from config.settings import Settings
 from persistence import claims, corrections, instances
+from persistence.alarms import AlarmRecord, Severity, StateSettings, acknowledge, read_state, store
 from persistence.claims import Claimer
 from persistence.clock_step import clamp_times
 from persistence.connection import reader
@@ -78,7 +75,7 @@ def presence(clock: Any = None) -> Presence:
         Database,
         lambda: None,
     )
-    return Presence(parts, Tidings(lambda *_: None, ()))
+    return Presence(parts, ConditionReporter(lambda *_: None, ()))
 
 
 def show(database: Database, shown: Presence) -> None:
@@ -232,7 +229,7 @@ def test_item_9_a_daemon_that_is_gone_does_not_look_alive(billed: Database) -> N
 def aborted_alarms(database: Database) -> list[str]:
     now = SystemClock().wall()
     with database.transaction() as connection:
-        groups = look(connection, StateSettings(), "test", now).groups
+        groups = read_state(reader(connection), StateSettings(), "test", now, state_codes=list(CATALOGUE)).groups
     return [group.code for group in groups if group.code == Code.INVOICE_ABORTED]
 
 
@@ -247,7 +244,7 @@ def test_item_9_an_acknowledgement_of_aborted_invoices_counts(billed: Database) 
     assert aborted_alarms(billed)
     show(billed, presence())
     at = SystemClock().wall()
-    record = Record("1", Code.INVOICE_ABORTED.value, "2026-08", Severity.MAJOR, "aborted", 1, at, at, "test")
+    record = AlarmRecord("1", Code.INVOICE_ABORTED.value, "2026-08", Severity.MAJOR, "aborted", 1, at, at, "test")
     with billed.transaction() as connection:
         store(connection, record)
     with billed.transaction() as connection:

@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from alarming.alarm import Record
 from alarming.catalogue import CATALOGUE
-from alarming.signs import Severity
-from alarming.store import store
+from persistence.alarms import AlarmRecord, Severity, store
 from persistence.database import Database
 from tests.command_line import Commands
 
@@ -27,7 +25,7 @@ def billingd(database: Database, database_url: str, tmp_path: Path, capsys: pyte
             ("a3", "database_unreachable", Severity.CRITICAL, AT),
         ):
             summary = f"about {code}\x1b[2J"
-            store(connection, Record(name, code, "here", severity, summary, 1, AT, AT, "here", cleared_at=cleared))
+            store(connection, AlarmRecord(name, code, "here", severity, summary, 1, AT, AT, "here", cleared_at=cleared))
     return Commands.on(database_url, tmp_path, capsys)
 
 

@@ -17,11 +17,9 @@ from typing import Any
 
 import pytest
 
-from alarming.alarm import Record
-from alarming.signs import Severity
-from alarming.store import store
 from drills.ports import free_port
 from persistence import instances
+from persistence.alarms import AlarmRecord, Severity, store
 from persistence.database import Database
 from tests.command_line import ROOT, Commands
 from tests.world import World, eventually
@@ -194,7 +192,7 @@ def test_with_the_endpoint_off_the_database_tells_what_it_can(commands: Make, da
     assert billingd("status").status == 0
     at = datetime(2026, 11, 15, tzinfo=UTC)
     with database.transaction() as connection:
-        store(connection, Record("a1", "erp_unreachable", "me", Severity.MAJOR, "away", 1, at, at, "me"))
+        store(connection, AlarmRecord("a1", "erp_unreachable", "me", Severity.MAJOR, "away", 1, at, at, "me"))
     done = billingd("status", "--json")
     assert (done.status, [alarm["code"] for alarm in done.document["alarms"]]) == (1, ["erp_unreachable"])
 

@@ -24,7 +24,7 @@ from actors.messages import (
     Record,
     Store,
 )
-from alarming.signs import Trouble
+from alarming.conditions import ConditionActive
 from altibiz.client import AltibizClient
 from altibiz.outcomes import Kind, Outcome
 from billing.invoice import calculate
@@ -142,7 +142,7 @@ def test_item_7_a_courier_goes_on_after_a_request_that_raised(
     (_, counted) = told[1]
     assert counted.invoice_ids == ("user-004.2026-08.1",)
     assert not any(isinstance(message, Answered) for _, message in told), "whether the ERP has it is unknown"
-    assert any(isinstance(sign, Trouble) and sign.code == "actor_crashed" for _, sign in stage.told)
+    assert any(isinstance(sign, ConditionActive) and sign.code == "actor_crashed" for _, sign in stage.told)
     monkeypatch.undo()
     stage.actor.on_receive(Deliver(delivery(), parts.clock.boottime() + 60, 1))
     name, last = stage.told[-1]

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from actors.db_writer import DbWriter, _Tick
 from actors.messages import ALARMS, BILLER, DB_WRITER, ERP_GATEWAY, Look
 from alarming.catalogue import Code
-from alarming.signs import Fine, Trouble
+from alarming.conditions import ConditionActive, ConditionCleared
 from persistence import delivery_pause, instances
 from persistence.connection import notify
 from persistence.database import Database
@@ -71,14 +71,18 @@ def test_item_14_what_waits_for_a_person_keeps_no_alarm_of_a_downtime(
     clock = SkippingClock()
     stage = ActorHarness(DB_WRITER, lambda: DbWriter(make_parts(database_url, clock, **given)))
     stage.actor.on_start()
-    assert isinstance(told_of_downtime(stage), Trouble)
+    assert isinstance(told_of_downtime(stage), ConditionActive)
     clock.skipped_seconds += 10
     stage.actor.on_receive(_Tick())
-    assert isinstance(told_of_downtime(stage), Fine)
+    assert isinstance(told_of_downtime(stage), ConditionCleared)
     stage.actor.on_stop()
 
 
-def told_of_downtime(stage: ActorHarness) -> Trouble | Fine:
+def told_of_downtime(stage: ActorHarness) -> ConditionActive | ConditionCleared:
     """The last word about it."""
     signs = [sign for name, sign in stage.told if name == ALARMS]
-    return [sign for sign in signs if isinstance(sign, Trouble | Fine) and sign.code == Code.DAEMON_WAS_DOWN][-1]
+    return [
+        sign
+        for sign in signs
+        if isinstance(sign, ConditionActive | ConditionCleared) and sign.code == Code.DAEMON_WAS_DOWN
+    ][-1]

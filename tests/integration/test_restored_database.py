@@ -12,7 +12,7 @@ from actors.db_writer import DbWriter, _Tick
 from actors.erp_gateway import ErpGateway
 from actors.messages import ALARMS, BILLER, DB_WRITER, ERP_GATEWAY, Deliver, Deliveries, LaneFree, Look, Record
 from alarming.catalogue import Code
-from alarming.signs import Trouble
+from alarming.conditions import ConditionActive
 from billing.invoice import Invoice, calculate
 from persistence import claims, instances
 from persistence.bases import fetch_bases
@@ -90,7 +90,7 @@ def test_item_13_a_daemon_that_the_restored_database_does_not_know_registers_ane
     assert instance(database) == (ours, True)
     assert (BILLER, Look(newly_due=True)) in writer.told
     assert (ERP_GATEWAY, Look(restored=True)) in writer.told
-    signs = [sign for name, sign in writer.told if name == ALARMS and isinstance(sign, Trouble)]
+    signs = [sign for name, sign in writer.told if name == ALARMS and isinstance(sign, ConditionActive)]
     assert Code.DAEMON_WAS_DOWN not in {sign.code for sign in signs}, "it was not down"
     with database.transaction() as connection:
         rows = connection.execute(text("SELECT claimed_by, unclean_ends FROM invoices WHERE state = 'sent'")).all()

@@ -16,7 +16,7 @@ MESSAGE_ID = CATALOGUE[Code.ERP_CREDENTIALS].message_id.hex
 SCRIPT = f"""#!/bin/bash
 set -eu
 cd {ROOT}
-cp systemd/billingd*.catalog /usr/lib/systemd/catalog/
+{sys.executable} -m alarming.documents /usr/lib/systemd/catalog billingd.catalog billingd.hr.catalog
 journalctl --update-catalog
 cat >/run/systemd/system/alarm.service <<UNIT
 [Service]

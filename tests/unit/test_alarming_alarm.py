@@ -8,11 +8,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alarming.actor import Steady
-from alarming.alarm import SUBJECTS_AT_MOST, Moment, clean_context, clean_line
-from alarming.book import Book
+from alarming.actor import AwakeClock
+from alarming.alarm import SUBJECTS_AT_MOST, Now
 from alarming.catalogue import Code
-from alarming.signs import Fine, Trouble
+from alarming.conditions import ConditionActive, ConditionCleared
+from alarming.register import AlarmRegister
+from persistence.storable_text import clean_context, clean_line
 from supervision import SystemClock
 
 START = datetime(2026, 11, 15, tzinfo=UTC)
@@ -50,19 +51,19 @@ def test_what_is_no_json_at_all_is_shown_as_it_prints() -> None:
 
 
 def test_an_outage_of_ten_thousand_invoices_is_cheap_to_follow() -> None:
-    book = Book("one")
+    register = AlarmRegister("one")
     started = time.process_time()
     for number in range(2 * SUBJECTS_AT_MOST):
-        moment = Moment(number / 10_000, START + timedelta(seconds=number / 10_000))
-        book.trouble(Trouble(Code.ERP_ERROR, "503", subject=f"NU-{number}.2026-10.1"), moment)
+        moment = Now(number / 10_000, START + timedelta(seconds=number / 10_000))
+        register.activate(ConditionActive(Code.ERP_ERROR, "503", subject=f"NU-{number}.2026-10.1"), moment)
     for tick in range(40):
-        book.tick(Moment(10 + tick, START + timedelta(seconds=10 + tick)))
-        (record,) = book.standing()
-        assert len(book.pending_invoices()) <= SUBJECTS_AT_MOST
+        register.tick(Now(10 + tick, START + timedelta(seconds=10 + tick)))
+        (record,) = register.standing()
+        assert len(register.pending_invoices()) <= SUBJECTS_AT_MOST
     assert time.process_time() - started < 5
     assert record.count == SUBJECTS_AT_MOST, "at least so many: memory is bounded"
-    book.fine(Fine(Code.ERP_ERROR, subject="NU-5.2026-10.1"), Moment(60, START + timedelta(seconds=60)))
-    assert book.standing() == ()
+    register.clear(ConditionCleared(Code.ERP_ERROR, subject="NU-5.2026-10.1"), Now(60, START + timedelta(seconds=60)))
+    assert register.standing() == ()
 
 
 class StandingClock(SystemClock):
@@ -76,12 +77,12 @@ class StandingClock(SystemClock):
 
 def test_nothing_becomes_due_while_the_process_stands_still() -> None:
     clock = StandingClock()
-    steady, book = Steady(clock), Book("one")
-    book.trouble(Trouble(Code.ERP_ERROR, "503"), steady())
+    steady, register = AwakeClock(clock), AlarmRegister("one")
+    register.activate(ConditionActive(Code.ERP_ERROR, "503"), steady())
     clock.seconds += 3600
-    assert book.tick(steady()) == [], "it was frozen for an hour"
+    assert register.tick(steady()) == [], "it was frozen for an hour"
     for _ in range(9):
         clock.seconds += 0.4
-        assert book.tick(steady()) == []
+        assert register.tick(steady()) == []
     clock.seconds += 0.5
-    assert len(book.tick(steady())) == 1
+    assert len(register.tick(steady())) == 1

@@ -12,22 +12,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alarming import spool as spool_module
-from alarming.alarm import Record
-from alarming.signs import Severity
+from alarming.formats import from_spool, to_spool
 from alarming.spool import Spool
-from alarming.wire import from_spool, to_spool
+from persistence.alarms import AlarmRecord, Severity
 
 AT = datetime(2026, 11, 15, tzinfo=UTC)
 
 
-def record(alarm_id: str, **more: object) -> Record:
-    made = Record(alarm_id, "erp_error", "one", Severity.MAJOR, "č\n\0", 3, AT, AT, "one", context={"a": [1, "x"]})
+def record(alarm_id: str, **more: object) -> AlarmRecord:
+    made = AlarmRecord(alarm_id, "erp_error", "one", Severity.MAJOR, "č\n\0", 3, AT, AT, "one", context={"a": [1, "x"]})
     return dataclasses.replace(made, **more)  # type: ignore[arg-type]
 
 
 @given(st.text(), st.integers(0, 10**12), st.dictionaries(st.text(), st.text()), st.lists(st.text(), max_size=3))
-def test_what_is_written_is_what_is_read(summary: str, count: int, context: dict[str, str], ailing: list[str]) -> None:
-    before = record("a", summary=summary, count=count, context=context, ailing=tuple(ailing), cleared_at=AT, reopened=2)
+def test_what_is_written_is_what_is_read(
+    summary: str, count: int, context: dict[str, str], active_subjects: list[str]
+) -> None:
+    before = record(
+        "a",
+        summary=summary,
+        count=count,
+        context=context,
+        active_subjects=tuple(active_subjects),
+        cleared_at=AT,
+        reopened=2,
+    )
     assert from_spool(to_spool(before)) == before
 
 

@@ -159,7 +159,7 @@ def test_lengths_of_time_are_said_in_one_unit(seconds: float, said: str) -> None
 # The door
 
 
-class Moment:
+class Now:
     """The monotonic clock, put forward by hand."""
 
     seconds = 1000.0
@@ -174,7 +174,7 @@ def request(**headers: str) -> Request:
 
 
 def test_the_token_opens_a_session_that_ends_in_time_with_the_token_and_on_signing_out() -> None:
-    token, now = [TOKEN], Moment()
+    token, now = [TOKEN], Now()
     door = Authenticator(lambda: token[0], "one", now)
 
     def sign_in() -> Request:
@@ -202,7 +202,7 @@ def test_the_token_opens_a_session_that_ends_in_time_with_the_token_and_on_signi
 
 
 def test_nobody_is_with_session_without_the_right_token() -> None:
-    door = Authenticator(lambda: TOKEN, "one", Moment())
+    door = Authenticator(lambda: TOKEN, "one", Now())
     assert door.sign_in("") is None
     assert door.authenticate(request()) is None
     assert door.authenticate(request(cookie=f"{door.cookie}=")) is None
@@ -212,13 +212,13 @@ def test_nobody_is_with_session_without_the_right_token() -> None:
     visitor = door.authenticate(request(authorization=f"bearer {TOKEN}"))
     assert visitor is not None
     assert visitor.owns_form_key("")
-    shut = Authenticator(lambda: None, "one", Moment())
+    shut = Authenticator(lambda: None, "one", Now())
     assert not shut.enabled
     assert shut.sign_in("") is None
 
 
 def test_after_some_wrong_tokens_none_is_looked_at_for_a_while_but_who_is_in_stays_in() -> None:
-    now = Moment()
+    now = Now()
     door = Authenticator(lambda: TOKEN, "one", now)
     browser = request(cookie=f"{door.cookie}={door.sign_in(TOKEN)}")
     for _ in range(FAILURES_AT_MOST):

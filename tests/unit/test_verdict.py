@@ -45,6 +45,16 @@ EVERYTHING_FINAL = "well: 3 of 3 invoices are final"
             {"invoices": {"registered": 1, "due": 2}, "waiting": 2},
             "well: 1 of 3 invoices are final; 2 invoices wait for readings: `billingd invoices list --state due`",
         ),
+        (
+            {
+                "invoices": {"registered": 1, "due": 3},
+                "waiting": 3,
+                "stuck": [RETRIED | {"state": "due", "code": "inputs_unreadable", "invoices": 1}],
+                "alarms": [alarm("inputs_unreadable")],
+            },
+            "alarm inputs_unreadable: `billingd alarms explain inputs_unreadable`; 2 invoices wait for readings; "
+            "1 of 4 invoices are final",
+        ),
         ({"pause": {"until": AT}}, f"{EVERYTHING_FINAL}; delivery is paused: `billingd resume`"),
         (
             {"unapproved": 1, "periods": {"2026-09": {"registered": 1}, "2026-10": {"calculated": 1}}},

@@ -8,9 +8,10 @@ import tracemalloc
 
 import pytest
 
-from alarming.records import DISTINCT_AT_MOST, FORESEEN, RecordSigns, Rule
-from alarming.signs import Fine, Severity, Trouble
+from alarming.conditions import ConditionActive, ConditionCleared
+from alarming.log_rules import DISTINCT_AT_MOST, FORESEEN, LogConditions, LogRule
 from config.sections import AlarmRule
+from persistence.alarms import Severity
 
 
 def apart(name: str) -> logging.Logger:
@@ -23,17 +24,17 @@ def logger() -> logging.Logger:
     return apart("some.library")
 
 
-def listening(logger: logging.Logger, *rules: Rule) -> RecordSigns:
-    signs = RecordSigns(rules)
+def listening(logger: logging.Logger, *rules: LogRule) -> LogConditions:
+    signs = LogConditions(rules)
     logger.addHandler(signs)
     return signs
 
 
-def taken(signs: RecordSigns) -> list[Trouble]:
-    return [sign for sign in signs.take() if isinstance(sign, Trouble)]
+def taken(signs: LogConditions) -> list[ConditionActive]:
+    return [sign for sign in signs.take() if isinstance(sign, ConditionActive)]
 
 
-DISK = Rule(
+DISK = LogRule(
     re.compile(r"disk (?P<disk>\w+) is slow"),
     "disk_slow",
     logger="some",
@@ -67,14 +68,14 @@ def test_an_exception_is_placed_at_our_own_innermost_frame(logger: logging.Logge
     signs = listening(logger)
     for text in ("[", "("):
         try:
-            Rule(re.compile("x"), "x", key="{a").key_of(re.compile(text))  # type: ignore[arg-type]
+            LogRule(re.compile("x"), "x", key="{a").key_of(re.compile(text))  # type: ignore[arg-type]
         except re.error:
             logger.exception("a test's own frame is none of ours")
         try:
-            Rule(re.compile("x"), "x").key_of(None)  # type: ignore[arg-type]
+            LogRule(re.compile("x"), "x").key_of(None)  # type: ignore[arg-type]
         except AttributeError:
             logger.exception("ours: %s", text)
-    ours = [sign for sign in taken(signs) if "alarming.records:key_of" in str(sign.subject)]
+    ours = [sign for sign in taken(signs) if "alarming.log_rules:key_of" in str(sign.subject)]
     assert [(sign.count, str(sign.subject).rsplit(":", 1)[1]) for sign in ours] == [(2, "AttributeError")]
 
 
@@ -100,27 +101,27 @@ def test_a_rule_makes_an_alarm_of_a_record_with_the_key_of_its_named_group(logge
 def test_another_pattern_clears_in_the_order_of_the_records(logger: logging.Logger) -> None:
     signs = listening(logger, DISK)
     logger.info("disk sda is fast")
-    assert signs.take() == [Fine("disk_slow", "disk-sda")]
+    assert signs.take() == [ConditionCleared("disk_slow", "disk-sda")]
     logger.warning("disk sda is slow")
     logger.info("disk sda is fast")
     trouble, fine = signs.take()
-    assert isinstance(trouble, Trouble)
-    assert fine == Fine("disk_slow", "disk-sda")
+    assert isinstance(trouble, ConditionActive)
+    assert fine == ConditionCleared("disk_slow", "disk-sda")
     logger.warning("disk sda is slow")
     logger.info("disk sda is fast")
     logger.warning("disk sda is slow")
     (last,) = signs.take()
-    assert isinstance(last, Trouble)
+    assert isinstance(last, ConditionActive)
 
 
 def test_the_rules_of_the_configuration_are_understood(logger: logging.Logger) -> None:
-    rule = Rule.of(AlarmRule.model_validate(RULE))
+    rule = LogRule.of(AlarmRule.model_validate(RULE))
     signs = listening(logger, rule)
     logger.warning("it is hot")
     (trouble,) = taken(signs)
     assert (trouble.code, trouble.key, trouble.severity) == ("too_hot", "", Severity.MAJOR)
     logger.info("it is cool")
-    assert signs.take() == [Fine("too_hot")]
+    assert signs.take() == [ConditionCleared("too_hot")]
 
 
 def test_the_alarms_never_feed_on_what_they_log_themselves(logger: logging.Logger) -> None:

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from alarming.alarm import Record
-from alarming.book import Change
 from alarming.catalogue import CATALOGUE
-from alarming.signs import Severity
+from alarming.register import Change
+from persistence.alarms import AlarmRecord, Severity
 
 LOG_LEVELS = {Severity.CRITICAL: 50, Severity.MAJOR: 40, Severity.MINOR: 30, Severity.WARNING: 30}
 """The level of a raised alarm's record (`logging`); of a cleared one it is INFO."""
@@ -19,53 +18,37 @@ def instant(at: datetime | None) -> str | None:
     return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def to_json(record: Record) -> dict[str, Any]:
-    """An alarm as JSON (docs/spec/interfaces.md, "JSON")."""
+def to_json(record: AlarmRecord) -> dict[str, Any]:
+    """An alarm as JSON (interfaces.md, Commands)."""
     return {
-        "id": record.id,
-        "code": record.code,
-        "key": record.key,
-        "severity": record.severity.value,
-        "summary": record.summary,
-        "count": record.count,
-        "raised_at": instant(record.raised_at),
-        "last_at": instant(record.last_at),
-        "cleared_at": instant(record.cleared_at),
-        "acked_at": instant(record.acked_at),
-        "context": dict(record.context),
-    }
+        "id": record.id, "code": record.code, "key": record.key, "severity": record.severity.value,
+        "summary": record.summary, "count": record.count, "raised_at": instant(record.raised_at),
+        "last_at": instant(record.last_at), "cleared_at": instant(record.cleared_at),
+        "acked_at": instant(record.acked_at), "context": dict(record.context),
+    }  # fmt: skip
 
 
-def to_spool(record: Record) -> dict[str, Any]:
+def to_spool(record: AlarmRecord) -> dict[str, Any]:
     """As JSON, with what this instance alone needs after a restart."""
-    more = {"instance": record.instance, "reopened": record.reopened, "ailing": list(record.ailing)}
+    more = {"instance": record.instance, "reopened": record.reopened, "ailing": list(record.active_subjects)}
     return to_json(record) | more
 
 
-def from_spool(entry: Mapping[str, Any]) -> Record:
+def from_spool(entry: Mapping[str, Any]) -> AlarmRecord:
     """The opposite of `to_spool`. Raises KeyError, ValueError or TypeError for anything else."""
     raised_at, last_at = _instant(entry["raised_at"]), _instant(entry["last_at"])
     if raised_at is None or last_at is None:
         raise ValueError("an alarm without the instant when it was raised")
-    return Record(
-        id=str(entry["id"]),
-        code=str(entry["code"]),
-        key=str(entry["key"]),
-        severity=Severity(entry["severity"]),
-        summary=str(entry["summary"]),
-        count=int(entry["count"]),
-        raised_at=raised_at,
-        last_at=last_at,
-        instance=str(entry["instance"]),
-        cleared_at=_instant(entry["cleared_at"]),
-        acked_at=_instant(entry["acked_at"]),
-        context=dict(entry["context"]),
-        reopened=int(entry["reopened"]),
-        ailing=tuple(map(str, entry["ailing"])),
-    )
+    return AlarmRecord(
+        id=str(entry["id"]), code=str(entry["code"]), key=str(entry["key"]), severity=Severity(entry["severity"]),
+        summary=str(entry["summary"]), count=int(entry["count"]), raised_at=raised_at, last_at=last_at,
+        instance=str(entry["instance"]), cleared_at=_instant(entry["cleared_at"]),
+        acked_at=_instant(entry["acked_at"]), context=dict(entry["context"]), reopened=int(entry["reopened"]),
+        active_subjects=tuple(map(str, entry["ailing"])),
+    )  # fmt: skip
 
 
-def line(change: Change, record: Record) -> str:
+def line(change: Change, record: AlarmRecord) -> str:
     """The alarm's log line for people."""
     where = "" if record.key == record.instance else f" for {record.key}"
     head = f"{record.code} {change.value}{' again' if change is Change.RAISED and record.reopened else ''}{where}: "
@@ -79,8 +62,8 @@ def line(change: Change, record: Record) -> str:
     return f"{head}{record.summary}, since {since}" + (f"; {entry.english.meanwhile}" if entry else "")
 
 
-def fields(change: Change, record: Record) -> dict[str, str]:
-    """The fields of the line, for journal and JSON lines (docs/spec/interfaces.md, "Log fields of an alarm")."""
+def fields(change: Change, record: AlarmRecord) -> dict[str, str]:
+    """The fields of the line, for the journal and for JSON lines (interfaces.md, Commands)."""
     known = {
         "BILLINGD_ALARM_CODE": record.code,
         "BILLINGD_ALARM_KEY": record.key,

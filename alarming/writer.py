@@ -1,18 +1,18 @@
-"""The keeper of the table: writes alarms to it and looks at the invoices, in a thread that may block."""
+"""The thread that writes alarms to the table and reads what the table and the invoices say; it may block."""
 
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from alarming.alarm import Record
-from alarming.state_alarms import Look, StateSettings, look
-from alarming.store import store, sweep
-from alarming.worker import Worker
+from sqlalchemy import Connection
+
+from alarming.background import BackgroundThread
+from alarming.catalogue import CATALOGUE
+from persistence.alarms import AlarmRecord, AlarmState, StateSettings, read_state, store, sweep
 from persistence.database import Database
 from persistence.errors import PersistenceError, RowRefused
 
@@ -28,8 +28,8 @@ _LOGGER = logging.getLogger("billingd.alarms.table")
 class Stored:
     """The table has an alarm, under the id of `table`."""
 
-    mine: Record
-    table: Record
+    mine: AlarmRecord
+    table: AlarmRecord
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Failed:
     error: PersistenceError
 
 
-Result = Stored | Look | Failed
+Result = Stored | AlarmState | Failed
 
 
-class TableKeeper:
+class AlarmWriter(BackgroundThread[Result]):
     """Takes what has to be written with `offer`, gives what came of it with `take`; neither waits."""
 
     def __init__(
@@ -55,67 +55,64 @@ class TableKeeper:
         on_start: Callable[[], object] = lambda: None,
         reached: Callable[[str], object] = lambda _: None,
     ) -> None:
+        super().__init__("alarm-table", on_start)
         self.settings = settings
         self._database = database
         self._instance = instance
         self._now = now
         self._reached = reached
         self._every_seconds = every_seconds
+        self._state_codes = sorted(code for code, entry in CATALOGUE.items() if entry.by_period)
         self._lock = threading.Lock()
-        self._records: tuple[Record, ...] = ()
+        self._records: tuple[AlarmRecord, ...] = ()
         self._known: tuple[str, ...] = ()
-        self._results: deque[Result] = deque(maxlen=2000)
         self._sweep_due = time.monotonic()
-        self._worker = Worker("alarm-table", self._work, on_start, database.close)
 
-    def start(self) -> None:
-        """Starts the thread."""
-        self._worker.start()
-
-    def stop(self) -> None:
-        """Ends the thread, out of a call that it waits in too."""
-        self._worker.stop()
-        self._worker.join(0.5)  # a last write that works is quick
+    def stop(self, wait_seconds: float = 0.5) -> None:
+        """Ends the thread, out of a call that it waits in too; a last write that works is quick."""
+        super().stop(wait_seconds)
         self._database.unblock()
 
-    def offer(self, records: Sequence[Record], known: Sequence[str], *, at_once: bool) -> None:
-        """Says what the table lacks, and which invoices have an alarm by a sign; replaces what was said before."""
+    def close(self) -> None:
+        """Drops the connection."""
+        self._database.close()
+
+    def offer(self, records: Sequence[AlarmRecord], known: Sequence[str], *, at_once: bool) -> None:
+        """Says what the table lacks, and which invoices have a reported alarm; replaces what was said before."""
         with self._lock:
             self._records, self._known = tuple(records), tuple(known)
         if at_once:
-            self._worker.wake()
+            self.wake()
 
-    def take(self) -> list[Result]:
-        """What has come of it since last time."""
-        results = []
-        while self._results:
-            results.append(self._results.popleft())
-        return results
-
-    def _work(self) -> float:
+    def work(self) -> float:
+        """Stores what the table lacks, then reads the state."""
         with self._lock:
             records, known = self._records, self._known
         try:
             for record in records:
                 self._store(record)
-            with self._database.transaction(deadline_seconds=_DEADLINE_SECONDS) as connection:
-                self._results.append(look(connection, self.settings, self._instance, self._now(), known))
+            with self._database.reading(_DEADLINE_SECONDS) as reader:
+                now, codes = self._now(), self._state_codes
+                state = read_state(reader, self.settings, self._instance, now, state_codes=codes, known=known)
+            self.results.append(state)
             if time.monotonic() >= self._sweep_due:
-                with self._database.transaction(deadline_seconds=_DEADLINE_SECONDS) as connection:
-                    sweep(connection, self._instance)
+                self._database.run(lambda connection: sweep(connection, self._instance), _DEADLINE_SECONDS)
                 self._sweep_due = time.monotonic() + _SWEEP_EVERY_SECONDS
         except PersistenceError as error:
-            self._results.append(Failed(error))
+            self.results.append(Failed(error))
         return self._every_seconds
 
-    def _store(self, record: Record) -> None:
+    def _store(self, record: AlarmRecord) -> None:
+        def work(connection: Connection) -> AlarmRecord:
+            stored = store(connection, record)
+            self._reached("uncommitted")
+            return stored
+
         self._reached("storing")
         try:
-            with self._database.transaction(deadline_seconds=_DEADLINE_SECONDS) as connection:
-                stored = store(connection, record)
-                self._reached("uncommitted")
+            stored = self._database.run(work, _DEADLINE_SECONDS)
         except RowRefused as error:  # another daemon was quicker, or it holds what no row can: others go on
             _LOGGER.warning("alarm %s is not in the table yet: %s", record.id, error)
             return
         self._reached("stored")
-        self._results.append(Stored(record, stored))
+        self.results.append(Stored(record, stored))

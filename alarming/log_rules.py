@@ -1,21 +1,22 @@
-"""The handler that turns log records into signs: by rules of the configuration, and any error nobody foresaw."""
+"""The log handler that turns records into conditions: by rules of the configuration, and any unforeseen error."""
 
 import logging
 import re
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
-from alarming.alarm import EXAMPLES, clean_line
 from alarming.catalogue import Code
-from alarming.signs import THIS_INSTANCE, Fine, Severity, Trouble
+from alarming.conditions import THIS_INSTANCE, Condition, ConditionActive, ConditionCleared
+from persistence.alarms import EXAMPLES, Severity
+from persistence.storable_text import clean_line
 
 FORESEEN: Final = {"billingd_foreseen": True}
-"""`extra` for an ERROR record of which somebody tells the alarms himself."""
+"""`extra` for an ERROR record whose condition its author reports."""
 
 DISTINCT_AT_MOST: Final = 256
 """How many places and keys are told apart; the rest share one, so that memory stays bounded."""
@@ -24,12 +25,25 @@ _OTHERS = "others"
 _OWN_LOGGERS = "billingd.alarms"
 _SUMMARY_CHARACTERS = 300
 _OURS = frozenset(
-    ("billing", "persistence", "altibiz", "supervision", "actors", "alarming", "config", "daemon", "drills")
+    (
+        "billing",
+        "persistence",
+        "altibiz",
+        "supervision",
+        "actors",
+        "alarming",
+        "config",
+        "daemon",
+        "cli",
+        "web",
+        "testkit",
+        "drills",
+    )
 )
 
 
 @dataclass(frozen=True)
-class Rule:
+class LogRule:
     """One rule of `alarms.rules`. `key` may hold {name} of a named group; empty, it is the instance.
 
     `clear_after_seconds` None: `alarms.quiet_seconds`. A record of any level may match `clear_pattern`.
@@ -69,29 +83,28 @@ class Rule:
 
 
 @dataclass
-class _Heap:
-    """Like signs since the last time they were taken."""
+class _Accumulated:
+    """Records of one code, key and subject since the last time they were taken."""
 
-    first: Trouble
+    first: ConditionActive
     count: int = 0
-    over: bool = False
+    cleared: bool = False
     context: dict[str, Any] = field(default_factory=dict)
 
 
-class RecordSigns(logging.Handler):
-    """Heaps signs up until the alarm actor takes them: no record waits, and many cost as little memory as one.
+class LogConditions(logging.Handler):
+    """Counts records together until the alarm actor takes them: no logger waits, and many cost no more than one.
 
     Records of the alarms themselves are passed over: those of their loggers and those of their threads
     (`ignore_this_thread`), which includes what libraries log there.
     """
 
-    def __init__(self, rules: Sequence[Rule] = ()) -> None:
+    def __init__(self, rules: Sequence[LogRule] = ()) -> None:
         super().__init__(logging.NOTSET)
         self.rules = tuple(rules)
-        self.seen: Counter[str] = Counter()
         self._thread = threading.local()
-        self._heaps: dict[tuple[str, str, str | None], _Heap] = {}
-        self._fines: list[Fine] = []
+        self._accumulated: dict[tuple[str, str, str | None], _Accumulated] = {}
+        self._cleared: list[Condition] = []
         self._keys: dict[str, set[str]] = {}
         self._places: Counter[str] = Counter()
 
@@ -108,34 +121,21 @@ class RecordSigns(logging.Handler):
         except Exception:  # noqa: BLE001 - a record with a broken argument must not break who logs it
             self.handleError(record)
 
-    def take(self) -> list[Trouble | Fine]:
-        """The signs since last time, those of trouble first counted together."""
+    def take(self) -> list[Condition]:
+        """The conditions since last time."""
         self.acquire()
         try:
-            heaps, self._heaps = self._heaps, {}
-            fines, self._fines = self._fines, []
+            accumulated, self._accumulated = self._accumulated, {}
+            conditions, self._cleared = self._cleared, []
             places = dict(self._places.most_common(EXAMPLES))
         finally:
             self.release()
-        signs: list[Trouble | Fine] = [*fines]
-        for (code, key, subject), heap in heaps.items():
-            first = heap.first
-            signs.append(
-                Trouble(
-                    code,
-                    first.summary,
-                    key,
-                    subject,
-                    {"where": places} if code == Code.UNEXPECTED_ERROR else heap.context,
-                    clear_after_seconds=first.clear_after_seconds,
-                    severity=first.severity,
-                    count=heap.count,
-                    seen_at=first.seen_at,
-                )
-            )
-            if heap.over:
-                signs.append(Fine(code, key))
-        return signs
+        for (code, key, subject), each in accumulated.items():
+            context = {"where": places} if code == Code.UNEXPECTED_ERROR else each.context
+            conditions.append(replace(each.first, key=key, subject=subject, context=context, count=each.count))
+            if each.cleared:
+                conditions.append(ConditionCleared(code, key))
+        return conditions
 
     def _take(self, record: logging.LogRecord) -> None:
         message: str | None = None
@@ -145,10 +145,10 @@ class RecordSigns(logging.Handler):
             message = message if message is not None else _message(record)
             if record.levelno >= rule.level and (match := rule.pattern.search(message)):
                 key = self._key(rule.code, rule.key_of(match))
-                self._heap(record, rule.code, key, None, message, rule).context.update(match.groupdict())
+                self._accumulate(record, rule.code, key, None, message, rule).context.update(match.groupdict())
                 return
             if rule.clear_pattern is not None and (match := rule.clear_pattern.search(message)):
-                self._over(rule.code, self._key(rule.code, rule.key_of(match)))
+                self._clear(rule.code, self._key(rule.code, rule.key_of(match)))
                 return
         if record.levelno >= logging.ERROR and not getattr(record, "billingd_foreseen", False):
             self._unexpected(record)
@@ -159,29 +159,28 @@ class RecordSigns(logging.Handler):
             where = _OTHERS
         self._places[where] += 1
         summary = f"at {where}: {_message(record)}"
-        self._heap(record, Code.UNEXPECTED_ERROR.value, THIS_INSTANCE, where, summary, None)
+        self._accumulate(record, Code.UNEXPECTED_ERROR.value, THIS_INSTANCE, where, summary, None)
 
-    def _heap(
-        self, record: logging.LogRecord, code: str, key: str, subject: str | None, summary: str, rule: Rule | None
-    ) -> _Heap:
-        heap = self._heaps.get((code, key, subject))
-        if heap is None:
+    def _accumulate(
+        self, record: logging.LogRecord, code: str, key: str, subject: str | None, summary: str, rule: LogRule | None
+    ) -> _Accumulated:
+        each = self._accumulated.get((code, key, subject))
+        if each is None:
             line = clean_line(summary, _SUMMARY_CHARACTERS)
             seen_at = datetime.fromtimestamp(record.created, UTC)
             after, severity = (rule.clear_after_seconds, rule.severity) if rule else (None, None)
-            first = Trouble(code, line, seen_at=seen_at, clear_after_seconds=after, severity=severity)
-            heap = self._heaps[code, key, subject] = _Heap(first)
-        heap.count += 1
-        heap.over = False
-        self.seen[code] += 1
-        return heap
+            first = ConditionActive(code, line, seen_at=seen_at, clear_after_seconds=after, severity=severity)
+            each = self._accumulated[code, key, subject] = _Accumulated(first)
+        each.count += 1
+        each.cleared = False
+        return each
 
-    def _over(self, code: str, key: str) -> None:
-        heap = self._heaps.get((code, key, None))
-        if heap is not None:
-            heap.over = True
-        elif Fine(code, key) not in self._fines:
-            self._fines.append(Fine(code, key))
+    def _clear(self, code: str, key: str) -> None:
+        each = self._accumulated.get((code, key, None))
+        if each is not None:
+            each.cleared = True
+        elif ConditionCleared(code, key) not in self._cleared:
+            self._cleared.append(ConditionCleared(code, key))
 
     def _key(self, code: str, key: str) -> str:
         keys = self._keys.setdefault(code, set())

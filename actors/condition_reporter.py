@@ -4,68 +4,68 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from actors.messages import ALARMS
-from alarming.catalogue import CATALOGUE, Code, Cure
-from alarming.signs import Fine, Trouble
+from alarming.catalogue import CATALOGUE, ClearScope, Code
+from alarming.conditions import ConditionActive, ConditionCleared
 from persistence.errors import CredentialsRefused, DatabaseUnreachable, PersistenceError
 from supervision.errors import SupervisionError
 
 
-class Tidings:
+class ConditionReporter:
     """Tells every trouble, and that all is fine once: at the first success, and at the first after a trouble."""
 
     def __init__(self, tell: Callable[[str, Any], None], codes: Iterable[Code]) -> None:
         self._tell_name = tell
         self._subjects: dict[Code, set[str | None]] = {code: set() for code in codes}
-        self._never_fine = set(self._subjects)
+        self._never_cleared = set(self._subjects)
 
-    def trouble(self, code: Code, summary: str, subject: str | None = None, **more: Any) -> None:
-        """Something failed; `more` are the other fields of alarming.signs.Trouble."""
-        self._never_fine.discard(code)
+    def raise_condition(self, code: Code, summary: str, subject: str | None = None, **more: Any) -> None:
+        """Something failed; `more` are the other fields of alarming.conditions.ConditionActive."""
+        self._never_cleared.discard(code)
         self._subjects.setdefault(code, set()).add(subject)
-        self._tell(Trouble(code, summary, subject=subject, **more))
+        self._tell(ConditionActive(code, summary, subject=subject, **more))
 
-    def fine(self, code: Code, subject: str | None = None) -> None:
+    def clear(self, code: Code, subject: str | None = None) -> None:
         """It worked for this subject; with None for everybody."""
         troubled = self._subjects.setdefault(code, set())
-        if code in self._never_fine or (subject is None and troubled):
-            self._never_fine.discard(code)
-            troubled.clear()
-            self._tell(Fine(code))
-        elif subject in troubled:
-            if CATALOGUE[code].cure is Cure.ANYONE:
+        if code in self._never_cleared or (subject is None and troubled):
+            if self._tell(ConditionCleared(code)):
+                self._never_cleared.discard(code)
+                troubled.clear()
+        elif subject in troubled and self._tell(ConditionCleared(code, subject=subject)):
+            if CATALOGUE[code].clear_scope is ClearScope.ALL:
                 troubled.clear()
             troubled.discard(subject)
-            self._tell(Fine(code, subject=subject))
 
-    def over(self, code: Code) -> None:
+    def clear_common(self, code: Code) -> None:
         """It is over for everybody; but what was the trouble of one subject alone is over when that one is fine."""
         troubled = self._subjects.setdefault(code, set())
         if len(troubled) != 1 or None in troubled:
-            self.fine(code)
+            self.clear(code)
 
-    def all_fine(self, subject: str | None = None) -> None:
+    def clear_all(self, subject: str | None = None) -> None:
         """`fine` for every code."""
         for code in self._subjects:
-            if self._subjects[code] or code in self._never_fine:
-                self.fine(code, subject)
+            if self._subjects[code] or code in self._never_cleared:
+                self.clear(code, subject)
 
-    def _tell(self, sign: Trouble | Fine) -> None:
-        # The alarm actor hears of the next try too: who reports never stumbles over the report.
+    def _tell(self, sign: ConditionActive | ConditionCleared) -> bool:
+        # A failed report must not fail the caller: the alarm actor hears of the next try, or of the next success.
         try:
             self._tell_name(ALARMS, sign)
         except SupervisionError:
-            return
+            return False
+        return True
 
 
 DATABASE_CODES = (Code.DATABASE_UNREACHABLE, Code.DATABASE_ERROR)
 
 
-def database_trouble(tidings: Tidings, error: PersistenceError, subject: str) -> None:
+def report_database_error(conditions: ConditionReporter, error: PersistenceError, subject: str) -> None:
     """Tells which trouble with the database an error means; one that the database itself tells is no other's sign."""
     away = isinstance(error, DatabaseUnreachable | CredentialsRefused)
     if not away:
-        tidings.fine(Code.DATABASE_UNREACHABLE, subject)
-    tidings.trouble(Code.DATABASE_UNREACHABLE if away else Code.DATABASE_ERROR, str(error), subject)
+        conditions.clear(Code.DATABASE_UNREACHABLE, subject)
+    conditions.raise_condition(Code.DATABASE_UNREACHABLE if away else Code.DATABASE_ERROR, str(error), subject)
 
 
 class DatabaseBackoff:

@@ -1,0 +1,278 @@
+"""The table of alarms, a copy of what stands, and the alarms that follow from the other tables.
+
+Each function takes a connection or reader inside a transaction and raises the errors of persistence.errors.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from persistence.reader import Reader
+from persistence.storable_text import clean_context, clean_line
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, CursorResult
+
+EXAMPLES: Final = 20
+"""How many subjects an alarm names (interfaces.md, Alarm codes)."""
+
+PAUSED_KEY: Final = "delivery"
+"""The key of the alarm of a pause: there is one for all daemons on a database."""
+
+GONE_SECONDS: Final = 60.0
+"""After how long without a sign of life another instance sees to the alarms of an instance's invoices."""
+
+
+class Severity(StrEnum):
+    """How soon somebody has to act, the most urgent first."""
+
+    CRITICAL = "critical"
+    MAJOR = "major"
+    MINOR = "minor"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True)
+class AlarmRecord:
+    """What others see of an alarm. `reopened`: how often it came back soon after it was cleared.
+
+    `active_subjects`: some of those for which its condition is active, to go on from after a restart; not in the table.
+    """
+
+    id: str
+    code: str
+    key: str
+    severity: Severity
+    summary: str
+    count: int
+    raised_at: datetime
+    last_at: datetime
+    instance: str
+    cleared_at: datetime | None = None
+    acked_at: datetime | None = None
+    context: Mapping[str, Any] = field(default_factory=dict)
+    reopened: int = 0
+    active_subjects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CodeStatistics:
+    """How one code behaved: raised so often, came back so often within one alarm, stood so long."""
+
+    code: str
+    alarms: int
+    reopened: int
+    standing: int
+    standing_seconds: float
+    longest_seconds: float
+
+
+@dataclass(frozen=True)
+class StateSettings:
+    """What state alarms go by: `alarms.overdue_seconds`, `billing.readings_grace_seconds`, `billing.time_zone`."""
+
+    overdue_seconds: float = 86400.0
+    readings_grace_seconds: float = 86400.0
+    time_zone: str = "Europe/Zagreb"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Invoices under one alarm: how many, the first ids, the most frequent reason, and how many reasons there are.
+
+    `standing_*` is what the table has of that alarm already.
+    """
+
+    code: str
+    key: str
+    count: int
+    ids: tuple[str, ...]
+    reason: str
+    reasons: int = 1
+    standing_id: str | None = None
+    standing_since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class AlarmState:
+    """What the database says.
+
+    `groups`: the alarms that its rows ask for, all of them. `standing`: the alarms in the table that the instance
+    answers for. `final`: the invoices asked about that need nothing more. `standing_ids`: all that stand in the table.
+    """
+
+    groups: tuple[Group, ...] = ()
+    standing: tuple[AlarmRecord, ...] = ()
+    final: tuple[str, ...] = ()
+    standing_ids: frozenset[str] = frozenset()
+
+
+_GROUPS = f"""
+WITH concerned AS (
+    SELECT period, id, held_code AS code, held_reason AS reason FROM invoices WHERE state = 'held'
+    UNION ALL
+    SELECT period, id, held_code, held_reason FROM invoices
+    WHERE state = 'due' AND held_code IS NOT NULL
+        AND (held_code NOT IN ('readings_incomplete', 'readings_inconsistent')
+            OR CAST(:now AS timestamptz) >= make_interval(secs => :grace)
+                + CAST((period || '-01')::date + interval '1 month' AS timestamp) AT TIME ZONE :time_zone)
+    UNION ALL
+    SELECT period, id, 'invoice_overdue', 'in ' || state FROM invoices
+    WHERE state IN ('due', 'calculated', 'sent', 'initiated') AND held_code IS NULL
+        AND updated_at < now() - make_interval(secs => :overdue) AND id <> ALL(string_to_array(:known, ','))
+    UNION ALL
+    SELECT a.period, a.id, 'invoice_aborted', a.abort_reason FROM invoices a
+    WHERE a.state = 'aborted' AND a.ended_by = 'erp'
+        AND NOT EXISTS (SELECT FROM invoices later WHERE later.network_user_id = a.network_user_id
+            AND later.period = a.period AND later.revision > a.revision)
+        AND NOT EXISTS (SELECT FROM alarms k WHERE k.code = 'invoice_aborted' AND k.key = a.period
+            AND k.acked_at >= a.updated_at)
+    UNION ALL
+    SELECT '{PAUSED_KEY}', '{PAUSED_KEY}', 'delivery_paused', 'until '
+        || to_char(until AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || 'Z by ' || by || ': ' || reason
+    FROM delivery_pauses WHERE resumed_at IS NULL AND until > now()
+)
+SELECT c.code, c.period AS key, count(*) AS count,
+    trim_array(array_agg(c.id ORDER BY c.id), greatest(count(*)::int - {EXAMPLES}, 0)) AS ids,
+    mode() WITHIN GROUP (ORDER BY c.reason) AS reason, count(DISTINCT c.reason) AS reasons,
+    s.id AS standing_id, s.raised_at AS standing_since
+FROM concerned c LEFT JOIN alarms s ON s.code = c.code AND s.key = c.period AND s.cleared_at IS NULL
+GROUP BY c.code, c.period, s.id, s.raised_at ORDER BY c.period, c.code"""
+
+_PLAIN_COLUMNS = ("id", "code", "key", "count", "raised_at", "last_at", "cleared_at", "instance")
+
+_STANDING = """
+SELECT a.* FROM alarms a WHERE a.cleared_at IS NULL AND (a.instance = :instance OR (
+    a.code = ANY(CAST(:codes AS text[])) AND a.key <> a.instance AND NOT EXISTS (
+        SELECT FROM instances i WHERE i.name = a.instance AND i.seen_at >= now() - make_interval(secs => :gone))))"""
+
+_FINAL = """
+SELECT id FROM invoices WHERE id = ANY(string_to_array(:known, ',')) AND state IN ('registered', 'aborted', 'held')"""
+
+
+def read_state(
+    reader: Reader,
+    settings: StateSettings,
+    instance: str,
+    now: datetime,
+    *,
+    state_codes: Sequence[str],
+    known: Sequence[str] = (),
+) -> AlarmState:
+    """What the rows say now. `now` decides whether the readings' grace is over, all else the database's clock.
+
+    `state_codes`: the codes whose alarms follow from rows. `known`: invoices of which a reported alarm speaks already:
+    they are not overdue besides.
+    """
+    listed = ",".join(known)  # no id has a comma, and the driver is slow with arrays of thousands
+    limits = {"grace": settings.readings_grace_seconds, "overdue": settings.overdue_seconds}
+    groups = reader.rows(_GROUPS, now=now, known=listed, time_zone=settings.time_zone, **limits)
+    standing = reader.rows(_STANDING, instance=instance, codes=list(state_codes), gone=GONE_SECONDS)
+    final = reader.rows(_FINAL, known=listed) if known else []
+    ids = reader.rows("SELECT id FROM alarms WHERE cleared_at IS NULL")
+    return AlarmState(
+        tuple(Group(**{**row, "ids": tuple(row["ids"])}) for row in groups),
+        tuple(map(_record, standing)),
+        tuple(row["id"] for row in final),
+        frozenset(row["id"] for row in ids),
+    )
+
+
+def find(reader: Reader, *, cleared_too: bool = False) -> list[AlarmRecord]:
+    """The standing alarms of all instances, the most urgent first; with the cleared ones if asked for."""
+    rows = reader.rows(
+        """SELECT * FROM alarms WHERE cleared_at IS NULL OR :cleared_too
+           ORDER BY cleared_at IS NOT NULL, array_position(
+               ARRAY['critical', 'major', 'minor', 'warning'], severity), raised_at DESC, id""",
+        cleared_too=cleared_too,
+    )
+    return [_record(row) for row in rows]
+
+
+def statistics(reader: Reader, days: float = 30) -> list[CodeStatistics]:
+    """Per code, the most frequent first: of the alarms raised or cleared in the last days, or standing."""
+    rows = reader.rows(
+        """SELECT code, count(*) AS alarms, sum(coalesce((context ->> 'reopened')::int, 0)) AS reopened,
+               count(*) FILTER (WHERE cleared_at IS NULL) AS standing,
+               sum(extract(epoch FROM coalesce(cleared_at, now()) - raised_at))::float8 AS standing_seconds,
+               max(extract(epoch FROM coalesce(cleared_at, now()) - raised_at))::float8 AS longest_seconds
+           FROM alarms WHERE coalesce(cleared_at, now()) >= now() - make_interval(secs => :seconds)
+           GROUP BY code ORDER BY alarms DESC, code""",
+        seconds=days * 86400,
+    )
+    return [CodeStatistics(**row) for row in rows]
+
+
+def store(connection: "Connection", record: AlarmRecord) -> AlarmRecord:
+    """Writes an alarm as it is; returns it with the id and acknowledgement under which it stands in the table."""
+    statement = """SELECT id, raised_at, instance FROM alarms
+                   WHERE code = :code AND key = :key AND cleared_at IS NULL FOR UPDATE"""
+    standing = _execute(connection, statement, code=record.code, key=record.key).one_or_none()
+    if standing is not None and standing.id != record.id:
+        if record.cleared_at is None:
+            record = replace(record, id=standing.id, raised_at=standing.raised_at)
+        elif standing.instance == record.instance:  # the same alarm, whose adoption did not reach the spool
+            record = replace(record, id=standing.id)
+    acked_at = _execute(
+        connection,
+        """INSERT INTO alarms
+               (id, code, key, severity, summary, count, raised_at, last_at, cleared_at, instance, context)
+           VALUES (:id, :code, :key, :severity, :summary, :count, CAST(:raised_at AS timestamptz),
+               CAST(:last_at AS timestamptz), CAST(:cleared_at AS timestamptz), :instance, CAST(:context AS jsonb))
+           ON CONFLICT (id) DO UPDATE SET severity = excluded.severity, summary = excluded.summary,
+               count = excluded.count, last_at = greatest(alarms.last_at, excluded.last_at),
+               cleared_at = excluded.cleared_at, context = excluded.context,
+               (acked_at, acked_by, ack_reason) = (SELECT a.acked_at, a.acked_by, a.ack_reason FROM alarms a
+                   WHERE a.id = excluded.id AND (a.cleared_at IS NULL OR excluded.cleared_at IS NOT NULL))
+           RETURNING acked_at""",
+        **{name: getattr(record, name) for name in _PLAIN_COLUMNS},
+        severity=record.severity.value,
+        summary=clean_line(record.summary),
+        context=json.dumps(clean_context(record.context), ensure_ascii=False),
+    ).scalar_one()
+    return replace(record, acked_at=acked_at)
+
+
+def acknowledge(connection: "Connection", alarm_id: str, who: str, reason: str) -> bool:
+    """Notes that somebody has taken note of an alarm (the first one counts); False if there is none of that id.
+
+    Of aborted invoices the last one counts: it speaks for those that were aborted until then.
+    """
+    return bool(
+        _execute(
+            connection,
+            """UPDATE alarms SET
+                   acked_at = CASE WHEN code = 'invoice_aborted' THEN clock_timestamp()
+                                   ELSE coalesce(acked_at, clock_timestamp()) END,
+                   acked_by = coalesce(acked_by, :who), ack_reason = coalesce(ack_reason, :reason) WHERE id = :id""",
+            id=alarm_id,
+            who=who,
+            reason=reason,
+        ).rowcount
+    )
+
+
+def sweep(connection: "Connection", instance: str) -> int:
+    """Clears what an instance that has been gone for a day said of itself (interfaces.md, Alarm codes)."""
+    return _execute(
+        connection,
+        """UPDATE alarms SET cleared_at = now() WHERE cleared_at IS NULL AND key = instance
+           AND instance <> :instance AND last_at < now() - interval '1 day' AND NOT EXISTS (SELECT
+               FROM instances i WHERE i.name = alarms.instance AND i.seen_at >= now() - interval '1 day')""",
+        instance=instance,
+    ).rowcount
+
+
+def _execute(connection: "Connection", statement: str, **values: object) -> "CursorResult[Any]":
+    from sqlalchemy import text  # half of what a command imports, and those that only list alarms have no use for it
+
+    return connection.execute(text(statement), values)
+
+
+def _record(row: Mapping[str, Any]) -> AlarmRecord:
+    columns = {name: row[name] for name in row if name not in ("acked_by", "ack_reason")}
+    reopened = int(row["context"].get("reopened", 0))
+    return AlarmRecord(**{**columns, "severity": Severity(row["severity"]), "reopened": reopened})
