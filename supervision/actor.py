@@ -27,6 +27,9 @@ from supervision.reasons import Crashed, Declined, FailedToStart, Normal, Reason
 from supervision.spec import ChildSpec
 from supervision.timers import Timer
 
+_UNSUPERVISED = NameMailbox("an actor that is not supervised", 1)
+"""The inbox of every actor between constructor and `on_start`: it refuses messages."""
+
 
 class Actor(pykka.ThreadingActor):
     """An actor under supervision: override `on_start`, `on_receive` and `on_stop`.
@@ -49,7 +52,7 @@ class Actor(pykka.ThreadingActor):
 
     @staticmethod
     def _create_actor_inbox() -> NameMailbox:
-        return NameMailbox("an actor that is not supervised", 1)
+        return _UNSUPERVISED
 
     def _bind(self, incarnation: Incarnation) -> None:
         """Called by the kernel between constructor and `on_start`."""
