@@ -52,17 +52,21 @@ class Attribution:
         """An actor whose successor has worked well for the window is fine again."""
         now = self._monotonic()
         with self._lock:
-            over = [each for each, since in self._since.items() if now - since >= self._window_seconds]
-            for each in over:
-                del self._since[each]
-        for code, name in over:
-            self._tell(ALARMS, ConditionCleared(code, subject=name))
+            over = {each: since for each, since in self._since.items() if now - since >= self._window_seconds}
+        for each, since in over.items():
+            code, name = each
+            if self._tell(ALARMS, ConditionCleared(code, subject=name)):
+                with self._lock:
+                    if self._since[each] == since:  # it has not crashed again meanwhile
+                        del self._since[each]
 
-    def _tell(self, name: str, message: object) -> None:
+    def _tell(self, name: str, message: object) -> bool:
         try:
             self._tell_name(name, message)
         except SupervisionError as error:
             logger.warning("%s could not be told of an exit: %s", name, error)
+            return False
+        return True
 
 
 def tell_of_exception(actor: Actor, error: Exception, invoice_ids: Sequence[str], window_seconds: float) -> None:

@@ -18,6 +18,9 @@ _ERP = {
     "breaker": "the ERP is away",
     "local": "no request for the ERP can leave this machine",
 }
+_DATABASE_ALARMS = ("database_unreachable", "database_error")
+# What waits in `due` for something else than readings has an alarm at once, which says so.
+_NOT_FOR_READINGS = ("energy_already_billed", "inputs_unreadable")
 _ERP_ALARMS = ("erp_unreachable", "erp_credentials", "erp_trust_unusable")
 
 
@@ -53,7 +56,7 @@ def _serious(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     state = document["database"]["state"]
     if state != "connected":
         yield _DATABASE.get(state, AWAY), "billingd doctor"
-        alarms = {code: alarm for code, alarm in alarms.items() if not code.startswith("database_")}
+        alarms = {code: alarm for code, alarm in alarms.items() if code not in _DATABASE_ALARMS}
     if document["erp"]["state"] in _ERP:
         yield _ERP[document["erp"]["state"]], "billingd doctor"
         alarms = {code: alarm for code, alarm in alarms.items() if code not in _ERP_ALARMS}
@@ -75,9 +78,11 @@ def _lesser(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         period = min(period for period, states in document["periods"].items() if states.get("calculated"))
         what = f"{_invoices(document['unapproved'], 'waits', 'wait')} for approval"
         yield what, f"billingd invoices approve --preview --period {period}"
-    if document["waiting"]:
-        what = f"{_invoices(document['waiting'], 'waits', 'wait')} for readings"
-        yield what, "billingd invoices list --state due"
+    waiting = document["waiting"] - sum(
+        each["invoices"] for each in document["stuck"] if each["state"] == "due" and each["code"] in _NOT_FOR_READINGS
+    )
+    if waiting:
+        yield f"{_invoices(waiting, 'waits', 'wait')} for readings", "billingd invoices list --state due"
 
 
 def _work(counts: Mapping[str, int]) -> str:
