@@ -47,8 +47,8 @@ MUTATIONS = (
     Mutation(
         "the period is taken from the clock instead of from what is missing",
         "actors/db_writer.py",
-        "            connection, self._parts.claimer, [str(period) for period in due], reason=",
-        "            connection, self._parts.claimer, [str(period) for period in due][-1:], reason=",
+        "make_due(connection, self._parts.claimer, [*map(str, due)], reason=",
+        "make_due(connection, self._parts.claimer, [*map(str, due)][-1:], reason=",
         ("S1", "down_over_months", "idle"),
         "has no invoice",
     ),
