@@ -163,7 +163,7 @@ class Alarm:
 
 
 def is_invoice(subject: str) -> bool:
-    """Whether a subject is an invoice's id (billing.md, Identity)."""
+    """Whether a subject is an invoice's id (docs/spec/billing.md, "Identity")."""
     return _INVOICE_ID.fullmatch(subject) is not None
 
 

@@ -19,7 +19,7 @@ def instant(at: datetime | None) -> str | None:
 
 
 def to_json(record: AlarmRecord) -> dict[str, Any]:
-    """An alarm as JSON (interfaces.md, Commands)."""
+    """An alarm as JSON (docs/spec/interfaces.md, "JSON")."""
     return {
         "id": record.id, "code": record.code, "key": record.key, "severity": record.severity.value,
         "summary": record.summary, "count": record.count, "raised_at": instant(record.raised_at),
@@ -63,7 +63,7 @@ def line(change: Change, record: AlarmRecord) -> str:
 
 
 def fields(change: Change, record: AlarmRecord) -> dict[str, str]:
-    """The fields of the line, for the journal and for JSON lines (interfaces.md, Commands)."""
+    """The fields of the line, for journal and JSON lines (docs/spec/interfaces.md, "Log fields of an alarm")."""
     known = {
         "BILLINGD_ALARM_CODE": record.code,
         "BILLINGD_ALARM_KEY": record.key,

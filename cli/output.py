@@ -43,7 +43,7 @@ def say(text: str) -> None:
 
 
 def put_json(document: Any) -> None:
-    """Write one JSON document: decimals as strings, instants ISO 8601 in UTC with Z (interfaces, Commands)."""
+    """Write one JSON document: decimals as strings, instants in UTC with Z (docs/spec/interfaces.md, "JSON")."""
     put(json.dumps(document, default=plain, ensure_ascii=False, indent=2))
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, CursorResult
 
 EXAMPLES: Final = 20
-"""How many subjects an alarm names (interfaces.md, Alarm codes)."""
+"""How many subjects an alarm names (docs/spec/interfaces.md, "Alarm codes")."""
 
 PAUSED_KEY: Final = "delivery"
 """The key of the alarm of a pause: there is one for all daemons on a database."""
@@ -256,7 +256,7 @@ def acknowledge(connection: "Connection", alarm_id: str, who: str, reason: str) 
 
 
 def sweep(connection: "Connection", instance: str) -> int:
-    """Clears what an instance that has been gone for a day said of itself (interfaces.md, Alarm codes)."""
+    """Clears what an instance that has been gone for a day said of itself (docs/spec/interfaces.md, "Alarm codes")."""
     return _execute(
         connection,
         """UPDATE alarms SET cleared_at = now() WHERE cleared_at IS NULL AND key = instance

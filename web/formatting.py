@@ -8,7 +8,7 @@ from pathlib import Path
 from billing.rounding import format_plain
 
 NO_REASON = "none given"
-"""What is kept where a person gives no reason (interfaces.md, Commands)."""
+"""What is kept where a person gives no reason (docs/spec/interfaces.md, "Commands")."""
 
 
 def cell(value: object) -> str:
@@ -39,7 +39,7 @@ def percent(value: Decimal) -> str:
 
 
 def plain(value: object) -> object:
-    """What JSON has no form for: decimals and paths as strings, instants in UTC with Z (interfaces, Commands)."""
+    """What JSON has no form for: decimals and paths as strings, instants in UTC with Z (docs/spec/interfaces.md, "JSON")."""
     if isinstance(value, Decimal | Path):
         return str(value)
     if isinstance(value, datetime):
