@@ -39,7 +39,7 @@ def percent(value: Decimal) -> str:
 
 
 def plain(value: object) -> object:
-    """What JSON has no form for: decimals and paths as strings, instants in UTC with Z (docs/spec/interfaces.md, "JSON")."""
+    """What JSON has no form for: decimals and paths as strings, instants with Z (docs/spec/interfaces.md, "JSON")."""
     if isinstance(value, Decimal | Path):
         return str(value)
     if isinstance(value, datetime):
