@@ -75,7 +75,7 @@ def tell_of_exception(actor: Actor, error: Exception, invoice_ids: Sequence[str]
     The alarm is the same as after a crash, and is over when no other came within the window.
     """
     what = f"{type(error).__name__}: {error}"[:300]
-    logger.error("%s raised in work on %s invoices: %s", actor.name, len(invoice_ids), what, exc_info=error)
+    logger.warning("%s raised in work on %s invoices: %s", actor.name, len(invoice_ids), what, exc_info=error)
     context = {"actor": actor.name, "invoices": list(invoice_ids[:20])}
     summary = f"{actor.name} crashed in work on {', '.join(invoice_ids[:3])}: {what}"
     trouble = ConditionActive(

@@ -32,7 +32,7 @@ class LeftOut:
         self._transactions = transactions
         self._conditions = conditions
         self._waits: dict[str, tuple[float, float]] = {}  # the last wait and the monotonic instant of the next try
-        self._locked: set[str] = set()
+        self._locked: dict[str, str] = {}
 
     @property
     def ids(self) -> list[str]:
@@ -95,10 +95,10 @@ class LeftOut:
         found = self._transactions.run_unless_refused(look)
         if found is None:
             return
-        for each in self._locked - found.keys():
+        for each in self._locked.keys() - found.keys():
             self._conditions.clear(Code.DATABASE_ERROR, each)
-        self.tell_of_locks({each: who for each, who in found.items() if each in self._locked})
-        self._locked = set(found)
+        self.tell_of_locks(dict(found.items() & self._locked.items()))
+        self._locked = found
 
     def look_who_locks(self, ids: Collection[str]) -> None:
         """Tells who has locked these, which a write waits for."""

@@ -117,7 +117,8 @@ class Deadlocked(Fault):
         locked = threading.Event()
         self.thread = threading.Thread(target=self._entangle, args=(stage, locked), daemon=True)
         self.thread.start()
-        locked.wait(5)
+        # What the daemon holds in this state may make it wait until it goes on.
+        locked.wait(BRIEF_SECONDS)
 
     def stand(self, stage: Stage) -> None:
         if self.thread is not None:
@@ -132,7 +133,7 @@ class Deadlocked(Fault):
             with stage.postgres.session() as connection:
                 # The daemon's is the one that finds the deadlock, and so the one that the server lets down.
                 connection.execute(text("SET LOCAL deadlock_timeout = '20s'"))
-                connection.execute(text("SET LOCAL lock_timeout = '3s'"))
+                connection.execute(text("SET LOCAL lock_timeout = '10s'"))
                 # Every step of an invoice is written to its history, while the invoice's own row is locked.
                 connection.execute(text("LOCK TABLE invoice_history IN SHARE ROW EXCLUSIVE MODE"))
                 locked.set()

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from drills.daemon_process import wall_seconds
 from drills.faults import BRIEF_SECONDS, Fault
@@ -10,6 +10,9 @@ from drills.faults_clock import CLOCKS
 from drills.stage import Setting, Stage
 from drills.states import State
 from drills.waiting import comes_true, pause
+from drills.world import World
+from persistence.master_data import import_master
+from persistence.readings import import_readings
 
 WAS_DOWN = ("daemon_was_down",)
 CRASHED = ("actor_crashed",)
@@ -150,6 +153,25 @@ class Poison(Fault):
         return [debt for debt in stage.debts if debt != self.target] if self.target else []
 
 
+MANY_USERS = 50
+"""Their invoices make one batch, and are all under way at once."""
+
+
+@dataclass
+class PoisonInFullBatch(Poison):
+    """It is one of many in a batch: whoever isolates it uses up no restart that other faults need."""
+
+    setting: Setting = field(default_factory=lambda: Setting(daemon={"erp": {"max_in_flight": MANY_USERS}}))
+
+    def prepare(self, stage: Stage) -> None:
+        stage.world = World(users=MANY_USERS)
+        master = stage.world.write_master(stage.home / "many.yaml", late=False)
+        readings = stage.world.write_readings(stage.home / "many.csv", late=False)
+        with stage.postgres.session() as connection:
+            import_master(connection, master)
+            import_readings(connection, readings)
+
+
 @dataclass
 class FailsToStart(Raises):
     """Who is at work raises, and its successors fail to start for a while."""
@@ -182,6 +204,7 @@ S2: dict[str, Callable[[], Fault]] = {
     "raises_once": lambda: Raises(),
     "raises_on_every": lambda: RaisesEvery(),
     "poison_invoice": lambda: Poison(),
+    "poison_in_full_batch": lambda: PoisonInFullBatch(),
     "hangs": lambda: _hangs(),
     "fails_to_start": lambda: FailsToStart(setting=MANY_RESTARTS),
     "thread_dies": lambda: Raises(order="exit once"),

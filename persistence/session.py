@@ -153,6 +153,9 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
                 self._simple("rollback")
             except (InterfaceError, DatabaseError):
                 self.trusted = False
+            # It undoes the server's lower limit: SQLAlchemy rolls back what it asks of a new connection, and the first
+            # transaction then had no deadline at the server.
+            self._server_seconds = self._statement_seconds
 
     @property
     def is_reusable(self) -> bool:

@@ -23,6 +23,7 @@ from persistence.database import ConnectionSettings, Database
 from persistence.master_data import import_master
 from persistence.readings import import_readings
 from supervision.clock import SystemClock
+from supervision.mailbox import Envelope
 from supervision.testing import ActorHarness
 from tests.command_line import BAD
 
@@ -70,14 +71,23 @@ class WriterAlone:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
-        self._stage = ActorHarness(DB_WRITER, lambda: DbWriter(parts))
-        self._stage.actor.on_start()
+        self._harness = ActorHarness(DB_WRITER, lambda: DbWriter(parts))
+        self._harness.actor.on_start()
         self.asked = 0
 
     def tell(self, *messages: object) -> None:
         """Handles one message after the other."""
         for each in messages:
-            self._stage.actor.on_receive(each)
+            self._harness.actor.on_receive(each)
+
+    def queue(self, *messages: object) -> None:
+        """They wait in its mailbox, for the next message that it takes."""
+        for each in messages:
+            self._harness.mailbox(DB_WRITER).put(Envelope(each))
+
+    def let_time_pass(self) -> None:
+        """Its timers fire."""
+        self.tell(db_writer._Retry(), db_writer._Tick())
 
     def until(
         self, condition: Callable[[], Any], *asks: Callable[[], object], seconds: float = PATIENCE_SECONDS
@@ -86,21 +96,22 @@ class WriterAlone:
         end = time.monotonic() + seconds
         while not (found := condition()):
             assert time.monotonic() < end, f"not within {seconds} s"
-            self.tell(*(ask() for ask in asks), db_writer._Retry(), db_writer._Tick())
+            self.tell(*(ask() for ask in asks))
+            self.let_time_pass()
             threading.Event().wait(0.02)
         return found
 
     def close(self) -> None:
-        self._stage.actor.on_stop()
+        self._harness.actor.on_stop()
 
     # What it has told
 
     def told(self, name: str) -> list[Any]:
-        return [message for to, message in self._stage.told if to == name]
+        return [message for to, message in self._harness.told if to == name]
 
     def forget_claimed(self) -> None:
         """What follows in `claimed` is claimed from now on."""
-        self._stage.told[:] = [each for each in self._stage.told if each[0] == ALARMS]
+        self._harness.told[:] = [each for each in self._harness.told if each[0] == ALARMS]
 
     def claimed(self) -> set[str]:
         """What was handed out to the biller and to the gateway."""

@@ -114,6 +114,12 @@ def test_a_deadline_bounds_all_the_statements_of_a_transaction_together(database
     assert failed.value.sqlstate == "57014"
 
 
+def test_item_6_a_deadline_holds_at_the_server_in_the_first_transaction_of_a_connection(database: Database) -> None:
+    with Database(database.settings) as fresh, fresh.transaction(deadline_seconds=3) as connection:
+        (timeout,) = connection.execute(text("SELECT current_setting('statement_timeout')")).scalars()
+    assert timeout == "3s" or timeout.endswith("ms"), "not that of the whole session"
+
+
 def test_nothing_is_committed_past_the_deadline(database: Database) -> None:
     def write() -> None:
         with database.transaction(deadline_seconds=0.2) as connection:
