@@ -5,7 +5,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,10 +15,6 @@ from cli.output import fitted, put, put_json, put_lines, say
 from cli.status_view import status_lines
 from config.load import Loaded
 from web.formatting import cell
-
-if TYPE_CHECKING:
-    pass
-
 
 WATCH_SECONDS = 2.0
 NOT_RUNNING = 3
