@@ -216,7 +216,9 @@ class DbWriter(Actor):
             self._make_due_asked = False
 
     def _show_life(self) -> None:
-        self._transactions.run(self._presence.show)
+        # Not run again after a deadlock: what it has found in the database it keeps.
+        with self._database.transaction(self._transactions.seconds_left()) as connection:
+            self._presence.show(connection)
         self._presence.say()
         for invoice_id, reason in self._presence.take_stuck().items():
             self._left_out.add(invoice_id, f"its claim can't be freed: {reason}")

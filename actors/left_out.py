@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
@@ -20,6 +21,15 @@ FIRST_WAIT_SECONDS = 2.0
 LOOKED_AT = 20
 
 
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """How long one is left out, until which monotonic instant, and why."""
+
+    seconds: float
+    until_seconds: float
+    reason: str
+
+
 class LeftOut:
     """Leaves out what the database takes no change of, not even a count; tries it again ever more seldom.
 
@@ -31,7 +41,7 @@ class LeftOut:
         self._parts = parts
         self._transactions = transactions
         self._conditions = conditions
-        self._waits: dict[str, tuple[float, float]] = {}  # the last wait and the monotonic instant of the next try
+        self._waits: dict[str, _Wait] = {}
         self._locked: dict[str, str] = {}
 
     @property
@@ -42,10 +52,14 @@ class LeftOut:
     def add(self, invoice_id: str, reason: str) -> None:
         """It was refused (again)."""
         now, most = self._parts.clock.monotonic(), self._parts.settings.erp.retry.max_seconds
-        last, _ = self._waits.get(invoice_id, (0.0, 0.0))
-        wait = max(FIRST_WAIT_SECONDS, min(most, 2 * last))
-        self._waits[invoice_id] = (wait, now + wait)
+        last = self._waits.get(invoice_id)
+        seconds = max(FIRST_WAIT_SECONDS, min(most, 2 * last.seconds)) if last else FIRST_WAIT_SECONDS
+        self._waits[invoice_id] = _Wait(seconds, now + seconds, reason)
         logger.warning("the database takes no change of %s: %s", invoice_id, reason)
+        self._tell(invoice_id)
+
+    def _tell(self, invoice_id: str) -> None:
+        reason = self._waits[invoice_id].reason
         self._conditions.raise_condition(Code.DATABASE_ERROR, f"{invoice_id} is left out: {reason}", invoice_id)
 
     def discard(self, invoice_id: str) -> None:
@@ -60,7 +74,10 @@ class LeftOut:
         """
         now = self._parts.clock.monotonic()
         works: list[str] = []
-        for each in [each for each, (_, at) in self._waits.items() if at <= now]:
+        for each, wait in list(self._waits.items()):
+            if wait.until_seconds > now:
+                self._tell(each)  # another actor's first success has cleared it for everybody
+                continue
             for ids, outcome in bisect([each], lambda ids: self._try(ids, make_due), self._transactions.has_time):
                 if isinstance(outcome, Failed):
                     self.add(ids[0], str(outcome.error))

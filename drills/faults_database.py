@@ -212,7 +212,7 @@ class RowRefusesEverything(Fault):
     thread: threading.Thread | None = None
 
     def can_be_met(self, state: State) -> bool:
-        return state.has_work
+        return state.has_work and state.name != "storing_verdict"
 
     def strike(self, stage: Stage, state: State) -> None:
         self.target = stage.debts[0]

@@ -141,8 +141,10 @@ class Poison(Fault):
             return
         self.target = stage.debts[0]
         point = {"due": "biller.calculate", "calculated": "courier.send"}.get(state.name, state.point)
-        stage.daemon.orders.take_back()
+        # In this order: who is held at the same point must not pass while no order stands there.
         stage.daemon.orders.give(point, "raise", [self.target])
+        if point != state.point:
+            stage.daemon.orders.take_back(state.point)
         if state.name == "initiated":
             state.after(stage)  # the others are to go on
 

@@ -218,10 +218,18 @@ def known_in(connection: Connection, kind: Kind) -> list[str]:
 
 def waiting_first(connection: Connection, by: Claimer, limit: int) -> list[str]:
     """The first invoices of each kind that could be claimed: one that stays among them is locked by somebody else."""
+    free = "(claimed_until IS NULL OR claimed_until <= now())"
     found = []
     for states, _, order in _SEARCHES.values():
         more = "" if states == "state = 'due'" else f"AND {MAY_LEAVE} AND NOT {PAUSED}"
-        found.append(f"(SELECT id FROM invoices WHERE {states} AND {READY} {more} ORDER BY {order} LIMIT :limit)")
+        # Two ranges of one index: with OR between them all that wait for their time would be read.
+        found += [
+            f"(SELECT id FROM invoices WHERE {states} AND {ready} AND batch_limit IS NULL AND {free} {more}"
+            f" ORDER BY {order} LIMIT :limit)"
+            for ready in ("next_attempt_at IS NULL", "next_attempt_at <= now()")
+        ]
+    bisected = f"batch_limit IS NOT NULL AND state NOT IN ('registered', 'aborted', 'held') AND {READY}"
+    found.append(f"(SELECT id FROM invoices WHERE {bisected} ORDER BY batch_limit LIMIT :limit)")
     values = {"approved_only": by.approved_only, "limit": limit}
     return list(connection.execute(text(" UNION ALL ".join(found)), values).scalars())
 

@@ -30,6 +30,7 @@ def make_user(database: Database) -> None:
 def spoil(database: Database, condition: str, how: str = "slow") -> None:
     """From now on, reading a row of readings for which this holds is `slow`, or fails as if it were `corrupt`."""
     with database.transaction() as connection:
+        connection.exec_driver_sql("ANALYZE")  # so that who reads other rows does not come by these
         connection.exec_driver_sql(
             f"CREATE FUNCTION spoilt() RETURNS boolean LANGUAGE plpgsql AS $$ {_FUNCTIONS[how]} $$;"
             "ALTER TABLE readings ENABLE ROW LEVEL SECURITY;"

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from actors.messages import CountCrash, ForgetWaits, MakeDue, Record, Store
 from persistence.database import Database
 from persistence.writes import Change, Exchange
+from tests.slow_readings import make_user, url_of_user
 from tests.writer_alone import WriterAlone, calculated, import_three_users, parts_on, rows
 
 IDS = ("user-004.2026-08.1", "user-008.2026-08.1", "user-012.2026-08.1")
@@ -273,3 +274,58 @@ def test_item_5_one_bad_row_costs_that_row_only(database: Database, database_url
     finally:
         if case.writer is not None:
             case.writer.close()
+
+
+UNREADABLE = """
+CREATE FUNCTION unreadable() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'invalid page in block 7' USING ERRCODE = 'data_corrupted';
+END $$;
+ALTER TABLE invoices ENABLE ROW LEVEL SECURITY;
+CREATE POLICY unreadable ON invoices USING (CASE WHEN id = '{bad}' THEN unreadable() ELSE true END);
+"""
+
+
+def test_item_5_a_row_that_cannot_even_be_read_keeps_no_other_from_being_claimed(
+    database: Database, database_url: str
+) -> None:
+    import_three_users(database)
+    make_user(database)
+    writer, bad = WriterAlone(parts_on(url_of_user(database_url))), IDS[1]
+    try:
+        writer.tell(MakeDue())
+        execute(database, UNREADABLE.format(bad=bad))
+        writer.until(lambda: writer.claimed() >= set(IDS) - {bad}, writer.claim_due)
+        writer.until(lambda: "invalid page" in writer.troubled().get(bad, ""), writer.claim_due)
+        claim_of = {each: claim for each, claim in rows(database, "claim").items() if each != bad}
+        writer.tell(Store(calculated(database, claim_of)))
+        writer.forget_claimed()
+        writer.until(lambda: writer.claimed() >= set(IDS) - {bad}, writer.claim_deliveries)
+    finally:
+        writer.close()
+
+
+SLOW = """
+CREATE FUNCTION slow_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3600); RETURN NEW; END $$;
+CREATE TRIGGER slow_row BEFORE UPDATE ON invoices FOR EACH ROW WHEN (NEW.id = '{bad}') EXECUTE FUNCTION slow_row();
+"""
+
+
+def test_item_5_a_row_whose_change_takes_too_long_keeps_no_other_from_being_stored(
+    database: Database, database_url: str
+) -> None:
+    import_three_users(database)
+    limits = {"database": {"statement_timeout_seconds": 2, "lock_timeout_seconds": 1}}
+    writer, bad = WriterAlone(parts_on(database_url, limits)), IDS[1]
+    try:
+        writer.tell(MakeDue(), writer.claim_due())
+        made = calculated(database, rows(database, "claim"))
+        execute(database, SLOW.format(bad=bad))
+        writer.tell(Store(made))
+        others = set(IDS) - {bad}
+        writer.until(
+            lambda: {each for each, state in rows(database, "state").items() if state == "calculated"} == others
+        )
+        writer.until(lambda: "statement timeout" in writer.troubled().get(bad, ""), seconds=20)
+    finally:
+        writer.close()
