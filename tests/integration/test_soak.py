@@ -1,6 +1,7 @@
 """A working daemon beside imports and corrections that never end: no deadlock reaches anybody, nothing stands still.
 
-BILLINGD_TEST_SOAK says how many imports and corrections; BILLINGD_TEST_SEED replays a run.
+BILLINGD_TEST_SOAK says how many imports and corrections, of which 2,000 want pytest --timeout=0; BILLINGD_TEST_SEED
+replays a run.
 """
 
 import gzip
