@@ -131,6 +131,9 @@ class ErpGateway(Actor):
         probe = self._gate.wants_probe()
         if not probe and not self._gate.lets_through():
             return
+        if self._gate.shut == "local":
+            self._probe(None, 0.0)  # whether anything leaves this machine shows without an invoice
+            return
         settings = self._parts.settings
         limit = self._limit(settings)
         offers = 0 if probe else max(0, limit - len(self._offers))
