@@ -89,7 +89,7 @@ MUTATIONS = (
     Mutation(
         "an alarm that is never cleared",
         "alarming/alarm.py",
-        "            self.ailing.clear()\n",
+        "            self.active_subjects.clear()\n",
         "            self.invoices.clear()\n",
         ("D1", "stopped_fast", "idle"),
         "still stands",
