@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import text
 
 from persistence import claims, corrections, instances
-from persistence.blame import count_crash
 from persistence.claims import Claimer
 from persistence.database import Database
+from persistence.quarantine import count_crash
 from tests.billed_months import AUGUST, calculate_august
 from tests.calculated_rows import BY
 

@@ -16,11 +16,11 @@ from actors.messages import (
     Record,
 )
 from alarming.catalogue import Code
-from alarming.signs import Fine, Trouble
+from alarming.conditions import ConditionActive, ConditionCleared
 from altibiz.outcomes import Kind, Outcome, not_sent
 from persistence.claims import Delivery
 from persistence.writes import Change
-from supervision.testing import Stage
+from supervision.testing import ActorHarness
 from tests.actor_parts import SkippingClock, make_parts
 
 IDS = ("NU-0001.2026-10.1", "NU-0002.2026-10.1")
@@ -28,7 +28,7 @@ IDS = ("NU-0001.2026-10.1", "NU-0002.2026-10.1")
 
 def test_item_8_it_gives_all_back_and_tries_without_an_invoice_until_something_leaves() -> None:
     clock = SkippingClock()
-    stage = Stage(ERP_GATEWAY, lambda: ErpGateway(make_parts("postgresql://nobody@nowhere/none", clock)))
+    stage = ActorHarness(ERP_GATEWAY, lambda: ErpGateway(make_parts("postgresql://nobody@nowhere/none", clock)))
     gateway = stage.actor
     gateway.on_start()
     gateway.on_receive(LaneFree("courier-1"))
@@ -41,7 +41,7 @@ def test_item_8_it_gives_all_back_and_tries_without_an_invoice_until_something_l
     changes = [message.write for name, message in stage.told if name == DB_WRITER and isinstance(message, Record)]
     assert [each.invoice_id for each in changes if isinstance(each, Change)] == list(IDS)
     assert {(each.given_back, each.failures) for each in changes if isinstance(each, Change)} == {(True, 0)}
-    assert codes(stage, Trouble) == {Code.ERP_TRUST_UNUSABLE}
+    assert codes(stage, ConditionActive) == {Code.ERP_TRUST_UNUSABLE}
     stage.told.clear()
     clock.skipped_seconds += 60
     gateway.on_receive(_Glance())
@@ -50,9 +50,9 @@ def test_item_8_it_gives_all_back_and_tries_without_an_invoice_until_something_l
     stage.told.clear()
     answer = Outcome(Kind.UNREACHABLE, "GET", detail="refused")
     gateway.on_receive(Answered("courier-1", None, answer, knock.generation))
-    assert Code.ERP_TRUST_UNUSABLE in codes(stage, Fine), "it left, whatever came of it"
+    assert Code.ERP_TRUST_UNUSABLE in codes(stage, ConditionCleared), "it left, whatever came of it"
     assert any(isinstance(message, ClaimDeliveries) for _, message in stage.told)
 
 
-def codes(stage: Stage, kind: type[Trouble] | type[Fine]) -> set[Code | str]:
+def codes(stage: ActorHarness, kind: type[ConditionActive] | type[ConditionCleared]) -> set[Code | str]:
     return {message.code for name, message in stage.told if name == ALARMS and isinstance(message, kind)}
