@@ -202,7 +202,7 @@ class DbWriter(Actor):
 
     def _take_up_requests(self) -> None:
         """Others have changed data: what rests on the data of before is calculated again."""
-        if self._transactions.run(recalculation.take_up):
+        if self._transactions.run_unless_refused(recalculation.take_up):
             self._nudge(BILLER, Look())
 
     def _release(self) -> None:
