@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sqlalchemy import Connection
 
 from persistence.database import Database
-from tests.postgres import PostgresServer
-from tests.world import World, eventually
+from testkit.postgres_server import PostgresServer
+from testkit.world import World, eventually
 
 RUNS = 5
 MONTHS = 10

@@ -15,9 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from testkit.world import World, eventually
 from tests.bad_clients import greed, storm
 from tests.small_load import write_load
-from tests.world import World, eventually
 
 USERS = 150
 MONTHS = 6

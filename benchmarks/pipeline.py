@@ -10,8 +10,8 @@ from sqlalchemy import text
 from benchmarks.floor import SAFETY, Floor
 from benchmarks.stage import MONTH, Scale, cpu_seconds, one, server, start_erp, table, wait_registered, worlds
 from persistence.database import Database
+from testkit.world import World
 from tests.small_load import write_load
-from tests.world import World
 
 DELAYS_MS = (20, 0)
 QUIET = {"billing": {"look_every_seconds": 3600}}

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stage import Scale, one, server, start_erp, table, wait_registered, worlds
+from testkit.world import World, eventually
 from tests.small_load import write_load
-from tests.world import World, eventually
 
 LANES = 16
 FIRST = "2026-01"

@@ -13,8 +13,8 @@ from sqlalchemy import text
 from persistence.database import Database
 from persistence.embedded import EmbeddedServer
 from persistence.migrate import upgrade
-from tests.postgres import PostgresServer
-from tests.world import World, eventually
+from testkit.postgres_server import PostgresServer
+from testkit.world import World, eventually
 
 MONTH = "2026-10"
 

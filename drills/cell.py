@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from drills.checker import judge, standing_in_table
-from drills.daemon_process import RAISE_WITHIN_SECONDS, wall_seconds
 from drills.faults import Fault
 from drills.stage import FINISH_SECONDS, Stage
 from drills.states import STATES, State
 from drills.table import Cell
-from drills.waiting import NotReached, comes_true, pause
 from drills.world import World
+from testkit.daemon_process import RAISE_WITHIN_SECONDS, wall_seconds
+from testkit.waiting import NotReached, comes_true, pause
 
 TOLERANCE_SECONDS = 1.5
 """What a busy machine may add to the time until an alarm is read in the log."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from drills.stage import Setting, Stage
 from drills.states import State
-from drills.waiting import pause
+from testkit.waiting import pause
 
 LONG_SECONDS = 2.5
 """Longer than the breaker's reset time and the largest backoff of the drill's configuration."""

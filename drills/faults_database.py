@@ -13,13 +13,13 @@ from sqlalchemy import text
 
 from drills.faults import BRIEF_SECONDS, Fault
 from drills.faults_locks import DAEMON_BACKENDS, ERROR, Cancelled, Deadlocked, Locked
-from drills.postgres import APP_USER
-from drills.proxy import Trap
 from drills.stage import FINISH_SECONDS, Stage
 from drills.states import State
-from drills.waiting import comes_true
 from persistence.database import Database
 from persistence.errors import PersistenceError
+from testkit.postgres import APP_USER
+from testkit.proxy import Trap
+from testkit.waiting import comes_true
 
 UNREACHABLE = ("database_unreachable",)
 # The statement's own limit and the client's grace behind it.

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from drills.daemon_process import wall_seconds
 from drills.faults import BRIEF_SECONDS, Fault
 from drills.stage import REACH_SECONDS, Setting, Stage
 from drills.states import State
-from drills.waiting import NotReached, comes_true, until
+from testkit.daemon_process import wall_seconds
+from testkit.waiting import NotReached, comes_true, until
 
 UNREACHABLE = ("erp_unreachable",)
 INCORRECT = ("erp_incorrect_data",)

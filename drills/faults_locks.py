@@ -9,8 +9,8 @@ from sqlalchemy import text
 from drills.faults import BRIEF_SECONDS, Fault
 from drills.stage import REACH_SECONDS, Stage
 from drills.states import State
-from drills.waiting import comes_true, pause, until
 from persistence.errors import PersistenceError
+from testkit.waiting import comes_true, pause, until
 
 ERROR = ("database_error",)
 LOCK_SECONDS = 0.5

@@ -4,11 +4,11 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from drills.daemon_process import wall_seconds
 from drills.faults import BRIEF_SECONDS, Fault
 from drills.stage import Setting, Stage
 from drills.states import State
-from drills.waiting import comes_true, pause
+from testkit.daemon_process import wall_seconds
+from testkit.waiting import comes_true, pause
 
 WAS_DOWN = ("daemon_was_down",)
 CRASHED = ("actor_crashed",)

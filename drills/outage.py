@@ -11,8 +11,8 @@ from drills.cell import CLEAR_SECONDS
 from drills.checker import judge, standing_in_table
 from drills.run import play_each, prepared
 from drills.stage import FINISH_SECONDS, Setting, Stage
-from drills.waiting import NotReached, comes_true, pause, until
 from drills.world import World
+from testkit.waiting import NotReached, comes_true, pause, until
 
 STATIONS = ("database", "ERP")
 DAYS = 40

@@ -8,12 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from sqlalchemy import Connection
+
 from drills.cell import CellRunner, Result
-from drills.postgres import Postgres
 from drills.stage import Stage
 from drills.table import Cell
-from drills.waiting import abandon
 from drills.world import World
+from persistence.master_data import import_master
+from persistence.readings import import_readings
+from testkit.postgres import Postgres
+from testkit.waiting import abandon
 
 
 class Verdict(Protocol):
@@ -34,7 +38,12 @@ def prepared(world: World) -> Iterator[Path]:
     # Short, since PostgreSQL's socket lies in it.
     with tempfile.TemporaryDirectory(prefix="drills-", ignore_cleanup_errors=True) as folder:
         template = Path(folder) / "cluster"
-        Postgres.prepare(template, world)
+
+        def fill(connection: Connection) -> None:
+            import_master(connection, world.write_master(template / "master.yaml", late=False))
+            import_readings(connection, world.write_readings(template / "readings.csv", late=False))
+
+        Postgres.prepare(template, fill)
         yield template
 
 

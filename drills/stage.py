@@ -8,17 +8,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from drills.daemon_process import SETTINGS, DaemonProcess, merged
-from drills.erp import CERTIFICATES, Erp
-from drills.postgres import APP_PASSWORD, APP_USER, Postgres
-from drills.proxy import Proxy
-from drills.waiting import until
 from drills.world import World
 from persistence.connection import notify
 from persistence.errors import PersistenceError
 from persistence.invoices import held_ids, retry_held
 from persistence.master_data import import_master
 from persistence.readings import import_readings
+from testkit.daemon_process import SETTINGS, DaemonProcess, merged
+from testkit.erp import CERTIFICATES, Erp
+from testkit.postgres import APP_PASSWORD, APP_USER, Postgres
+from testkit.proxy import Proxy
+from testkit.waiting import until
 
 NOW = "2026-11-15T00:00:00Z"
 # The machine may be busy with other drills: the waiting is generous, what is measured is not.

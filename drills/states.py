@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from drills.stage import REACH_SECONDS, Stage
-from drills.waiting import NotReached, until
+from testkit.waiting import NotReached, until
 
 
 @dataclass(frozen=True)

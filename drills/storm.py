@@ -18,10 +18,10 @@ from drills.faults_server import S2, FrozenProcess, Restarted
 from drills.run import play_each, prepared
 from drills.stage import Setting, Stage
 from drills.states import STATES
-from drills.waiting import LOOK_SECONDS, NotReached, comes_true, pause, until
 from drills.world import World
 from persistence.errors import PersistenceError
 from supervision.clock import Randomness
+from testkit.waiting import LOOK_SECONDS, NotReached, comes_true, pause, until
 
 FINISH_SECONDS = 120.0
 USERS = 8

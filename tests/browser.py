@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from drills.ports import free_port
-from tests.world import eventually
+from testkit.ports import free_port
+from testkit.world import eventually
 
 NOT_HERE = "this machine has no Chromium"
 TAB, ENTER = "\ue004", "\ue007"

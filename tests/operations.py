@@ -12,8 +12,8 @@ from io import StringIO
 from pathlib import Path
 
 from cli import app as cli
-from tests.postgres import PostgresServer
-from tests.world import PATIENCE_SECONDS, ROOT, World
+from testkit.postgres_server import PostgresServer
+from testkit.world import PATIENCE_SECONDS, ROOT, World
 
 DOCUMENT = ROOT / "docs" / "operations.md"
 LEFT_OUT = "[…]"

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
+from testkit.world import SAMPLE, World, eventually
 from tests.altibiz_samples import offered
-from tests.world import SAMPLE, World, eventually
 
 USERS = [f"user-{number:03d}" for number in range(1, 13)]
 REFUSED = [f"{user}.2026-{month}.1" for month in ("08", "09") for user in USERS[:6]]

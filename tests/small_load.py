@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from billing.identity import is_oib
 from billing.periods import Period
-from tests.world import SAMPLE
+from testkit.world import SAMPLE
 
 ZAGREB = ZoneInfo("Europe/Zagreb")
 HEADER = (

@@ -18,8 +18,8 @@ from alarming.records import RecordSigns
 from alarming.signs import Fine, Trouble
 from persistence.database import Database
 from supervision import ChildSpec, SupervisorSpec, System
+from testkit.postgres_server import PostgresServer
 from tests.alarming_rows import add_invoices, add_users, set_state
-from tests.postgres import PostgresServer
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = AlarmSettings(raise_within_seconds=1.0, quiet_seconds=2.0, look_every_seconds=0.2, window_seconds=1.0)

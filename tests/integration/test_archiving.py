@@ -11,8 +11,8 @@ from cli.verification import VerificationResult, verify
 from persistence.database import ConnectionSettings, Database
 from persistence.master_data import import_master
 from persistence.readings import ReadingsRejected, ReadingsReport, import_readings
+from testkit.world import BAD, ROOT, eventually
 from tests.billed_months import calculate_august
-from tests.world import BAD, ROOT, eventually
 
 AUGUST = BAD / "readings-2026-08.csv.gz"
 

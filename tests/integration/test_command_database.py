@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from drills.ports import free_port
 from persistence.database import ConnectionSettings, Database
 from persistence.embedded import EmbeddedServer, StateLock
 from persistence.migrate import current_revision, expected_revision
+from testkit.ports import free_port
+from testkit.postgres_server import PostgresServer
 from tests.command_line import BAD, Commands
-from tests.postgres import PostgresServer
 
 NEED_THE_DATABASE = (
     ["import", "master", str(BAD / "master.yaml")],

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import text
 
 from altibiz.fake.server import FakeAltibiz
-from drills.ports import free_port
 from persistence.database import Database
 from persistence.delivery_pause import pause
+from testkit.ports import free_port
 from tests.altibiz_samples import CERTIFICATE, KEY
 from tests.command_line import Commands, Done
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from drills.ports import free_port
+from testkit.ports import free_port
 from tests.command_line import ROOT, Commands
 
 

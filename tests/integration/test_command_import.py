@@ -10,9 +10,9 @@ from sqlalchemy import text
 from persistence import invoices
 from persistence.database import ConnectionSettings, Database
 from persistence.master_data import import_master
+from testkit.postgres_server import PostgresServer
 from tests.calculated_rows import calculate_due
 from tests.command_line import BAD, Commands
-from tests.postgres import PostgresServer
 
 GOOD = BAD / "readings-2026-08.csv.gz"
 METER = "abb-B2x-00129728"

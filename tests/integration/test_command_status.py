@@ -20,11 +20,11 @@ import pytest
 from alarming.alarm import Record
 from alarming.signs import Severity
 from alarming.store import store
-from drills.ports import free_port
 from persistence import instances
 from persistence.database import Database
+from testkit.ports import free_port
+from testkit.world import World, eventually
 from tests.command_line import ROOT, Commands
-from tests.world import World, eventually
 
 KEYS = "running well verdict instance since configuration database erp invoices waiting alarms tree"
 MORE = "at periods oldest_seconds stuck unapproved pause"

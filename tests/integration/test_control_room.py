@@ -15,9 +15,9 @@ import pytest
 from sqlalchemy import text
 
 from persistence.browsing import show_invoices
+from testkit.postgres_server import PostgresServer
+from testkit.world import World, eventually
 from tests.alarming_rows import add_invoices, add_users
-from tests.postgres import PostgresServer
-from tests.world import World, eventually
 from web.event_stream import STREAMS_AT_MOST
 from web.routes import FORM_BYTES_AT_MOST
 

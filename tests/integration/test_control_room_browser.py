@@ -6,9 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from drills.ports import free_port
+from testkit.ports import free_port
+from testkit.world import ROOT, SAMPLE, World, eventually
 from tests.browser import ENTER, TAB, Browser, skip_without_browser
-from tests.world import ROOT, SAMPLE, World, eventually
 
 TOKEN = "the-token-of-the-room"
 NASTY = "<img src=x onerror='document.title=1'><b>no such sub-project</b>"

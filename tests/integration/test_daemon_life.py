@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import PostgresServer
+from testkit.postgres_server import PostgresServer
+from testkit.world import World, eventually
 from tests.small_load import write_load
-from tests.world import World, eventually
 
 # A deadline that the spec promises may be asserted at three times its length.
 ALARM_WITHIN_SECONDS = 3 * 5.0

@@ -56,7 +56,8 @@ def test_sessions_are_in_utc_and_read_committed(database: Database) -> None:
 
 def test_a_commit_is_durable_though_the_server_is_set_otherwise(database: Database) -> None:
     with database.transaction() as connection:
-        assert connection.execute(text("SHOW synchronous_commit")).scalar_one() == "on"  # tests/postgres.py: off
+        # The server says off: testkit/postgres.py.
+        assert connection.execute(text("SHOW synchronous_commit")).scalar_one() == "on"
 
 
 def test_reading_is_as_of_one_moment_and_leaves_the_session_in_order(database: Database, other: Database) -> None:

@@ -12,7 +12,6 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Connection, text
 
-from drills.ports import free_port
 from persistence.database import Database
 from persistence.errors import (
     CommitUnknown,
@@ -21,7 +20,8 @@ from persistence.errors import (
     DatabaseUnreachable,
     PersistenceError,
 )
-from tests.postgres import PostgresServer
+from testkit.ports import free_port
+from testkit.postgres_server import PostgresServer
 
 INSERT = "INSERT INTO meters VALUES ('m', 'abb_b2x', '{L1}')"
 

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from testkit.world import World, eventually
 from tests.alertmanager import Alertmanager
 from tests.small_load import write_load
-from tests.world import World, eventually
 
 USERS, MONTHS = 4, 2
 ALL = USERS * MONTHS

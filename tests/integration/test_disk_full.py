@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from testkit.world import World, eventually
 from tests.small_load import write_load
-from tests.world import World, eventually
 
 DISK_BYTES = 256 * 1024
 

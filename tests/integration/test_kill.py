@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from supervision.clock import system_randomness
-from tests.postgres import PostgresServer
+from testkit.postgres_server import PostgresServer
+from testkit.world import World, eventually
 from tests.small_load import write_load
-from tests.world import World, eventually
 
 KILLS = 30
 INVOICES = 200

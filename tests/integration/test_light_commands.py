@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from persistence.database import Database
+from testkit.world import World
 from tests.alarming_rows import add_invoices, add_users
-from tests.world import World
 
 HEAVY = ("sqlalchemy", "alembic", "apscheduler", "httpx", "rich", "starlette", "asyncio")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.world import BAD, SAMPLE, World, eventually
+from testkit.world import BAD, SAMPLE, World, eventually
 
 BILLED_TWICE_CHECKED = ("2026-08", "2026-10")
 

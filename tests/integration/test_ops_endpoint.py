@@ -8,8 +8,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from testkit.world import SAMPLE, World, eventually
 from tests.bad_clients import storm
-from tests.world import SAMPLE, World, eventually
 from web.connections import CONNECTIONS_AT_MOST
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from alarming.spool import Entry, Spool
-from tests.world import World, eventually
+from testkit.world import World, eventually
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.world import SAMPLE, World, eventually
+from testkit.world import SAMPLE, World, eventually
 
 FAST = {"poll_interval_seconds": 0.2, "retry": {"base_seconds": 0.2, "max_seconds": 1}}
 

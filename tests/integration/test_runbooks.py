@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from testkit.postgres_server import PostgresServer
+from testkit.world import PATIENCE_SECONDS, SAMPLE, World, eventually
 from tests.operations import Operator, chapter
-from tests.postgres import PostgresServer
 from tests.small_load import write_load
-from tests.world import PATIENCE_SECONDS, SAMPLE, World, eventually
 
 pytestmark = pytest.mark.timeout(400)  # a dozen commands each, and three daemons
 SETTINGS: dict[str, Any] = {

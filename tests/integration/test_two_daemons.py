@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from drills.proxy import Proxy
 from persistence.embedded import EmbeddedServer
+from testkit.postgres_server import PostgresServer
+from testkit.proxy import Proxy
+from testkit.world import World, eventually
 from tests.networks import namespace
-from tests.postgres import PostgresServer
 from tests.small_load import write_load
-from tests.world import World, eventually
 
 LEASE_SECONDS = 20
 USERS, MONTHS = 15, 10

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from actors.points import OrderedError, _Points, point
-from drills.orders import Orders
-from drills.waiting import until
+from testkit.failpoints import Orders
+from testkit.waiting import until
 
 
 @dataclass

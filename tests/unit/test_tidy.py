@@ -20,6 +20,7 @@ ROOMS = (
     "config",
     "web",
     "daemon",
+    "testkit",
     "drills",
     "cli",
 )

@@ -6,22 +6,19 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
-from drills.ports import free_port
-from drills.world import World
 from persistence.database import ConnectionSettings, Database
 from persistence.embedded import EmbeddedServer
 from persistence.errors import PersistenceError
-from persistence.master_data import import_master
 from persistence.migrate import upgrade
-from persistence.readings import import_readings
+from testkit.ports import free_port
 
 APP_USER = "drill_app"
 APP_PASSWORD = "drill"
@@ -48,16 +45,15 @@ class Postgres:
         self._eye_lock = threading.Lock()
 
     @classmethod
-    def prepare(cls, home: Path, world: World) -> "Postgres":
-        """Makes the cluster that others are copied from: migrated, with master data and readings, stopped."""
+    def prepare(cls, home: Path, fill: Callable[[Connection], None]) -> "Postgres":
+        """Makes the cluster that others are copied from: migrated, with what `fill` puts in, stopped."""
         home.mkdir(parents=True)
         server = cls(home)
         server.start()
         with Database(server.owner().without_limits()) as database:
             upgrade(database)
             with database.transaction() as connection:
-                import_master(connection, world.write_master(home / "master.yaml", late=False))
-                import_readings(connection, world.write_readings(home / "readings.csv", late=False))
+                fill(connection)
                 for statement in filter(str.strip, _APP.split(";")):
                     connection.execute(text(statement))
         server.stop()

@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 
-from drills.alarms_seen import AlarmsSeen
-from drills.orders import Orders
-from drills.waiting import LOOK_SECONDS, until
 from supervision.clock import SystemClock
+from testkit.alarms_seen import AlarmsSeen
+from testkit.failpoints import Orders
+from testkit.waiting import LOOK_SECONDS, until
 
 START_SECONDS = 90.0
 RESTART_SECONDS = 0.3

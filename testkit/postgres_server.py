@@ -8,10 +8,10 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from drills.ports import free_port
 from persistence.database import ConnectionSettings, Database
 from persistence.embedded import EmbeddedServer
 from persistence.migrate import upgrade
+from testkit.ports import free_port
 
 _OPTIONS = {"listen_addresses": "127.0.0.1", "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 

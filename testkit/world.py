@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import httpx
 import yaml
 
-from drills.ports import free_port
 from persistence import invoices
 from persistence.database import ConnectionSettings, Database
 from persistence.embedded import EmbeddedServer
+from testkit.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "cli" / "sample"

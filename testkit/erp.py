@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from drills.ports import free_port
-from drills.waiting import until
+from testkit.ports import free_port
+from testkit.waiting import until
 
-CERTIFICATES = Path(__file__).parent / "data"
+CERTIFICATES = Path(__file__).parent / "certificates"
 START_SECONDS = 60.0
 
 
@@ -38,7 +38,7 @@ class Erp:
         """Starts it on its port, with its ledger, and waits until it listens; harmless while it runs."""
         if self._process is not None and self._process.poll() is None:
             return
-        command = [sys.executable, "-m", "drills.erp_process", str(self._port), str(self.ledger_path)]
+        command = [sys.executable, "-m", "testkit.erp_process", str(self._port), str(self.ledger_path)]
         if (name := certificate or self._certificate) is not None:
             command += [str(CERTIFICATES / f"{name}.pem"), str(CERTIFICATES / f"{name}-key.pem")]
         begun = self._log_path.stat().st_size if self._log_path.exists() else 0
