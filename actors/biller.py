@@ -4,9 +4,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from actors.failpoints import failpoint
 from actors.messages import DB_WRITER, Calculate, ClaimDue, Look, MakeDue, Store
 from actors.parts import Parts
-from actors.points import point
 from actors.tidings import DATABASE_CODES, DatabaseBackoff, Tidings, database_trouble
 from billing.invoice import Invoice, NotReady, calculate
 from persistence.bases import fetch_bases
@@ -42,14 +42,14 @@ class Biller(Actor):
         self._batch_size = FIRST_BATCH
 
     def on_start(self) -> None:
-        point("biller.start")
+        failpoint("biller.start")
         self._tidings = Tidings(self.tell, DATABASE_CODES)
         self.on_unblock(self._database.unblock)
         self.every(PENDING_LOOK_SECONDS, Look())
         self._look(newly_due=True)
 
     def on_receive(self, message: object) -> None:
-        point("biller.receive", message)
+        failpoint("biller.receive", message)
         match message:
             case Look(newly_due=newly_due):
                 self._look(newly_due=newly_due)
@@ -61,7 +61,7 @@ class Biller(Actor):
                     self._asked = None
                 self._batch_size = 2 * self._batch_size if batch else FIRST_BATCH
                 if batch:
-                    point("biller.calculate", message)
+                    failpoint("biller.calculate", message)
                     self._calculate(batch)
             case _Overdue():
                 self._asked = None

@@ -2,9 +2,9 @@
 
 import logging
 
+from actors.failpoints import failpoint
 from actors.messages import ERP_GATEWAY, Answered, Deliver, Knock, LaneFree
 from actors.parts import Parts
-from actors.points import point
 from altibiz.client import AltibizClient
 from altibiz.outcomes import Kind, Outcome, not_sent
 from supervision import Actor
@@ -25,16 +25,16 @@ class Courier(Actor):
         self._made_with: object = None
 
     def on_start(self) -> None:
-        point("courier.start")
+        failpoint("courier.start")
         self.on_unblock(self._abort)
         self.tell(ERP_GATEWAY, LaneFree(self.name))
 
     def on_receive(self, message: object) -> None:
         match message:
             case Deliver(delivery=delivery, generation=generation):
-                point("courier.send", message)
+                failpoint("courier.send", message)
                 outcome = self._deliver(message)
-                point("courier.answered", message)
+                failpoint("courier.answered", message)
                 self.tell(ERP_GATEWAY, Answered(self.name, delivery, outcome, generation))
             case Knock(generation=generation):
                 self.tell(ERP_GATEWAY, Answered(self.name, None, self._knock(), generation))

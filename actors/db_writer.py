@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from actors.failpoints import failpoint
 from actors.messages import (
     BILLER,
     ERP_GATEWAY,
@@ -30,7 +31,6 @@ from actors.messages import (
     Unfinished,
 )
 from actors.parts import Parts
-from actors.points import point
 from actors.presence import Presence
 from actors.reactions import incorrect
 from actors.tidings import DATABASE_CODES, DatabaseBackoff, Tidings, database_trouble
@@ -80,7 +80,7 @@ class DbWriter(Actor):
         self._one_at_a_time_until = float("-inf")
 
     def on_start(self) -> None:
-        point("db_writer.start")
+        failpoint("db_writer.start")
         if self.epoch > 1:
             self._go_on_after_another()
         self._tidings = Tidings(
@@ -94,7 +94,7 @@ class DbWriter(Actor):
     def on_receive(self, message: object) -> object:
         if isinstance(message, Unfinished):
             return len(self._writes)
-        point("db_writer.receive", message)
+        failpoint("db_writer.receive", message)
         tick = False
         grouped = self._parts.clock.monotonic() >= self._one_at_a_time_until
         for each in (message, *(self.take_waiting(GROUP_AT_MOST) if grouped else ())):
@@ -217,13 +217,13 @@ class DbWriter(Actor):
         stores = [each for each in batch if isinstance(each, Store)]
         records = [each.write for each in batch if isinstance(each, Record)]
         if store_calculations(connection, by, write_id, [pair for store in stores for pair in store.calculated]):
-            point("db_writer.store", *stores)
+            failpoint("db_writer.store", *stores)
             replies.append((ERP_GATEWAY, Look()))
         changes = [each for each in records if isinstance(each, Change)]
         changes += [change for store in stores for change in store.waiting]
         done = apply_changes(connection, by, write_id, changes)
         if any(each.to_state == "registered" for each in changes):
-            point("db_writer.store_verdict", *batch)
+            failpoint("db_writer.store_verdict", *batch)
         self._tell_of_contradictions(connection, [each for each in changes if each.invoice_id not in done])
         for blamed in (each for each in records if isinstance(each, Blamed)):
             if blame(connection, by, write_id, blamed):
@@ -328,10 +328,10 @@ class DbWriter(Actor):
         by = claims.Claimer(self._parts.claimer, settings.work.lease_seconds, approved_only)
         with self._transaction() as connection:
             if isinstance(claim, ClaimDeliveries):
-                point("db_writer.claim_deliveries")
+                failpoint("db_writer.claim_deliveries")
                 deliveries = _deliveries(connection, by, claim)
             else:
-                point("db_writer.claim_due")
+                failpoint("db_writer.claim_due")
                 batch = claims.claim_due(connection, by, limit=claim.limit, holding=())
         if isinstance(claim, ClaimDeliveries):
             self._nudge(ERP_GATEWAY, deliveries)

@@ -131,14 +131,14 @@ class ForeignBill(Answers):
 
     def strike(self, stage: Stage, state: State) -> None:
         self.target = stage.debts[0]
-        orders = stage.daemon.orders
+        failpoints = stage.daemon.failpoints
         if state.name == "sending_before":
             # All couriers are held there: those of the others go on, the target's stays.
-            orders.give("courier.send", "hold 0", [self.target])
+            failpoints.enable("courier.send", "hold 0", [self.target])
         elif self.can_be_met(state):
-            orders.give("courier.send", "hold 0", [self.target])
+            failpoints.enable("courier.send", "hold 0", [self.target])
             if state.name != "initiated":
-                orders.take_back(state.point)
+                failpoints.disable(state.failpoint)
         else:
             return
         if state.name == "initiated":
@@ -160,7 +160,7 @@ class ForeignBill(Answers):
             state.release(stage)
 
     def released(self, stage: Stage, state: State) -> None:
-        stage.daemon.orders.take_back("courier.send")
+        stage.daemon.failpoints.disable("courier.send")
         super().released(stage, state)
 
 

@@ -81,7 +81,7 @@ class Deadlocked(Fault):
 
     def strike(self, stage: Stage, state: State) -> None:
         if state.name in self.GATHERED:
-            stage.daemon.orders.give("courier.answered", "hold 0")
+            stage.daemon.failpoints.enable("courier.answered", "hold 0")
         else:
             self._begin(stage)
 
@@ -93,14 +93,16 @@ class Deadlocked(Fault):
         """One write has to change several rows: the couriers' answers are let go together."""
         if state.name not in self.GATHERED:
             return
-        orders = stage.daemon.orders
-        until("all have been answered", lambda: orders.reached("courier.answered") >= len(stage.debts), REACH_SECONDS)
+        failpoints = stage.daemon.failpoints
+        until(
+            "all have been answered", lambda: failpoints.reached("courier.answered") >= len(stage.debts), REACH_SECONDS
+        )
         self._begin(stage)
-        orders.give("db_writer.receive", "hold 0")
-        orders.take_back("courier.answered")
-        until("the db_writer is held", lambda: orders.reached("db_writer.receive"), REACH_SECONDS)
+        failpoints.enable("db_writer.receive", "hold 0")
+        failpoints.disable("courier.answered")
+        until("the db_writer is held", lambda: failpoints.reached("db_writer.receive"), REACH_SECONDS)
         pause(BRIEF_SECONDS)
-        orders.take_back("db_writer.receive")
+        failpoints.disable("db_writer.receive")
 
     def _begin(self, stage: Stage) -> None:
         self.thread = threading.Thread(target=self._entangle, args=(stage,), daemon=True)

@@ -61,21 +61,21 @@ class Raises(Fault):
     """Who is at work in this state raises, once."""
 
     codes: tuple[str, ...] = CRASHED
-    order: str = "raise once"
+    action: str = "raise once"
     stands_seconds: float = 0.0
     met: bool = False
 
     def strike(self, stage: Stage, state: State) -> None:
-        stage.daemon.orders.give(state.point, self.order)
+        stage.daemon.failpoints.enable(state.failpoint, self.action)
 
     def release(self, stage: Stage, state: State) -> None:
-        """The order that has taken the place of the state's own lets it go on."""
+        """The action that has taken the place of the state's own lets it go on."""
 
     def released(self, stage: Stage, state: State) -> None:
-        self.met = comes_true(lambda: not stage.daemon.orders.stands(state.point), 10)
+        self.met = comes_true(lambda: not stage.daemon.failpoints.is_enabled(state.failpoint), 10)
 
     def end(self, stage: Stage) -> None:
-        stage.daemon.orders.take_back()
+        stage.daemon.failpoints.disable()
 
     def was_met(self, stage: Stage) -> bool:
         return self.met
@@ -89,14 +89,14 @@ class RaisesEvery(Fault):
     until_end: bool = False
 
     def release(self, stage: Stage, state: State) -> None:
-        """The order that has taken the place of the state's own lets it go on."""
+        """The action that has taken the place of the state's own lets it go on."""
 
     def strike(self, stage: Stage, state: State) -> None:
-        point = state.point if state.actor == "courier" else f"{state.actor}.receive"
-        stage.daemon.orders.take_back()
+        failpoint = state.failpoint if state.actor == "courier" else f"{state.actor}.receive"
+        stage.daemon.failpoints.disable()
         if self.until_end:
-            stage.daemon.orders.give(f"{state.actor}.start", "raise")
-        stage.daemon.orders.give(point, "raise")
+            stage.daemon.failpoints.enable(f"{state.actor}.start", "raise")
+        stage.daemon.failpoints.enable(failpoint, "raise")
 
     def stand(self, stage: Stage) -> None:
         if self.until_end:
@@ -105,7 +105,7 @@ class RaisesEvery(Fault):
             pause(self.stands_seconds)
 
     def end(self, stage: Stage) -> None:
-        stage.daemon.orders.take_back()
+        stage.daemon.failpoints.disable()
         if self.until_end:
             stage.daemon.wait_until_up()
 
@@ -123,7 +123,7 @@ class Poison(Fault):
     target: str = ""
 
     def release(self, stage: Stage, state: State) -> None:
-        """The order that has taken the place of the state's own lets it go on."""
+        """The action that has taken the place of the state's own lets it go on."""
         if not self.can_be_met(state):
             state.release(stage)
 
@@ -134,14 +134,14 @@ class Poison(Fault):
         if not self.can_be_met(state):
             return
         self.target = stage.debts[0]
-        point = {"due": "biller.calculate", "calculated": "courier.send"}.get(state.name, state.point)
-        stage.daemon.orders.take_back()
-        stage.daemon.orders.give(point, "raise", [self.target])
+        failpoint = {"due": "biller.calculate", "calculated": "courier.send"}.get(state.name, state.failpoint)
+        stage.daemon.failpoints.disable()
+        stage.daemon.failpoints.enable(failpoint, "raise", [self.target])
         if state.name == "initiated":
             state.after(stage)  # the others are to go on
 
     def end(self, stage: Stage) -> None:
-        stage.daemon.orders.take_back()
+        stage.daemon.failpoints.disable()
 
     def untouched(self, stage: Stage) -> list[str]:
         return [debt for debt in stage.debts if debt != self.target] if self.target else []
@@ -154,12 +154,12 @@ class FailsToStart(Raises):
     stands_seconds: float = 3.0
 
     def strike(self, stage: Stage, state: State) -> None:
-        stage.daemon.orders.give(f"{state.actor}.start", "raise")
+        stage.daemon.failpoints.enable(f"{state.actor}.start", "raise")
         super().strike(stage, state)
 
 
 def _hangs() -> Fault:
-    return Raises(codes=("actor_hung",), order="hang once", silence_seconds=HANG_SECONDS)
+    return Raises(codes=("actor_hung",), action="hang once", silence_seconds=HANG_SECONDS)
 
 
 # How often it fails within its time is chance, and the limit has a row of its own.
@@ -180,7 +180,7 @@ S2: dict[str, Callable[[], Fault]] = {
     "poison_invoice": lambda: Poison(),
     "hangs": lambda: _hangs(),
     "fails_to_start": lambda: FailsToStart(setting=MANY_RESTARTS),
-    "thread_dies": lambda: Raises(order="exit once"),
+    "thread_dies": lambda: Raises(action="exit once"),
     "restart_limit": lambda: RaisesEvery(
         codes=WAS_DOWN,
         until_end=True,

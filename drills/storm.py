@@ -135,7 +135,7 @@ class Storm:
     def _calm(self) -> None:
         """Everything is put right, then nothing may be lost, doubled or left standing."""
         stage, wrong = self._stage, self.result.wrong
-        stage.daemon.orders.take_back()
+        stage.daemon.failpoints.disable()
         stage.erp.thaw()
         stage.erp.start()
         stage.erp.clear_faults()
@@ -151,7 +151,7 @@ class Storm:
         stage.daemon.kill(signal.SIGTERM)
         # While an actor is ordered not to start, a tree can't begin, or gives up; systemd starts another.
         log, ended = stage.daemon.log_path.read_bytes(), stage.daemon.ends.unexpected
-        orderly = log.count(b"the daemon can't start: ordered at") + log.count(b'"supervision_event": "GivenUp"')
+        orderly = log.count(b"the daemon can't start: failpoint") + log.count(b'"supervision_event": "GivenUp"')
         if set(ended) - {1} or len(ended) > orderly:
             wrong.append(f"the daemon ended by itself with {ended}, with reason {orderly} times")
         # In a storm the ERP lies about what it has, and the database is restored.

@@ -14,7 +14,7 @@ import yaml
 
 from supervision.clock import SystemClock
 from testkit.alarms_seen import AlarmsSeen
-from testkit.failpoints import Orders
+from testkit.failpoints import Failpoints
 from testkit.waiting import LOOK_SECONDS, until
 
 START_SECONDS = 90.0
@@ -62,7 +62,7 @@ class DaemonProcess:
     ) -> None:
         self.home = home
         self.log_path = home / "daemon.log"
-        self.orders = Orders(home / "points")
+        self.failpoints = Failpoints(home / "failpoints")
         self.alarms = AlarmsSeen(self.log_path)
         self.ends = Ends()
         self.now = now
@@ -123,16 +123,16 @@ class DaemonProcess:
     def close(self) -> None:
         """Ends it for good."""
         self._closed.set()
-        self.orders.take_back()
+        self.failpoints.disable()
         self.kill()
         self._systemd.join(10)
 
     def _spawn(self) -> int:
-        self.orders.forget_comers()
+        self.failpoints.reset_counts()
         begun = self.log_path.stat().st_size if self.log_path.exists() else 0
         environment = {
             **os.environ, "BILLINGD_TEST": "1", "BILLINGD_TEST_NOW": self.now,
-            "BILLINGD_TEST_POINTS": str(self.orders.folder), **self._environment,
+            "BILLINGD_TEST_POINTS": str(self.failpoints.folder), **self._environment,
         }  # fmt: skip
         for name in ("NOTIFY_SOCKET", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"):
             environment.pop(name, None)
