@@ -45,9 +45,8 @@ def _run(folder: Path, users: int, months: int) -> dict[str, Any]:
             assert done.returncode == 0, done.stderr
             file.unlink()
         start_erp(world, 0.0)
-        world.start_daemon()
-        assert world.daemon is not None
-        pid, seen = world.daemon.pid, list[float]()
+        world.daemon.start()
+        pid, seen = world.daemon.running_pid(), list[float]()
         wait_registered(world, users * months, within_seconds=3600, meanwhile=lambda: seen.append(resident_mb(pid)))
         with world.database() as database:
             pace = float(one(database, STEADY))

@@ -19,7 +19,7 @@ from persistence.database import Database
 from persistence.errors import PersistenceError
 from testkit.postgres import APP_USER
 from testkit.proxy import Trap
-from testkit.waiting import comes_true
+from testkit.waiting import becomes_true
 
 UNREACHABLE = ("database_unreachable",)
 # The statement's own limit and the client's grace behind it.
@@ -97,7 +97,7 @@ class SlotsUsedUp(Fault):
     def strike(self, stage: Stage, state: State) -> None:
         self._take_all(stage)
         stage.proxy.cut()
-        comes_true(lambda: not self._daemon_sessions(stage), 5)
+        becomes_true(lambda: not self._daemon_sessions(stage), 5)
         self._take_all(stage)
 
     def end(self, stage: Stage) -> None:
@@ -107,7 +107,7 @@ class SlotsUsedUp(Fault):
 
     def _take_all(self, stage: Stage) -> None:
         while True:
-            database = Database(stage.postgres.app())
+            database = Database(stage.postgres.app_settings())
             try:
                 with database.transaction() as connection:
                     connection.execute(text("SELECT 1"))

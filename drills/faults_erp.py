@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from drills.faults import BRIEF_SECONDS, Fault
-from drills.stage import REACH_SECONDS, Setting, Stage
+from drills.stage import Setting, Stage
 from drills.states import State
-from testkit.daemon_process import wall_seconds
-from testkit.waiting import NotReached, comes_true, until
+from testkit.alarms_seen import wall_seconds
+from testkit.waiting import NotReached, becomes_true, wait_until
 
 UNREACHABLE = ("erp_unreachable",)
 INCORRECT = ("erp_incorrect_data",)
@@ -75,7 +75,7 @@ class Untrusted(ErpFault):
 
     def strike(self, stage: Stage, state: State) -> None:
         stage.erp.kill()
-        stage.erp.start("untrusted")
+        stage.erp.start(certificate="untrusted")
 
     def end(self, stage: Stage) -> None:
         stage.erp.kill()
@@ -107,7 +107,7 @@ class Answers(ErpFault):
             state.after(stage)  # the others are to go on
 
     def released(self, stage: Stage, state: State) -> None:
-        if comes_true(lambda: stage.erp.hits(self.ids), 15):
+        if becomes_true(lambda: stage.erp.hits(self.ids), 15):
             self.first_hit_at = wall_seconds()
 
     def first_sign(self, stage: Stage) -> float | None:
@@ -131,7 +131,7 @@ class ForeignBill(Answers):
 
     def strike(self, stage: Stage, state: State) -> None:
         self.target = stage.debts[0]
-        failpoints = stage.daemon.failpoints
+        failpoints = stage.failpoints
         if state.name == "sending_before":
             # All couriers are held there: those of the others go on, the target's stays.
             failpoints.enable("courier.send", "hold 0", [self.target])
@@ -144,10 +144,9 @@ class ForeignBill(Answers):
         if state.name == "initiated":
             state.after(stage)
         others = self.untouched(stage)
-        until(
-            "the others are registered",
+        wait_until(
             lambda: all(stage.states().get(each) == "registered" for each in others),
-            REACH_SECONDS,
+            what="the others are registered",
         )
         bills = stage.postgres.rows("SELECT bill_id FROM invoices WHERE state = 'registered' ORDER BY id")
         if not bills:
@@ -160,7 +159,7 @@ class ForeignBill(Answers):
             state.release(stage)
 
     def released(self, stage: Stage, state: State) -> None:
-        stage.daemon.failpoints.disable("courier.send")
+        stage.failpoints.disable("courier.send")
         super().released(stage, state)
 
 

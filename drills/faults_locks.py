@@ -7,10 +7,10 @@ from typing import ClassVar
 from sqlalchemy import text
 
 from drills.faults import BRIEF_SECONDS, Fault
-from drills.stage import REACH_SECONDS, Stage
+from drills.stage import Stage
 from drills.states import State
 from persistence.errors import PersistenceError
-from testkit.waiting import comes_true, pause, until
+from testkit.waiting import becomes_true, pause, wait_until
 
 ERROR = ("database_error",)
 LOCK_SECONDS = 0.5
@@ -60,7 +60,7 @@ class Cancelled(Locked):
     def stand(self, stage: Stage) -> None:
         cancel = f"""SELECT pg_cancel_backend(pid) FROM pg_stat_activity
                      WHERE {DAEMON_BACKENDS} AND wait_event_type = 'Lock'"""
-        self.met = comes_true(lambda: stage.postgres.rows(cancel), 8)
+        self.met = becomes_true(lambda: stage.postgres.rows(cancel), 8)
 
     def was_met(self, stage: Stage) -> bool:
         return self.met
@@ -81,7 +81,7 @@ class Deadlocked(Fault):
 
     def strike(self, stage: Stage, state: State) -> None:
         if state.name in self.GATHERED:
-            stage.daemon.failpoints.enable("courier.answered", "hold 0")
+            stage.failpoints.enable("courier.answered", "hold 0")
         else:
             self._begin(stage)
 
@@ -93,14 +93,15 @@ class Deadlocked(Fault):
         """One write has to change several rows: the couriers' answers are let go together."""
         if state.name not in self.GATHERED:
             return
-        failpoints = stage.daemon.failpoints
-        until(
-            "all have been answered", lambda: failpoints.reached("courier.answered") >= len(stage.debts), REACH_SECONDS
+        failpoints = stage.failpoints
+        wait_until(
+            lambda: failpoints.reached("courier.answered") >= len(stage.debts),
+            what="all have been answered",
         )
         self._begin(stage)
         failpoints.enable("db_writer.receive", "hold 0")
         failpoints.disable("courier.answered")
-        until("the db_writer is held", lambda: failpoints.reached("db_writer.receive"), REACH_SECONDS)
+        wait_until(lambda: failpoints.reached("db_writer.receive"), what="the db_writer is held")
         pause(BRIEF_SECONDS)
         failpoints.disable("db_writer.receive")
 
@@ -128,9 +129,9 @@ class Deadlocked(Fault):
                 connection.execute(row, {"id": last})
                 mine = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
                 waits = f"SELECT 1 FROM pg_stat_activity WHERE {DAEMON_BACKENDS} AND :mine = ANY(pg_blocking_pids(pid))"
-                if comes_true(lambda: stage.postgres.rows(waits, mine=mine), 4):
+                if becomes_true(lambda: stage.postgres.rows(waits, mine=mine), 4):
                     connection.execute(row, {"id": first})
-            self.met = comes_true(lambda: self._deadlocks(stage) > before, 3)
+            self.met = becomes_true(lambda: self._deadlocks(stage) > before, 3)
         except PersistenceError:
             return
 

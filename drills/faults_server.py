@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from drills.faults import BRIEF_SECONDS, Fault
 from drills.stage import Setting, Stage
 from drills.states import State
-from testkit.daemon_process import wall_seconds
-from testkit.waiting import comes_true, pause
+from testkit.alarms_seen import wall_seconds
+from testkit.waiting import becomes_true, pause
 
 WAS_DOWN = ("daemon_was_down",)
 CRASHED = ("actor_crashed",)
@@ -34,7 +34,7 @@ class Restarted(Fault):
 
     def end(self, stage: Stage) -> None:
         if self.later is not None:
-            stage.now = stage.daemon.now = self.later
+            stage.set_clock(self.later)
         stage.daemon.start()
         self.started_at = wall_seconds()
 
@@ -66,16 +66,16 @@ class Raises(Fault):
     met: bool = False
 
     def strike(self, stage: Stage, state: State) -> None:
-        stage.daemon.failpoints.enable(state.failpoint, self.action)
+        stage.failpoints.enable(state.failpoint, self.action)
 
     def release(self, stage: Stage, state: State) -> None:
         """The action that has taken the place of the state's own lets it go on."""
 
     def released(self, stage: Stage, state: State) -> None:
-        self.met = comes_true(lambda: not stage.daemon.failpoints.is_enabled(state.failpoint), 10)
+        self.met = becomes_true(lambda: not stage.failpoints.is_enabled(state.failpoint), 10)
 
     def end(self, stage: Stage) -> None:
-        stage.daemon.failpoints.disable()
+        stage.failpoints.disable()
 
     def was_met(self, stage: Stage) -> bool:
         return self.met
@@ -93,19 +93,19 @@ class RaisesEvery(Fault):
 
     def strike(self, stage: Stage, state: State) -> None:
         failpoint = state.failpoint if state.actor == "courier" else f"{state.actor}.receive"
-        stage.daemon.failpoints.disable()
+        stage.failpoints.disable()
         if self.until_end:
-            stage.daemon.failpoints.enable(f"{state.actor}.start", "raise")
-        stage.daemon.failpoints.enable(failpoint, "raise")
+            stage.failpoints.enable(f"{state.actor}.start", "raise")
+        stage.failpoints.enable(failpoint, "raise")
 
     def stand(self, stage: Stage) -> None:
         if self.until_end:
-            comes_true(lambda: stage.daemon.ends.unexpected, 30)
+            becomes_true(lambda: stage.daemon.ends.unexpected, 30)
         else:
             pause(self.stands_seconds)
 
     def end(self, stage: Stage) -> None:
-        stage.daemon.failpoints.disable()
+        stage.failpoints.disable()
         if self.until_end:
             stage.daemon.wait_until_up()
 
@@ -135,13 +135,13 @@ class Poison(Fault):
             return
         self.target = stage.debts[0]
         failpoint = {"due": "biller.calculate", "calculated": "courier.send"}.get(state.name, state.failpoint)
-        stage.daemon.failpoints.disable()
-        stage.daemon.failpoints.enable(failpoint, "raise", [self.target])
+        stage.failpoints.disable()
+        stage.failpoints.enable(failpoint, "raise", [self.target])
         if state.name == "initiated":
             state.after(stage)  # the others are to go on
 
     def end(self, stage: Stage) -> None:
-        stage.daemon.failpoints.disable()
+        stage.failpoints.disable()
 
     def untouched(self, stage: Stage) -> list[str]:
         return [debt for debt in stage.debts if debt != self.target] if self.target else []
@@ -154,7 +154,7 @@ class FailsToStart(Raises):
     stands_seconds: float = 3.0
 
     def strike(self, stage: Stage, state: State) -> None:
-        stage.daemon.failpoints.enable(f"{state.actor}.start", "raise")
+        stage.failpoints.enable(f"{state.actor}.start", "raise")
         super().strike(stage, state)
 
 

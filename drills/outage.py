@@ -12,7 +12,7 @@ from drills.checker import judge, standing_in_table
 from drills.run import play_each, prepared
 from drills.stage import FINISH_SECONDS, Setting, Stage
 from drills.world import World
-from testkit.waiting import NotReached, comes_true, pause, until
+from testkit.waiting import NotReached, becomes_true, pause, wait_until
 
 STATIONS = ("database", "ERP")
 DAYS = 40
@@ -80,7 +80,7 @@ class Outage:
         leave, come_back, within_seconds = self._of_station()
         try:
             stage.daemon.start()
-            until("what is due before the outage is registered", self._begun, FINISH_SECONDS)
+            wait_until(self._begun, within_seconds=FINISH_SECONDS, what="what is due before the outage is registered")
             before = len(stage.debts)
             leave()
             pause(min(FIRST_SIGNS_SECONDS, result.seconds / 4))
@@ -89,7 +89,9 @@ class Outage:
             self._compare(first, self._read())
             back = time.monotonic()
             come_back()
-            until("work resumes", lambda: self._registered() > before, within_seconds + FINISH_SECONDS)
+            wait_until(
+                lambda: self._registered() > before, within_seconds=within_seconds + FINISH_SECONDS, what="work resumes"
+            )
             result.resumed_seconds = round(time.monotonic() - back, 1)
             if result.resumed_seconds > within_seconds:
                 result.wrong.append(f"work resumed after {result.resumed_seconds:g} s, not within {within_seconds:g} s")
@@ -97,7 +99,7 @@ class Outage:
             stage.wait_all_in("registered", FINISH_SECONDS)
         except NotReached as error:
             result.wrong.append(str(error))
-        comes_true(lambda: not stage.daemon.alarms.standing() and not standing_in_table(stage), CLEAR_SECONDS)
+        becomes_true(lambda: not stage.daemon.alarms.standing() and not standing_in_table(stage), CLEAR_SECONDS)
         stage.daemon.kill()
         result.restarts = stage.daemon.log_path.read_bytes().count(b'"supervision_event": "Restarting"')
         if result.restarts or stage.daemon.ends.unexpected:
@@ -157,7 +159,7 @@ def run_outages(stations: Sequence[str], seconds: float, folder: Path, tell: Cal
         def plays() -> Iterator[tuple[Stage, Callable[[], OutageResult]]]:
             for station in stations:
                 stage = Stage(folder / f"outage-{station}", template, world, setting)
-                stage.daemon.now = f"{BEGIN}*{speed}"
+                stage.daemon.environment["BILLINGD_TEST_NOW"] = f"{BEGIN}*{speed}"
                 yield stage, Outage(stage, station, seconds).stand
 
         return play_each(plays(), tell)

@@ -8,15 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from sqlalchemy import Connection
-
 from drills.cell import CellRunner, Result
 from drills.stage import Stage
 from drills.table import Cell
 from drills.world import World
 from persistence.master_data import import_master
 from persistence.readings import import_readings
-from testkit.postgres import Postgres
+from testkit.postgres import PostgresServer
 from testkit.waiting import abandon
 
 
@@ -37,14 +35,13 @@ def prepared(world: World) -> Iterator[Path]:
     """The folder of a cluster that knows this world, to be copied by each stage."""
     # Short, since PostgreSQL's socket lies in it.
     with tempfile.TemporaryDirectory(prefix="drills-", ignore_cleanup_errors=True) as folder:
-        template = Path(folder) / "cluster"
-
-        def fill(connection: Connection) -> None:
-            import_master(connection, world.write_master(template / "master.yaml", late=False))
-            import_readings(connection, world.write_readings(template / "readings.csv", late=False))
-
-        Postgres.prepare(template, fill)
-        yield template
+        server = PostgresServer.make(Path(folder) / "cluster")
+        with server.session() as connection:
+            import_master(connection, world.write_master(Path(folder) / "master.yaml", late=False))
+            import_readings(connection, world.write_readings(Path(folder) / "readings.csv", late=False))
+        server.create_app_user()
+        server.stop()
+        yield server.home
 
 
 def run_cells(cells: Sequence[Cell], folder: Path, *, jobs: int, tell: Callable[[Result], None]) -> list[Result]:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from drills.stage import REACH_SECONDS, Stage
-from testkit.waiting import NotReached, until
+from drills.stage import Stage
+from testkit.waiting import NotReached, wait_until
 
 
 @dataclass(frozen=True)
@@ -21,19 +21,19 @@ class State:
 
     def reach(self, stage: Stage) -> None:
         """Starts the daemon and brings it there. Raises NotReached."""
-        stage.daemon.failpoints.enable(self.failpoint, "hold 0")
+        stage.failpoints.enable(self.failpoint, "hold 0")
         stage.daemon.start()
         self._await(stage)
 
     def _await(self, stage: Stage) -> None:
         passed = 0
-        failpoints = stage.daemon.failpoints
+        failpoints = stage.failpoints
 
         def comes() -> bool:
             return failpoints.reached(self.failpoint) > passed
 
         while True:
-            until(f"{self.actor} comes to {self.failpoint}", comes, REACH_SECONDS)
+            wait_until(comes, what=f"{self.actor} comes to {self.failpoint}")
             if self.stands(stage):
                 return
             passed = failpoints.reached(self.failpoint)
@@ -47,7 +47,7 @@ class State:
 
     def release(self, stage: Stage) -> None:
         """Lets the daemon go on."""
-        stage.daemon.failpoints.disable(self.failpoint)
+        stage.failpoints.disable(self.failpoint)
 
     def after(self, stage: Stage) -> None:
         """What the state itself waits for, once the fault is over."""
@@ -61,10 +61,13 @@ class Sending(State):
         if booked:
             for debt in stage.debts:
                 stage.erp.add_fault(kind="drop", method="PUT", when="after", invoice_id=debt, remaining=1)
-        stage.daemon.failpoints.enable(self.failpoint, "hold 0")
+        stage.failpoints.enable(self.failpoint, "hold 0")
         stage.daemon.start()
         number = len(stage.debts)
-        until("all couriers are held", lambda: stage.daemon.failpoints.reached(self.failpoint) >= number, REACH_SECONDS)
+        wait_until(
+            lambda: stage.failpoints.reached(self.failpoint) >= number,
+            what="all couriers are held",
+        )
         if len(stage.erp.bookings()) != (number if booked else 0) or not stage.all_in("sent"):
             raise NotReached("all invoices sent, and the ERP's ledger as it should be")
 

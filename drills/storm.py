@@ -21,7 +21,7 @@ from drills.states import STATES
 from drills.world import World
 from persistence.errors import PersistenceError
 from supervision.clock import Randomness
-from testkit.waiting import LOOK_SECONDS, NotReached, comes_true, pause, until
+from testkit.waiting import LOOK_SECONDS, NotReached, becomes_true, pause, wait_until
 
 FINISH_SECONDS = 120.0
 USERS = 8
@@ -130,12 +130,12 @@ class Storm:
                 return False
             return True
 
-        comes_true(ended, 30)
+        becomes_true(ended, 30)
 
     def _calm(self) -> None:
         """Everything is put right, then nothing may be lost, doubled or left standing."""
         stage, wrong = self._stage, self.result.wrong
-        stage.daemon.failpoints.disable()
+        stage.failpoints.disable()
         stage.erp.thaw()
         stage.erp.start()
         stage.erp.clear_faults()
@@ -143,11 +143,11 @@ class Storm:
             stage.daemon.start()
         calm_at = time.monotonic()
         try:
-            until("all is registered after the storm", self._finished, FINISH_SECONDS)
+            wait_until(self._finished, within_seconds=FINISH_SECONDS, what="all is registered after the storm")
         except NotReached as error:
             wrong.append(f"{error}: {stage.states()}")
         self.result.recovery_seconds = round(time.monotonic() - calm_at, 2)
-        comes_true(lambda: not stage.daemon.alarms.standing() and not standing_in_table(stage), CLEAR_SECONDS)
+        becomes_true(lambda: not stage.daemon.alarms.standing() and not standing_in_table(stage), CLEAR_SECONDS)
         stage.daemon.kill(signal.SIGTERM)
         # While an actor is ordered not to start, a tree can't begin, or gives up; systemd starts another.
         log, ended = stage.daemon.log_path.read_bytes(), stage.daemon.ends.unexpected

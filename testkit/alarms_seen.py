@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from supervision.clock import SystemClock
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -50,3 +52,8 @@ class AlarmsSeen:
         for each in self.all():
             (standing.discard if each.state == "cleared" else standing.add)((each.code, each.key))
         return standing
+
+
+def wall_seconds() -> float:
+    """The wall clock in seconds since 1970, as the daemon's log tells it."""
+    return SystemClock().wall().timestamp()

@@ -1,4 +1,4 @@
-"""The daemon of a drill: a real process with a small fast configuration, started again as systemd would."""
+"""The daemon as a process that can be killed, frozen and asked, and that is started again as systemd would."""
 
 import os
 import signal
@@ -7,78 +7,56 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
+import httpx
 
-from supervision.clock import SystemClock
 from testkit.alarms_seen import AlarmsSeen
 from testkit.failpoints import Failpoints
-from testkit.waiting import LOOK_SECONDS, until
+from testkit.waiting import LOOK_SECONDS, WAIT_SECONDS, wait_until
 
 START_SECONDS = 90.0
 RESTART_SECONDS = 0.3
 """systemd's RestartSec."""
-# As short as the rules between the settings allow: lease >= total + 15, hang >= total + 10 and statement + 10.
-SETTINGS: dict[str, Any] = {
-    "database": {"connect_timeout_seconds": 1, "statement_timeout_seconds": 2, "lock_timeout_seconds": 0.5},
-    "erp": {
-        "connect_timeout_seconds": 0.5, "read_timeout_seconds": 0.8, "total_timeout_seconds": 1, "max_in_flight": 4,
-        "poll_interval_seconds": 0.4, "retry": {"base_seconds": 0.2, "max_seconds": 1},
-        "breaker": {"failure_threshold": 3, "reset_seconds": 1, "success_threshold": 1}, "max_incorrect_answers": 3,
-    },
-    "billing": {"look_every_seconds": 1},
-    "work": {"lease_seconds": 16, "max_attempts": 3},
-    "supervision": {
-        "max_restarts": 10, "window_seconds": 4, "backoff_base_seconds": 0.1, "backoff_max_seconds": 1,
-        "hang_seconds": 12,
-    },
-    "alarms": {"raise_within_seconds": 2, "quiet_seconds": 3},
-}  # fmt: skip
-RAISE_WITHIN_SECONDS = 2.0
 
 
 @dataclass
 class Ends:
-    """How often the process ended, and how."""
+    """How often the process ended because it was asked to, and with which statuses it ended by itself."""
 
     expected: int = 0
     unexpected: list[int] = field(default_factory=list)
 
 
 class DaemonProcess:
-    """`billingd run` over a configuration file; a thread starts it again when it ends without being asked to."""
+    """`billingd run` in a folder; with `restarts` a thread starts it again when it ends without being asked to.
 
-    def __init__(
-        self,
-        home: Path,
-        database_url: str,
-        erp_url: str,
-        *,
-        now: str,
-        more: Mapping[str, Any] | None = None,
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
-        self.home = home
+    `environment` is read at each start and may be changed in between; so may `command_prefix`, a program that runs it.
+    """
+
+    def __init__(self, home: Path, environment: dict[str, str], *, restarts: bool = False) -> None:
+        self.environment = environment
+        self.command_prefix: tuple[str, ...] = ()
         self.log_path = home / "daemon.log"
-        self.failpoints = Failpoints(home / "failpoints")
         self.alarms = AlarmsSeen(self.log_path)
         self.ends = Ends()
-        self.now = now
-        self._config = home / "billingd.yaml"
-        self._environment = dict(environment or {})
+        self._home = home
         self._process: subprocess.Popen[bytes] | None = None
         self._asked_to_end = True
         self._lock = threading.RLock()
         self._closed = threading.Event()
-        settings = {
-            "instance": "drill", "state_dir": str(home / "state"), "log": {"format": "json"},
-            "database": {"url": database_url}, "erp": {"base_url": erp_url}, "ops": {"listen": f"unix:{home}/ops.sock"},
-        }  # fmt: skip
-        self._config.write_text(yaml.safe_dump(merged(settings, more or {})), "utf-8")
-        self._systemd = threading.Thread(target=self._restart, name="drill systemd", daemon=True)
-        self._systemd.start()
+        self._restarts = restarts
+        if restarts:
+            threading.Thread(target=self._restart, name="systemd", daemon=True).start()
+
+    @cached_property
+    def failpoints(self) -> Failpoints:
+        """Those of the process, which has none if nobody has asked for them before it starts."""
+        failpoints = Failpoints(self._home / "failpoints")
+        self.environment["BILLINGD_TEST_POINTS"] = str(failpoints.folder)
+        return failpoints
 
     @property
     def pid(self) -> int | None:
@@ -86,34 +64,66 @@ class DaemonProcess:
         process = self._process
         return None if process is None or process.poll() is not None else process.pid
 
-    def start(self) -> None:
-        """Starts it and waits until it says that it is up."""
+    def running_pid(self) -> int:
+        """The same of a process that has to run."""
+        assert self.pid is not None, f"the daemon doesn't run: {self.log()[-2000:]}"
+        return self.pid
+
+    def start(self, *, wait: bool = True) -> None:
+        """Starts it and waits until it is up."""
         with self._lock:
-            begun = self._spawn()
-        self._wait_until_up(begun)
+            self._spawn()
+        if wait:
+            self.wait_until_up()
 
     def wait_until_up(self) -> None:
-        """Waits until a process that was started by systemd is up."""
-        until("a daemon runs", lambda: self.pid is not None, START_SECONDS)
-        self._wait_until_up(0)
+        """Waits until it answers; one that is not started again has to run."""
+        abort: Callable[[], object] = (lambda: None) if self._restarts else self.running_pid
+        wait_until(self.is_up, within_seconds=START_SECONDS, what="the daemon is up", abort=abort)
 
-    def kill(self, number: signal.Signals = signal.SIGKILL, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Ends it from outside, and waits; nobody starts it before `start`. `meanwhile` is done before the waiting."""
+    def is_up(self) -> bool:
+        """Whether the process of now answers on its ops socket."""
+        try:
+            return self.pid is not None and self._get("healthz").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def kill(
+        self,
+        number: signal.Signals = signal.SIGKILL,
+        meanwhile: Callable[[], object] = lambda: None,
+        *,
+        within_seconds: float = WAIT_SECONDS,
+    ) -> int:
+        """Ends it by a signal, and waits; nobody starts it before `start`. Returns the exit status.
+
+        `meanwhile` is done before the waiting. One that doesn't end in time is killed, and has ended unexpectedly.
+        """
         with self._lock:
             self._asked_to_end = True
             process = self._process
         if process is None:
-            return
+            return 0
         process.send_signal(number)
         process.send_signal(signal.SIGCONT)
         meanwhile()
         try:
-            process.wait(60)
+            process.wait(within_seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
             self.ends.unexpected.append(-int(number))
         self.ends.expected += 1
+        return process.returncode
+
+    def stop(self, *, within_seconds: float = WAIT_SECONDS) -> int:
+        """Ends it in order, as systemd does. Returns the exit status."""
+        return self.kill(signal.SIGTERM, within_seconds=within_seconds)
+
+    def wait(self, seconds: float) -> int:
+        """Waits for its end. Raises subprocess.TimeoutExpired."""
+        assert self._process is not None, "it was started"
+        return self._process.wait(seconds)
 
     def signal(self, number: signal.Signals) -> None:
         """Sends it a signal that does not end it."""
@@ -123,29 +133,38 @@ class DaemonProcess:
     def close(self) -> None:
         """Ends it for good."""
         self._closed.set()
-        self.failpoints.disable()
-        self.kill()
-        self._systemd.join(10)
+        if "failpoints" in vars(self):
+            self.failpoints.disable()
+        if self.pid is not None:
+            self.kill()
 
-    def _spawn(self) -> int:
-        self.failpoints.reset_counts()
-        begun = self.log_path.stat().st_size if self.log_path.exists() else 0
-        environment = {
-            **os.environ, "BILLINGD_TEST": "1", "BILLINGD_TEST_NOW": self.now,
-            "BILLINGD_TEST_POINTS": str(self.failpoints.folder), **self._environment,
-        }  # fmt: skip
-        for name in ("NOTIFY_SOCKET", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"):
-            environment.pop(name, None)
+    # What it says
+
+    def status(self) -> dict[str, Any]:
+        """What it answers to /status. Raises httpx.HTTPError."""
+        return dict(self._get("status").json())
+
+    def standing(self) -> dict[str, dict[str, Any]]:
+        """The standing alarms by code, as it knows them. Raises httpx.HTTPError."""
+        return {alarm["code"]: alarm for alarm in self.status()["alarms"]}
+
+    def log(self) -> str:
+        """All that it and its predecessors have written."""
+        return self.log_path.read_text("utf-8", errors="replace") if self.log_path.exists() else ""
+
+    def _get(self, path: str) -> httpx.Response:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=f"{self._home}/ops.sock"), timeout=5) as client:
+            return client.get(f"http://daemon/{path}")
+
+    def _spawn(self) -> None:
+        if "failpoints" in vars(self):
+            self.failpoints.reset_counts()
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cli.app", "--config", str(self._config), "run"],
-                stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, env=environment,
+                [*self.command_prefix, sys.executable, "-m", "cli.app", "run"], cwd=self._home, env=self.environment,
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         self._asked_to_end = False
-        return begun
-
-    def _wait_until_up(self, begun: int) -> None:
-        until("the daemon is up", lambda: b"is up as" in self.log_path.read_bytes()[begun:], START_SECONDS)
 
     def _restart(self) -> None:
         while not self._closed.wait(LOOK_SECONDS):
@@ -160,15 +179,12 @@ class DaemonProcess:
                     self._spawn()
 
 
-def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """The first with the second's values laid over it."""
-    result = dict(one)
-    for key, value in other.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if both else value
-    return result
-
-
-def wall_seconds() -> float:
-    """The wall clock in seconds since 1970, as the daemon's log tells it."""
-    return SystemClock().wall().timestamp()
+def environment_of(config_path: Path, now: str, more: Mapping[str, str]) -> dict[str, str]:
+    """That of a daemon and its commands under test: without what systemd may have set for us."""
+    root = str(Path(__file__).resolve().parents[1])
+    of_systemd = ("NOTIFY_SOCKET", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY")
+    return {
+        **{name: value for name, value in os.environ.items() if name not in of_systemd},
+        "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
+        "BILLINGD_TEST": "1", "BILLINGD_TEST_NOW": now, "BILLINGD_CONFIG": str(config_path), **more,
+    }  # fmt: skip

@@ -1,22 +1,23 @@
-"""The fake ERP as the process that a drill kills, freezes and lets lie: PORT LEDGER [CERTIFICATE KEY]."""
+"""The fake ERP as a process that can be killed and frozen; its argument is a JSON document of FakeAltibiz's."""
 
+import json
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from altibiz.fake.server import FakeAltibiz
 
 
-def main(arguments: list[str]) -> None:
-    """Serves until SIGTERM; says on standard error where."""
+def main(options: str) -> None:
+    """Serves until SIGTERM or SIGINT."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    port, ledger, *tls = arguments
-    certificate, key = (Path(tls[0]), Path(tls[1])) if tls else (None, None)
-    FakeAltibiz(
-        port=int(port), ledger_path=Path(ledger), certificate_file=certificate, key_file=key, announce=True
-    ).run()
+    given: dict[str, Any] = json.loads(options)
+    for name in ("ledger_path", "certificate_file", "key_file"):
+        given[name] = Path(given[name]) if name in given else None
+    FakeAltibiz(**given).run()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1])

@@ -1,4 +1,4 @@
-"""The PostgreSQL server of a drill: copied from a prepared cluster, to be stopped, frozen, restored and looked into."""
+"""A PostgreSQL server that demo, drills, benchmarks and tests may stop, kill, freeze, copy and restore."""
 
 import importlib.util
 import os
@@ -6,9 +6,8 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,59 +19,54 @@ from persistence.errors import PersistenceError
 from persistence.migrate import upgrade
 from testkit.ports import free_port
 
-APP_USER = "drill_app"
-APP_PASSWORD = "drill"
-CONNECTIONS = 24
-_OPTIONS = {
-    "listen_addresses": "127.0.0.1", "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off",
-    "shared_buffers": "16MB", "max_connections": str(CONNECTIONS), "deadlock_timeout": "100ms",
+APP_USER = "app"
+_APP_PASSWORD = "app"
+VOLATILE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+"""Quicker; a crash of the machine may lose data."""
+_PATIENT: dict[str, Any] = {
+    "application_name": "testkit", "connect_timeout_seconds": 10, "statement_timeout_seconds": 60,
+    "lock_timeout_seconds": 60,
 }  # fmt: skip
-_APP = f"""
-CREATE ROLE {APP_USER} LOGIN PASSWORD '{APP_PASSWORD}';
-GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {APP_USER};
-"""
 
 
-class Postgres:
-    """One server with its own folder and port; the daemon comes as a user that is no superuser."""
+class PostgresServer:
+    """One server with its own folder and port, and the database `billingd`; reached by TCP."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, options: Mapping[str, str] = VOLATILE) -> None:
         self.home = home
         self.port = free_port()
-        self._embedded = EmbeddedServer(home, _OPTIONS | {"port": str(self.port)})
-        self._owner_password: str | None = None
-        self._eye: Database | None = None
-        self._eye_lock = threading.Lock()
+        self._embedded = EmbeddedServer(home, {"listen_addresses": "127.0.0.1", "port": str(self.port), **options})
+        self._observer: Database | None = None
+        self._observer_lock = threading.Lock()
 
     @classmethod
-    def prepare(cls, home: Path, fill: Callable[[Connection], None]) -> "Postgres":
-        """Makes the cluster that others are copied from: migrated, with what `fill` puts in, stopped."""
-        home.mkdir(parents=True)
-        server = cls(home)
+    def make(cls, home: Path, options: Mapping[str, str] = VOLATILE) -> "PostgresServer":
+        """Makes a cluster, migrates it and leaves it running."""
+        server = cls(home, options)
         server.start()
-        with Database(server.owner().without_limits()) as database:
+        with Database(server.settings().without_limits()) as database:
             upgrade(database)
-            with database.transaction() as connection:
-                fill(connection)
-                for statement in filter(str.strip, _APP.split(";")):
-                    connection.execute(text(statement))
-        server.stop()
         return server
 
     @classmethod
-    def copy(cls, template: Path, home: Path) -> "Postgres":
-        """Starts a copy of a prepared cluster."""
-        shutil.copytree(template / "postgres", home / "postgres", symlinks=True)
-        shutil.copystat(template, home)
-        owner = (template / "postgres").stat()
-        if owner.st_uid != os.geteuid():
-            _give(home / "postgres", owner.st_uid, owner.st_gid)
-        server = cls(home)
+    def copy(cls, template: Path, home: Path, options: Mapping[str, str] = VOLATILE) -> "PostgresServer":
+        """Starts a copy of the cluster of a server that is stopped."""
+        shutil.copytree(template, home, symlinks=True, dirs_exist_ok=True)
+        _give(home / "postgres", (template / "postgres").stat())
+        server = cls(home, options)
         server.start()
         return server
+
+    # The process
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster's, as long as it runs."""
+        return self._embedded.pid
 
     @property
     def log_path(self) -> Path:
+        """The server's own log."""
         return self._embedded.log_path
 
     def start(self) -> None:
@@ -80,66 +74,35 @@ class Postgres:
         self._embedded.start_or_adopt()
 
     def stop(self, mode: signal.Signals = signal.SIGINT) -> None:
-        """Stops it: SIGINT is the fast shutdown, SIGQUIT the immediate one. Waits for the end."""
-        if (pid := self._embedded.pid) is not None:
-            os.kill(pid, mode)
+        """Stops it: SIGINT is PostgreSQL's fast, SIGQUIT its immediate shutdown, SIGKILL none. Waits for the end."""
+        if (pid := self.pid) is None:
+            return
+        if mode == signal.SIGKILL:  # of all at once, as when the plug is pulled: nobody may see another die
+            _signal(pid, signal.SIGSTOP)
+            for process in _children(pid):
+                _signal(process, mode)
+        _signal(pid, mode)
         self._embedded.stop()
 
     def freeze(self) -> None:
-        """Stops all its processes as SIGSTOP does: connections stay open, nobody answers."""
+        """Stops the server and all its backends as SIGSTOP does: connections stay open, nobody answers."""
         self._signal_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Lets what was frozen go on."""
         self._signal_all(signal.SIGCONT)
 
-    def destroy(self) -> None:
-        """Ends it, whatever state it is in."""
+    def close(self) -> None:
+        """Ends it, whatever state it is in; its files stay."""
         self.thaw()
-        if self._eye is not None:
-            self._eye.close()
+        if self._observer is not None:
+            self._observer.close()
         self.stop(signal.SIGQUIT)
 
-    def owner(self, database: str = "billingd") -> ConnectionSettings:
-        """How the superuser connects, past any proxy."""
-        if self._owner_password is None:
-            self._owner_password = self._embedded.settings().password
-        return ConnectionSettings(
-            host="127.0.0.1", port=self.port, database=database, user="billingd", password=self._owner_password,
-            tls_mode="disable", application_name="drill", connect_timeout_seconds=10, statement_timeout_seconds=60,
-            lock_timeout_seconds=60,
-        )  # fmt: skip
-
-    def app(self) -> ConnectionSettings:
-        """How the daemon's user connects, past any proxy."""
-        return replace(self.owner(), user=APP_USER, password=APP_PASSWORD)
-
-    @contextmanager
-    def session(self) -> Iterator[Any]:
-        """One transaction of the superuser's. Raises PersistenceError."""
-        with Database(self.owner()) as database, database.transaction() as connection:
-            yield connection
-
-    def execute(self, *statements: str) -> None:
-        """Runs statements of the superuser's, each in a transaction of none or its own."""
-        with Database(self.owner()) as database:
-            for statement in statements:
-                database.run_alone(statement)
-
-    def rows(self, sql: str, **parameters: Any) -> list[Any]:
-        """What a query brings; on a connection that is kept, since drills look often."""
-        with self._eye_lock:
-            if self._eye is None:
-                self._eye = Database(self.owner())
-            with self._eye.transaction() as connection:
-                return list(connection.execute(text(sql), parameters).all())
-
-    def rows_if_there(self, sql: str, **parameters: Any) -> list[Any]:
-        """The same, empty while the server is away."""
-        try:
-            return self.rows(sql, **parameters)
-        except PersistenceError:
-            return []
+    def destroy(self) -> None:
+        """Ends it and removes its files."""
+        self.close()
+        shutil.rmtree(self.home)
 
     def back_up(self, folder: Path) -> None:
         """A whole backup of the running server, by PostgreSQL's own tool."""
@@ -150,7 +113,7 @@ class Postgres:
         subprocess.run(
             [str(binary), "-D", str(folder), "-X", "stream", "-c", "fast", "-h", "127.0.0.1", "-p", str(self.port),
              "-U", "billingd"],
-            env={"PATH": os.defpath, "PGPASSWORD": self.owner().password or ""}, check=True, capture_output=True,
+            env={"PATH": os.defpath, "PGPASSWORD": self.settings().password or ""}, check=True, capture_output=True,
         )  # fmt: skip
 
     def restore(self, backup: Path) -> None:
@@ -160,24 +123,101 @@ class Postgres:
         owner = data.stat()
         shutil.rmtree(data)
         shutil.move(backup, data)
-        if owner.st_uid != os.geteuid():
-            _give(data, owner.st_uid, owner.st_gid)
+        _give(data, owner)
         self.start()
 
+    # Its databases
+
+    def url(self, database: str = "billingd") -> str:
+        """How the owner of the databases connects, with the password in it."""
+        return f"postgresql://billingd:{self._embedded.settings().password}@127.0.0.1:{self.port}/{database}"
+
+    def settings(self, database: str = "billingd") -> ConnectionSettings:
+        """The same as settings."""
+        return ConnectionSettings.from_url(self.url(database))
+
+    def create_app_user(self) -> None:
+        """Makes a user who is no superuser, for the daemon: see `app_url`."""
+        self.execute(
+            f"CREATE ROLE {APP_USER} LOGIN PASSWORD '{_APP_PASSWORD}'",
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {APP_USER}",
+        )
+
+    def app_url(self, port: int | None = None) -> str:
+        """How that user connects, perhaps by the port of a proxy."""
+        return f"postgresql://{APP_USER}:{_APP_PASSWORD}@127.0.0.1:{port or self.port}/billingd?sslmode=disable"
+
+    def app_settings(self) -> ConnectionSettings:
+        """The same as settings."""
+        return ConnectionSettings.from_url(self.app_url(), **_PATIENT)
+
+    def create_database(self, name: str, template: str = "billingd") -> str:
+        """Makes a database like `template`, to which nobody may be connected; gives its URL."""
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}", database="postgres")
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drops a database, ending whoever is connected to it."""
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)", database="postgres")
+
+    def terminate_backends(self, database: str = "billingd") -> int:
+        """Ends the sessions of a database; gives their number."""
+        with self.session("postgres") as connection:
+            ended = connection.execute(
+                text("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :name"),
+                {"name": database},
+            )
+            return len(ended.all())
+
+    @contextmanager
+    def session(self, database: str = "billingd") -> Iterator[Connection]:
+        """One transaction of the superuser's. Raises PersistenceError."""
+        with Database(self._patient(database)) as opened, opened.transaction() as connection:
+            yield connection
+
+    def execute(self, *statements: str, database: str = "billingd") -> None:
+        """Runs statements of the superuser's, each in a transaction of none or its own. Raises PersistenceError."""
+        with Database(self._patient(database)) as opened:
+            for statement in statements:
+                opened.run_alone(statement)
+
+    def rows(self, sql: str, **parameters: Any) -> list[Any]:
+        """What a query brings; on a connection that is kept, since drills look often. Raises PersistenceError."""
+        with self._observer_lock:
+            if self._observer is None:
+                self._observer = Database(self._patient("billingd"))
+            with self._observer.transaction() as connection:
+                return list(connection.execute(text(sql), parameters).all())
+
+    def rows_if_there(self, sql: str, **parameters: Any) -> list[Any]:
+        """The same, empty while the server is away."""
+        try:
+            return self.rows(sql, **parameters)
+        except PersistenceError:
+            return []
+
+    def _patient(self, database: str) -> ConnectionSettings:
+        return ConnectionSettings.from_url(self.url(database), **_PATIENT)
+
     def _signal_all(self, number: signal.Signals) -> None:
-        pid = self._embedded.pid
-        for process in [] if pid is None else [pid, *_children(pid)]:
-            try:
-                os.kill(process, number)
-            except ProcessLookupError:
-                continue  # it ended by itself
+        if (pid := self.pid) is not None:
+            for process in (pid, *_children(pid)):
+                _signal(process, number)
 
 
 def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def _give(folder: Path, uid: int, gid: int) -> None:
-    os.chown(folder, uid, gid)
-    for path in folder.rglob("*"):
-        os.chown(path, uid, gid, follow_symlinks=False)
+def _signal(process: int, number: signal.Signals) -> None:
+    try:
+        os.kill(process, number)
+    except ProcessLookupError:
+        return  # it ended by itself
+
+
+def _give(folder: Path, owner: os.stat_result) -> None:
+    """Gives files that we have made to the account that runs the server, if that is another."""
+    if owner.st_uid != os.geteuid():
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

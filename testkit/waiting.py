@@ -1,4 +1,4 @@
-"""Waiting for what has to become true, with a deadline; nothing in a drill sleeps for luck."""
+"""Waits for a condition with a deadline. Nothing in demo, drills, benchmarks and tests sleeps for luck."""
 
 import threading
 import time
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 LOOK_SECONDS = 0.05
+WAIT_SECONDS = 60.0
 
 T = TypeVar("T")
 
@@ -16,23 +17,34 @@ class NotReached(Exception):  # noqa: N818 - named for what is so
     """What had to become true didn't in time; the message says what."""
 
 
-def until(what: str, look: Callable[[], T], seconds: float, every: float = LOOK_SECONDS) -> T:
-    """Looks until the answer is true and returns it. Raises NotReached."""
-    give_up = time.monotonic() + seconds
+def wait_until(
+    condition: Callable[[], T],
+    *,
+    within_seconds: float = WAIT_SECONDS,
+    what: str = "",
+    every_seconds: float = LOOK_SECONDS,
+    abort: Callable[[], object] = lambda: None,
+) -> T:
+    """Asks until the answer is true and returns it; raises NotReached at the deadline.
+
+    `abort` is called before each look: whatever it raises ends the wait.
+    """
+    deadline = time.monotonic() + within_seconds
     while True:
-        if found := look():
+        abort()
+        if found := condition():
             return found
         if _abandoned.is_set():
-            raise NotReached("the drill was abandoned")
-        if time.monotonic() >= give_up:
-            raise NotReached(f"not within {seconds:g} s: {what}")
-        pause(every)
+            raise NotReached("all waits were abandoned")
+        if time.monotonic() >= deadline:
+            raise NotReached(f"not within {within_seconds:g} s: {what or repr(found)}")
+        pause(every_seconds)
 
 
-def comes_true(look: Callable[[], object], seconds: float) -> bool:
-    """Whether the answer becomes true in time."""
+def becomes_true(condition: Callable[[], object], within_seconds: float) -> bool:
+    """Whether the condition becomes true in time."""
     try:
-        return bool(until("", look, seconds))
+        return bool(wait_until(condition, within_seconds=within_seconds))
     except NotReached:
         return False
 
@@ -43,5 +55,5 @@ def pause(seconds: float) -> None:
 
 
 def abandon() -> None:
-    """Lets nobody wait any longer: the drill ends."""
+    """Ends every wait of this process: a drill was interrupted."""
     _abandoned.set()

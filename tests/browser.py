@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from testkit.ports import free_port
-from testkit.world import eventually
+from testkit.waiting import wait_until
 
 NOT_HERE = "this machine has no Chromium"
 TAB, ENTER = "\ue004", "\ue007"
@@ -35,7 +35,7 @@ class Browser:
         self._client = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=60, trust_env=False)
         self._session = ""
         try:
-            eventually(self._is_ready)
+            wait_until(self._is_ready)
             self._session = self._open(home / "profile")
         except BaseException:
             self.close()

@@ -10,7 +10,7 @@ import pytest
 from _pytest.terminal import TerminalReporter
 
 from persistence.database import ConnectionSettings, Database
-from testkit.postgres_server import PostgresServer
+from testkit.postgres import PostgresServer
 
 _numbers = itertools.count(1)
 

@@ -12,8 +12,10 @@ from io import StringIO
 from pathlib import Path
 
 from cli import app as cli
-from testkit.postgres_server import PostgresServer
-from testkit.world import PATIENCE_SECONDS, ROOT, World
+from testkit.deployment import Deployment
+from testkit.postgres import PostgresServer
+from testkit.waiting import WAIT_SECONDS
+from tests.support.sample import ROOT
 
 DOCUMENT = ROOT / "docs" / "operations.md"
 LEFT_OUT = "[…]"
@@ -92,7 +94,7 @@ def is_shown(shown: str, output: str) -> bool:
 class Operator:
     """Whoever types the commands: billingd's go to the world, the server's programs to its database."""
 
-    world: World
+    world: Deployment
     server: PostgresServer | None = None
 
     def follow(self, text: str, happenings: Mapping[str, Callable[[], None]]) -> None:
@@ -110,14 +112,14 @@ class Operator:
             case ["billingd", *arguments]:
                 return self._billingd(arguments)
             case ["systemctl", "stop", *_] | ["systemctl", "disable", *_]:
-                return self.world.stop_daemon(), ""
+                return self.world.daemon.stop(), ""
             case ["systemctl", *_]:
-                self.world.start_daemon()
+                self.world.daemon.start()
                 return 0, ""
             case [program, *arguments]:
                 done = subprocess.run(
                     [_PROGRAMS / program, *arguments], env={**os.environ, **self._way_to_the_server()},
-                    cwd=self.world.home, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False,
+                    cwd=self.world.home, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False,
                 )  # fmt: skip
         return done.returncode, done.stdout + done.stderr
 

@@ -8,8 +8,10 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
-from testkit.world import SAMPLE, World, eventually
+from testkit.deployment import Deployment
+from testkit.waiting import wait_until
 from tests.altibiz_samples import offered
+from tests.support.sample import import_readings, import_sample
 
 USERS = [f"user-{number:03d}" for number in range(1, 13)]
 REFUSED = [f"{user}.2026-{month}.1" for month in ("08", "09") for user in USERS[:6]]
@@ -27,7 +29,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
-class OperatorWorld(World):
+class OperatorWorld(Deployment):
     """The sample billed by a real daemon; what others do meanwhile, by the words that docs/operations.md has for it."""
 
     def __init__(self, home: Path, database_url: str) -> None:
@@ -46,9 +48,9 @@ class OperatorWorld(World):
 
     def go_wrong(self) -> None:
         """20 held for three reasons, 4 booked, and 12 whose verdict an ERP that is down owes us."""
-        self.start_erp()
+        self.erp.start()
         for invoice_id in IN_CONFLICT:  # somebody has entered these by hand, with other amounts
-            url = f"http://127.0.0.1:{self.erp_port}/api/v1/network-user-invoices/{invoice_id}"
+            url = f"{self.erp.base_url}/network-user-invoices/{invoice_id}"
             httpx.put(url, json=offered(invoice_id), timeout=10).raise_for_status()
         unknown = json.dumps({"title": "unknown sub-project", "status": 422})
         for invoice_id in REFUSED:
@@ -57,55 +59,53 @@ class OperatorWorld(World):
             self._fault(invoice_id, kind="no_bill_id")
         for invoice_id in WITNESSES:
             self._fault(invoice_id, kind="hold", method="PUT")
-            self.erp("POST", "faults", {"invoice_id": invoice_id, "kind": "initiated", "seconds": 1.0, "remaining": 1})
-        self.start_daemon()
-        self.do("import", "master", str(SAMPLE / "master.yaml"))
-        self._import("08", "09")
-        eventually(lambda: {*REFUSED, *DISTRUSTED} <= self.erp("GET", "stats")["offers"].keys())
+            self.erp.add_fault(invoice_id=invoice_id, kind="initiated", seconds=1.0, remaining=1)
+        self.daemon.start()
+        import_sample(self, "08", "09")
+        wait_until(lambda: {*REFUSED, *DISTRUSTED} <= self.erp.stats()["offers"].keys())
         self._mend(WITNESSES)
-        self.erp("POST", "release")
+        self.erp.control("POST", "release")
         self._settle({"held": 20, "registered": 4, "due": 12})
         for user in USERS:
-            self.erp("POST", "faults", {"invoice_id": f"{user}.2026-10.1", "kind": "initiated", "seconds": 86400})
-        self._import("10")
+            self.erp.add_fault(invoice_id=f"{user}.2026-10.1", kind="initiated", seconds=86400)
+        import_readings(self, "10")
         self._settle({"held": 20, "registered": 4, "initiated": 12})
-        self.stop_erp()
+        self.erp.stop()
         self._rewrite({CHANGED_LATER: {"total_with_tax_eur": "1.00"}})
-        eventually(lambda: self.status()["erp"]["breaker"] == "open" and "erp_unreachable" in self.standing())
-
-    def _import(self, *months: str) -> None:
-        self.do("import", "readings", *(str(SAMPLE / f"readings-2026-{month}.csv.gz") for month in months))
+        wait_until(
+            lambda: self.daemon.status()["erp"]["breaker"] == "open" and "erp_unreachable" in self.daemon.standing()
+        )
 
     def _fault(self, invoice_id: str, **fault: Any) -> None:
         self._faults[invoice_id] = fault
-        self._fault_ids[invoice_id] = self.erp("POST", "faults", {"invoice_id": invoice_id, **fault})["id"]
+        self._fault_ids[invoice_id] = self.erp.add_fault(invoice_id=invoice_id, **fault)
 
     def _mend(self, ids: Iterable[str]) -> None:
         for invoice_id in ids:
             del self._faults[invoice_id]
-            self.erp("DELETE", f"faults/{self._fault_ids[invoice_id]}")
+            self.erp.control("DELETE", f"faults/{self._fault_ids[invoice_id]}")
 
     def _settle(self, counts: dict[str, int]) -> None:
         """Waits until the daemon, its status and its alarms have all seen that it stands so."""
 
         def seen() -> bool:
-            document = self.status()
+            document = self.daemon.status()
             alarms = {alarm["code"] for alarm in document["alarms"]}
             stuck = {group["code"] for group in document["stuck"] if group["code"]}
             periods = document["periods"].keys()
             ours = all(alarm["key"] in periods for alarm in document["alarms"])
             return document["invoices"] == counts and alarms == stuck and ours
 
-        eventually(seen)
+        wait_until(seen)
 
     def _erp_comes_back(self) -> None:
         self._start_erp_again()
-        self.erp("POST", "verdict", {})
+        self.erp.give_verdicts()
         self._settle({"held": 20, "registered": 16})
 
     def _start_erp_again(self) -> None:
         """With the faults it had; nothing of what they keep from being booked is under way."""
-        self.start_erp()
+        self.erp.start()
         for invoice_id, fault in self._faults.items():
             self._fault(invoice_id, **fault)
 
@@ -117,14 +117,14 @@ class OperatorWorld(World):
                 {"ids": list(ids)},
             )
             ours = {row.invoice_id: json.loads(row.body) for row in bodies}
-        self.stop_erp()
+        self.erp.stop()
         self._rewrite(ours)
         self._start_erp_again()
 
     def _rewrite(self, changes: dict[str, dict[str, Any]]) -> None:
         """Changes bookings in the ledger of the ERP, which is down."""
-        lines = [json.loads(line) for line in self.ledger_path.read_text("utf-8").splitlines()]
+        lines = [json.loads(line) for line in self.erp.ledger_path.read_text("utf-8").splitlines()]
         for line in lines:
             if line["kind"] == "booked":
                 line["body"] |= changes.get(line["id"], {})
-        self.ledger_path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")
+        self.erp.ledger_path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from billing.identity import is_oib
 from billing.periods import Period
-from testkit.world import SAMPLE
+from tests.support.sample import SAMPLE
 
 ZAGREB = ZoneInfo("Europe/Zagreb")
 HEADER = (

@@ -18,7 +18,7 @@ from alarming.records import RecordSigns
 from alarming.signs import Fine, Trouble
 from persistence.database import Database
 from supervision import ChildSpec, SupervisorSpec, System
-from testkit.postgres_server import PostgresServer
+from testkit.postgres import PostgresServer
 from tests.alarming_rows import add_invoices, add_users, set_state
 
 ROOT = Path(__file__).resolve().parents[2]

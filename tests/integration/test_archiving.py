@@ -11,8 +11,9 @@ from cli.verification import VerificationResult, verify
 from persistence.database import ConnectionSettings, Database
 from persistence.master_data import import_master
 from persistence.readings import ReadingsRejected, ReadingsReport, import_readings
-from testkit.world import BAD, ROOT, eventually
+from testkit.waiting import wait_until
 from tests.billed_months import calculate_august
+from tests.support.sample import BAD, ROOT
 
 AUGUST = BAD / "readings-2026-08.csv.gz"
 
@@ -84,7 +85,7 @@ def test_two_imports_that_need_the_same_new_month_end_with_one_month(database: D
         first = import_readings(connection, AUGUST)
         thread.start()
         with Database(ConnectionSettings.from_url(database_url)) as onlooker:
-            eventually(lambda: waits_for_a_lock(onlooker))
+            wait_until(lambda: waits_for_a_lock(onlooker))
     thread.join(30)
     assert (first.new, first.same) == (11908, 0)
     assert [(each.new, each.same) for each in reports] == [(0, 11908)]

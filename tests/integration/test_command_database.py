@@ -8,7 +8,7 @@ from persistence.database import ConnectionSettings, Database
 from persistence.embedded import EmbeddedServer, StateLock
 from persistence.migrate import current_revision, expected_revision
 from testkit.ports import free_port
-from testkit.postgres_server import PostgresServer
+from testkit.postgres import PostgresServer
 from tests.command_line import BAD, Commands
 
 NEED_THE_DATABASE = (

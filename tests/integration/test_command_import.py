@@ -10,7 +10,7 @@ from sqlalchemy import text
 from persistence import invoices
 from persistence.database import ConnectionSettings, Database
 from persistence.master_data import import_master
-from testkit.postgres_server import PostgresServer
+from testkit.postgres import PostgresServer
 from tests.calculated_rows import calculate_due
 from tests.command_line import BAD, Commands
 

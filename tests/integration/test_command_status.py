@@ -22,8 +22,9 @@ from alarming.signs import Severity
 from alarming.store import store
 from persistence import instances
 from persistence.database import Database
+from testkit.deployment import Deployment
 from testkit.ports import free_port
-from testkit.world import World, eventually
+from testkit.waiting import wait_until
 from tests.command_line import ROOT, Commands
 
 KEYS = "running well verdict instance since configuration database erp invoices waiting alarms tree"
@@ -200,15 +201,15 @@ def test_with_the_endpoint_off_the_database_tells_what_it_can(commands: Make, da
 
 
 def test_a_real_daemon_is_asked_on_its_socket_until_it_is_gone(tmp_path: Path, database_url: str) -> None:
-    world = World(tmp_path / "world", database_url=database_url)
+    world = Deployment(tmp_path / "world", database_url=database_url)
     try:
-        world.start_erp()
-        world.start_daemon()
-        assert eventually(lambda: world.run("status").returncode == 0)
+        world.erp.start()
+        world.daemon.start()
+        assert wait_until(lambda: world.run("status").returncode == 0)
         document = world.json("status")
         assert set(KEYS.split()) <= document.keys()
         assert world.run("status").stdout.startswith("well: ")
-        world.kill_daemon()
+        world.daemon.kill()
         gone = world.run("status", "--json")
         assert gone.returncode in (1, 3), "the sign of life in the database may be fresh still"
         assert json.loads(gone.stdout)["well"] is False

@@ -13,7 +13,7 @@ from altibiz.fake.ledger import Plan
 from altibiz.fake.server import FakeAltibiz
 from persistence import verification
 from persistence.database import ConnectionSettings, Database
-from testkit.postgres_server import PostgresServer
+from testkit.postgres import PostgresServer
 from tests.billed_months import AUGUST, BAD, book, calculate_august
 from tests.command_line import Commands
 

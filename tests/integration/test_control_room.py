@@ -15,8 +15,9 @@ import pytest
 from sqlalchemy import text
 
 from persistence.browsing import show_invoices
-from testkit.postgres_server import PostgresServer
-from testkit.world import World, eventually
+from testkit.deployment import Deployment
+from testkit.postgres import PostgresServer
+from testkit.waiting import wait_until
 from tests.alarming_rows import add_invoices, add_users
 from web.event_stream import STREAMS_AT_MOST
 from web.routes import FORM_BYTES_AT_MOST
@@ -28,7 +29,7 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 PAGES = ("/room", "/room/stream", "/room/invoices", f"/room/invoices/{HELD}")
 
 
-def make_world(home: Path, database_url: str) -> World:
+def make_world(home: Path, database_url: str) -> Deployment:
     """A daemon with a control room over held and aborted invoices, and without an ERP."""
     home.mkdir(parents=True)
     (home / "token").write_text(TOKEN)
@@ -36,32 +37,32 @@ def make_world(home: Path, database_url: str) -> World:
         "ops": {"listen": f"unix:{home}/ops.sock", "token_file": str(home / "token")},
         "erp": {"breaker": {"reset_seconds": 3600}},
     }
-    world = World(home, database_url=database_url, settings=settings)
+    world = Deployment(home, database_url=database_url, settings=settings)
     with world.database() as database, database.transaction() as connection:
         add_users(connection, 80)
         add_invoices(connection, "held", range(1, 5), held_code="erp_refused_invoice", reason=NASTY)
         add_invoices(connection, "aborted", range(5, 6), reason=NASTY)
         add_invoices(connection, "registered", range(6, 81))
-    world.start_daemon()
-    eventually(lambda: world.status()["invoices"].get("held") == 4)
+    world.daemon.start()
+    wait_until(lambda: world.daemon.status()["invoices"].get("held") == 4)
     return world
 
 
 @pytest.fixture(scope="module")
-def world(shared_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(shared_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     world = make_world(tmp_path_factory.mktemp("room") / "world", shared_server.create_database("control_room"))
     yield world
     world.close()
     shared_server.drop_database("control_room")
 
 
-def client(world: World, **headers: str) -> httpx.Client:
+def client(world: Deployment, **headers: str) -> httpx.Client:
     transport = httpx.HTTPTransport(uds=f"{world.home}/ops.sock")
     return httpx.Client(base_url="http://daemon", transport=transport, timeout=15, headers=headers)
 
 
 @contextmanager
-def signed_in(world: World) -> Iterator[httpx.Client]:
+def signed_in(world: Deployment) -> Iterator[httpx.Client]:
     with client(world) as browser:
         answer = browser.post("/room/sign-in", data={"token": TOKEN, "onward": "/room/invoices?state=held"})
         assert (answer.status_code, answer.headers["location"]) == (303, "/room/invoices?state=held")
@@ -74,14 +75,14 @@ def form_key(page: str) -> str:
     return found[1]
 
 
-def history(world: World, invoice_id: str) -> list[dict[str, Any]]:
+def history(world: Deployment, invoice_id: str) -> list[dict[str, Any]]:
     with world.database() as database, database.reading() as reader:
         [found] = show_invoices(reader, [invoice_id])
     return list(found["history"])
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_without_the_token_nobody_sees_anything(world: World, page: str) -> None:
+def test_without_the_token_nobody_sees_anything(world: Deployment, page: str) -> None:
     with client(world) as stranger:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Cookie": "billingd_room=wrong"}):
             if "Authorization" in headers and page != "/room":
@@ -96,7 +97,7 @@ def test_without_the_token_nobody_sees_anything(world: World, page: str) -> None
             assert 'name="token"' in answer.text
 
 
-def test_without_the_token_nobody_does_anything(world: World) -> None:
+def test_without_the_token_nobody_does_anything(world: Deployment) -> None:
     before = history(world, HELD)
     with client(world) as stranger:
         assert stranger.post(f"/room/invoices/{HELD}/retry", data={"reason": "mine"}).status_code == 401
@@ -105,7 +106,7 @@ def test_without_the_token_nobody_does_anything(world: World) -> None:
     assert history(world, HELD) == before
 
 
-def test_every_answer_forbids_what_a_browser_need_not_do(world: World) -> None:
+def test_every_answer_forbids_what_a_browser_need_not_do(world: Deployment) -> None:
     with client(world, **BEARER) as visitor, client(world) as stranger:
         for answer in (visitor.get("/room"), stranger.get("/room"), stranger.get("/room/app.js")):
             policy = answer.headers["content-security-policy"]
@@ -118,7 +119,7 @@ def test_every_answer_forbids_what_a_browser_need_not_do(world: World) -> None:
         assert "<script>" not in visitor.get("/room").text
 
 
-def test_the_cookie_is_not_the_token_and_is_for_the_browser_alone(world: World) -> None:
+def test_the_cookie_is_not_the_token_and_is_for_the_browser_alone(world: Deployment) -> None:
     with client(world) as browser:
         cookie = browser.post("/room/sign-in", data={"token": TOKEN}).headers["set-cookie"]
         assert TOKEN not in cookie
@@ -132,14 +133,14 @@ def test_the_cookie_is_not_the_token_and_is_for_the_browser_alone(world: World) 
         assert browser.get("/room", headers={"Cookie": session}).status_code == 401
 
 
-def test_signing_in_leads_nowhere_else(world: World) -> None:
+def test_signing_in_leads_nowhere_else(world: Deployment) -> None:
     with client(world) as browser:
         for elsewhere in ("https://elsewhere/", "//elsewhere", "/room/../metrics", "/room//elsewhere", "/metrics"):
             answer = browser.post("/room/sign-in", data={"token": TOKEN, "onward": elsewhere})
             assert answer.headers["location"] == "/room"
 
 
-def test_what_comes_from_another_site_does_nothing(world: World) -> None:
+def test_what_comes_from_another_site_does_nothing(world: Deployment) -> None:
     before = history(world, HELD)
     with signed_in(world) as browser:
         key = form_key(browser.get("/room").text)
@@ -154,9 +155,9 @@ def test_what_comes_from_another_site_does_nothing(world: World) -> None:
     assert history(world, HELD) == before
 
 
-def test_what_the_erp_sent_shows_as_text(world: World) -> None:
+def test_what_the_erp_sent_shows_as_text(world: Deployment) -> None:
     with client(world, **BEARER) as visitor:
-        eventually(lambda: "invoice_aborted" in visitor.get("/room").text)
+        wait_until(lambda: "invoice_aborted" in visitor.get("/room").text)
         for page in (
             "/room",
             "/room/invoices?state=aborted",
@@ -169,7 +170,7 @@ def test_what_the_erp_sent_shows_as_text(world: World) -> None:
             assert "<b>bold" not in shown
 
 
-def test_the_list_is_narrowed_and_read_page_by_page(world: World) -> None:
+def test_the_list_is_narrowed_and_read_page_by_page(world: Deployment) -> None:
     with client(world, **BEARER) as visitor:
         first = visitor.get("/room/invoices?state=registered&period=2026-10").text
         ids = re.findall(r'href="/room/invoices/(NU-[^"]+)"', first)
@@ -186,7 +187,7 @@ def test_the_list_is_narrowed_and_read_page_by_page(world: World) -> None:
         assert visitor.get("/room/invoices/%00").status_code == 404
 
 
-def test_a_retry_does_what_the_command_does_and_says_who_ordered_it(world: World) -> None:
+def test_a_retry_does_what_the_command_does_and_says_who_ordered_it(world: Deployment) -> None:
     by_hand, by_command = "NU-0002.2026-10.1", "NU-0003.2026-10.1"
     with signed_in(world) as browser:
         page = browser.get(f"/room/invoices/{by_hand}").text
@@ -223,21 +224,20 @@ def events(answer: httpx.Response) -> Iterator[dict[str, str]]:
             yield json.loads(line.removeprefix("data: "))
 
 
-def test_a_stream_outlives_an_ordinary_answer_and_tells_when_an_invoice_moves(world: World) -> None:
+def test_a_stream_outlives_an_ordinary_answer_and_tells_when_an_invoice_moves(world: Deployment) -> None:
     with client(world, **BEARER) as visitor, visitor.stream("GET", "/room/stream") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         told = events(answer)
         assert set(next(told)) == {"verdict", "pipeline", "charts", "alarms", "surroundings", "tree"}
         began = time.monotonic()
-        eventually(lambda: time.monotonic() - began > 11)
+        wait_until(lambda: time.monotonic() - began > 11)
         world.do("invoices", "retry", "NU-0004.2026-10.1", "--reason", "test")
         held = world.counts()["held"]
         assert any(re.search(rf"<b>{held}</b><span class=\"name\">held<", each.get("pipeline", "")) for each in told)
 
 
-def test_streams_are_few_and_leave_nothing_behind(world: World) -> None:
-    assert world.daemon is not None
-    process = Path("/proc") / str(world.daemon.pid)
+def test_streams_are_few_and_leave_nothing_behind(world: Deployment) -> None:
+    process = Path("/proc") / str(world.daemon.running_pid())
     threads, descriptors = many(process / "task"), many(process / "fd")
     with ExitStack() as stack:
         visitors = [stack.enter_context(client(world, **BEARER)) for _ in range(STREAMS_AT_MOST + 1)]
@@ -257,9 +257,9 @@ def test_streams_are_few_and_leave_nothing_behind(world: World) -> None:
             with visitor.stream("GET", "/room/stream") as answer:
                 return answer.status_code == 200
 
-        eventually(again)
-    eventually(lambda: many(process / "task") <= threads)
-    eventually(lambda: many(process / "fd") <= descriptors)
+        wait_until(again)
+    wait_until(lambda: many(process / "task") <= threads)
+    wait_until(lambda: many(process / "fd") <= descriptors)
 
 
 def test_a_frozen_database_freezes_no_page(server: PostgresServer, tmp_path: Path) -> None:
@@ -278,27 +278,26 @@ def test_a_frozen_database_freezes_no_page(server: PostgresServer, tmp_path: Pat
                 assert visitor.get("/healthz").status_code == 200
             finally:
                 server.thaw()
-            eventually(lambda: visitor.get("/room/invoices").status_code == 200)
+            wait_until(lambda: visitor.get("/room/invoices").status_code == 200)
             with visitor.stream("GET", "/room/stream") as answer:
                 next(events(answer))
-                assert world.stop_daemon(within_seconds=40) == 0
-        assert "Traceback" not in world.log()
-        assert "Cancel" not in world.log()
+                assert world.daemon.stop(within_seconds=40) == 0
+        assert "Traceback" not in world.daemon.log()
+        assert "Cancel" not in world.daemon.log()
     finally:
         world.close()
 
 
-def test_without_a_token_there_is_no_control_room_until_a_reload_brings_one(world: World) -> None:
-    assert world.daemon is not None
+def test_without_a_token_there_is_no_control_room_until_a_reload_brings_one(world: Deployment) -> None:
     before = world.config_path.read_text()
     (world.home / "token").write_text("none")
-    world.daemon.send_signal(signal.SIGHUP)
+    world.daemon.signal(signal.SIGHUP)
     with client(world, **BEARER) as visitor:
-        eventually(lambda: visitor.get("/room").status_code == 404)
+        wait_until(lambda: visitor.get("/room").status_code == 404)
         assert "ops.token_file" in visitor.get("/room").text
         assert visitor.post("/room/sign-in", data={"token": ""}).status_code == 404
         (world.home / "token").write_text(TOKEN)
-        world.daemon.send_signal(signal.SIGHUP)
-        eventually(lambda: visitor.get("/room").status_code == 200)
+        world.daemon.signal(signal.SIGHUP)
+        wait_until(lambda: visitor.get("/room").status_code == 200)
     assert world.config_path.read_text() == before
-    assert TOKEN not in world.log()
+    assert TOKEN not in world.daemon.log()

@@ -6,9 +6,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from testkit.deployment import Deployment
 from testkit.ports import free_port
-from testkit.world import ROOT, SAMPLE, World, eventually
+from testkit.waiting import wait_until
 from tests.browser import ENTER, TAB, Browser, skip_without_browser
+from tests.support.sample import ROOT, import_sample
 
 TOKEN = "the-token-of-the-room"
 NASTY = "<img src=x onerror='document.title=1'><b>no such sub-project</b>"
@@ -18,7 +20,7 @@ TABS_AT_MOST = 40
 
 
 @pytest.fixture
-def world(database_url: str, tmp_path: Path) -> Iterator[World]:
+def world(database_url: str, tmp_path: Path) -> Iterator[Deployment]:
     """Twelve invoices: one that the ERP says it has with other content, one it aborts, some it takes its time for."""
     skip_without_browser()
     home = tmp_path / "world"
@@ -30,17 +32,16 @@ def world(database_url: str, tmp_path: Path) -> Iterator[World]:
         "ops": {"listen": listen, "token_file": str(home / "token")},
         "erp": {"poll_interval_seconds": 0.2, "retry": {"max_seconds": 1}},
     }
-    world = World(home, database_url=database_url, settings=settings)
-    world.start_erp()
-    world.erp("POST", "faults", {"kind": "status", "status": 409, "method": "PUT", "invoice_id": CONFLICT})
-    world.erp("POST", "faults", {"kind": "abort", "invoice_id": ABORTED, "reason": NASTY})
+    world = Deployment(home, database_url=database_url, settings=settings)
+    world.erp.start()
+    world.erp.add_fault(kind="status", status=409, method="PUT", invoice_id=CONFLICT)
+    world.erp.add_fault(kind="abort", invoice_id=ABORTED, reason=NASTY)
     for each in OPEN:
-        world.erp("POST", "faults", {"kind": "initiated", "invoice_id": each, "seconds": 3600})
-    world.do("import", "master", str(SAMPLE / "master.yaml"))
-    world.do("import", "readings", str(SAMPLE / "readings-2026-08.csv.gz"))
-    world.start_daemon(up=False)
-    eventually(lambda: world.counts().get("registered") == 7 and world.counts().get("initiated") == 3)
-    eventually(lambda: answers(f"http://{listen}/healthz"))
+        world.erp.add_fault(kind="initiated", invoice_id=each, seconds=3600)
+    import_sample(world, "08")
+    world.daemon.start(wait=False)
+    wait_until(lambda: world.counts().get("registered") == 7 and world.counts().get("initiated") == 3)
+    wait_until(lambda: answers(f"http://{listen}/healthz"))
     yield world
     world.close()
 
@@ -53,13 +54,13 @@ def answers(address: str) -> bool:
 
 
 @pytest.fixture
-def browser(world: World, tmp_path: Path) -> Iterator[Browser]:
+def browser(world: Deployment, tmp_path: Path) -> Iterator[Browser]:
     browser = Browser(tmp_path / "browser")
     yield browser
     browser.close()
 
 
-def room(world: World) -> str:
+def room(world: Deployment) -> str:
     listen = world.config_path.read_text().split("listen: ")[1].split()[0]
     return f"http://{listen}/room"
 
@@ -92,39 +93,39 @@ def photograph(browser: Browser, name: str) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_the_room_is_live_by_keyboard_on_a_phone_and_in_both_colours(world: World, browser: Browser) -> None:
+def test_the_room_is_live_by_keyboard_on_a_phone_and_in_both_colours(world: Deployment, browser: Browser) -> None:
     browser.look_like(1280)
     browser.go(room(world))
     browser.photograph(PICTURES / "sign-in.png")
     browser.press(*TOKEN, ENTER)
-    eventually(lambda: browser.text("#live") == "live")
-    eventually(lambda: "has an invoice with other content" in browser.text("#alarms"))
-    eventually(lambda: (count(browser, "initiated"), count(browser, "held")) == ("3", "1"))
+    wait_until(lambda: browser.text("#live") == "live")
+    wait_until(lambda: "has an invoice with other content" in browser.text("#alarms"))
+    wait_until(lambda: (count(browser, "initiated"), count(browser, "held")) == ("3", "1"))
     photograph(browser, "overview")
     browser.run("window.neverReloaded = true")
     # A verdict moves an invoice: the page shows it, and the way in motion, by itself, and the focus stays where it is.
     tab_to(browser, "a#to-initiated")
-    world.erp("POST", "verdict", {"invoice_id": OPEN[0], "state": "registered"})
-    eventually(lambda: browser.run("return document.querySelectorAll('.way.moving').length") > 0)
+    world.erp.give_verdicts(invoice_id=OPEN[0], state="registered")
+    wait_until(lambda: browser.run("return document.querySelectorAll('.way.moving').length") > 0)
     browser.photograph(PICTURES / "overview-moving.png")
-    eventually(lambda: (count(browser, "initiated"), count(browser, "registered")) == ("2", "8"))
+    wait_until(lambda: (count(browser, "initiated"), count(browser, "registered")) == ("2", "8"))
     assert browser.run("return [window.neverReloaded, document.activeElement.id]") == [True, "to-initiated"]
     # From the first page to the held invoice, and to its retry, without a mouse.
     tab_to(browser, "a#to-held")
     browser.press(ENTER)
-    eventually(lambda: browser.address.endswith("/invoices?state=held"))
+    wait_until(lambda: browser.address.endswith("/invoices?state=held"))
     photograph(browser, "list")
     tab_to(browser, f"a[href$='{CONFLICT}']")
     browser.press(ENTER)
-    eventually(lambda: browser.text("h1").startswith(CONFLICT))
+    wait_until(lambda: browser.text("h1").startswith(CONFLICT))
     photograph(browser, "invoice")
-    world.erp("DELETE", "faults")
+    world.erp.clear_faults()
     tab_to(browser, "#reason")
     browser.press(*"mended", ENTER)
-    eventually(lambda: "It goes on." in browser.text(".said"))
+    wait_until(lambda: "It goes on." in browser.text(".said"))
     assert "held → " in " ".join(browser.text(".history li").split())
     assert "control room" in browser.text(".history")
-    eventually(lambda: world.counts().get("registered") == 9)
+    wait_until(lambda: world.counts().get("registered") == 9)
     browser.go(room(world).replace("/room", f"/room/invoices/{ABORTED}"))
     assert NASTY in browser.text("main")
     assert browser.run("return document.querySelectorAll('main img, main .history b').length") == 0

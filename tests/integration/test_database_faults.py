@@ -21,7 +21,7 @@ from persistence.errors import (
     PersistenceError,
 )
 from testkit.ports import free_port
-from testkit.postgres_server import PostgresServer
+from testkit.postgres import PostgresServer
 
 INSERT = "INSERT INTO meters VALUES ('m', 'abb_b2x', '{L1}')"
 

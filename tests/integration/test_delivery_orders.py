@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from testkit.world import World, eventually
+from testkit.deployment import Deployment
+from testkit.waiting import wait_until
 from tests.alertmanager import Alertmanager
 from tests.small_load import write_load
 
@@ -28,24 +29,24 @@ def receiver() -> Iterator[Alertmanager]:
 
 
 @pytest.fixture
-def world(tmp_path: Path, receiver: Alertmanager) -> Iterator[World]:
+def world(tmp_path: Path, receiver: Alertmanager) -> Iterator[Deployment]:
     settings = {
         "billing": {"approval": "required"},
         "alarms": {"raise_within_seconds": 1, "webhook_url": receiver.url},
         "log": {"format": "json"},
     }
-    world = World(tmp_path / "world", settings=settings)
+    world = Deployment(tmp_path / "world", settings=settings)
     yield world
     world.close()
 
 
-def metrics(world: World) -> str:
+def metrics(world: Deployment) -> str:
     with httpx.Client(transport=httpx.HTTPTransport(uds=f"{world.home}/ops.sock"), timeout=5) as client:
         return client.get("http://daemon/metrics").text
 
 
-def records(world: World, field: str) -> list[dict[str, Any]]:
-    lines = world.log().splitlines()
+def records(world: Deployment, field: str) -> list[dict[str, Any]]:
+    lines = world.daemon.log().splitlines()
     return [json.loads(line) for line in lines if field in line and line.startswith("{")]
 
 
@@ -54,10 +55,10 @@ def announced(receiver: Alertmanager) -> set[str]:
     return {labels["key"] for labels in alerts if labels["alertname"] == "period_closed"}
 
 
-def approve_in_a_pause(world: World) -> None:
+def approve_in_a_pause(world: Deployment) -> None:
     assert "is paused until" in world.do("pause", "--for", "2h", "--reason", "ERP maintenance")
-    eventually(lambda: "delivery_paused" in world.standing())
-    paused = world.standing()["delivery_paused"]
+    wait_until(lambda: "delivery_paused" in world.daemon.standing())
+    paused = world.daemon.standing()["delivery_paused"]
     assert (paused["severity"], paused["key"]) == ("warning", "delivery")
     assert paused["summary"].endswith(": ERP maintenance")
     shown = world.do("invoices", "approve", "--period", "2026-10", "--preview")
@@ -68,57 +69,57 @@ def approve_in_a_pause(world: World) -> None:
     (approved,) = world.json("invoices", "show", ONE)
     assert approved["history"][-1]["reason"] == "approved: looked at"
     assert world.counts() == {"calculated": ALL}, "it is paused"
-    assert world.erp("GET", "stats")["offers"] == {}
+    assert world.erp.stats()["offers"] == {}
 
 
-def resume_and_approve_the_rest(world: World) -> None:
+def resume_and_approve_the_rest(world: Deployment) -> None:
     assert world.do("resume", "--reason", "done early") == "delivery goes on\n"
-    eventually(lambda: world.counts() == {"calculated": USERS, "registered": USERS})
-    eventually(lambda: "delivery_paused" not in world.standing())
+    wait_until(lambda: world.counts() == {"calculated": USERS, "registered": USERS})
+    wait_until(lambda: "delivery_paused" not in world.daemon.standing())
     assert world.do("resume") == "delivery was not paused\n"
     earlier = "user-00002.2026-09.1"
     world.do("invoices", "approve", earlier, "--yes")
-    eventually(lambda: world.counts() == {"calculated": USERS - 1, "registered": USERS + 1})
-    assert earlier in world.ledger()
+    wait_until(lambda: world.counts() == {"calculated": USERS - 1, "registered": USERS + 1})
+    assert earlier in world.erp.ledger()
     done = world.run("invoices", "approve", earlier, "--yes")
     assert (done.returncode, done.stderr) == (1, f"{earlier}: there is no such invoice that waits for approval\n")
     world.do("invoices", "approve", "--period", "2026-09", "--yes")
-    eventually(lambda: world.all_registered(ALL))
+    wait_until(lambda: world.all_registered(ALL))
 
 
-def see_the_months_closed(world: World, receiver: Alertmanager) -> None:
-    eventually(lambda: len(records(world, "BILLINGD_PERIOD_CLOSED")) == MONTHS)
+def see_the_months_closed(world: Deployment, receiver: Alertmanager) -> None:
+    wait_until(lambda: len(records(world, "BILLINGD_PERIOD_CLOSED")) == MONTHS)
     listed = world.json("invoices", "list", "--period", "2026-09")
     told = {record["BILLINGD_PERIOD_CLOSED"]: record for record in records(world, "BILLINGD_PERIOD_CLOSED")}
     for name in ("total_eur", "tax_eur", "total_with_tax_eur"):
         total = sum(Decimal(each[name]) for each in listed)
         assert Decimal(told["2026-09"][f"BILLINGD_{name.upper()}"]) == total
     assert told["2026-09"]["BILLINGD_REGISTERED"] == str(USERS)
-    eventually(lambda: 'billingd_period_invoices{period="2026-09",state="registered"} 4.0' in metrics(world))
-    eventually(lambda: announced(receiver) == {"2026-09", "2026-10"})
+    wait_until(lambda: 'billingd_period_invoices{period="2026-09",state="registered"} 4.0' in metrics(world))
+    wait_until(lambda: announced(receiver) == {"2026-09", "2026-10"})
     assert receiver.wrong == []
-    eventually(lambda: records(world, "BILLINGD_AUDIT_ROOT"))
-    world.kill_daemon()
-    world.start_daemon()
-    eventually(lambda: "billingd_period_closed_seconds{" in metrics(world))
+    wait_until(lambda: records(world, "BILLINGD_AUDIT_ROOT"))
+    world.daemon.kill()
+    world.daemon.start()
+    wait_until(lambda: "billingd_period_closed_seconds{" in metrics(world))
     assert len(records(world, "BILLINGD_PERIOD_CLOSED")) == MONTHS, "it is told once"
 
 
-def correct_one(world: World, master: Path) -> None:
+def correct_one(world: Deployment, master: Path) -> None:
     """A price was wrong: the next revision is offered by the daemon, and the month is told of again."""
     changed = re.sub(r"meter_fee: .*", 'meter_fee: "9.99"', master.read_text("utf-8"))
     master.write_text(changed, "utf-8")
     world.do("import", "master", str(master))
     world.do("invoices", "correct", ONE, "--reason", "wrong fee")
     world.do("invoices", "approve", ONE.replace(".1", ".2"), "--yes")
-    eventually(lambda: world.all_registered(ALL + 1))
-    eventually(lambda: len(records(world, "BILLINGD_PERIOD_CLOSED")) == MONTHS + 1)
+    wait_until(lambda: world.all_registered(ALL + 1))
+    wait_until(lambda: len(records(world, "BILLINGD_PERIOD_CLOSED")) == MONTHS + 1)
     assert records(world, "BILLINGD_PERIOD_CLOSED")[-1]["BILLINGD_REGISTERED"] == str(USERS + 1)
     assert world.run("reconcile").returncode == 0
     assert world.run("verify").returncode == 0
 
 
-def export_adds_up(world: World) -> None:
+def export_adds_up(world: Deployment) -> None:
     listed = world.json("invoices", "list", "--period", "2026-10")
     rows = list(csv.DictReader(world.do("export", "--period", "2026-10").splitlines()))
     assert [row["invoice"] for row in rows] == [each["id"] for each in listed]
@@ -130,14 +131,14 @@ def export_adds_up(world: World) -> None:
 
 
 def test_nothing_leaves_without_approval_or_in_a_pause_and_the_closed_months_are_told_once(
-    world: World, receiver: Alertmanager, tmp_path: Path
+    world: Deployment, receiver: Alertmanager, tmp_path: Path
 ) -> None:
-    world.start_erp()
-    world.start_daemon()
+    world.erp.start()
+    world.daemon.start()
     master, readings = write_load(tmp_path / "load", users=USERS, first="2026-09", months=MONTHS)
     world.do("import", "master", str(master))
     world.do("import", "readings", str(readings))
-    eventually(lambda: world.counts() == {"calculated": ALL})
+    wait_until(lambda: world.counts() == {"calculated": ALL})
     approve_in_a_pause(world)
     resume_and_approve_the_rest(world)
     see_the_months_closed(world, receiver)

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from testkit.world import World, eventually
+from testkit.deployment import Deployment
+from testkit.waiting import wait_until
 from tests.small_load import write_load
 
 DISK_BYTES = 256 * 1024
 
 
 @pytest.fixture
-def world(tmp_path: Path, database_url: str) -> Iterator[World]:
+def world(tmp_path: Path, database_url: str) -> Iterator[Deployment]:
     """A world whose state directory is a small file system of its own, and whose database lives elsewhere."""
-    world = World(
+    world = Deployment(
         tmp_path / "world",
         database_url=database_url,
         settings={"erp": {"breaker": {"failure_threshold": 2, "reset_seconds": 2}}, "log": {"format": "json"}},
@@ -39,20 +40,22 @@ def fill(path: Path) -> None:
         write_on()
 
 
-def test_with_no_room_for_the_spool_alarms_reach_the_log_and_everybody_is_billed(world: World, tmp_path: Path) -> None:
+def test_with_no_room_for_the_spool_alarms_reach_the_log_and_everybody_is_billed(
+    world: Deployment, tmp_path: Path
+) -> None:
     master, readings = write_load(tmp_path / "load", users=10, first="2026-09", months=2)
     world.do("import", "master", str(master))
-    world.start_daemon()
+    world.daemon.start()
     filler = world.state / "filler"
     fill(filler)
     world.do("import", "readings", str(readings))
-    eventually(lambda: {"erp_unreachable", "alarm_spool_unwritable"} <= world.standing().keys())
+    wait_until(lambda: {"erp_unreachable", "alarm_spool_unwritable"} <= world.daemon.standing().keys())
     assert "erp_unreachable" not in (world.state / "alarms.jsonl").read_text(), "there was no room for it"
-    assert '"BILLINGD_ALARM_CODE": "erp_unreachable"' in world.log()
-    assert '"BILLINGD_ALARM_CODE": "alarm_spool_unwritable"' in world.log()
-    world.start_erp()
-    eventually(lambda: world.all_registered(20))
-    eventually(lambda: world.standing().keys() == {"alarm_spool_unwritable"})
+    assert '"BILLINGD_ALARM_CODE": "erp_unreachable"' in world.daemon.log()
+    assert '"BILLINGD_ALARM_CODE": "alarm_spool_unwritable"' in world.daemon.log()
+    world.erp.start()
+    wait_until(lambda: world.all_registered(20))
+    wait_until(lambda: world.daemon.standing().keys() == {"alarm_spool_unwritable"})
     filler.unlink()
-    eventually(lambda: world.standing() == {})
-    assert world.stop_daemon() == 0
+    wait_until(lambda: world.daemon.standing() == {})
+    assert world.daemon.stop() == 0

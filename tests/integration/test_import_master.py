@@ -11,7 +11,7 @@ from sqlalchemy import text
 from persistence import invoices
 from persistence.database import ConnectionSettings, Database
 from persistence.master_data import MasterRejected, MasterReport, import_master
-from testkit.postgres_server import PostgresServer
+from testkit.postgres import PostgresServer
 
 ROOT = Path(__file__).resolve().parents[2]
 BAD = ROOT / "tests" / "data" / "bad"

@@ -18,7 +18,7 @@ from persistence.database import ConnectionSettings, Database
 from persistence.master_data import import_master
 from persistence.readings import ReadingsRejected, ReadingsReport, import_readings, replace_readings
 from persistence.writes import store_calculations
-from testkit.postgres_server import PostgresServer
+from testkit.postgres import PostgresServer
 
 BAD = Path(__file__).parents[1] / "data" / "bad"
 GOOD = BAD / "readings-2026-08.csv.gz"

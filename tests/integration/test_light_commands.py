@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from persistence.database import Database
-from testkit.world import World
+from testkit.deployment import Deployment
 from tests.alarming_rows import add_invoices, add_users
 
 HEAVY = ("sqlalchemy", "alembic", "apscheduler", "httpx", "rich", "starlette", "asyncio")
@@ -22,7 +22,7 @@ def test_looking_takes_the_driver_alone(typed: str, database: Database, database
         add_invoices(connection, "due", range(1, 2))
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "cli.app", *typed.split()],
-        env=World(tmp_path, database_url=database_url).env,
+        env=Deployment(tmp_path, database_url=database_url).environment,
         capture_output=True,
         text=True,
         check=False,

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from persistence import migrate
 from persistence.database import ConnectionSettings, Database
 from persistence.errors import RowRefused, SchemaMismatch
-from testkit.postgres_server import PostgresServer
+from testkit.postgres import PostgresServer
 
 
 @pytest.fixture

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from testkit.postgres_server import PostgresServer
-from testkit.world import PATIENCE_SECONDS, SAMPLE, World, eventually
+from testkit.deployment import Deployment
+from testkit.postgres import PostgresServer
+from testkit.waiting import WAIT_SECONDS, wait_until
 from tests.operations import Operator, chapter
 from tests.small_load import write_load
+from tests.support.sample import SAMPLE
 
 pytestmark = pytest.mark.timeout(400)  # a dozen commands each, and three daemons
 SETTINGS: dict[str, Any] = {
@@ -22,99 +24,97 @@ SETTINGS: dict[str, Any] = {
 
 
 @pytest.fixture
-def world(tmp_path: Path, server: PostgresServer) -> Iterator[World]:
+def world(tmp_path: Path, server: PostgresServer) -> Iterator[Deployment]:
     """A daemon and an ERP on a server of their own, with the sample's master data."""
-    world = World(tmp_path / "world", database_url=server.url(), settings=SETTINGS)
+    world = Deployment(tmp_path / "world", database_url=server.url(), settings=SETTINGS)
     for readings in SAMPLE.glob("readings-*"):
         shutil.copy(readings, world.home)
-    world.start_erp()
-    world.start_daemon()
+    world.erp.start()
+    world.daemon.start()
     yield world
     world.close()
 
 
-def book(world: World, *months: str) -> None:
+def book(world: Deployment, *months: str) -> None:
     """Imports the readings of these months; what they bill is not waited for."""
     world.do("import", "readings", *(f"readings-2026-{month}.csv.gz" for month in months))
 
 
-def leave_open(world: World) -> None:
+def leave_open(world: Deployment) -> None:
     """All is calculated and offered; of October the ERP owes us its verdict."""
     world.do("import", "master", str(SAMPLE / "master.yaml"))
     book(world, "08", "09")
-    eventually(lambda: world.counts().get("registered") == 24)
-    world.erp("POST", "faults", {"kind": "initiated", "seconds": 86400})
+    wait_until(lambda: world.counts().get("registered") == 24)
+    world.erp.add_fault(kind="initiated", seconds=86400)
     book(world, "10")
-    eventually(lambda: world.counts() == {"registered": 24, "initiated": 12})
+    wait_until(lambda: world.counts() == {"registered": 24, "initiated": 12})
 
 
-def booked(at: World, by: World) -> None:
+def booked(at: Deployment, by: Deployment) -> None:
     """The ERP that was started in `at` gives its verdicts, and the daemon in `by` takes them."""
-    at.erp("POST", "verdict", {})
+    at.erp.give_verdicts()
     settled(by, 36)
 
 
-def settled(world: World, number: int) -> None:
+def settled(world: Deployment, number: int) -> None:
     """All is booked and the daemon calls it well; an alarm that came back may stand on for its minute."""
 
     def seen() -> bool:
-        document = world.status()
+        document = world.daemon.status()
         return bool(document["well"]) and document["invoices"] == {"registered": number}
 
-    eventually(seen, within_seconds=2 * PATIENCE_SECONDS)
+    wait_until(seen, within_seconds=2 * WAIT_SECONDS)
 
 
-def has_a_root(world: World) -> bool:
+def has_a_root(world: Deployment) -> bool:
     with world.database() as database, database.reading() as reader:
         return reader.value("SELECT day FROM audit_roots") is not None
 
 
-def test_a_backup_a_day_old_is_restored_and_nothing_is_billed_twice(world: World, server: PostgresServer) -> None:
+def test_a_backup_a_day_old_is_restored_and_nothing_is_billed_twice(world: Deployment, server: PostgresServer) -> None:
     world.do("import", "master", str(SAMPLE / "master.yaml"))
     book(world, "08")
-    eventually(lambda: world.counts().get("registered") == 12)
-    world.stop_erp()
+    wait_until(lambda: world.counts().get("registered") == 12)
+    world.erp.stop()
     book(world, "09")
-    eventually(lambda: world.counts().get("sent"))
-    eventually(lambda: world.counts().get("due", 0) == 12)
+    wait_until(lambda: world.counts().get("sent"))
+    wait_until(lambda: world.counts().get("due", 0) == 12)
     known = {}
 
     def a_day_passes() -> None:
-        world.start_erp()
+        world.erp.start()
         book(world, "10")
         settled(world, 36)
-        known.update(world.ledger())
+        known.update(world.erp.ledger())
 
     def everything_is_booked() -> None:
         settled(world, 36)
-        eventually(lambda: has_a_root(world))  # which the restored daemon makes within seconds
+        wait_until(lambda: has_a_root(world))  # which the restored daemon makes within seconds
 
     Operator(world, server).follow(
         chapter("### Backup and restore"),
         {"a day passes": a_day_passes, "everything is booked": everything_is_booked},
     )
-    assert world.ledger().keys() == known.keys()
-    assert {invoice_id: each["bill_id"] for invoice_id, each in world.ledger().items()} == {
+    assert world.erp.ledger().keys() == known.keys()
+    assert {invoice_id: each["bill_id"] for invoice_id, each in world.erp.ledger().items()} == {
         invoice["id"]: invoice["bill_id"] for invoice in world.json("invoices", "list")
     }
 
 
-def test_an_upgrade_takes_over_what_the_old_daemon_had_begun(world: World) -> None:
+def test_an_upgrade_takes_over_what_the_old_daemon_had_begun(world: Deployment) -> None:
     leave_open(world)
     Operator(world).follow(chapter("### Upgrade"), {"everything is booked": lambda: booked(world, world)})
-    assert len(world.ledger()) == 36
+    assert len(world.erp.ledger()) == 36
 
 
 def test_daemon_and_database_move_to_another_server(
-    world: World, server: PostgresServer, cluster: Path, tmp_path: Path
+    world: Deployment, server: PostgresServer, cluster: Path, tmp_path: Path
 ) -> None:
     leave_open(world)
     other = PostgresServer.copy(cluster, tmp_path / "other-server")
     other.drop_database("billingd")
     operator = Operator(world, server)
-    new = World(tmp_path / "new-world", database_url=other.url())
-    new.erp_port = world.erp_port
-    new.configure(SETTINGS)
+    new = Deployment(tmp_path / "new-world", database_url=other.url(), settings=SETTINGS, erp=world.erp)
 
     def on_the_new_server() -> None:
         shutil.copy(world.home / "billingd.dump", new.home)
@@ -125,25 +125,25 @@ def test_daemon_and_database_move_to_another_server(
             chapter("### Moving to another server"),
             {"on the new server": on_the_new_server, "everything is booked": lambda: booked(world, new)},
         )
-        assert len(world.ledger()) == 36
+        assert len(world.erp.ledger()) == 36
     finally:
         new.close()
         other.destroy()
 
 
 def test_december_has_the_old_prices_and_january_the_new(tmp_path: Path, database_url: str) -> None:
-    world = World(tmp_path / "world", database_url=database_url, settings=SETTINGS)
-    world.env["BILLINGD_TEST_NOW"] = "2027-02-15T00:00:00Z"
+    now = "2027-02-15T00:00:00Z"
+    world = Deployment(tmp_path / "world", database_url=database_url, settings=SETTINGS, now=now)
     text = chapter("### A price change on 1 January")
     example = re.search(r"```yaml\n# (\S+)\n(.*?)```", text, re.S)
     assert example is not None
     (world.home / example[1]).write_text(example[2], "utf-8")
     try:
-        world.start_erp()
-        world.start_daemon()
+        world.erp.start()
+        world.daemon.start()
         master, readings = write_load(world.home, users=2, first="2026-12", months=2)
         world.do("import", "master", str(master))
-        eventually(lambda: world.counts() == {"due": 4})
+        wait_until(lambda: world.counts() == {"due": 4})
         Operator(world).follow(text, {"everything is booked": lambda: settled(world, 4)})
         assert readings.name in text
     finally:

@@ -11,7 +11,7 @@ import pytest
 
 from actors.failpoints import FailpointError, _Failpoints, failpoint
 from testkit.failpoints import Failpoints
-from testkit.waiting import until
+from testkit.waiting import wait_until
 
 
 @dataclass
@@ -57,7 +57,7 @@ def test_who_is_held_waits_for_the_action_to_change(tmp_path: Path) -> None:
     here("here")  # the first passes
     held = threading.Thread(target=here, args=("here",), daemon=True)
     held.start()
-    assert until("the second is held", lambda: failpoints.reached("here"), 10) == 2
+    assert wait_until(lambda: failpoints.reached("here"), within_seconds=10, what="the second is held") == 2
     assert held.is_alive()
     failpoints.disable("here")
     held.join(10)
