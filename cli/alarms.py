@@ -11,24 +11,19 @@ import typer
 from alarming.catalogue import CATALOGUE, Entry
 from alarming.lookup import find, statistics
 from alarming.wire import to_json
-from cli.caller_identity import Reason, who, why
 from cli.database import database
-from cli.invocation import CommandFailed, configuration, put, put_json, say
-from cli.output import alarm_lines, columns, fitted
+from cli.invocation import AsJson, CommandFailed, Reason, caller_identity, configuration, given_reason
+from cli.lazy_group import command_group
+from cli.output import alarm_lines, columns, fitted, put, put_json, put_lines, say
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-
-@app.callback()
-def group() -> None:
-    """The alarms: what stands, taking note of one, and what a code means."""
+app = command_group("The alarms: what stands, taking note of one, and what a code means.")
 
 
 @app.command("list")
 def list_them(
     context: typer.Context,
     everything: Annotated[bool, typer.Option("--all", help="The cleared ones too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the standing alarms, the most urgent first."""
     with database(configuration(context).settings, "alarms list") as opened, opened.reading() as reader:
@@ -36,8 +31,7 @@ def list_them(
     if as_json:
         put_json(found)
         return
-    for line in fitted(alarm_lines(found, cleared_too=everything)):
-        put(line)
+    put_lines(fitted(alarm_lines(found, cleared_too=everything)))
     say(f"{len(found)} alarm{'' if len(found) == 1 else 's'}")
     if found:
         say("`billingd alarms explain CODE` says what one means and what to do")
@@ -52,9 +46,9 @@ def ack(
     """Take note of an alarm; who, when and why are kept, the first time counts."""
     from alarming.store import acknowledge  # writing takes SQLAlchemy, which `list` need not wait for
 
-    settings, given = configuration(context).settings, why(reason)
+    settings, given = configuration(context).settings, given_reason(reason)
     with database(settings, "alarms ack") as opened, opened.transaction() as connection:
-        if not acknowledge(connection, alarm_id, who(), given):
+        if not acknowledge(connection, alarm_id, caller_identity(), given):
             raise CommandFailed(f"there is no alarm {alarm_id}: `billingd alarms list --all` shows their ids")
     put(f"{alarm_id}: acknowledged")
 
@@ -63,7 +57,7 @@ def ack(
 def stats(
     context: typer.Context,
     days: Annotated[float, typer.Option(min=0.001, help="Of how many days.")] = 30,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say per code how often there was an alarm, how long it stood, and how often it came back."""
     with database(configuration(context).settings, "alarms stats") as opened, opened.reading() as reader:
@@ -76,8 +70,7 @@ def stats(
         (of.code, of.alarms, of.standing, of.reopened, round(of.standing_seconds), round(of.longest_seconds))
         for of in found
     ]
-    for line in columns(titles, rows, right=titles[1:]) if rows else ():
-        put(line)
+    put_lines(columns(titles, rows, right=titles[1:]) if rows else ())
     say(f"{sum(each.alarms for each in found)} alarms in {days:g} days")
 
 
@@ -99,8 +92,7 @@ def explain(
             put(f"{code} ({rule.severity}) is a rule of your configuration, key alarms.rules:")
             put(f"it stands for log records of {rule.logger or 'any logger'} that match {rule.pattern}")
         return
-    for line in _explanation(entry, croatian=croatian):
-        put(line)
+    put_lines(_explanation(entry, croatian=croatian))
 
 
 def _explanation(entry: Entry, *, croatian: bool) -> Iterator[str]:

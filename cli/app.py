@@ -18,33 +18,34 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from cli.invocation import CommandFailed, Invocation, put, say
+from cli.invocation import CommandFailed, Invocation
 from cli.lazy_group import LazyGroup
+from cli.output import put, say
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "run": ("cli.run:app", "Run the daemon in the foreground."),
+    "run": ("cli.run:run", "Run the daemon in the foreground."),
     "check-config": (
-        "cli.configuration:check",
+        "cli.configuration:check_config",
         "Read the configuration and print every problem.",
     ),
-    "reload": ("cli.reload:app", "Have the running daemon read its configuration again."),
+    "reload": ("cli.reload:reload", "Have the running daemon read its configuration again."),
     "config": ("cli.configuration:app", "Show the configuration in force, or the default file."),
     "db": ("cli.db:app", "Create or migrate the schema of the database."),
     "import": ("cli.imports:app", "Import master data or readings from files."),
-    "issue": ("cli.issue:app", "Make invoices due now, without waiting for the schedule."),
+    "issue": ("cli.issue:issue", "Make invoices due now, without waiting for the schedule."),
     "invoices": ("cli.invoices:app", "List, show, explain, approve, retry, correct and waive invoices."),
     "alarms": ("cli.alarms:app", "List, acknowledge and explain alarms."),
-    "status": ("cli.status:app", "Say whether the daemon runs, and how it stands."),
-    "reconcile": ("cli.reconcile:app", "Compare every invoice with the ERP's bookings, both ways."),
-    "verify": ("cli.verify:app", "Prove that invoices, readings and history are as they were stored."),
-    "pause": ("cli.pause:pause_app", "Send nothing new to the ERP for a while."),
-    "resume": ("cli.pause:resume_app", "End the pause of delivery before its time."),
-    "export": ("cli.export:app", "Export a month's invoices as CSV for accounting."),
-    "doctor": ("cli.doctor:app", "Look at all that billing rests on, and say what to mend."),
-    "demo": ("cli.demo:app", "Bill the sample data, with an ERP that goes down in the middle."),
-    "drill": ("cli.drill:app", "Make every failure happen for real, and see what holds."),
-    "last-words": ("cli.last_words:app", ""),
-    "fake-altibiz": ("cli.fake_altibiz:app", "Be the ERP, for trying out and testing."),
+    "status": ("cli.status:status", "Say whether the daemon runs, and how it stands."),
+    "reconcile": ("cli.reconcile:reconcile", "Compare every invoice with the ERP's bookings, both ways."),
+    "verify": ("cli.verify:verify", "Prove that invoices, readings and history are as they were stored."),
+    "pause": ("cli.pause:pause", "Send nothing new to the ERP for a while."),
+    "resume": ("cli.pause:resume", "End the pause of delivery before its time."),
+    "export": ("cli.export:export", "Export a month's invoices as CSV for accounting."),
+    "doctor": ("cli.doctor:doctor", "Look at all that billing rests on, and say what to mend."),
+    "demo": ("cli.demo:demo", "Bill the sample data, with an ERP that goes down in the middle."),
+    "drill": ("cli.drill:drill", "Make every failure happen for real, and see what holds."),
+    "last-words": ("cli.last_words:last_words", ""),
+    "fake-altibiz": ("cli.fake_altibiz:fake_altibiz", "Be the ERP, for trying out and testing."),
 }
 """Name, then module:attribute of its Typer, then its line in the help (without one it isn't shown there)."""
 

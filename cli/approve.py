@@ -6,14 +6,11 @@ from typing import Annotated
 
 import typer
 
-from cli.caller_identity import Reason, month, who, why
 from cli.database import database
-from cli.invocation import CommandFailed, configuration, put, say
-from cli.output import columns
+from cli.invocation import CommandFailed, Reason, caller_identity, configuration, given_reason, month
+from cli.output import columns, put_lines, say
 from persistence import approval
 from persistence.approval import Preview
-
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _TITLES = {
     "largest": "The largest",
@@ -22,7 +19,6 @@ _TITLES = {
 }
 
 
-@app.command()
 def approve(
     context: typer.Context,
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Of calculated invoices.")] = None,
@@ -47,15 +43,14 @@ def approve(
     with database(settings, "invoices approve") as opened:
         with opened.transaction() as connection:
             seen = approval.preview(connection, period, wanted)
-        for line in _lines(seen):
-            put(line)
+        put_lines(_lines(seen))
         if preview or not seen.number:
             return 0 if preview or wanted is None else _refuse(wanted, [])
         if not yes and not typer.confirm(f"Approve these {seen.number}?", err=True):
             raise CommandFailed("nothing is approved")
-        given = why(reason)
+        given = given_reason(reason)
         with opened.transaction() as connection:
-            approved = approval.approve(connection, who(), given, period, wanted)
+            approved = approval.approve(connection, caller_identity(), given, period, wanted)
     say(f"{len(approved)} approved")
     return _refuse(wanted or [], approved)
 

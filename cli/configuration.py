@@ -1,22 +1,20 @@
 """`billingd check-config` and `billingd config`: whether the configuration is right, what holds, the default file."""
 
-from typing import Annotated
-
 import typer
 
-from cli.invocation import config_path, configuration, put, put_json, say
+from cli.invocation import AsJson, config_path, configuration
+from cli.lazy_group import command_group
+from cli.output import put, put_json, say
 from config.default_file import default_file
 from config.keys import KEYS, Shown, shown_values
 from config.load import ConfigurationRejected, Loaded, load
 from config.secrets import SecretUnreadable, database_password, erp_token, ops_token, webhook_token
 
-check = typer.Typer(add_completion=False, rich_markup_mode=None)
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = command_group("The configuration in force, or the default file.")
 
 PROBLEMS_FOUND = 2
 
 
-@check.command()
 def check_config(context: typer.Context) -> int:
     """Read the configuration and print every problem with its key and line: 0, or 2 with problems."""
     try:
@@ -48,7 +46,7 @@ def _notes(loaded: Loaded) -> list[str]:
 @app.command()
 def show(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print every key with its value, secrets masked, and where the value comes from."""
     loaded = configuration(context)

@@ -1,36 +1,104 @@
-"""`billingd invoices correct` and `waive`: the next revision of an invoice, or the end of one."""
+"""`billingd invoices correct` and `waive`: what an operator orders of one invoice that the ERP may have."""
 
+import threading
 from typing import Annotated
 
 import typer
 
-from cli.caller_identity import Reason, why
-from cli.invocation import configuration, put
-from cli.operator_orders import execute_order
+from altibiz.outcomes import Kind, Outcome
+from billing.invoice import Invoice
+from cli.database import database
+from cli.erp import erp_client
+from cli.invocation import CommandFailed, Reason, caller_identity, configuration, given_reason
+from cli.output import put, say
+from config.settings import Settings
+from persistence import corrections
+from persistence.corrections import Order, OrderRefused, TakenUp
+from persistence.database import Database
+from persistence.writes import Exchange, keep_exchanges
+from web.formatting import cell
 
 InvoiceId = Annotated[str, typer.Argument(metavar="ID", help="Such as user-001.2026-10.1")]
+MARGIN_SECONDS = 5.0
 
 
-correct_app = typer.Typer(add_completion=False, rich_markup_mode=None)
-waive_app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-
-@correct_app.command()
 def correct(context: typer.Context, invoice_id: InvoiceId, reason: Reason = None) -> None:
     """Make the next revision: now minus what is registered.
 
     A held invoice is superseded, if the ERP, asked first, has nothing of it.
     """
-    invoice = execute_order(configuration(context).settings, "correct", invoice_id, why(reason)).invoice
+    invoice = execute_order(configuration(context).settings, "correct", invoice_id, given_reason(reason))
     assert invoice is not None, "an order to correct makes a revision or is refused"
     put(f"{invoice_id}: corrected by {invoice.id}, {invoice.total_with_tax_eur} EUR with tax")
 
 
-@waive_app.command()
 def waive(context: typer.Context, invoice_id: InvoiceId, reason: Reason = None) -> None:
     """End an invoice that the ERP has nothing of.
 
     It may be due, calculated or held, and becomes aborted; the ERP is asked first.
     """
-    execute_order(configuration(context).settings, "waive", invoice_id, why(reason))
+    execute_order(configuration(context).settings, "waive", invoice_id, given_reason(reason))
     put(f"{invoice_id}: waived")
+
+
+def execute_order(settings: Settings, order: Order, invoice_id: str, reason: str) -> Invoice | None:
+    """Takes the invoice up, asks the ERP where that is needed, and writes; returns the revision that was made, if any.
+
+    Raises CommandFailed with the reason.
+    """
+    try:
+        with database(settings, f"invoices {order}") as opened:
+            return _execute(settings, opened, order, invoice_id, reason)
+    except OrderRefused as error:
+        raise CommandFailed(f"{invoice_id}: {error}") from error
+
+
+def _execute(settings: Settings, opened: Database, order: Order, invoice_id: str, reason: str) -> Invoice | None:
+    by, total_seconds = caller_identity(), settings.erp.total_timeout_seconds
+    # A request leaves while enough of its claim's lease remains for it to end within: after that none is under way.
+    offer_seconds = max(settings.work.lease_seconds, total_seconds + MARGIN_SECONDS)
+    with opened.transaction() as connection:
+        taken = corrections.take_up(
+            connection, order, invoice_id, by, offer_seconds=offer_seconds, lease_seconds=2 * total_seconds + 60
+        )
+    try:
+        exchange = _ask(settings, taken)
+        with opened.transaction() as connection:
+            keep_exchanges(connection, exchange)
+            if order == "waive":
+                corrections.waive(connection, taken, by, reason)
+                return None
+            coverage = settings.billing.min_coverage_percent
+            return corrections.correct(connection, taken, by, reason, settings.zone, coverage)
+    except (OrderRefused, CommandFailed, KeyboardInterrupt):
+        with opened.transaction() as connection:
+            corrections.put_down(connection, taken)
+        raise
+
+
+def _ask(settings: Settings, taken: TakenUp) -> dict[str, Exchange]:
+    """What the ERP answered, if it had to be asked. Raises OrderRefused unless it has nothing of the invoice."""
+    if taken.wait_seconds is None:
+        return {}
+    with erp_client(settings, status=1) as client:
+        if taken.wait_seconds > 0:
+            say(f"waiting {taken.wait_seconds:.0f} s: until then an offer of {taken.invoice_id} may be under way")
+            threading.Event().wait(taken.wait_seconds)
+        invoice_id = str(taken.invoice_id)
+        outcome = client.ask(invoice_id, None)
+    if (problem := _why_not_free(outcome)) is not None:
+        raise OrderRefused(problem)
+    return {invoice_id: Exchange("GET", str(outcome.kind), outcome.status, outcome.detail)}
+
+
+def _why_not_free(outcome: Outcome) -> str | None:
+    """Why an invoice may not be ended by hand after this answer about it; None: the ERP has nothing of it."""
+    if outcome.kind is Kind.ABSENT:
+        return None
+    booking = outcome.booking
+    if outcome.kind is Kind.BOOKED and booking is not None:
+        if booking.state == "aborted":
+            return None
+        bill = f" as {cell(booking.bill_id)}" if booking.bill_id else ""
+        return f"the ERP has it, {booking.state}{bill}: `billingd invoices retry` takes that over"
+    return f"the ERP could not say whether it has it ({outcome.kind}: {outcome.detail})"

@@ -3,15 +3,12 @@
 import typer
 
 from cli.database import database
-from cli.invocation import configuration, put
+from cli.invocation import configuration
+from cli.lazy_group import command_group
+from cli.output import put
 from persistence.migrate import expected_revision, upgrade
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-
-@app.callback()
-def db() -> None:
-    """The schema of the database."""
+app = command_group("The schema of the database.")
 
 
 @app.command("upgrade")

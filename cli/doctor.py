@@ -1,21 +1,267 @@
-"""`billingd doctor`: whether all that billing rests on is well, and what to do where it is not."""
+"""`billingd doctor`: looks at all that billing rests on, and says what is well, what is wrong and what to do."""
 
-from typing import Annotated
+import os
+import shutil
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
+from sqlalchemy import Connection
 
-from cli.doctor_checks import Check, Health, examine
-from cli.invocation import config_path, put, put_json
-from config.load import ConfigurationRejected, load
+from altibiz.outcomes import Kind, Outcome
+from cli.erp import erp_client
+from cli.invocation import AsJson, CommandFailed, config_path
+from cli.ops_client import NoAnswer, fetch_status
+from cli.output import put, put_json
+from config.load import ConfigurationRejected, Loaded, load
+from config.settings import Settings
+from daemon.database import limits, server_settings
+from persistence.database import Database
+from persistence.embedded import EmbeddedServer
+from persistence.errors import PersistenceError, SchemaMismatch
+from persistence.migrate import check_schema
+from persistence.overview import pause_in_force
+from persistence.server import lacking_rights, server_facts
+from supervision.clock import SystemClock
 from web.formatting import cell
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+LEAST_FREE_BYTES = 100 * 2**20
+LITTLE_FREE_BYTES = 2**30
+OLDEST_SERVER = 140000
+CLOCKS_APART_SECONDS = (2.0, 60.0)
+CERTIFICATE_DAYS = (3, 30)
 
 
-@app.command()
+class Health(StrEnum):
+    """How one thing is; `unknown`: it can't be found out, or not from here."""
+
+    WELL = "well"
+    WARNING = "warning"
+    BAD = "bad"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at; `advice` says what to do, where something is to be done."""
+
+    name: str
+    health: Health
+    what: str
+    advice: str | None = None
+
+
+def examine(loaded: Loaded) -> Iterator[Check]:
+    """All checks, in order; each stands for itself, so what is wrong with one keeps no other from being made."""
+    settings = loaded.settings
+    where = loaded.path or "built-in defaults"
+    yield Check("configuration", Health.WELL, f"{where}, SHA-256 {(loaded.sha256 or 'none')[:12]}")
+    yield from _state_dir(settings.state_dir)
+    yield _time_zone(settings.billing.time_zone)
+    yield from _database(settings)
+    yield from _erp(settings)
+    yield _daemon(settings)
+    yield _webhook(settings)
+
+
+def _state_dir(path: Path) -> Iterator[Check]:
+    name = "state directory"
+    if not path.is_dir():
+        parent = next(each for each in (path, *path.absolute().parents) if each.exists())
+        may = os.access(parent, os.W_OK | os.X_OK)
+        health, advice = (Health.UNKNOWN, None) if may else (Health.BAD, f"make {path} for the daemon's user")
+        yield Check(name, health, f"{path} is not there yet; `billingd run` makes it", advice)
+        path = parent
+    elif os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        yield Check(name, Health.WELL, f"{path} can be written")
+    else:
+        yield Check(name, Health.BAD, f"{path} can't be written by this user", "give it to the daemon's user")
+    free_bytes = shutil.disk_usage(path).free
+    enough = free_bytes >= LITTLE_FREE_BYTES
+    health = Health.WELL if enough else Health.WARNING if free_bytes >= LEAST_FREE_BYTES else Health.BAD
+    advice = None if enough else "make room on its file system, or move state_dir"
+    yield Check("free disk", health, f"{free_bytes / 2**30:.1f} GiB where {path} is", advice)
+
+
+def _time_zone(key: str) -> Check:
+    try:
+        zone = ZoneInfo(key)
+    except (ZoneInfoNotFoundError, ValueError):
+        return Check("time zone data", Health.BAD, f"no data for {key}", "install tzdata")
+    winter, summer = (datetime(2026, month, 1, tzinfo=zone).utcoffset() for month in (1, 7))
+    try:
+        source = f"tzdata {version('tzdata')} beside the system's"
+    except PackageNotFoundError:
+        source = "the system's"
+    offsets = f"{winter} in January, {summer} in July" if winter != summer else f"{winter} all year"
+    return Check("time zone data", Health.WELL, f"{key}: {offsets} ({source})")
+
+
+# The database
+
+
+def _database(settings: Settings) -> Iterator[Check]:
+    try:
+        if settings.database.embedded:
+            server = EmbeddedServer(settings.state_dir)
+            if server.pid is None:
+                yield Check("database", Health.UNKNOWN, "embedded, and not running: `billingd run` starts it")
+                return
+            connection_settings = server.settings(**limits(settings, "doctor"))
+        else:
+            connection_settings = server_settings(settings, "doctor")
+    except (OSError, ValueError, RuntimeError) as error:
+        yield Check("database", Health.BAD, str(error), "mend database.url or the password's file")
+        return
+    try:
+        with Database(connection_settings) as opened:
+            yield from _server(opened)
+    except PersistenceError as error:
+        advice = "start the server, or mend database.url, its network and password"
+        yield Check("database", Health.BAD, str(error), advice)
+
+
+def _server(opened: Database) -> Iterator[Check]:
+    where = opened.settings.where
+    with opened.transaction() as connection:
+        server = server_facts(connection)
+        wall = SystemClock().wall()
+    old = server.number < OLDEST_SERVER
+    advice = "use PostgreSQL 14 or later" if old else None
+    yield Check("database", Health.BAD if old else Health.WELL, f"PostgreSQL {server.version} at {where}", advice)
+    if server.standby or server.read_only:
+        yield Check("database mode", Health.BAD, "it is read-only", "name the primary server in database.url")
+    if server.encoding != "UTF8":
+        yield Check("database encoding", Health.BAD, server.encoding, "make the database with encoding UTF8")
+    if server.free < 10:
+        yield Check(
+            "connections", Health.WARNING, f"{server.free} slots are free", "raise max_connections of the server"
+        )
+    yield _clock(abs((server.now - wall).total_seconds()))
+    try:
+        with opened.reading() as reader:
+            check_schema(reader)
+    except SchemaMismatch as error:
+        yield Check("schema", Health.BAD, str(error), "run `billingd db upgrade`")
+        return
+    yield Check("schema", Health.WELL, "it is this program's")
+    with opened.transaction() as connection:
+        yield _rights(connection)
+    with opened.reading() as reader:
+        paused = pause_in_force(reader)
+    if paused is not None:
+        what = f"paused until {paused.until:%Y-%m-%d %H:%MZ} by {paused.by}: {paused.reason}"
+        yield Check("delivery", Health.WARNING, what, "run `billingd resume` when the reason is over")
+
+
+def _clock(apart_seconds: float) -> Check:
+    little, much = CLOCKS_APART_SECONDS
+    health = Health.WELL if apart_seconds < little else Health.WARNING if apart_seconds < much else Health.BAD
+    advice = None if health is Health.WELL else "let both machines keep time by NTP"
+    return Check("clock", health, f"this machine's and the database's are {apart_seconds:.1f} s apart", advice)
+
+
+def _rights(connection: Connection) -> Check:
+    if lacking := ", ".join(lacking_rights(connection)):
+        return Check("rights", Health.BAD, f"its user lacks {lacking}", "grant them, or use the tables' owner")
+    return Check("rights", Health.WELL, "its user may read and write")
+
+
+# The ERP
+
+
+def _erp(settings: Settings) -> Iterator[Check]:
+    if settings.erp.base_url is None:
+        yield Check("ERP", Health.BAD, "no address is configured", "set erp.base_url")
+        return
+    url = urlsplit(settings.erp.base_url)
+    host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+    except OSError as error:
+        what = f"{host} is not resolved: {(error.strerror or str(error)).lower()}"
+        yield Check("ERP name", Health.BAD, what, "mend erp.base_url or the name service")
+        return
+    yield Check("ERP name", Health.WELL, f"{host} is {', '.join(sorted(map(str, found)))}")
+    if url.scheme == "https":
+        yield _certificate(settings, host, port)
+    yield _erp_answer(settings)
+
+
+def _certificate(settings: Settings, host: str, port: int) -> Check:
+    try:
+        context = ssl.create_default_context(cafile=settings.erp.ca_file)
+        timeout_seconds = settings.erp.connect_timeout_seconds
+        with (
+            socket.create_connection((host, port), timeout_seconds) as raw,
+            context.wrap_socket(raw, server_hostname=host) as secured,
+        ):
+            ends = (secured.getpeercert() or {}).get("notAfter")
+    except OSError as error:  # of TLS too
+        return Check("ERP TLS", Health.BAD, f"not accepted: {error}", "mend erp.ca_file, or the ERP's certificate")
+    if not isinstance(ends, str):
+        return Check("ERP TLS", Health.UNKNOWN, "accepted; its certificate's end is not said")
+    until = datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC)
+    days = (until - SystemClock().wall()).days
+    least, soon = CERTIFICATE_DAYS
+    health = Health.WELL if days >= soon else Health.WARNING if days >= least else Health.BAD
+    advice = None if health is Health.WELL else "have the ERP's certificate renewed"
+    return Check("ERP TLS", health, f"accepted; the certificate ends on {until:%Y-%m-%d}, in {days} days", advice)
+
+
+def _erp_answer(settings: Settings) -> Check:
+    """One harmless GET."""
+    begun = time.monotonic()
+    try:
+        with erp_client(settings) as client:
+            answer = client.page(limit=1)
+    except CommandFailed as error:
+        return Check("ERP", Health.BAD, str(error), "mend erp.base_url or the token's file")
+    seconds = time.monotonic() - begun
+    if not isinstance(answer, Outcome):
+        token = "takes our token" if settings.erp.token_file else "asks for no token"
+        return Check("ERP", Health.WELL, f"{settings.erp.base_url} answers in {seconds:.2f} s and {token}")
+    advice = {
+        Kind.CREDENTIALS: "put a valid token into the file of erp.token_file",
+        Kind.UNREACHABLE: "start the ERP, or mend the network, the name or the certificate",
+        Kind.NOT_CONTRACT: "mend erp.base_url: another server answers there",
+        Kind.NONSENSE: "mend erp.base_url: what answers there is not the ERP's interface",
+    }.get(answer.kind, "ask whoever runs the ERP")
+    return Check("ERP", Health.BAD, f"{settings.erp.base_url}: {answer.kind}: {answer.detail}", advice)
+
+
+# The daemon
+
+
+def _daemon(settings: Settings) -> Check:
+    try:
+        document = fetch_status(settings)
+    except NoAnswer as error:
+        advice = "start it with `systemctl start billingd`, or see `billingd status`"
+        return Check("daemon", Health.UNKNOWN if settings.ops.address is None else Health.WARNING, str(error), advice)
+    health = Health.WELL if document.get("well") else Health.WARNING
+    return Check("daemon", health, str(document["verdict"]), None if health is Health.WELL else "see `billingd status`")
+
+
+def _webhook(settings: Settings) -> Check:
+    url = settings.alarms.webhook_url
+    if url is None:
+        return Check("webhook", Health.UNKNOWN, "none is configured; alarms go to the log and the database")
+    return Check("webhook", Health.UNKNOWN, f"{url} is not asked: only an alarm shows whether it takes any")
+
+
 def doctor(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Look at configuration, state directory, database, ERP and daemon; changes nothing. 1 if anything is bad."""
     checks: list[Check] = []

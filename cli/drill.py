@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from cli.invocation import CommandFailed, put, say
+from cli.invocation import CommandFailed
+from cli.output import put, say
 from drills.outage import STATIONS, run_outages
 from drills.report import Table, document, storm_line, total
 from drills.run import run_cells
@@ -17,13 +18,10 @@ from drills.storm import run_storms
 from drills.table import UnknownCell, choose, sample
 from supervision.clock import system_randomness
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
 USED_WRONGLY = 64
 Names = list[str]
 
 
-@app.command()
 def drill(
     failure: Annotated[Names | None, typer.Option(metavar="CODE", help="Only this failure; may be repeated.")] = None,
     variant: Annotated[Names | None, typer.Option(metavar="NAME", help="Only this variant; may be repeated.")] = None,

@@ -3,12 +3,10 @@
 from contextlib import closing
 
 from altibiz.client import AltibizClient
-from altibiz.outcomes import Kind, Outcome
 from cli.invocation import CommandFailed
 from config.secrets import SecretUnreadable, erp_token
 from config.settings import Settings
 from supervision.clock import SystemClock
-from web.formatting import cell
 
 CANNOT_ASK = 2
 """The status of a command that rests on the ERP's word and can't get it."""
@@ -33,16 +31,3 @@ def erp_client(settings: Settings, *, status: int = CANNOT_ASK) -> closing[Altib
     except (SecretUnreadable, ValueError) as error:
         raise CommandFailed(f"the ERP can't be asked: {error}", status) from error
     return closing(client)
-
-
-def why_not_free(outcome: Outcome) -> str | None:
-    """Why an invoice may not be ended by hand after this answer about it; None: the ERP has nothing of it."""
-    if outcome.kind is Kind.ABSENT:
-        return None
-    booking = outcome.booking
-    if outcome.kind is Kind.BOOKED and booking is not None:
-        if booking.state == "aborted":
-            return None
-        bill = f" as {cell(booking.bill_id)}" if booking.bill_id else ""
-        return f"the ERP has it, {booking.state}{bill}: `billingd invoices retry` takes that over"
-    return f"the ERP could not say whether it has it ({outcome.kind}: {outcome.detail})"

@@ -7,14 +7,11 @@ from typing import Annotated
 import typer
 
 from billing.invoice import LINES
-from cli.caller_identity import month
 from cli.database import database
-from cli.invocation import configuration, put, say, write_text
-from cli.report import csv_line
+from cli.invocation import configuration, month
+from cli.output import csv_line, put, say, write_text
 from persistence.monthly import month_rows
 from web.formatting import percent
-
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _ORDINALS = [ordinal for ordinal, _ in LINES.values()]
 COLUMNS = (
@@ -24,7 +21,6 @@ COLUMNS = (
 )  # fmt: skip
 
 
-@app.command()
 def export(
     context: typer.Context,
     period: Annotated[str, typer.Option(parser=month, metavar="YYYY-MM", help="The month.")],

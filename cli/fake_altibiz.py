@@ -9,12 +9,9 @@ import typer
 from altibiz.fake.server import serve
 from cli.invocation import CommandFailed
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
 DEFAULT_PORT = 8090
 
 
-@app.command()
 def fake_altibiz(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the loopback; 0 takes any free one.")] = DEFAULT_PORT,
     ledger: Annotated[

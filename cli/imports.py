@@ -1,5 +1,6 @@
 """`billingd import`: master data and readings from files."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,14 +8,15 @@ from typing import Annotated
 
 import typer
 
-from cli.caller_identity import Reason, who, why
 from cli.database import database
-from cli.invocation import configuration, put, say
+from cli.invocation import Reason, caller_identity, configuration, given_reason
+from cli.lazy_group import command_group
+from cli.output import counted, put, say
 from persistence.database import Database
 from persistence.master_data import MasterRejected, MasterReport, import_master
 from persistence.readings import ReadingsRejected, ReadingsReport, import_readings, replace_readings
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = command_group("Import master data or readings from files.")
 
 RowsRead = Callable[[int], None]
 
@@ -45,7 +47,7 @@ def _tell_master(file: Path, report: MasterReport) -> None:
         if any(counts):
             put(f"  {name}: {counts[0]} added, {counts[1]} updated, {counts[2]} unchanged")
     if report.open_invoices_touched:
-        put(f"  {_counted(report.open_invoices_touched, 'open invoice')} touched by changed prices")
+        put(f"  {counted(report.open_invoices_touched, 'open invoice')} touched by changed prices")
 
 
 @app.command()
@@ -61,7 +63,7 @@ def readings(
     if reason is not None and not replace:
         raise typer.BadParameter("goes with --replace only", ctx=context, param_hint="'--reason'")
     settings = configuration(context).settings
-    given = why(reason) if replace else ""
+    given = given_reason(reason) if replace else ""
     status = 0
     with database(settings, "import readings", unlimited=True) as opened:
         for file in files:
@@ -78,7 +80,7 @@ def readings(
 def _take(opened: Database, file: Path, *, replace: bool, reason: str) -> ReadingsReport:
     with _bar(file) as progress, opened.transaction() as connection:
         if replace:
-            return replace_readings(connection, file, reason, who(), progress=progress)
+            return replace_readings(connection, file, reason, caller_identity(), progress=progress)
         return import_readings(connection, file, progress=progress)
 
 
@@ -86,11 +88,11 @@ def _tell_readings(report: ReadingsReport) -> None:
     replaced = f", {report.replaced} replaced" if report.replaced else ""
     span = f"{report.first_at:%Y-%m-%dT%H:%MZ} to {report.last_at:%Y-%m-%dT%H:%MZ}"
     put(
-        f"{report.file}: {_counted(report.rows, 'row')} of {_counted(report.meters, 'meter')}, {span}: "
+        f"{report.file}: {counted(report.rows, 'row')} of {counted(report.meters, 'meter')}, {span}: "
         f"{report.new} new{replaced}, {report.same} known"
     )
     if report.invoices_released:
-        put(f"  {_counted(report.invoices_released, 'invoice')} waiting for readings will be looked at again")
+        put(f"  {counted(report.invoices_released, 'invoice')} waiting for readings will be looked at again")
     if report.invoices:
         put("  computed from replaced values, and unchanged (see `billingd invoices correct`):")
         for invoice_id in report.invoices:
@@ -100,23 +102,14 @@ def _tell_readings(report: ReadingsReport) -> None:
 @contextmanager
 def _bar(file: Path) -> Iterator[RowsRead | None]:
     """A bar on a terminal's standard error; the rows are counted as they are read, their number is unknown before."""
+    if not sys.stderr.isatty():
+        yield None
+        return
     from rich.console import Console  # only a terminal needs it
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,} rows"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
+    rows = TextColumn("{task.completed:,} rows")
+    columns = (TextColumn("{task.description}"), BarColumn(), rows, TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(file.name.replace("[", r"\["), total=None)
         yield lambda rows: progress.update(task, completed=rows)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -1,16 +1,16 @@
-"""What every command shares: the configuration it was called with, how it fails and how it prints."""
+"""What every command shares: its configuration, how it fails, who calls it and why, the options of several."""
 
-import contextlib
-import json
+import os
+import pwd
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import typer
 
 from config.load import ConfigurationRejected, Loaded, load
-from web.formatting import plain
+from web.formatting import NO_REASON
 
 
 class CommandFailed(Exception):  # noqa: N818 - it says what happened
@@ -45,31 +45,38 @@ def configuration(context: typer.Context) -> Loaded:
         raise CommandFailed(f"the configuration can't be used: {where}{first}{more}") from error
 
 
-def put(text: str) -> None:
-    """Write one line of data to standard output. Raises CommandFailed when it can't be written."""
+def month(text: str) -> str:
+    """A month of the command line. Raises typer.BadParameter."""
+    from billing.periods import Period  # not needed where no month is given
+
     try:
-        sys.stdout.write(text + "\n")
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise CommandFailed(f"cannot write the output: {error.strerror}") from error
+        return str(Period.parse(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file that the person asked for. Raises CommandFailed when it can't be written."""
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+OnlyMonth = Annotated[str | None, typer.Option(parser=month, metavar="YYYY-MM", help="Only of this month.")]
+Reason = Annotated[
+    str | None,
+    typer.Option("--reason", metavar="TEXT", help="Why; kept with what is done. Asked for on a terminal."),
+]
+
+
+def caller_identity() -> str:
+    """`cli:` and the name of the user that the process runs as."""
+    user_id = os.getuid()
     try:
-        path.write_text(text, "utf-8", newline="")
-    except OSError as error:
-        raise CommandFailed(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+        return f"cli:{pwd.getpwuid(user_id).pw_name}"
+    except KeyError:  # as in a container that runs under a number without an account
+        return f"cli:{user_id}"
 
 
-def say(text: str) -> None:
-    """Write one line for the person to standard error: progress, notes, problems. It never raises."""
-    with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(text + "\n")
+def given_reason(reason: str | None) -> str:
+    """The reason given, else asked for on a terminal, else "none given" (interfaces.md, Commands)."""
+    if reason is None and sys.stdin.isatty() and sys.stderr.isatty():
+        # Not typer's prompt: a blank of it goes to standard output, which is for data.
+        sys.stderr.write(f"Reason [{NO_REASON}]: ")
         sys.stderr.flush()
-
-
-def put_json(document: Any) -> None:
-    """Write one JSON document: decimals as strings, instants ISO 8601 in UTC with Z (interfaces, Commands)."""
-    put(json.dumps(document, default=plain, ensure_ascii=False, indent=2))
+        reason = sys.stdin.readline()
+    return " ".join((reason or "").split()) or NO_REASON

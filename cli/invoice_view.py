@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cli.output import columns
-from web.formatting import cell, percent
+from web.formatting import cell
+from web.invoice_tables import EXCHANGE_FIELDS, HISTORY_FIELDS, ITEM_FIELDS, LINE_FIELDS, rows, totals, why
 
 _WIDTH = 106
 _Document = Mapping[str, Any]
@@ -13,9 +14,9 @@ _Document = Mapping[str, Any]
 def invoice_lines(invoice: _Document) -> Iterator[str]:
     """The lines of one invoice as `persistence.browsing.show_invoices` gives it."""
     yield "═" * _WIDTH
-    yield f"INVOICE {invoice['id']}".ljust(_WIDTH // 2) + _standing(invoice).rjust(_WIDTH // 2)
+    yield f"INVOICE {invoice['id']}".ljust(_WIDTH // 2) + _state(invoice).rjust(_WIDTH // 2)
     yield "═" * _WIDTH
-    yield from _head(invoice)
+    yield from columns(("", ""), list(_head(invoice)))
     if invoice["lines"]:
         yield ""
         yield from _lines(invoice)
@@ -24,48 +25,40 @@ def invoice_lines(invoice: _Document) -> Iterator[str]:
         yield from _calculation(calculation)
     yield ""
     yield "History"
-    names: tuple[str, ...] = ("at", "from_state", "to_state", "actor", "reason")
-    history = [[each[name] for name in names] for each in invoice["history"]]
+    history = rows(invoice["history"], HISTORY_FIELDS)
     yield from columns(("at", "from", "to", "by", "why"), history, indent="  ")
     if invoice["exchanges"]:
         yield ""
         yield "Exchanges with the ERP"
-        names = ("first_at", "last_at", "times", "method", "status", "outcome", "detail")
-        exchanges = [[each[name] for name in names] for each in invoice["exchanges"]]
         titles = ("first", "last", "times", "method", "status", "outcome", "detail")
-        yield from columns(titles, exchanges, right=("times",), indent="  ")
+        yield from columns(titles, rows(invoice["exchanges"], EXCHANGE_FIELDS), right=("times",), indent="  ")
 
 
-def _standing(invoice: _Document) -> str:
-    if invoice["bill_id"]:
-        return f"{invoice['state']} as {cell(invoice['bill_id'])}"
-    return str(invoice["state"])
+def _state(invoice: _Document) -> str:
+    return f"{invoice['state']} as {cell(invoice['bill_id'])}" if invoice["bill_id"] else str(invoice["state"])
 
 
-def _head(invoice: _Document) -> Iterator[str]:
+def _head(invoice: _Document) -> Iterator[tuple[str, object]]:
     snapshot = invoice["snapshot"]
-    rows: list[tuple[str, object]] = []
-    for title, party in (("From", snapshot.get("location")), ("To", snapshot.get("network_user"))):
-        if party:
-            rows.append((title, _party(party["legal_person"])))
-    if not snapshot:
-        rows.append(("To", invoice["network_user_id"]))
-    span = f" ({snapshot['period_start']} to {snapshot['period_end']})" if snapshot else ""
-    rows.append(("Period", f"{invoice['period']}{span}"))
-    if invoice["invoice_date"]:
-        rows.append(("Date", invoice["invoice_date"]))
     if snapshot:
-        rows.append(("Sub-project", snapshot["altibiz_sub_project_code"]))
+        yield "From", _party(snapshot["location"]["legal_person"])
+        yield "To", _party(snapshot["network_user"]["legal_person"])
+    else:
+        yield "To", invoice["network_user_id"]
+    span = f" ({snapshot['period_start']} to {snapshot['period_end']})" if snapshot else ""
+    yield "Period", f"{invoice['period']}{span}"
+    if invoice["invoice_date"]:
+        yield "Date", invoice["invoice_date"]
+    if snapshot:
+        yield "Sub-project", snapshot["altibiz_sub_project_code"]
     if invoice["held_code"]:
-        title = "Held" if invoice["state"] == "held" else "Waits"
-        rows.append((title, f"{invoice['held_code']}: {invoice['held_reason']}"))
-        rows.append(("What to do", f"billingd alarms explain {invoice['held_code']}"))
+        yield "Held" if invoice["state"] == "held" else "Waits", why(invoice)
+        yield "What to do", f"billingd alarms explain {invoice['held_code']}"
     if invoice["abort_reason"]:
-        rows.append(("Aborted", invoice["abort_reason"]))
-    rows.append(("Offers", f"{invoice['attempts']} begun"))
+        yield "Aborted", invoice["abort_reason"]
+    yield "Offers", f"{invoice['attempts']} begun"
     if invoice["next_attempt_at"]:
-        rows.append(("Next try", invoice["next_attempt_at"]))
-    yield from columns(("", ""), rows)
+        yield "Next try", invoice["next_attempt_at"]
 
 
 def _party(person: _Document) -> str:
@@ -73,28 +66,19 @@ def _party(person: _Document) -> str:
 
 
 def _lines(invoice: _Document) -> Iterator[str]:
-    rows = [
-        (each["ordinal"], each["name"], each["unit"], each["quantity"], each["price_eur"]) for each in invoice["lines"]
-    ]
-    drawn = list(columns(("no.", "what", "unit", "quantity", "EUR"), rows, right=("quantity", "EUR")))
+    titles = ("no.", "what", "unit", "quantity", "EUR")
+    drawn = list(columns(titles, rows(invoice["lines"], LINE_FIELDS), right=titles[3:]))
     width = max(map(len, drawn))
     yield drawn[0]
     yield "─" * width
     yield from drawn[1:]
     yield "─" * width
-    totals = (
-        ("Total", invoice["total_eur"]),
-        (f"Tax {percent(invoice['tax_rate_percent'])} %", invoice["tax_eur"]),
-        ("To pay", invoice["total_with_tax_eur"]),
-    )
-    for title, amount in totals:
+    for title, amount in totals(invoice, "Total", "Tax", "To pay"):
         yield title + cell(amount).rjust(width - len(title))
 
 
 def _calculation(calculation: _Document) -> Iterator[str]:
     place, meter, kind = (calculation[name] for name in ("measurement_location_id", "meter_id", "catalogue_kind"))
     yield f"Measurement location {place}, meter {meter}, {kind}"
-    names = ("item", "min", "max", "amount", "price_eur", "total_eur")
-    rows = [[each[name] for name in names] for each in calculation["items"]]
     titles = ("item", "from", "to", "amount", "price", "EUR")
-    yield from columns(titles, rows, right=titles[1:], indent="  ")
+    yield from columns(titles, rows(calculation["items"], ITEM_FIELDS), right=titles[1:], indent="  ")

@@ -6,44 +6,33 @@ from typing import Annotated, Any
 import typer
 
 from billing.states import State
-from cli.caller_identity import month
 from cli.database import database
-from cli.invocation import configuration, put, put_json, say, write_text
+from cli.invocation import AsJson, OnlyMonth, configuration
 from cli.invoice_view import invoice_lines
-from cli.lazy_group import LazyGroup
-from cli.output import fitted_text
+from cli.lazy_group import command_group
+from cli.output import fitted_text, put, put_json, say, write_text
 from persistence import browsing
 from web.formatting import percent
-from web.invoice_page import invoice_page
 
 COMMANDS = {
-    "explain": ("cli.explain:app", "Explain an invoice, from the readings to each cent."),
-    "retry": ("cli.retry:app", "Put held invoices back where they stood, their counts reset."),
-    "approve": ("cli.approve:app", "Approve calculated invoices, after a look at them."),
-    "correct": ("cli.corrections:correct_app", "Make the next revision: now minus what is registered."),
-    "waive": ("cli.corrections:waive_app", "End an invoice that the ERP has nothing of."),
+    "explain": ("cli.explain:explain", "Explain an invoice, from the readings to each cent."),
+    "retry": ("cli.retry:retry", "Put held invoices back where they stood, their counts reset."),
+    "approve": ("cli.approve:approve", "Approve calculated invoices, after a look at them."),
+    "correct": ("cli.corrections:correct", "Make the next revision: now minus what is registered."),
+    "waive": ("cli.corrections:waive", "End an invoice that the ERP has nothing of."),
 }
 """What is imported only when it is called, as in cli/app.py."""
 
 
-class _Commands(LazyGroup):
-    modules = COMMANDS
-
-
-app = typer.Typer(cls=_Commands, add_completion=False, rich_markup_mode=None)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-
-
-@app.callback()
-def group() -> None:
-    """Which invoices there are, what they say, how they came about, and what a person may do with them."""
+app = command_group(
+    "Which invoices there are, what they say, how they came about, and what a person may do with them.", COMMANDS
+)
 
 
 @app.command("list")
 def list_them(
     context: typer.Context,
-    period: Annotated[str | None, typer.Option(parser=month, metavar="YYYY-MM", help="Only of this month.")] = None,
+    period: OnlyMonth = None,
     state: Annotated[State | None, typer.Option(help="Only in this state.")] = None,
     network_user: Annotated[str | None, typer.Option(metavar="ID", help="Only of this network user.")] = None,
     code: Annotated[
@@ -91,7 +80,9 @@ def show(
         for place, each in enumerate(found):
             put("\n" * (place > 0) + "\n".join(invoice_lines(each)))
     if html is not None and found:
-        write_text(html, invoice_page(found))
+        from web.templating import render  # only a page needs it
+
+        write_text(html, render("invoice_print.html", invoices=found))
     unknown = set(wanted) - {each["id"] for each in found}
     for invoice_id in wanted:
         if invoice_id in unknown:

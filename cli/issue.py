@@ -8,19 +8,16 @@ import typer
 
 from billing.calculation import format_instant
 from billing.periods import Period
-from cli.caller_identity import month, who
 from cli.database import database
-from cli.invocation import CommandFailed, configuration, put, say
+from cli.invocation import CommandFailed, caller_identity, configuration, month
+from cli.output import put, say
 from config.moved_clock import now_from
 from config.settings import Settings
 from persistence import invoices
 from persistence.connection import notify
 from supervision.clock import SystemClock
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-
-@app.command()
 def issue(
     context: typer.Context,
     period: Annotated[str, typer.Option(parser=month, metavar="YYYY-MM", help="The month to bill; it has to be over.")],
@@ -36,7 +33,7 @@ def issue(
         with opened.transaction() as connection:
             if unknown := invoices.unknown_users(connection, users or []):
                 raise CommandFailed(f"no such network user in the master data: {', '.join(unknown)}")
-            made = invoices.make_due(connection, who(), [period], users=users, reason="issued by hand")
+            made = invoices.make_due(connection, caller_identity(), [period], users=users, reason="issued by hand")
             there = invoices.existing(connection, period, users) - made
             left_out = invoices.not_billed(connection, period, users or [])
             notify(connection, "due")

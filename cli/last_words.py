@@ -23,8 +23,6 @@ from daemon import logs
 from persistence.embedded import LockTaken, StateLock
 from supervision.clock import SystemClock
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
 logger = logging.getLogger("billingd")
 
 REASONS = {
@@ -39,7 +37,6 @@ REASONS = {
 DATABASE_SECONDS = 5.0
 
 
-@app.command()
 def last_words(
     context: typer.Context,
     how: Annotated[str, typer.Argument(metavar="UNIT[:RESULT:CODE:STATUS]", help="What ended, and how.")],

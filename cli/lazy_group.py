@@ -4,14 +4,15 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
 
 class LazyGroup(TyperGroup):
-    """A group with further commands in `modules`: name to module:attribute of a Typer, and its line in the help.
+    """A group with further commands in `modules`: name to module:attribute, and its line in the help.
 
-    Without a line a command isn't shown there.
+    The attribute is a command's function or a Typer. Without a line a command isn't shown in the help.
     """
 
     modules: ClassVar[Mapping[str, tuple[str, str]]]
@@ -25,7 +26,12 @@ class LazyGroup(TyperGroup):
         if cmd_name not in self.modules:
             return super().get_command(ctx, cmd_name)
         module, _, attribute = self.modules[cmd_name][0].partition(":")
-        command = get_command(getattr(importlib.import_module(module), attribute))
+        found = getattr(importlib.import_module(module), attribute)
+        if not isinstance(found, typer.Typer):
+            of_one = typer.Typer(add_completion=False, rich_markup_mode=None)
+            of_one.command()(found)
+            found = of_one
+        command = get_command(found)
         command.name = cmd_name
         return command
 
@@ -35,3 +41,14 @@ class LazyGroup(TyperGroup):
         further = {name: line for name, (_, line) in self.modules.items() if line}
         with formatter.section("Commands"):
             formatter.write_dl([*own.items(), *further.items()])
+
+
+def command_group(text: str, further: Mapping[str, tuple[str, str]] | None = None) -> typer.Typer:
+    """A group with this text in its help, whose `further` commands are imported only when they are called."""
+
+    class Group(LazyGroup):
+        modules = further or {}
+
+    group = typer.Typer(cls=Group, add_completion=False, rich_markup_mode=None, help=text)
+    group.callback()(lambda: None)  # so that a group of one stays a group
+    return group

@@ -1,19 +1,61 @@
-"""How commands show rows to people: columns of text, the same on a terminal and in a pipe."""
+"""What commands write: data to standard output, notes to standard error, columns, CSV, JSON; the same in a pipe."""
 
+import contextlib
+import csv
+import io
+import json
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
-from web.formatting import cell, on_one_line
+from cli.invocation import CommandFailed
+from web.formatting import cell, on_one_line, plain, utc
 
 _GAP = "  "
 
 
-def instant(text: str | None) -> datetime | None:
-    """An instant out of a JSON document."""
-    return None if text is None else datetime.fromisoformat(text)
+def put(text: str) -> None:
+    """Write one line of data to standard output. Raises CommandFailed when it can't be written."""
+    try:
+        sys.stdout.write(text + "\n")
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CommandFailed(f"cannot write the output: {error.strerror}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that the person asked for. Raises CommandFailed when it can't be written."""
+    try:
+        path.write_text(text, "utf-8", newline="")
+    except OSError as error:
+        raise CommandFailed(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def say(text: str) -> None:
+    """Write one line for the person to standard error: progress, notes, problems. It never raises."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def put_json(document: Any) -> None:
+    """Write one JSON document: decimals as strings, instants ISO 8601 in UTC with Z (interfaces, Commands)."""
+    put(json.dumps(document, default=plain, ensure_ascii=False, indent=2))
+
+
+def put_lines(lines: Iterable[str]) -> None:
+    """Write lines of data. Raises CommandFailed as `put` does."""
+    for line in lines:
+        put(line)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def alarm_lines(alarms: Sequence[Mapping[str, Any]], *, cleared_too: bool = False) -> Iterator[str]:
@@ -24,7 +66,7 @@ def alarm_lines(alarms: Sequence[Mapping[str, Any]], *, cleared_too: bool = Fals
     if not cleared_too:
         titles.remove("cleared")
         names.remove("cleared_at")
-    rows = [[instant(each[name]) if name in instants else each[name] for name in names] for each in alarms]
+    rows = [[each[name] and utc(each[name]) if name in instants else each[name] for name in names] for each in alarms]
     yield from columns(titles, rows, right=("count",)) if rows else ()
 
 
@@ -54,3 +96,16 @@ def columns(
             for name, text, width in zip(header, row, widths, strict=True)
         )
         yield indent + _GAP.join(padded).rstrip()
+
+
+def csv_line(values: Iterable[object]) -> str:
+    """One line of CSV without its end; text that a spreadsheet would take for a formula is quoted as text."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="").writerow([_without_formula(value) for value in values])
+    return " ".join(buffer.getvalue().splitlines())
+
+
+def _without_formula(value: object) -> object:
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"
+    return f"{value:f}" if isinstance(value, Decimal) else value

@@ -5,14 +5,11 @@ from typing import Annotated
 
 import typer
 
-from cli.caller_identity import Reason, who, why
 from cli.database import database
-from cli.invocation import configuration, put, say
+from cli.invocation import Reason, caller_identity, configuration, given_reason
+from cli.output import put, say
 from persistence import delivery_pause
 from web.formatting import cell
-
-pause_app = typer.Typer(add_completion=False, rich_markup_mode=None)
-resume_app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]{1,6})(s|m|h|d)")
@@ -28,7 +25,6 @@ def duration(text: str) -> float:
     return seconds
 
 
-@pause_app.command()
 def pause(
     context: typer.Context,
     for_seconds: Annotated[
@@ -37,18 +33,17 @@ def pause(
     reason: Reason = None,
 ) -> None:
     """Pause delivery to the ERP: calculating goes on, nothing new is offered or asked until then."""
-    settings, given = configuration(context).settings, why(reason)
+    settings, given = configuration(context).settings, given_reason(reason)
     with database(settings, "pause") as opened, opened.transaction() as connection:
-        made = delivery_pause.pause(connection, who(), given, for_seconds)
+        made = delivery_pause.pause(connection, caller_identity(), given, for_seconds)
     put(f"delivery is paused until {cell(made.until)}: {made.reason}")
     lease = f"{settings.work.lease_seconds:g} s (work.lease_seconds)"
     say(f"what a daemon has in hand already may still leave within {lease}; `billingd resume` ends the pause before")
 
 
-@resume_app.command()
 def resume(context: typer.Context, reason: Reason = None) -> None:
     """Let delivery go on before the pause's own end; harmless without a pause."""
-    settings, given = configuration(context).settings, why(reason)
+    settings, given = configuration(context).settings, given_reason(reason)
     with database(settings, "resume") as opened, opened.transaction() as connection:
-        was_paused = delivery_pause.resume(connection, who(), given)
+        was_paused = delivery_pause.resume(connection, caller_identity(), given)
     put("delivery goes on" if was_paused else "delivery was not paused")

@@ -1,31 +1,109 @@
-"""`billingd reconcile`: every invoice beside the ERP's bookings, both ways."""
+"""`billingd reconcile`: compares every invoice with the ERP's bookings, both ways; changes nothing on either side."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from billing.reconciliation import Difference
-from cli.caller_identity import month
+from altibiz.client import AltibizClient
+from altibiz.outcomes import Booking, Kind, Outcome
+from billing.reconciliation import Compared, Difference, Side, compare
 from cli.database import database
-from cli.erp import erp_client
-from cli.invocation import configuration, put, put_json, say
-from cli.output import columns, fitted
-from cli.reconciliation import ReconciliationResult
-from cli.reconciliation import reconcile as compare_all
+from cli.erp import CANNOT_ASK, erp_client
+from cli.invocation import AsJson, CommandFailed, OnlyMonth, configuration
+from cli.output import columns, fitted, put_json, put_lines, say
 from cli.report import write_report
+from persistence import reconciliation
+from persistence.database import Database
+from persistence.reconciliation import Pair
 from web.formatting import cell
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+PAGE_BOOKINGS = 1000
+
+
+@dataclass
+class ReconciliationResult:
+    """What came of it; `compared` counts the ids of both sides, `open` is not settled yet."""
+
+    compared: int = 0
+    open: list[str] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+
+
+def compare_bookings(
+    opened: Database, client: AltibizClient, period: str | None, progress: Callable[[int], None] | None = None
+) -> ReconciliationResult:
+    """Pages through the bookings, keeps them in the session's temporary tables, and compares.
+
+    `progress` is told the bookings read so far. Raises CommandFailed with status 2 when the ERP can't be asked.
+    """
+    with opened.transaction() as connection:
+        since = reconciliation.begin(connection)
+    _read_bookings(opened, client, progress)
+    with opened.transaction() as connection:
+        result = ReconciliationResult(reconciliation.join(connection, period, since))
+    moved: list[Pair] = []
+    for pair in reconciliation.pairs(opened):
+        compared = compare(pair.id, pair.ours, pair.theirs)
+        if compared.differences and pair.moved:
+            moved.append(pair)
+        else:
+            _add(result, pair.id, compared)
+    for pair in moved:
+        _add(result, pair.id, _look_again(opened, client, pair))
+    return result
+
+
+def _add(result: ReconciliationResult, invoice_id: str, compared: Compared) -> None:
+    result.differences.extend(compared.differences)
+    if compared.is_open:
+        result.open.append(invoice_id)
+
+
+def _read_bookings(opened: Database, client: AltibizClient, progress: Callable[[int], None] | None) -> None:
+    after, seen, number = None, set[str](), 0
+    while True:
+        page = client.page(after, PAGE_BOOKINGS)
+        if isinstance(page, Outcome):
+            raise CommandFailed(f"the ERP can't be asked for its bookings ({page.kind}: {page.detail})", CANNOT_ASK)
+        with opened.transaction() as connection:
+            reconciliation.keep(
+                connection, [(each.id, each.state, each.bill_id, each.total_with_tax) for each in page.bookings]
+            )
+        number += len(page.bookings)
+        if progress is not None:
+            progress(number)
+        if page.next is None:
+            return
+        if page.next in seen or not page.bookings:
+            raise CommandFailed(f"the ERP's pages of bookings go in a circle after {cell(page.next)}", CANNOT_ASK)
+        seen.add(page.next)
+        after = page.next
+
+
+def _look_again(opened: Database, client: AltibizClient, pair: Pair) -> Compared:
+    """An invoice that went on while the pages were read: both sides as they stand now."""
+    outcome = client.ask(pair.id, None)
+    with opened.transaction() as connection:
+        ours = reconciliation.read_ours(connection, pair.id)
+    if len(pair.theirs) > 1 or outcome.kind not in (Kind.BOOKED, Kind.ABSENT):
+        return compare(pair.id, ours, pair.theirs)
+    return compare(pair.id, ours, () if outcome.booking is None else (_side(outcome.booking),))
+
+
+def _side(booking: Booking) -> Side:
+    return Side(booking.state, booking.bill_id, booking.total_with_tax)
+
 
 _ReportFile = typer.Option(metavar="FILE", help="Write the month's report there; goes with --period.")
 
 
-@app.command()
 def reconcile(
     context: typer.Context,
-    period: Annotated[str | None, typer.Option(parser=month, metavar="YYYY-MM", help="Only of this month.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    period: OnlyMonth = None,
+    as_json: AsJson = False,
     csv: Annotated[Path | None, _ReportFile] = None,
     html: Annotated[Path | None, _ReportFile] = None,
 ) -> int:
@@ -34,16 +112,23 @@ def reconcile(
         raise typer.BadParameter("goes with --period only", ctx=context, param_hint="'--csv' / '--html'")
     settings = configuration(context).settings
     with database(settings, "reconcile", unlimited=True) as opened, erp_client(settings) as client:
-        result = compare_all(opened, client, period)
+        result = compare_bookings(opened, client, period)
         for path in (csv, html):
             if path is not None and period is not None:
-                digest = write_report(opened, path, period, result, as_html=path is html)
+                head = _report_head(result) if path is html else None
+                digest = write_report(opened, path, period, result.differences, html_head=head)
                 say(f"{path}: written, SHA-256 {digest}")
     if as_json:
         put_json(_document(result))
     else:
         _tell(result)
     return 1 if result.differences else 0
+
+
+def _report_head(result: ReconciliationResult) -> str:
+    number = len(result.differences)
+    found = f"{number} differences" if number else "no difference"
+    return f"Compared with the ERP: {result.compared}; {found}; {len(result.open)} still open."
 
 
 def _document(result: ReconciliationResult) -> dict[str, object]:
@@ -61,8 +146,7 @@ def _document(result: ReconciliationResult) -> dict[str, object]:
 def _tell(result: ReconciliationResult) -> None:
     if result.differences:
         titles = ("invoice", "difference", "here", "at the ERP")
-        for line in fitted(columns(titles, [_row(each) for each in result.differences])):
-            put(line)
+        put_lines(fitted(columns(titles, [_row(each) for each in result.differences])))
     number = len(result.differences)
     found = "no difference" if not number else f"{number} difference{'s' if number > 1 else ''}"
     still = f", {len(result.open)} still open" if result.open else ""

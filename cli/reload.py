@@ -8,17 +8,15 @@ from pathlib import Path
 
 import typer
 
-from cli.invocation import CommandFailed, configuration, put
+from cli.invocation import CommandFailed, configuration
+from cli.output import put
 from config.load import ConfigurationRejected
 from daemon.reload import ReloadOutcome, last_outcome, outcome_path, running_process
-
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 TIMEOUT_SECONDS = 30.0
 POLL_SECONDS = 0.05
 
 
-@app.command()
 def reload(context: typer.Context) -> None:
     """Have the running daemon read its configuration file again: 0 when it was taken, 1 with what is wrong."""
     state_dir = _state_dir(context)

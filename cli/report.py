@@ -1,17 +1,14 @@
 """The month's report for the accountant, CSV or HTML: each invoice beside its booking, sums, and its own SHA-256."""
 
-import csv
 import hashlib
-import io
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
-from html import escape
 from pathlib import Path
 
 from billing.reconciliation import Difference
 from cli.invocation import CommandFailed
-from cli.reconciliation import ReconciliationResult
+from cli.output import csv_line
 from persistence.database import Database
 from persistence.monthly import line_totals, location_totals, month_rows
 
@@ -19,31 +16,39 @@ COLUMNS = (
     "row", "location", "network_user", "invoice", "line", "name", "state", "bill_id", "invoices", "total_eur",
     "tax_eur", "total_with_tax_eur", "difference", "here", "at_the_erp",
 )  # fmt: skip
-_STYLE = """body{font:11pt sans-serif;margin:2em}table{border-collapse:collapse;width:100%}
-th,td{border-bottom:1px solid #bbb;padding:.2em .5em;text-align:left}td.n{text-align:right}
-tr.line td,tr.invoice td{font-size:9pt}tr.location td,tr.all td{font-weight:bold}tr.difference td{background:#fdd}
-@page{size:A4 landscape;margin:1.5cm}thead{display:table-header-group}tr{break-inside:avoid}"""
 _NUMBERS = ("invoices", "total_eur", "tax_eur", "total_with_tax_eur")
 _AMOUNTS = _NUMBERS[1:]
 
 Values = dict[str, object]
 
 
-def write_report(opened: Database, path: Path, period: str, result: ReconciliationResult, *, as_html: bool) -> str:
+def write_report(
+    opened: Database, path: Path, period: str, differences: Sequence[Difference], *, html_head: str | None
+) -> str:
     """Writes the report of a month; returns the SHA-256 of all its lines but the last, which says the same.
 
-    Sums are of what is registered. Raises CommandFailed when the file can't be written.
+    It is a page that begins with the sentence `html_head`, without one it is CSV. Sums are of what is registered.
+    Raises CommandFailed when the file can't be written.
     """
-    rows = _rows(opened, period, result.differences)
-    lines = _html(period, result, rows) if as_html else _csv(rows)
+    rows = _rows(opened, period, differences)
+    pieces = _csv(rows)
+    if html_head is not None:
+        from web.templating import generate  # only a page needs it
+
+        pieces = generate(
+            "month_report.html", period=period, head=html_head, columns=COLUMNS, number_columns=_NUMBERS,
+            rows=map(_texts, rows),
+        )  # fmt: skip
     digest = hashlib.sha256()
     try:
         with path.open("w", encoding="utf-8", newline="") as file:
-            for line in lines:
-                digest.update(f"{line}\n".encode())
-                file.write(f"{line}\n")
+            for piece in pieces:
+                digest.update(piece.encode())
+                file.write(piece)
             said = digest.hexdigest()
-            file.write(f"<p>SHA-256 of all lines above: <code>{said}</code></p></html>\n" if as_html else f"#{said}\n")
+            file.write(
+                f"<p>SHA-256 of all lines above: <code>{said}</code></p></html>\n" if html_head else f"#{said}\n"
+            )
     except OSError as error:
         raise CommandFailed(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
     return said
@@ -88,39 +93,16 @@ def _rows(opened: Database, period: str, differences: Iterable[Difference]) -> I
 
 
 def _csv(rows: Iterable[Values]) -> Iterator[str]:
-    yield csv_line(COLUMNS)
+    yield csv_line(COLUMNS) + "\n"
     for row in rows:
-        yield csv_line(row.get(name) for name in COLUMNS)
+        yield csv_line(row.get(name) for name in COLUMNS) + "\n"
 
 
-def csv_line(values: Iterable[object]) -> str:
-    """One line of CSV without its end; text that a spreadsheet would take for a formula is quoted as text."""
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="").writerow([_without_formula(value) for value in values])
-    return " ".join(buffer.getvalue().splitlines())
-
-
-def _without_formula(value: object) -> object:
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
-    return f"{value:f}" if isinstance(value, Decimal) else value
-
-
-def _html(period: str, result: ReconciliationResult, rows: Iterable[Values]) -> Iterator[str]:
-    verdict = "no difference" if not result.differences else f"{len(result.differences)} differences"
-    yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Billing {period}</title>'
-    yield f"<style>{_STYLE}</style><h1>Billing of {period}</h1>".replace("\n", " ")
-    yield f"<p>Compared with the ERP: {result.compared}; {verdict}; {len(result.open)} still open. "
-    yield "Sums are of what is registered, in EUR.</p><table><thead><tr>"
-    yield "".join(f"<th>{name.replace('_', ' ')}</th>" for name in COLUMNS) + "</tr></thead><tbody>"
-    for row in rows:
-        css_class = "difference" if row.get("difference") else row["row"]
-        yield f'<tr class="{css_class}">{"".join(_html_cell(name, row.get(name)) for name in COLUMNS)}</tr>'
-    yield "</tbody></table>"
-
-
-def _html_cell(name: str, value: object) -> str:
-    if isinstance(value, Decimal):
-        value = f"{value:,.2f}"
-    shown = "" if value is None else escape(" ".join(str(value).split()))
-    return f'<td class="n">{shown}</td>' if name in _NUMBERS else f"<td>{shown}</td>"
+def _texts(row: Values) -> dict[str, str]:
+    """A row's values as the page shows them, each on one line."""
+    texts = {
+        name: f"{value:,.2f}" if isinstance(value, Decimal) else str(value)
+        for name, value in row.items()
+        if value is not None
+    }
+    return {name: " ".join(texts.get(name, "").split()) for name in COLUMNS}

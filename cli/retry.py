@@ -4,16 +4,13 @@ from typing import Annotated
 
 import typer
 
-from cli.caller_identity import Reason, month, who, why
 from cli.database import database
-from cli.invocation import configuration, put, say
+from cli.invocation import Reason, caller_identity, configuration, given_reason, month
+from cli.output import put, say
 from persistence import invoices
 from persistence.connection import notify
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-
-@app.command()
 def retry(
     context: typer.Context,
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Of held invoices.")] = None,
@@ -28,13 +25,13 @@ def retry(
     """Put held invoices back where they stood, their counts reset."""
     if bool(ids) == (all_held or code is not None or period is not None):
         raise typer.BadParameter("give either ids, or --all-held, --code and --period", ctx=context, param_hint="ID")
-    settings, given = configuration(context).settings, "" if dry_run else why(reason)
+    settings, given = configuration(context).settings, "" if dry_run else given_reason(reason)
     with database(settings, "invoices retry") as opened, opened.transaction() as connection:
         chosen = list(dict.fromkeys(ids)) if ids else invoices.held_ids(connection, code, period)
         if dry_run:
             refused = {each: invoices.why_no_retry(connection, each) for each in chosen}
         else:
-            refused = {each: invoices.retry_held(connection, who(), each, given) for each in chosen}
+            refused = {each: invoices.retry_held(connection, caller_identity(), each, given) for each in chosen}
             notify(connection, "retry")
     for invoice_id, problem in refused.items():
         if problem is None:

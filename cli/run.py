@@ -7,10 +7,7 @@ import typer
 from cli.invocation import config_path, configuration
 from daemon.main import run as run_daemon
 
-app = typer.Typer()
 
-
-@app.command("run")
 def run(context: typer.Context) -> int:
     """Run the daemon in the foreground, until SIGTERM or SIGINT; SIGHUP reloads the configuration."""
     try:

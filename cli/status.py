@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.invocation import configuration, put, put_json, say
+from cli.invocation import AsJson, configuration
 from cli.ops_client import NoAnswer, fetch_status
-from cli.output import fitted
+from cli.output import fitted, put, put_json, put_lines, say
 from cli.status_view import status_lines
 from config.load import Loaded
 from web.formatting import cell
@@ -19,7 +19,6 @@ from web.formatting import cell
 if TYPE_CHECKING:
     pass
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 WATCH_SECONDS = 2.0
 NOT_RUNNING = 3
@@ -45,10 +44,9 @@ class _Answer:
         return 2 if self.exit_status == NOT_RUNNING or self.silent or critical else self.exit_status
 
 
-@app.command()
 def status(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
     nagios: Annotated[bool, typer.Option("--nagios", help="One line, and 0, 1 or 2, as Nagios has it.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Again and again, until ctrl-C.")] = False,
     tree: Annotated[bool, typer.Option("--tree", help="With every part of the daemon.")] = False,
@@ -68,8 +66,7 @@ def status(
         put(_nagios_line(answer))
         return answer.nagios_status
     else:
-        for line in _screen(answer, whole_tree=tree):
-            put(line)
+        put_lines(_screen(answer, whole_tree=tree))
     return answer.exit_status
 
 

@@ -2,12 +2,12 @@
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from cli.output import columns, instant
+from cli.output import columns
 from daemon.summary import SEVERITIES, next_for_alarm, next_for_stuck
-from web.formatting import cell
+from web.formatting import cell, duration, utc
 
 _BAR = 30
 # What a bar is drawn with, from what is done to what is not; what a person has to see to comes last.
@@ -164,16 +164,8 @@ def _when(words: str, of: Any, at: datetime | None) -> str:
 
 
 def _since(of: Any, seconds: float | None) -> str:
-    return cell(_at(of)) + (f" ({_duration(seconds)})" if seconds is not None else "")
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
+    return cell(_at(of)) + (f" ({duration(seconds)})" if seconds is not None else "")
 
 
 def _at(of: Any) -> datetime | None:
-    found = instant(of) if isinstance(of, str) else of
-    return None if found is None else found.astimezone(UTC)
+    return None if of is None else utc(of)

@@ -1,29 +1,189 @@
-"""`billingd verify`: whether invoices, readings and history still are what they were when they were stored."""
+"""`billingd verify`: proves that trails and roots hold, and that readings give the stored registers and each cent."""
 
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
 
 import typer
+from sqlalchemy import Connection, Row
 
-from cli.caller_identity import month
+from billing.calculation import Registers, format_instant
+from billing.recomputation import recompute
 from cli.database import database
-from cli.invocation import configuration, put, put_json, say
-from cli.output import columns, fitted
-from cli.verification import VerificationResult
-from cli.verification import verify as verify_all
-from persistence.verification import Finding
+from cli.invocation import AsJson, OnlyMonth, configuration
+from cli.output import columns, fitted, put_json, put_lines, say
+from persistence import verification
+from persistence.corrections import registered_revisions
+from persistence.database import Database
+from persistence.measured import Measured, Span, measure
+from persistence.readings_months import Month, attached_months
+from persistence.verification import Finding, Root
+from web.formatting import cell
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+# An import that replaces readings may have begun so long before an invoice was stored that still met the old ones.
+IMPORT_AT_MOST = timedelta(hours=6)
 
 
-@app.command()
+@dataclass
+class VerificationResult:
+    """What came of it. `replaced`: computed from readings that were replaced since, in order; no fault."""
+
+    verified: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    replaced: list[Finding] = field(default_factory=list)
+    not_verifiable: list[Finding] = field(default_factory=list)
+    root: Root | None = None
+
+
+def verify_invoices(opened: Database, period: str | None) -> VerificationResult:
+    """Checks every calculated invoice of a period, or of all, and the whole trail; changes nothing."""
+    result = VerificationResult()
+    with opened.transaction() as connection:
+        result.findings += verification.broken_trails(connection, period)
+        checked = verification.check_root(connection)
+    if checked is not None:
+        result.root, holds = checked
+        if not holds:
+            what = f"the trail up to position {result.root.position} is not what the root of {result.root.day} covers"
+            result.findings.append(Finding("-", "root", what))
+    for rows in verification.stored_invoices(opened, period):
+        result.verified += len(rows)
+        with opened.transaction() as connection:
+            for row in rows:
+                result.findings += _computed_again(connection, row)
+            _compare_readings(connection, rows, result)
+    result.findings.sort(key=lambda each: (each.invoice_id, each.kind))
+    return result
+
+
+def _computed_again(connection: Connection, row: Row[Any]) -> Iterator[Finding]:
+    """What differs between the stored invoice and what its own registers and prices give."""
+    try:
+        registered = registered_revisions(connection, row.snapshot.get("corrects", []))
+        invoice = recompute(row.id, row.invoice_date, row.tax_rate_percent, row.calculations, row.snapshot, registered)
+    except (KeyError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
+        yield Finding(row.id, "document", f"its document can't be computed from: {type(error).__name__}: {error}")
+        return
+    if invoice is None:
+        yield Finding(row.id, "document", "its registers and prices make no invoice")
+        return
+    for made, stored in zip(invoice.calculations_document(), row.calculations, strict=True):
+        if made != stored:
+            yield Finding(row.id, "calculation", f"measurement location {stored['measurement_location_id']}: "
+                          + _first_difference(made, stored))  # fmt: skip
+    for line, stored in zip(invoice.lines_document(), row.lines, strict=False):
+        if line != stored:
+            yield Finding(row.id, "line", f"line {line['ordinal']} is {_shown(stored)}, not {line['price_eur']}")
+    if len(row.lines) != len(invoice.lines):
+        yield Finding(row.id, "line", f"it has {len(row.lines)} lines")
+    for name in ("total_eur", "tax_eur", "total_with_tax_eur"):
+        if getattr(row, name) != getattr(invoice, name):
+            yield Finding(row.id, "total", f"{name} is {getattr(row, name)}, not {getattr(invoice, name)}")
+    if bytes(row.body) != invoice.body():
+        yield Finding(row.id, "body", "the bytes for the ERP are not those that its lines and totals make")
+
+
+def _first_difference(made: dict[str, object], stored: dict[str, Any]) -> str:
+    items = zip(made["items"], stored["items"], strict=False)  # type: ignore[call-overload]
+    for one, other in items:
+        for name, value in one.items():
+            if other.get(name) != value:
+                return f"{one['item']}: {name} is {cell(other.get(name))}, not {value}"
+    return "its items are not those of its catalogue's kind"
+
+
+def _shown(line: Any) -> str:
+    return cell(line.get("price_eur")) if isinstance(line, dict) else cell(line)
+
+
+# The readings
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A measurement location of an invoice: where its meter's readings are, and what was taken from them."""
+
+    invoice: Row[Any]
+    span: Span
+    stored: Measured
+
+
+def _compare_readings(connection: Connection, rows: Sequence[Row[Any]], result: VerificationResult) -> None:
+    places = [place for row in rows for place in _places(row, result)]
+    for place, now in zip(places, measure(connection, [place.span for place in places]), strict=True):
+        if now == place.stored:
+            continue
+        archived = _archived(connection, place.span)
+        if archived or now.is_gone:
+            what = f"meter {place.span.meter_id} has no readings of {archived or 'the period'} any more"
+            result.not_verifiable.append(Finding(place.invoice.id, "readings", what))
+        elif _was_so(connection, place):
+            result.replaced.append(Finding(place.invoice.id, "readings", _who_replaced(connection, place)))
+        else:
+            result.findings.append(Finding(place.invoice.id, "reading", _what_differs(place, now)))
+
+
+def _archived(connection: Connection, span: Span) -> str:
+    """The months of a period, which is at most one, whose readings have been taken out of billing."""
+    months = {Month.of(span.start), Month.of(span.end)}
+    return " and ".join(str(month) for month in sorted(months - attached_months(connection, months)))
+
+
+def _places(row: Row[Any], result: VerificationResult) -> Iterator[_Place]:
+    try:
+        start, end = (datetime.fromisoformat(row.snapshot[name]) for name in ("period_start", "period_end"))
+        for each in row.snapshot["measurement_locations"]:
+            stored = Measured(
+                Registers(**each["registers_at_start"]), Registers(**each["registers_at_end"]),
+                each["max_t1_step_wh"], each["quarter_hour_pairs"], each["readings_checksum"], False,
+            )  # fmt: skip
+            yield _Place(row, Span(each["meter_id"], start, end), stored)
+    except (KeyError, ValueError, TypeError) as error:
+        result.findings.append(Finding(row.id, "document", f"its snapshot can't be read: {error!r}"))
+
+
+def _was_so(connection: Connection, place: _Place) -> bool:
+    """Whether the readings, as they stood when the invoice was made, are what was taken from them."""
+    at: datetime = place.invoice.calculated_at
+    return any(measure(connection, [place.span], before=then) == [place.stored] for then in (at, at - IMPORT_AT_MOST))
+
+
+def _who_replaced(connection: Connection, place: _Place) -> str:
+    span = place.span
+    found = verification.replacements(connection, span.meter_id, span.start, span.end)
+    last = found[-1]
+    return (
+        f"{len(found)} readings of meter {span.meter_id} were replaced, the last by {last.replaced_by} "
+        f"at {format_instant(last.replaced_at.replace(microsecond=0))}: {last.reason}"
+    )
+
+
+def _what_differs(place: _Place, now: Measured) -> str:
+    meter, stored = f"meter {place.span.meter_id}", place.stored
+    for at, then, today in (
+        (place.span.start, stored.at_start, now.at_start),
+        (place.span.end, stored.at_end, now.at_end),
+    ):
+        if then != today:
+            return f"{meter}: the reading at {format_instant(at)} is not the one that was billed"
+    if now.falls:
+        return f"{meter}: a register falls, which none did"
+    if now.quarter_hour_pairs != stored.quarter_hour_pairs:
+        return f"{meter}: there are {now.quarter_hour_pairs} quarter hours, not {stored.quarter_hour_pairs}"
+    if now.max_t1_step_wh != stored.max_t1_step_wh:
+        return f"{meter}: the highest quarter hour is {now.max_t1_step_wh} Wh, not {stored.max_t1_step_wh}"
+    return f"{meter}: a reading within the period was changed, though no figure of the invoice rests on it"
+
+
 def verify(
     context: typer.Context,
-    period: Annotated[str | None, typer.Option(parser=month, metavar="YYYY-MM", help="Only of this month.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    period: OnlyMonth = None,
+    as_json: AsJson = False,
 ) -> int:
     """Compute every invoice again from readings and snapshots, and check its history's chain. 1 if anything is off."""
     with database(configuration(context).settings, "verify", unlimited=True) as opened:
-        result = verify_all(opened, period)
+        result = verify_invoices(opened, period)
     if as_json:
         put_json(_document(result))
     else:
@@ -50,8 +210,7 @@ def _finding(each: Finding) -> dict[str, str]:
 def _tell(result: VerificationResult) -> None:
     if result.findings:
         rows = [(each.invoice_id, each.kind, each.what) for each in result.findings]
-        for line in fitted(columns(("invoice", "finding", "what"), rows)):
-            put(line)
+        put_lines(fitted(columns(("invoice", "finding", "what"), rows)))
     for title, notes in (("replaced since", result.replaced), ("not verifiable", result.not_verifiable)):
         for each in notes:
             say(f"{title}: {each.invoice_id}: {each.what}")

@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -63,7 +62,7 @@ class OpsEndpoint:
         if self._address is None:
             return
         try:
-            self._socket = _unix(self._address.path) if isinstance(self._address, UnixAddress) else _tcp(self._address)
+            self._socket = _listening_socket(self._address)
         except OSError as error:
             raise CannotListen(
                 f"cannot listen on {self._address} (key ops.listen): {(error.strerror or str(error)).lower()}; "
@@ -152,28 +151,22 @@ def _health_response(good: bool, yes: str, no: str) -> Response:
     return PlainTextResponse((yes if good else no) + "\n", status_code=200 if good else 503)
 
 
-def _tcp(address: TcpAddress) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+def _listening_socket(address: TcpAddress | UnixAddress) -> socket.socket:
+    """A unix socket that a killed predecessor left is replaced; one that somebody answers on is not. Raises OSError."""
+    if isinstance(address, UnixAddress):
+        family = socket.AF_UNIX
+    else:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((address.host, address.port))
-        listening.listen(CONNECTIONS_AT_MOST)
-    except OSError:
-        listening.close()
-        raise
-    return listening
-
-
-def _unix(path: Path) -> socket.socket:
-    """A socket that a killed predecessor left is replaced; one that somebody answers on is not."""
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        if path.is_socket():
+        if isinstance(address, UnixAddress):
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
-                if other.connect_ex(str(path)) != 0:
-                    path.unlink()
-        listening.bind(str(path))
+                if address.path.is_socket() and other.connect_ex(str(address.path)) != 0:
+                    address.path.unlink()
+            listening.bind(str(address.path))
+        else:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((address.host, address.port))
         listening.listen(CONNECTIONS_AT_MOST)
     except OSError:
         listening.close()

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -13,9 +14,7 @@ from billing.states import State
 from persistence.browsing import Hour, last_hours
 from persistence.connection import reader
 from web.background_queries import BackgroundQueries, DatabaseUnavailable
-from web.charts import MAIN_STATES
-from web.markup import Html
-from web.overview import parts
+from web.overview import MAIN_STATES, parts
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ class OverviewFeed:
         self._hours: Sequence[Hour] | str = "no word from the database yet"
         self._hours_at = float("-inf")
         self._counting: asyncio.Task[None] | None = None
-        self._parts: dict[str, Html] = {}
+        self._parts: dict[str, Markup] = {}
         self._made_at = float("-inf")
         self._passed: dict[State, int] = {}
         self._moved_at: dict[State, float] = {}
@@ -75,7 +74,7 @@ class OverviewFeed:
     def _stream_ended(self) -> None:
         self._streams -= 1
 
-    async def parts(self) -> dict[str, Html]:
+    async def parts(self) -> dict[str, Markup]:
         """Every part of the page by its id. The first time it waits for the database, though not for long."""
         counting = self._count_hours()
         if counting is not None and isinstance(self._hours, str):
@@ -91,7 +90,7 @@ class OverviewFeed:
 
     async def _events(self, still_authorized: Callable[[], bool]) -> AsyncIterator[str]:
         """Server-sent events: a JSON object of the parts that have changed, by id; the first has all."""
-        sent: dict[str, Html] = {}
+        sent: dict[str, Markup] = {}
         quiet_since = self._now()
         until = quiet_since + STREAM_SECONDS
         yield "retry: 2000\n\n"

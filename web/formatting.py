@@ -6,7 +6,6 @@ from enum import Enum
 from pathlib import Path
 
 from billing.rounding import format_plain
-from web.markup import Html, tag
 
 NO_REASON = "none given"
 """What is kept where a person gives no reason (interfaces.md, Commands)."""
@@ -59,20 +58,17 @@ def number(value: int) -> str:
 
 def about(seconds: float) -> str:
     """A length of time in one unit, so that a page does not change each second."""
-    for length, unit in ((2 * 86400, "d"), (2 * 3600, "h"), (120, "min")):
-        if seconds >= length:
-            return f"{seconds / {'d': 86400, 'h': 3600, 'min': 60}[unit]:.0f}\u202f{unit}"
-    return "under 2\u202fmin"
+    return "under 2\u202fmin" if seconds < 120 else duration(seconds).replace(" ", "\u202f")
 
 
-def at(instant: datetime | str | None) -> Html | None:
-    """An instant, in UTC."""
-    if instant is None:
-        return None
-    value = datetime.fromisoformat(instant) if isinstance(instant, str) else instant
-    return tag("time", cell(value), datetime=value.astimezone(UTC).isoformat())
+def duration(seconds: float) -> str:
+    """A length of time in the largest unit of which there are at least two."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
 
 
-def chip(state: str) -> Html:
-    """A state or severity in its colour; what it is stands there too."""
-    return tag("span", state.replace("_", " "), class_=f"chip {state}")
+def utc(instant: datetime | str) -> datetime:
+    """An instant as documents have it, in UTC."""
+    return (datetime.fromisoformat(instant) if isinstance(instant, str) else instant).astimezone(UTC)

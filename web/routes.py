@@ -3,11 +3,11 @@
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 from sqlalchemy import Connection
 from starlette.requests import Request
@@ -19,19 +19,19 @@ from persistence import invoices
 from persistence.browsing import browse, show_invoices
 from persistence.connection import notify, reader
 from persistence.database import Database
-from web import invoices as pages
-from web import layout
 from web.auth import LOCKOUT_SECONDS, Authenticator, Session, TooManyAttempts, is_cross_site
 from web.background_queries import BackgroundQueries, DatabaseUnavailable
 from web.event_stream import OverviewFeed
 from web.formatting import NO_REASON
-from web.markup import tag
-from web.overview import INVOICE_ID
+from web.overview import is_invoice_id
+from web.templating import render
 
 logger = logging.getLogger(__name__)
 
 ACTOR = "control room"
 FORM_BYTES_AT_MOST = 16_384
+PAGE_SIZE = 50
+REASON_CHARACTERS = 500
 _FOLDER = Path(__file__).parent / "static"
 _STATIC = {"style.css": "text/css", "app.js": "text/javascript", "icon.svg": "image/svg+xml"}
 _HEADERS = {
@@ -128,7 +128,7 @@ class ControlRoom:
 
     def _sign_in_page(self, status: int, problem: str | None, onward: str = "/room") -> Response:
         onward = onward if _ONWARD.fullmatch(onward) else "/room"
-        response = HTMLResponse(layout.sign_in(onward, problem), status)
+        response = HTMLResponse(render("sign_in.html", onward=onward, problem=problem), status)
         response.headers["WWW-Authenticate"] = "Bearer"
         return response
 
@@ -151,19 +151,20 @@ class ControlRoom:
 
     # The pages
 
-    def _page(self, session: Session, title: str, here: str, *content: object) -> Response:
-        return HTMLResponse(layout.page(title, self._instance, session, here, *content))
+    def _page(
+        self, session: Session, template: str, title: str, here: str = "/room/invoices", **context: Any
+    ) -> Response:
+        return HTMLResponse(
+            render(template, title=title, instance=self._instance, form_key=session.form_key, here=here, **context)
+        )
 
     def _problem(self, session: Session, status: int, title: str, text: str) -> Response:
-        return HTMLResponse(layout.problem(self._instance, session, title, text), status)
+        response = self._page(session, "problem.html", title, "", problem=text)
+        response.status_code = status
+        return response
 
     async def _overview(self, _: Request, session: Session) -> Response:
-        parts = await self._feed.parts()
-        sections = [
-            tag("section", part, id=name, aria_live="polite" if name == "verdict" else None)
-            for name, part in parts.items()
-        ]
-        return self._page(session, "Overview", "/room", tag("h1", "Overview", class_="unseen"), sections)
+        return self._page(session, "overview.html", "Overview", "/room", parts=await self._feed.parts())
 
     async def _stream(self, _: Request, session: Session) -> Response:
         stream = self._feed.stream(lambda: self._authenticator.is_valid(session))
@@ -182,37 +183,53 @@ class ControlRoom:
                 period=asked["period"] or None,
                 beginning=asked["beginning"],
                 after=after,
-                most=pages.PAGE_OF + 1,
+                most=PAGE_SIZE + 1,
             )
 
         found = await self._queries.run(look)
-        content = pages.invoices_list(found, asked, self._status()["invoices"])
-        return self._page(session, "Invoices", "/room/invoices", list(content))
+        return self._page(
+            session, "invoice_list.html", "Invoices", **list_context(found, asked, self._status()["invoices"])
+        )
 
     async def _show(self, request: Request, session: Session) -> Response:
         invoice_id = request.path_params["id"]
         found = []
-        if INVOICE_ID.fullmatch(invoice_id):
+        if is_invoice_id(invoice_id):
             found = await self._queries.run(lambda connection: show_invoices(reader(connection), [invoice_id]))
         if not found:
             return self._problem(session, 404, "Invoices", "there is no such invoice")
         said = "It goes on." if request.query_params.get("said") == "goes-on" else None
-        return self._page(session, invoice_id, "/room/invoices", list(pages.one_invoice(found[0], session, said)))
+        return self._page(
+            session, "invoice.html", invoice_id, invoice=found[0], said=said, reason_characters=REASON_CHARACTERS
+        )
 
     async def _retry(self, request: Request, session: Session) -> Response:
         invoice_id = request.path_params["id"]
-        reason = _printable((await _form(request)).get("reason", ""))[: pages.REASON_CHARACTERS]
+        reason = _printable((await _form(request)).get("reason", ""))[:REASON_CHARACTERS]
 
         def retry(connection: Connection) -> str | None:
             problem = invoices.retry_held(connection, ACTOR, invoice_id, reason or NO_REASON)
             notify(connection, "retry")
             return problem
 
-        known = INVOICE_ID.fullmatch(invoice_id)
+        known = is_invoice_id(invoice_id)
         problem = await self._queries.run(retry) if known else "there is no such invoice"
         if problem is not None:
             return self._problem(session, 409, invoice_id, problem)
         return RedirectResponse(f"/room/invoices/{invoice_id}?said=goes-on", 303)
+
+
+def list_context(
+    found: Sequence[Mapping[str, Any]], asked: Mapping[str, str], counts: Mapping[str, int]
+) -> dict[str, Any]:
+    """What the list of invoices shows; `found` has one more than a page if there is another."""
+    tabs = [("", "all", sum(counts.values())), *((state.value, state.value, counts.get(state, 0)) for state in State)]
+    return {"found": found, "asked": asked, "tabs": tabs, "page_size": PAGE_SIZE, "list_address": _list_address}
+
+
+def _list_address(asked: Mapping[str, str], **changes: str) -> str:
+    given = {name: value for name, value in {**asked, **changes}.items() if value}
+    return f"/room/invoices?{urlencode(given)}" if given else "/room/invoices"
 
 
 async def _static(name: str, _: Request) -> Response:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from cli.verification import VerificationResult, verify
+from cli.verify import VerificationResult, verify_invoices
 from persistence.database import ConnectionSettings, Database
 from persistence.master_data import import_master
 from persistence.readings import ReadingsRejected, ReadingsReport, import_readings
@@ -34,7 +34,7 @@ def calculated(database: Database) -> Database:
 
 
 def result(database: Database) -> VerificationResult:
-    found = verify(database, None)
+    found = verify_invoices(database, None)
     assert (found.verified, found.findings) == (3, [])
     return found
 

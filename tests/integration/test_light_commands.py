@@ -10,7 +10,7 @@ from persistence.database import Database
 from testkit.deployment import Deployment
 from tests.alarming_rows import add_invoices, add_users
 
-HEAVY = ("sqlalchemy", "alembic", "apscheduler", "httpx", "rich", "starlette", "asyncio")
+HEAVY = ("sqlalchemy", "alembic", "apscheduler", "httpx", "rich", "starlette", "jinja2", "asyncio")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from altibiz.client import AltibizClient
 from altibiz.fake.server import FakeAltibiz
 from altibiz.outcomes import Booking, Kind, Outcome, Page
-from cli.reconciliation import reconcile
+from cli.reconcile import compare_bookings
 from persistence import claims, corrections, invoices
 from persistence.browsing import Filter, list_invoices
 from persistence.connection import reader
@@ -120,7 +120,7 @@ def test_what_goes_on_while_the_pages_are_read_is_looked_at_again(
         )
     total = ours["total_with_tax_eur"]
     stand_in = _Erp(Booking(FIRST, "initiated", None, None, total), Booking(FIRST, "registered", bill_id, None, total))
-    result = reconcile(database, cast(AltibizClient, stand_in), None)
+    result = compare_bookings(database, cast(AltibizClient, stand_in), None)
     assert stand_in.asked == [FIRST]
     assert [each.kind for each in result.differences] == kinds
     assert result.open == list(AUGUST[1:])

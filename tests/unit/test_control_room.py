@@ -9,19 +9,22 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import UndefinedError
+from markupsafe import Markup
 from starlette.requests import Request
 
 from billing.states import State
+from cli.report import COLUMNS
 from persistence.browsing import Hour
 from web.auth import FAILURES_AT_MOST, LOCKOUT_SECONDS, SESSION_SECONDS, Authenticator, TooManyAttempts, is_cross_site
 from web.formatting import about
-from web.invoices import invoices_list, one_invoice
-from web.layout import page, sign_in
-from web.markup import Html, join, tag
 from web.overview import parts
+from web.routes import list_context
+from web.templating import render
 
 TOKEN = "a-token-for-tests"
 NASTY = """<script>alert(1)</script>'"><img src=x onerror="alert(1)">&amp;"""
+AROUND = {"instance": NASTY, "form_key": None}
 AT = datetime(2026, 11, 15, 12, tzinfo=UTC)
 
 
@@ -33,7 +36,7 @@ class Reader(HTMLParser):
         self.elements: list[str] = []
         self.attributes: list[tuple[str, str | None]] = []
         self.text = ""
-        self.feed(markup)
+        self.feed(str(markup))
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -46,15 +49,25 @@ class Reader(HTMLParser):
 
 @given(st.text(), st.text())
 def test_text_stays_text_wherever_it_is_put(inside: str, attribute: str) -> None:
-    made = tag("p", inside, [None, False, (inside,)], tag("br"), title=attribute, hidden=True, lang=None)
+    made = render("sign_in.html", problem=f"-{inside}", onward=attribute)
     read = Reader(made)
-    assert read.elements == ["p", "br"]
-    assert read.text == inside * 2
-    assert read.attributes == [("title", attribute), ("hidden", None)]
+    assert read.elements == Reader(render("sign_in.html", problem="-", onward="")).elements
+    assert f"-{inside}" in read.text
+    assert ("value", attribute) in read.attributes
 
 
 def test_markup_is_not_escaped_twice() -> None:
-    assert join(tag("b", "a & b"), " & ", Html("<hr>")) == "<b>a &amp; b</b> &amp; <hr>"
+    made = render(
+        "overview.html", **AROUND, title="a & b", here="", parts={"one": Markup("<b>a &amp; b</b>"), "two": "<hr>"}
+    )
+    assert "<b>a &amp; b</b>" in made
+    assert "&lt;hr&gt;" in made
+    assert "<title>a &amp; b · " in made
+
+
+def test_a_name_that_a_page_lacks_is_an_error() -> None:
+    with pytest.raises(UndefinedError):
+        render("sign_in.html", onward="")
 
 
 def status(**changes: Any) -> dict[str, Any]:
@@ -96,15 +109,19 @@ def invoice(**changes: Any) -> dict[str, Any]:
 
 
 def pages() -> Iterator[str]:
-    visitor = Authenticator(lambda: TOKEN, NASTY, lambda: 0.0).authenticate(request(authorization=f"Bearer {TOKEN}"))
-    assert visitor is not None
+    around = AROUND | {"title": NASTY, "here": "/room"}
     asked = {"state": "", "period": NASTY, "beginning": NASTY}
     yield from parts(status(), hours(0.0, 60.0), {State.SENT}).values()
     yield from parts(status(), NASTY, set()).values()
-    yield join(list(invoices_list([invoice()] * 60, asked, {})))
-    yield join(list(one_invoice(invoice(), visitor, NASTY)))
-    yield page(NASTY, NASTY, visitor, "/room", NASTY)
-    yield sign_in(NASTY, NASTY)
+    yield render("invoice_list.html", **around, **list_context([invoice()] * 60, asked, {}))
+    yield render("invoice.html", **around, invoice=invoice(), said=NASTY, reason_characters=500)
+    yield render("overview.html", **around, parts={NASTY: NASTY})
+    yield render("problem.html", **around, problem=NASTY)
+    yield render("sign_in.html", onward=NASTY, problem=NASTY)
+    party = {"legal_person": dict.fromkeys(("name", "address", "postal_code", "city", "oib"), NASTY)}
+    yield render("invoice_print.html", invoices=[invoice(snapshot={"location": party, "network_user": party})])
+    rows = [dict.fromkeys(COLUMNS, NASTY)]
+    yield render("month_report.html", period=NASTY, head=NASTY, columns=COLUMNS, number_columns=(), rows=rows)
 
 
 def test_what_others_sent_shows_as_text_on_every_page() -> None:

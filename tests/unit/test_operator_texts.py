@@ -5,8 +5,8 @@ from decimal import Decimal
 import pytest
 import typer
 
+from cli.output import csv_line
 from cli.pause import duration
-from cli.report import csv_line
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""The templates of all HTML: what is put into one is escaped, and a name that one lacks is an error."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from web import charts, invoice_tables
+from web.formatting import about, cell, number, utc
+
+_environment = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    auto_reload=False,
+)
+_environment.filters |= {
+    "about": about, "cell": cell, "number": number, "utc": utc,
+    "why": invoice_tables.why, "totals": invoice_tables.totals,
+    "share_bars": charts.share_bars, "throughput_chart": charts.throughput, "age_chart": charts.age,
+}  # fmt: skip
+_environment.globals |= {
+    "line_fields": invoice_tables.LINE_FIELDS, "item_fields": invoice_tables.ITEM_FIELDS,
+    "history_fields": invoice_tables.HISTORY_FIELDS,
+}  # fmt: skip
+
+
+def render(name: str, /, **context: Any) -> Markup:
+    """A page, or a part of one."""
+    return Markup(_environment.get_template(name).render(context))
+
+
+def generate(name: str, /, **context: Any) -> Iterator[str]:
+    """A page piece by piece, for one whose rows are too many to be held at once."""
+    return _environment.get_template(name).generate(context)
