@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from benchmarks.stage import Scale, one, resident_mb, server, start_erp, table, wait_registered, worlds
 from billing.periods import Period
-from tests.small_load import HEADER, write_load
+from tests.support.small_load import HEADER, write_load
 
 ZAGREB = ZoneInfo("Europe/Zagreb")
 LAST_MONTH = 10  # of 2026: the worlds stand in November

@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from testkit.deployment import Deployment
 from testkit.waiting import wait_until
-from tests.bad_clients import greed, storm
-from tests.small_load import write_load
+from tests.support.bad_clients import greed, storm
+from tests.support.small_load import write_load
 
 USERS = 150
 MONTHS = 6

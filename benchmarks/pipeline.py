@@ -11,7 +11,7 @@ from benchmarks.floor import SAFETY, Floor
 from benchmarks.stage import MONTH, Scale, cpu_seconds, one, server, start_erp, table, wait_registered, worlds
 from persistence.database import Database
 from testkit.deployment import Deployment
-from tests.small_load import write_load
+from tests.support.small_load import write_load
 
 DELAYS_MS = (20, 0)
 QUIET = {"billing": {"look_every_seconds": 3600}}

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.stage import Scale, one, server, start_erp, table, wait_registered, worlds
 from testkit.deployment import Deployment
 from testkit.waiting import wait_until
-from tests.small_load import write_load
+from tests.support.small_load import write_load
 
 LANES = 16
 FIRST = "2026-01"

@@ -57,6 +57,13 @@ def server(cluster: Path, tmp_path: Path) -> Iterator[PostgresServer]:
     server.destroy()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever needs a PostgreSQL server is slow: `-m "not slow"` leaves it out."""
+    for item in items:
+        if "cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """What tests of odd text print can't travel between processes: half a surrogate pair is spelt out."""

@@ -8,7 +8,7 @@ import pytest
 from tests.systemd.machine import Ran, run
 
 # The first test of a session installs billingd.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 # The user is one that systemd makes up, the database is reached by its socket, where the peer's name counts.
 BEGIN = r"""
