@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from alarming.catalogue import Code
 from alarming.signs import Fine, Trouble
 from alarming.webhook import WebhookSettings
 from supervision import ChildSpec, SupervisorSpec, System, SystemClock
+from testkit.waiting import wait_until
 from tests.support.alertmanager import Alertmanager
 
 
@@ -58,17 +59,10 @@ def now() -> datetime:
     return SystemClock().wall()
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        threading.Event().wait(0.02)
-
-
 def test_an_alarm_is_posted_repeated_and_resolved(tmp_path: Path, receiver: Alertmanager) -> None:
     house = starting(tmp_path, receiver.url + "/", "s3cret")
     house.tell(Trouble(Code.ERP_CREDENTIALS, "401 from the ERP"))
-    wait_for(lambda: len(receiver.posts) >= 3, "posted, and again and again")
+    wait_until(lambda: len(receiver.posts) >= 3, what="posted, and again and again")
     (alert,) = receiver.posts[0]
     assert alert["labels"] == {
         "alertname": "erp_credentials",
@@ -83,7 +77,7 @@ def test_an_alarm_is_posted_repeated_and_resolved(tmp_path: Path, receiver: Aler
     ends_at = datetime.fromisoformat(alert["endsAt"])
     assert now() < ends_at < now() + timedelta(seconds=3), "it would end by itself if the daemon were gone"
     house.tell(Fine(Code.ERP_CREDENTIALS))
-    wait_for(lambda: not receiver.active(now()), "resolved")
+    wait_until(lambda: not receiver.active(now()), what="resolved")
     assert datetime.fromisoformat(receiver.posts[-1][0]["endsAt"]) <= now()
     assert set(receiver.tokens) == {"Bearer s3cret"}
     assert receiver.wrong == []
@@ -94,14 +88,14 @@ def test_a_receiver_that_fails_gets_everything_once_it_is_well(tmp_path: Path, r
     receiver.status = 500
     house = starting(tmp_path, receiver.url)
     house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
-    wait_for(lambda: "alarm_webhook_unreachable" in house.standing(), "that it fails is an alarm itself")
+    wait_until(lambda: "alarm_webhook_unreachable" in house.standing(), what="that it fails is an alarm itself")
     house.tell(Fine(Code.ERP_CREDENTIALS))
     house.tell(Trouble(Code.CONFIGURATION_REJECTED, "line 3"))
-    wait_for(lambda: "erp_credentials" not in house.standing(), "cleared")
+    wait_until(lambda: "erp_credentials" not in house.standing(), what="cleared")
     receiver.status = 200
-    wait_for(lambda: receiver.active(now()) == {"configuration_rejected"}, "what stands, and only that")
+    wait_until(lambda: receiver.active(now()) == {"configuration_rejected"}, what="what stands, and only that")
     assert "erp_credentials" in {alert["labels"]["alertname"] for post in receiver.posts for alert in post}
-    wait_for(lambda: house.standing() == {"configuration_rejected"}, "its own alarm is cleared")
+    wait_until(lambda: house.standing() == {"configuration_rejected"}, what="its own alarm is cleared")
     assert receiver.wrong == []
     house.system.stop(5)
 
@@ -110,13 +104,13 @@ def test_a_receiver_that_is_slow_is_in_nobodys_way(tmp_path: Path, receiver: Ale
     receiver.delay = threading.Event()
     house = starting(tmp_path, receiver.url)
     house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
-    wait_for(lambda: "erp_credentials" in house.standing(), "raised")
+    wait_until(lambda: "erp_credentials" in house.standing(), what="raised")
     started = time.monotonic()
     house.tell(Trouble(Code.ERP_UNREACHABLE, "no answer"))
-    wait_for(lambda: "erp_unreachable" in house.standing(), "raised while a delivery hangs")
+    wait_until(lambda: "erp_unreachable" in house.standing(), what="raised while a delivery hangs")
     assert time.monotonic() - started < 1.0
     receiver.delay.set()
-    wait_for(lambda: receiver.active(now()) >= {"erp_credentials", "erp_unreachable"}, "delivered")
+    wait_until(lambda: receiver.active(now()) >= {"erp_credentials", "erp_unreachable"}, what="delivered")
     house.system.stop(5)
 
 
@@ -126,10 +120,10 @@ def test_a_receiver_that_was_away_gets_what_stands(tmp_path: Path) -> None:
     gone.close()
     house = starting(tmp_path, f"http://127.0.0.1:{port}/api/v2/alerts")
     house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
-    wait_for(lambda: "alarm_webhook_unreachable" in house.standing(), "raised")
+    wait_until(lambda: "alarm_webhook_unreachable" in house.standing(), what="raised")
     back = Alertmanager(port)
-    wait_for(lambda: "erp_credentials" in back.active(now()), "delivered")
-    wait_for(lambda: house.standing() == {"erp_credentials"}, "cleared")
+    wait_until(lambda: "erp_credentials" in back.active(now()), what="delivered")
+    wait_until(lambda: house.standing() == {"erp_credentials"}, what="cleared")
     assert back.wrong == []
     house.system.stop(5)
     back.close()
@@ -138,7 +132,7 @@ def test_a_receiver_that_was_away_gets_what_stands(tmp_path: Path) -> None:
 def test_the_instants_are_those_of_the_api(tmp_path: Path, receiver: Alertmanager) -> None:
     house = starting(tmp_path, receiver.url)
     house.tell(Trouble(Code.ERP_CREDENTIALS, "401"))
-    wait_for(lambda: bool(receiver.posts), "posted")
+    wait_until(lambda: bool(receiver.posts), what="posted")
     for name in ("startsAt", "endsAt"):
         assert receiver.posts[0][0][name].endswith("Z")
         assert datetime.fromisoformat(receiver.posts[0][0][name]).tzinfo == UTC

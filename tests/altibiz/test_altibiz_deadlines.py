@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from altibiz import resolver
 from altibiz.client import AltibizClient
 from altibiz.outcomes import Kind, Outcome
+from testkit.waiting import becomes_true
 from tests.support.altibiz_samples import (
     INVOICE,
     TOTAL,
@@ -187,8 +187,5 @@ def test_an_abort_ends_a_connection_attempt() -> None:
 
 
 def wait_until_held(client: AltibizClient, held: threading.Event) -> None:
-    until = time.monotonic() + 10
-    pause = threading.Event()
-    while client._line._socket is None and time.monotonic() < until:
-        pause.wait(0.01)
+    becomes_true(lambda: client._line._socket is not None, within_seconds=10)
     held.set()

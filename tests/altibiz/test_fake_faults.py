@@ -1,8 +1,7 @@
 """Each fault of the fake ERP on a real connection: it does what it says, and the client sees what it means."""
 
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from altibiz.client import AltibizClient
 from altibiz.fake import FakeAltibiz
 from altibiz.fake.faults import BOOKING_KINDS, INCORRECT_KINDS, NONSENSE_KINDS
 from altibiz.outcomes import Kind, Outcome
+from testkit.waiting import wait_until
 from tests.support.altibiz_samples import INVOICE, TOTAL, Clock, client_of, invoice_id, offer_body
 
 OTHER = invoice_id(8)
@@ -57,15 +57,6 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
         made.control.close()
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    for _ in range(500):
-        if condition():
-            return
-        pause.wait(0.01)
-    raise AssertionError("it didn't come to be")
-
-
 @pytest.mark.parametrize("when", ["request", "before", "after"])
 def test_a_drop_resets_the_connection_with_or_without_a_booking(rig: Rig, when: str) -> None:
     rig.fault(kind="drop", when=when, remaining=1)
@@ -98,7 +89,7 @@ def test_a_hang_ends_with_the_clients_patience(rig: Rig, when: str) -> None:
     assert rig.offer() is Kind.UNREACHABLE
     assert len(rig.booked()) == (when == "after")
     rig.client.close()
-    wait_for(lambda: rig.stats()["in_flight"] == 0)
+    wait_until(lambda: rig.stats()["in_flight"] == 0)
 
 
 def test_a_held_request_goes_on_when_released(rig: Rig) -> None:
@@ -106,7 +97,7 @@ def test_a_held_request_goes_on_when_released(rig: Rig) -> None:
     with ThreadPoolExecutor(1) as pool:
         patient = client_of(rig.erp.base_url, read_timeout_seconds=20, total_timeout_seconds=20)
         waiting = pool.submit(patient.offer, INVOICE, offer_body(), TOTAL)
-        wait_for(lambda: rig.stats()["held"] == [INVOICE])
+        wait_until(lambda: rig.stats()["held"] == [INVOICE])
         assert rig.stats()["in_flight"] == 1
         assert rig.booked() == []
         assert rig.control.post("/release").json() == {"released": [INVOICE]}

@@ -22,6 +22,7 @@ from persistence.errors import (
 )
 from testkit.ports import free_port
 from testkit.postgres import PostgresServer
+from testkit.waiting import becomes_true
 
 INSERT = "INSERT INTO meters VALUES ('m', 'abb_b2x', '{L1}')"
 
@@ -121,9 +122,7 @@ def test_a_terminated_backend_fails_the_statement_only(server: PostgresServer, a
 
     def terminate() -> None:
         started.wait(10)
-        deadline = time.monotonic() + 10
-        while not server.terminate_backends() and time.monotonic() < deadline:
-            pass
+        becomes_true(server.terminate_backends, within_seconds=10)
 
     killer = threading.Thread(target=terminate)
     killer.start()

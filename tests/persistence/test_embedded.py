@@ -7,7 +7,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from persistence import embedded, unprivileged
 from persistence.database import Database
 from persistence.embedded import EmbeddedServer, LockTaken, StateLock, borrowed
 from persistence.errors import CredentialsRefused, DatabaseUnreachable
+from testkit.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -129,10 +129,7 @@ def test_half_an_initdb_is_never_taken_for_a_cluster(tmp_path: Path) -> None:
     )
     starter = subprocess.Popen([sys.executable, "-c", program, str(state_dir)], cwd=Path.cwd())
     home = state_dir / "postgres"
-    for _ in range(1000):
-        if any(home.glob("data.new-*/PG_VERSION")):
-            break
-        threading.Event().wait(0.01)
+    wait_until(lambda: any(home.glob("data.new-*/PG_VERSION")), every_seconds=0.01)
     starter.kill()
     starter.wait()
     assert not (home / "data").exists()
