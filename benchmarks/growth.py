@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from benchmarks.stage import Scale, one, resident_mb, server, start_erp, table, wait_registered, worlds
+from benchmarks.stage import Scale, one, server, start_erp, table, wait_registered, worlds
 from billing.periods import Period
+from testkit.usage import resident_mb
 from tests.support.small_load import HEADER, write_load
 
 ZAGREB = ZoneInfo("Europe/Zagreb")

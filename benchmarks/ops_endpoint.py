@@ -4,7 +4,6 @@ Clients, ERP and database run on the same machine, so that the ratio of the time
 """
 
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from testkit.deployment import Deployment
+from testkit.usage import cpu_seconds
 from testkit.waiting import wait_until
 from tests.support.bad_clients import greed, storm
 from tests.support.small_load import write_load
@@ -25,12 +25,6 @@ MONTHS = 6
 ROUNDS = 3
 SLOW_CLIENTS = 1000
 GREEDY_CLIENTS = 16
-
-
-def cpu_seconds(pid: int) -> float:
-    """What a process has used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def nobody(_: Path, over: threading.Event) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import text
 
 from benchmarks.floor import SAFETY, Floor
-from benchmarks.stage import MONTH, Scale, cpu_seconds, one, server, start_erp, table, wait_registered, worlds
+from benchmarks.stage import MONTH, Scale, one, server, start_erp, table, wait_registered, worlds
 from persistence.database import Database
 from testkit.deployment import Deployment
+from testkit.usage import cpu_seconds
 from tests.support.small_load import write_load
 
 DELAYS_MS = (20, 0)

@@ -1,7 +1,5 @@
 """Where the benchmarks run: a PostgreSQL server as it comes (fsync on), worlds on it, and what processes use."""
 
-import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -75,18 +73,6 @@ def one(database: Database, sql: str, **values: object) -> Any:
     """The one value that a query gives."""
     with database.transaction() as connection:
         return connection.execute(text(sql), values).scalar_one()
-
-
-def cpu_seconds(pid: int) -> float:
-    """What a process has used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def resident_mb(pid: int) -> float:
-    """What a process has in memory now."""
-    (kilobytes,) = re.findall(r"VmRSS:\s+([0-9]+) kB", Path(f"/proc/{pid}/status").read_text())
-    return int(kilobytes) / 1024
 
 
 def table(heads: list[str], rows: list[list[object]]) -> str:

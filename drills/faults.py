@@ -1,5 +1,6 @@
 """What a fault is to a drill: how it strikes, how long it stands, what it raises, and how it ends."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from drills.stage import Setting, Stage
@@ -33,6 +34,8 @@ class Fault:
     alarm_after_end: bool = False
     """Whether its alarm is raised only when it is over, as by a process that was down."""
     setting: Setting = field(default_factory=Setting)
+    met: bool = True
+    """Whether it has really touched the daemon."""
 
     def prepare(self, stage: Stage) -> None:
         """Before the daemon starts."""
@@ -56,8 +59,8 @@ class Fault:
         return None
 
     def was_met(self, stage: Stage) -> bool:
-        """Whether it really touched the daemon."""
-        return True
+        """The same, where it is to be asked of the stage."""
+        return self.met
 
     def stand(self, stage: Stage) -> None:
         """Waits as long as it stands at the least."""
@@ -72,3 +75,17 @@ class Fault:
 
     def close(self) -> None:
         """Whatever became of the drill: nothing of the fault is left behind."""
+
+
+@dataclass
+class Switched(Fault):
+    """One call on the stage begins it, another ends it."""
+
+    on: Callable[[Stage], object] = lambda _: None
+    off: Callable[[Stage], object] = lambda _: None
+
+    def strike(self, stage: Stage, state: State) -> None:
+        self.on(stage)
+
+    def end(self, stage: Stage) -> None:
+        self.off(stage)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from drills.faults import BRIEF_SECONDS, Fault
+from drills.faults import BRIEF_SECONDS, Fault, Switched
 from drills.faults_locks import DAEMON_BACKENDS, ERROR, Cancelled, Deadlocked, Locked
 from drills.stage import FINISH_SECONDS, Stage
 from drills.states import State
@@ -24,34 +24,6 @@ from testkit.waiting import becomes_true
 UNREACHABLE = ("database_unreachable",)
 # The statement's own limit and the client's grace behind it.
 ANSWER_SECONDS = 2.0 + 5.0
-
-
-@dataclass
-class Stopped(Fault):
-    """The server is stopped, and started later."""
-
-    codes: tuple[str, ...] = UNREACHABLE
-    mode: signal.Signals = signal.SIGINT
-
-    def strike(self, stage: Stage, state: State) -> None:
-        stage.postgres.stop(self.mode)
-
-    def end(self, stage: Stage) -> None:
-        stage.postgres.start()
-
-
-@dataclass
-class Frozen(Fault):
-    """The connections stay open and nobody answers."""
-
-    codes: tuple[str, ...] = UNREACHABLE
-    silence_seconds: float = ANSWER_SECONDS
-
-    def strike(self, stage: Stage, state: State) -> None:
-        stage.postgres.freeze()
-
-    def end(self, stage: Stage) -> None:
-        stage.postgres.thaw()
 
 
 @dataclass
@@ -70,21 +42,6 @@ class Trapped(Fault):
 
     def was_met(self, stage: Stage) -> bool:
         return stage.proxy.trapped.is_set()
-
-
-@dataclass
-class WrongPort(Fault):
-    """At the port there is something else, which is no PostgreSQL server: the ERP."""
-
-    codes: tuple[str, ...] = UNREACHABLE
-
-    def strike(self, stage: Stage, state: State) -> None:
-        stage.proxy.target_port = stage.erp.port
-        stage.proxy.cut()
-
-    def end(self, stage: Stage) -> None:
-        stage.proxy.target_port = stage.postgres.port
-        stage.proxy.cut()
 
 
 @dataclass
@@ -152,9 +109,6 @@ class Terminated(Fault):
     def strike(self, stage: Stage, state: State) -> None:
         ended = stage.postgres.rows(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {DAEMON_BACKENDS}")
         self.met = bool(ended)
-
-    def was_met(self, stage: Stage) -> bool:
-        return self.met
 
 
 REFUSAL = """
@@ -278,6 +232,15 @@ class Restored(Fault):
             stage.daemon.start()
 
 
+def _stopped(mode: signal.Signals) -> Fault:
+    return Switched(UNREACHABLE, on=lambda stage: stage.postgres.stop(mode), off=lambda stage: stage.postgres.start())
+
+
+def _lead_to(stage: Stage, port: int) -> None:
+    stage.proxy.target_port = port
+    stage.proxy.cut()
+
+
 READ_ONLY = ("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
 WRITABLE = ("SET default_transaction_read_only = off", "ALTER SYSTEM RESET default_transaction_read_only",
             "SELECT pg_reload_conf()")  # fmt: skip
@@ -285,13 +248,17 @@ RENAMED = ("SET lock_timeout = '20s'", "ALTER TABLE invoices RENAME TO invoices_
 NAMED = ("ALTER TABLE invoices_gone RENAME TO invoices",)
 
 D1: dict[str, Callable[[], Fault]] = {
-    "stopped_fast": lambda: Stopped(),
-    "stopped_immediate": lambda: Stopped(mode=signal.SIGQUIT),
+    "stopped_fast": lambda: _stopped(signal.SIGINT),
+    "stopped_immediate": lambda: _stopped(signal.SIGQUIT),
     "cut_in_statement": lambda: Trapped(),
     "cut_before_commit": lambda: Trapped(trap="before_commit"),
     "cut_in_commit": lambda: Trapped(trap="commit"),
-    "frozen": lambda: Frozen(),
-    "wrong_port": lambda: WrongPort(),
+    "frozen": lambda: Switched(
+        UNREACHABLE, silence_seconds=ANSWER_SECONDS, on=lambda s: s.postgres.freeze(), off=lambda s: s.postgres.thaw()
+    ),
+    "wrong_port": lambda: Switched(  # there is something else, which is no PostgreSQL server
+        UNREACHABLE, on=lambda s: _lead_to(s, s.erp.port), off=lambda s: _lead_to(s, s.postgres.port)
+    ),
     "slots_used_up": lambda: SlotsUsedUp(),
 }
 D2: dict[str, Callable[[], Fault]] = {

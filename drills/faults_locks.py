@@ -23,6 +23,7 @@ class Locked(Fault):
 
     codes: tuple[str, ...] = ERROR
     silence_seconds: float = LOCK_SECONDS
+    met: bool = False
     over: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
     locked: threading.Event = field(default_factory=threading.Event)
@@ -32,15 +33,12 @@ class Locked(Fault):
         self.thread.start()
 
     def released(self, stage: Stage, state: State) -> None:
-        self.locked.wait(20)
+        self.met = self.locked.wait(20)
 
     def end(self, stage: Stage) -> None:
         self.over.set()
         if self.thread is not None:
             self.thread.join(30)
-
-    def was_met(self, stage: Stage) -> bool:
-        return self.locked.is_set()
 
     def _hold(self, stage: Stage) -> None:
         with stage.postgres.session() as connection:
@@ -55,15 +53,11 @@ class Cancelled(Locked):
 
     codes: tuple[str, ...] = ()
     lasting: bool = False
-    met: bool = False
 
     def stand(self, stage: Stage) -> None:
         cancel = f"""SELECT pg_cancel_backend(pid) FROM pg_stat_activity
                      WHERE {DAEMON_BACKENDS} AND wait_event_type = 'Lock'"""
         self.met = becomes_true(lambda: stage.postgres.rows(cancel), 8)
-
-    def was_met(self, stage: Stage) -> bool:
-        return self.met
 
 
 @dataclass
@@ -113,9 +107,6 @@ class Deadlocked(Fault):
     def stand(self, stage: Stage) -> None:
         if self.thread is not None:
             self.thread.join(30)
-
-    def was_met(self, stage: Stage) -> bool:
-        return self.met
 
     def _entangle(self, stage: Stage) -> None:
         try:

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from drills.faults import BRIEF_SECONDS, Fault
+from drills.faults import BRIEF_SECONDS, Fault, Switched
 from drills.stage import Setting, Stage
 from drills.states import State
 from testkit.alarms_seen import wall_seconds
@@ -42,18 +42,12 @@ class Restarted(Fault):
         return self.started_at
 
 
-@dataclass
-class FrozenProcess(Fault):
+def frozen_process() -> Fault:
     """The process stands still for longer than every deadline, and goes on."""
-
-    lasting: bool = False
-    stands_seconds: float = FROZEN_SECONDS
-
-    def strike(self, stage: Stage, state: State) -> None:
-        stage.daemon.signal(signal.SIGSTOP)
-
-    def end(self, stage: Stage) -> None:
-        stage.daemon.signal(signal.SIGCONT)
+    return Switched(
+        lasting=False, stands_seconds=FROZEN_SECONDS, on=lambda stage: stage.daemon.signal(signal.SIGSTOP),
+        off=lambda stage: stage.daemon.signal(signal.SIGCONT),
+    )  # fmt: skip
 
 
 @dataclass
@@ -76,9 +70,6 @@ class Raises(Fault):
 
     def end(self, stage: Stage) -> None:
         stage.failpoints.disable()
-
-    def was_met(self, stage: Stage) -> bool:
-        return self.met
 
 
 @dataclass
@@ -170,7 +161,7 @@ S1: dict[str, Callable[[], Fault]] = {
     "killed": lambda: Restarted(),
     "down_over_a_month": lambda: Restarted(later="2026-12-15T00:00:00Z"),
     "down_over_months": lambda: Restarted(later="2027-01-15T00:00:00Z"),
-    "frozen": lambda: FrozenProcess(),
+    "frozen": frozen_process,
     "clock_forward": lambda: Restarted(how=signal.SIGTERM, later="2026-12-02T00:00:00Z", lasting=False),
     "clock_back": lambda: Restarted(how=signal.SIGTERM, later="2026-11-02T00:00:00Z", lasting=False),
 }

@@ -1,6 +1,5 @@
 """Outages: database or ERP away for long, over two month ends, with the configuration's own limits."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from drills.checker import judge, standing_in_table
 from drills.run import play_each, prepared
 from drills.stage import FINISH_SECONDS, Setting, Stage
 from drills.world import World
+from testkit.usage import cpu_seconds, resident_mb
 from testkit.waiting import NotReached, becomes_true, pause, wait_until
 
 STATIONS = ("database", "ERP")
@@ -125,16 +125,8 @@ class Outage:
         return sum(state == "registered" for state in self._stage.states().values())
 
     def _read(self) -> _Reading:
-        pid = self._stage.daemon.pid
-        process = Path(f"/proc/{pid}")
-        user, system = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
-        pages = int((process / "statm").read_text().split()[1])
-        return _Reading(
-            at=time.monotonic(),
-            cpu_seconds=(int(user) + int(system)) / os.sysconf("SC_CLK_TCK"),
-            memory_mb=pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
-            log_lines=self._stage.daemon.log_path.read_bytes().count(b"\n"),
-        )
+        pid, log = self._stage.daemon.running_pid(), self._stage.daemon.log_path
+        return _Reading(time.monotonic(), cpu_seconds(pid), resident_mb(pid), log.read_bytes().count(b"\n"))
 
     def _compare(self, first: _Reading, last: _Reading) -> None:
         result, seconds = self.result, last.at - first.at

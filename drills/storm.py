@@ -14,7 +14,7 @@ from drills.checker import judge, standing_in_table
 from drills.faults import Fault
 from drills.faults_database import D1, D2, D3
 from drills.faults_erp import E1, E2, E3
-from drills.faults_server import S2, FrozenProcess, Restarted
+from drills.faults_server import S2, Restarted, frozen_process
 from drills.run import play_each, prepared
 from drills.stage import Setting, Stage
 from drills.states import STATES
@@ -98,7 +98,7 @@ class Storm:
     def _draw_end(self, chance: Randomness) -> tuple[str, Fault]:
         """The process ends, perhaps until a later month, or stands still for a moment."""
         if chance.random() < 0.25:
-            return "frozen", FrozenProcess()
+            return "frozen", frozen_process()
         later = f"{self._months.pop(0)}T00:00:00Z" if self._months and chance.random() < 0.6 else None
         how = chance.choice((signal.SIGKILL, signal.SIGTERM))
         return ("down_over_a_month" if later else how.name.lower()), Restarted(how=how, later=later)

