@@ -1,4 +1,4 @@
-"""`billingd alarms`: what stands, what is taken note of, and what a code means."""
+"""`billingd alarms`: lists alarms, acknowledges one, and explains what a code means."""
 
 import difflib
 import textwrap

@@ -1,11 +1,10 @@
-"""The command line `billingd`: which command lives in which module, and what status an end has.
+"""The command line `billingd`: the module of each command, and the exit status.
 
-A command group is a module in cli/ with a `typer.Typer` of its own (one `@app.command()`
-makes a plain command, several make a group; a callback makes a group of one). It is registered by one
-line in COMMANDS, with the one line that `billingd --help` shows for it. The module is imported only
-when its command is called, so it may import at its top what it needs; app.py itself may not. A
-command's function returns its exit status (None is 0), raises CommandFailed for what may well
-happen, writes data with `put` or `put_json`, and all else with `say` or the log.
+A command is a function in a module of cli/; a group of commands is a `command_group`. COMMANDS registers it
+by one line, with the line that `billingd --help` shows for it. The module is imported only when its command
+is called, so it may import at its top what it needs; app.py itself may not. A command returns its exit status
+(None is 0), raises CommandFailed for what may well happen, writes data with `put` or `put_json`, and all else
+with `say` or the log.
 """
 
 import gc
@@ -18,16 +17,13 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from cli.invocation import CommandFailed, Invocation
+from cli.invocation import CommandFailed
 from cli.lazy_group import LazyGroup
 from cli.output import put, say
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("cli.run:run", "Run the daemon in the foreground."),
-    "check-config": (
-        "cli.configuration:check_config",
-        "Read the configuration and print every problem.",
-    ),
+    "check-config": ("cli.configuration:check_config", "Read the configuration and print every problem."),
     "reload": ("cli.reload:reload", "Have the running daemon read its configuration again."),
     "config": ("cli.configuration:app", "Show the configuration in force, or the default file."),
     "db": ("cli.db:app", "Create or migrate the schema of the database."),
@@ -47,7 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "last-words": ("cli.last_words:last_words", ""),
     "fake-altibiz": ("cli.fake_altibiz:fake_altibiz", "Be the ERP, for trying out and testing."),
 }
-"""Name, then module:attribute of its Typer, then its line in the help (without one it isn't shown there)."""
+"""Name, then module:attribute, then its line in the help; without a line it isn't shown there."""
 
 # Errors of other rooms that are expected of any command, by name: their modules stay unimported here.
 EXPECTED = (
@@ -103,7 +99,7 @@ def billingd(
     ] = False,
 ) -> None:
     """Bills the users of closed electricity distribution systems, whatever fails on the way."""
-    context.obj = Invocation(config)
+    context.obj = config
 
 
 def _expected() -> tuple[type[Exception], ...]:

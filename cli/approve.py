@@ -1,4 +1,4 @@
-"""`billingd invoices approve`: what waits for approval, after a look at what it comes to, goes to the ERP."""
+"""`billingd invoices approve`: shows what waits for approval, and lets it go to the ERP."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""`billingd check-config` and `billingd config`: whether the configuration is right, what holds, the default file."""
+"""`billingd check-config` and `billingd config`: the problems of the file, the values in force, the default file."""
 
 import typer
 

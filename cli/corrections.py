@@ -1,4 +1,4 @@
-"""`billingd invoices correct` and `waive`: what an operator orders of one invoice that the ERP may have."""
+"""`billingd invoices correct` and `waive`: asks the ERP first, then corrects or ends one invoice."""
 
 import threading
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""How a command reaches the database, and what the errors of the database look like to people."""
+"""The database for a command; its errors end the command with one line."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,16 +20,16 @@ def database(settings: Settings, name: str, *, unlimited: bool = False, any_sche
     The embedded server is used where it runs, else started and stopped again, and migrated if need be: it is ours.
     A server's schema is only looked at, and with `any_schema` neither. Raises CommandFailed.
     """
-    with ExitStack() as stack:
-        try:
-            connection = stack.enter_context(_connection(settings, name))
-            opened = stack.enter_context(Database(connection.without_limits() if unlimited else connection))
+    try:
+        with (
+            _connection(settings, name) as connection,
+            Database(connection.without_limits() if unlimited else connection) as opened,
+        ):
             if not any_schema:
-                _see_to_schema(opened, ours=settings.database.embedded)
+                _check_or_migrate(opened, migrate=settings.database.embedded)
             yield opened
-            stack.close()  # within the try: stopping the embedded server may fail too
-        except (PersistenceError, SecretUnreadable, LockTaken) as error:
-            raise CommandFailed(str(error)) from error
+    except (PersistenceError, SecretUnreadable, LockTaken) as error:
+        raise CommandFailed(str(error)) from error
 
 
 @contextmanager
@@ -52,11 +52,11 @@ def _connection(settings: Settings, name: str) -> Iterator[ConnectionSettings]:
         yield connection
 
 
-def _see_to_schema(database: Database, *, ours: bool) -> None:
+def _check_or_migrate(database: Database, *, migrate: bool) -> None:
     try:
         with database.reading() as reader:
             check_schema(reader)
     except SchemaMismatch:
-        if not ours:
+        if not migrate:
             raise
         upgrade(database)

@@ -6,7 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -272,9 +272,7 @@ def doctor(
             if check.advice:
                 put(f"{'':<8} → {cell(check.advice)}")
     if as_json:
-        put_json(
-            [{"name": each.name, "health": each.health, "what": each.what, "advice": each.advice} for each in checks]
-        )
+        put_json([asdict(each) for each in checks])
     return 1 if any(check.health is Health.BAD for check in checks) else 0
 
 

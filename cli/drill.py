@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 
 from cli.invocation import CommandFailed
-from cli.output import put, say
+from cli.output import put, say, write_text
 from drills.outage import STATIONS, run_outages
 from drills.report import Table, document, storm_line, total
 from drills.run import run_cells
 from drills.storm import run_storms
-from drills.table import UnknownCell, choose, sample
+from drills.table import Cell, UnknownCell, choose, sample
 from supervision.clock import system_randomness
 
 USED_WRONGLY = 64
@@ -50,35 +50,22 @@ def drill(
             return 0 if run_storms([seed], storm, folder, lambda result: put(storm_line(result))) else 1
         if outage is not None:
             return 0 if run_outages(STATIONS, outage, folder, lambda result: put(result.line())) else 1
-        return _table(failure or [], variant or [], state or [], number, jobs, seed, json_file, folder)
+        cells = _cells(failure or [], variant or [], state or [])
+        cells = cells if number is None else sample(cells, number, seed)
+        # A cell mostly waits: two for each processor keep it busy.
+        jobs = jobs or 2 * (os.cpu_count() or 1)
+        results = run_cells(cells, folder, jobs=jobs, tell=Table(cells, put, say).take)
+        put(total(results, seed))
+        if json_file is not None:
+            write_text(json_file, json.dumps(document(results, seed), indent=1, ensure_ascii=False) + "\n")
+        return 0 if all(result.held for result in results) else 1
     finally:
         if not any(folder.iterdir()):
             folder.rmdir()
 
 
-def _table(
-    failures: Names,
-    variants: Names,
-    states: Names,
-    number: int | None,
-    jobs: int | None,
-    seed: int,
-    json_file: Path | None,
-    folder: Path,
-) -> int:
+def _cells(failures: Names, variants: Names, states: Names) -> list[Cell]:
     try:
-        cells = choose(failures, variants, states)
+        return choose(failures, variants, states)
     except UnknownCell as error:
         raise CommandFailed(str(error), USED_WRONGLY) from error
-    if number is not None:
-        cells = sample(cells, number, seed)
-    table = Table(cells, put, say)
-    # A cell mostly waits: two for each processor keep it busy.
-    results = run_cells(cells, folder, jobs=jobs or 2 * (os.cpu_count() or 1), tell=table.take)
-    put(total(results, seed))
-    if json_file is not None:
-        try:
-            json_file.write_text(json.dumps(document(results, seed), indent=1, ensure_ascii=False) + "\n", "utf-8")
-        except OSError as error:
-            raise CommandFailed(f"cannot write {json_file}: {(error.strerror or str(error)).lower()}") from error
-    return 0 if all(result.held for result in results) else 1

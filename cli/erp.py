@@ -1,4 +1,4 @@
-"""How a command asks the ERP: with the address, token and timeouts of the configuration."""
+"""The ERP client for a command, with address, token and timeouts of the configuration."""
 
 from contextlib import closing
 

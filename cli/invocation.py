@@ -1,9 +1,8 @@
-"""What every command shares: its configuration, how it fails, who calls it and why, the options of several."""
+"""What every command shares: its configuration, its failure, the caller and the reason, and common options."""
 
 import os
 import pwd
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -21,17 +20,9 @@ class CommandFailed(Exception):  # noqa: N818 - it says what happened
         self.status = status
 
 
-@dataclass(frozen=True)
-class Invocation:
-    """The options in front of the command."""
-
-    config_path: Path | None = None
-
-
 def config_path(context: typer.Context) -> Path | None:
     """Return the file that --config names, None without it."""
-    invocation = context.find_object(Invocation)
-    return invocation.config_path if invocation else None
+    return context.find_object(Path)
 
 
 def configuration(context: typer.Context) -> Loaded:

@@ -1,4 +1,4 @@
-"""An invoice as a person would draw it: parties, lines and total, then what it was calculated from and its past."""
+"""One invoice as text: parties, lines, totals, calculations, history and exchanges with the ERP."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""`billingd invoices`: which there are, what they say, and what a person may do with them."""
+"""`billingd invoices`: lists and shows invoices; its further commands are imported when they are called."""
 
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""`billingd issue`: invoices that are due now, whatever the schedule says."""
+"""`billingd issue`: makes invoices due now, whatever the schedule says."""
 
 import os
 from datetime import datetime

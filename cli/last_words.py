@@ -1,4 +1,4 @@
-"""`billingd last-words`: what billingd-failure@.service says of a daemon that ended without a word of its own."""
+"""`billingd last-words`: raises the alarm that the daemon ended, for the unit billingd-failure@.service."""
 
 import logging
 import os

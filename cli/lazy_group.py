@@ -1,4 +1,4 @@
-"""Groups of commands of which only the one that is called is imported: an operator waits for nothing else."""
+"""Groups of commands that import only the command that is called, so that it starts quickly."""
 
 import importlib
 from collections.abc import Mapping
@@ -18,7 +18,6 @@ class LazyGroup(TyperGroup):
     modules: ClassVar[Mapping[str, tuple[str, str]]]
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The names: the group's own commands, then those of `modules`."""
         return [*super().list_commands(ctx), *self.modules]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -36,7 +35,6 @@ class LazyGroup(TyperGroup):
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as in its base
-        """Writes the lines of the help."""
         own = {name: command.get_short_help_str(limit=100) for name, command in self.commands.items()}
         further = {name: line for name, (_, line) in self.modules.items() if line}
         with formatter.section("Commands"):

@@ -1,4 +1,4 @@
-"""How a command asks a running daemon how it stands: one question to its ops endpoint, TCP or unix socket."""
+"""Asks the ops endpoint of a running daemon for its status, over TCP or a unix socket."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""What commands write: data to standard output, notes to standard error, columns, CSV, JSON; the same in a pipe."""
+"""What commands write: data to standard output, notes to standard error; columns, CSV and JSON."""
 
 import contextlib
 import csv
@@ -54,7 +54,6 @@ def put_lines(lines: Iterable[str]) -> None:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number and what it counts."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
@@ -78,7 +77,7 @@ def fitted(lines: Iterable[str]) -> Iterator[str]:
 
 
 def fitted_text(text: str) -> str:
-    """The same lines, cut as `fitted` does; what others sent can't steer the terminal."""
+    """The same lines, cut as `fitted` does, without control characters."""
     if text.replace("\n", "").isprintable() and not sys.stdout.isatty():
         return text  # of many lines, in a moment
     return "\n".join(fitted(map(on_one_line, text.split("\n"))))

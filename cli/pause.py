@@ -1,4 +1,4 @@
-"""`billingd pause` and `resume`: nothing new is sent to the ERP for a while, as during its maintenance."""
+"""`billingd pause` and `resume`: stop delivery to the ERP for a while, as for its maintenance."""
 
 import re
 from typing import Annotated

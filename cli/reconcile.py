@@ -1,14 +1,14 @@
 """`billingd reconcile`: compares every invoice with the ERP's bookings, both ways; changes nothing on either side."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from altibiz.client import AltibizClient
-from altibiz.outcomes import Booking, Kind, Outcome
+from altibiz.outcomes import Kind, Outcome
 from billing.reconciliation import Compared, Difference, Side, compare
 from cli.database import database
 from cli.erp import CANNOT_ASK, erp_client
@@ -90,11 +90,10 @@ def _look_again(opened: Database, client: AltibizClient, pair: Pair) -> Compared
         ours = reconciliation.read_ours(connection, pair.id)
     if len(pair.theirs) > 1 or outcome.kind not in (Kind.BOOKED, Kind.ABSENT):
         return compare(pair.id, ours, pair.theirs)
-    return compare(pair.id, ours, () if outcome.booking is None else (_side(outcome.booking),))
-
-
-def _side(booking: Booking) -> Side:
-    return Side(booking.state, booking.bill_id, booking.total_with_tax)
+    booking = outcome.booking
+    return compare(
+        pair.id, ours, () if booking is None else (Side(booking.state, booking.bill_id, booking.total_with_tax),)
+    )
 
 
 _ReportFile = typer.Option(metavar="FILE", help="Write the month's report there; goes with --period.")
@@ -136,24 +135,17 @@ def _document(result: ReconciliationResult) -> dict[str, object]:
         "equal": not result.differences,
         "compared": result.compared,
         "open": result.open,
-        "differences": [
-            {"id": each.id, "kind": each.kind.value, "ours": each.ours, "theirs": each.theirs}
-            for each in result.differences
-        ],
+        "differences": [asdict(each) for each in result.differences],
     }
 
 
 def _tell(result: ReconciliationResult) -> None:
     if result.differences:
         titles = ("invoice", "difference", "here", "at the ERP")
-        put_lines(fitted(columns(titles, [_row(each) for each in result.differences])))
+        put_lines(fitted(columns(titles, [astuple(each) for each in result.differences])))
     number = len(result.differences)
     found = "no difference" if not number else f"{number} difference{'s' if number > 1 else ''}"
     still = f", {len(result.open)} still open" if result.open else ""
     say(f"{result.compared} compared: {found}{still}")
     if result.differences:
         say(f"`billingd invoices show {cell(result.differences[0].id)}` is our side of the first; nothing is changed")
-
-
-def _row(each: Difference) -> tuple[str, str, str | None, str | None]:
-    return each.id, each.kind.value, each.ours, each.theirs

@@ -1,4 +1,4 @@
-"""`billingd reload`: lets the running daemon read its configuration again, and says what came of it."""
+"""`billingd reload`: has the running daemon read its configuration again, and reports the outcome."""
 
 import os
 import signal

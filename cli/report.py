@@ -1,4 +1,4 @@
-"""The month's report for the accountant, CSV or HTML: each invoice beside its booking, sums, and its own SHA-256."""
+"""The month's report for the accountant, CSV or HTML: invoices beside bookings, sums, and its own SHA-256."""
 
 import hashlib
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""`billingd invoices retry`: held invoices go on where they stood."""
+"""`billingd invoices retry`: puts held invoices back into the state they were held from."""
 
 from typing import Annotated
 

@@ -1,11 +1,11 @@
-"""`billingd status`: whether the daemon runs and how it stands, for people, programs and Nagios."""
+"""`billingd status`: whether the daemon runs and is well, for people, programs and Nagios."""
 
 import shutil
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,10 +15,6 @@ from cli.output import fitted, put, put_json, put_lines, say
 from cli.status_view import status_lines
 from config.load import Loaded
 from web.formatting import cell
-
-if TYPE_CHECKING:
-    pass
-
 
 WATCH_SECONDS = 2.0
 NOT_RUNNING = 3

@@ -1,4 +1,4 @@
-"""What the database knows of a daemon that doesn't answer itself: starting nothing, within two seconds."""
+"""The status of a daemon that does not answer, from the database: starts nothing, takes two seconds at most."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -38,7 +38,7 @@ def cached_status(loaded: Loaded, error: NoAnswer) -> tuple[dict[str, Any], bool
     """
     known = _last_known(loaded.settings)
     seen, there = known.seen, known.database == "connected"
-    # Somebody who holds the port and keeps silent is a daemon that hangs or is frozen, unless it has said good-bye.
+    # A daemon that takes connections and does not answer hangs or is frozen, unless it has stored its end.
     running = (seen is not None and seen.alive) or (error.silent and (seen is None or seen.ended_at is None))
     serious = [alarm for alarm in known.alarms if alarm["severity"] in SERIOUS]
     off = loaded.settings.ops.address is None

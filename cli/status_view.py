@@ -1,4 +1,4 @@
-"""How things stand as one screen for people: the verdict, the months, what is stuck, the surroundings, the alarms."""
+"""The status document as text for a terminal: summary, months, stuck invoices, surroundings, alarms."""
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -121,7 +121,7 @@ def _erp(erp: _Document, at: datetime | None) -> str:
 
 
 def _of_parts(parts: Sequence[tuple[str, str, int, str | None]]) -> str:
-    """What is not well, and what was started again; the whole tree is for who asks for it."""
+    """The parts that are not up or were restarted."""
     odd = [
         f"{name.strip()} {state}, {restarts} restart{'' if restarts == 1 else 's'}" + (f" ({why})" if why else "")
         for name, state, restarts, why in parts

@@ -1,18 +1,16 @@
-"""The alarms' settings out of the daemon's, and their ear in its log."""
+"""The settings of the alarms, and the handler that makes alarms of log records."""
 
 import logging
-from typing import Any
 
-from alarming.actor import AlarmSettings, Board
+from alarming.actor import AlarmSettings
 from alarming.records import RecordSigns, Rule
 from alarming.webhook import WebhookSettings
-from alarming.wire import to_json
 from config.secrets import webhook_token
 from config.settings import Settings
 
 
 def alarm_settings(settings: Settings) -> AlarmSettings:
-    """What the alarms go by. Raises SecretUnreadable."""
+    """The settings of the alarm actor. Raises SecretUnreadable."""
     alarms = settings.alarms
     webhook = None
     if alarms.webhook_url is not None:
@@ -31,19 +29,14 @@ def alarm_settings(settings: Settings) -> AlarmSettings:
 
 
 def install_log_rules(settings: Settings) -> RecordSigns:
-    """Lets log records become alarms; the kernel's own are told by its events already."""
+    """Makes alarms of log records by the rules; the kernel's records are left out, since its events raise alarms."""
     signs = RecordSigns(tuple(Rule.of(rule) for rule in settings.alarms.rules))
     logging.getLogger().addHandler(signs)
-    logging.getLogger("billingd.supervision").addFilter(_foreseen)
+    logging.getLogger("billingd.supervision").addFilter(_mark_kernel_record)
     return signs
 
 
-def _foreseen(record: logging.LogRecord) -> bool:
-    """Marks the kernel's records; those of an ordinary start and end are for whoever looks closely."""
+def _mark_kernel_record(record: logging.LogRecord) -> bool:
+    """Marks the kernel's records; those of an ordinary start and end pass at level debug only."""
     record.billingd_foreseen = True
     return record.levelno > logging.INFO or logging.getLogger().isEnabledFor(logging.DEBUG)
-
-
-def as_documents(board: Board) -> list[dict[str, Any]]:
-    """The standing alarms as `status` and `alarms list` show them (interfaces.md, Commands)."""
-    return [to_json(record) for record in board.standing]

@@ -1,4 +1,4 @@
-"""How the configuration's database is reached: address, password and time limits."""
+"""The connection settings of the configured database: address, password and time limits."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The daemon's life: what it needs before the tree starts, its signals, its drain, and how it ends."""
+"""Starts the daemon, serves its signals, drains it and stops it."""
 
 import logging
 import os
@@ -30,13 +30,14 @@ from actors.tree import courier, tree
 from alarming.actor import AlarmActor, Board, Configure
 from alarming.catalogue import Code
 from alarming.signs import Fine, Trouble
+from alarming.wire import to_json
 from config.diff import apply_reload, changes
 from config.load import ConfigurationRejected, Loaded, load
 from config.moved_clock import now_from
 from config.secrets import SecretUnreadable, database_password, erp_token, ops_token, webhook_token
 from config.settings import Settings
 from daemon import logs
-from daemon.alarms import alarm_settings, as_documents, install_log_rules
+from daemon.alarms import alarm_settings, install_log_rules
 from daemon.database import limits, server_settings
 from daemon.metrics import Metrics
 from daemon.reload import outcome_path, write_outcome
@@ -67,7 +68,7 @@ class StartRefused(Exception):  # noqa: N818 - it says what happened
 
 @dataclass
 class Signals:
-    """What the process has been asked to do; set by handlers, looked at by the main loop."""
+    """Requests to the process; set by signal handlers, read by the main loop."""
 
     wake: threading.Event
     stop: bool = False
@@ -76,7 +77,6 @@ class Signals:
 
     @classmethod
     def installed(cls) -> "Signals":
-        """Handlers for SIGTERM, SIGINT, SIGHUP and SIGUSR1."""
         signals = cls(threading.Event())
 
         def on(name: str) -> Any:
@@ -122,7 +122,9 @@ class Daemon:
         _refuse_start(lambda: alarm_settings(settings))
         self._record_signs = install_log_rules(settings)
         self.system = self._make_system()
-        self.status = StatusCollector(self.parts, self.system, loaded, lambda: as_documents(self.board))
+        self.status = StatusCollector(
+            self.parts, self.system, loaded, lambda: [to_json(each) for each in self.board.standing]
+        )
         metrics = Metrics(self.parts.meters, self.board, self.system.waiting_messages, self.clock.monotonic)
         room = ControlRoom(
             instance=settings.instance,
@@ -231,7 +233,7 @@ class Daemon:
             logger.warning("what became of the reload could not be left for `billingd reload`: %s", error)
 
     def _start_missing_couriers(self) -> None:
-        """More lanes than the tree began with are children started later; fewer are left idle by the gateway."""
+        """Starts couriers that a reload asks for; the gateway leaves those idle that it takes away."""
         wanted = self.parts.settings.erp.max_in_flight
         try:
             for number in range(self.system.count_children(COURIERS).specs + 1, wanted + 1):
@@ -244,11 +246,11 @@ class Daemon:
     def _stop(self) -> None:
         """Begins nothing new, lets what is under way end, stores it, then stops the tree in order."""
         settings = self.parts.settings
-        patience = settings.erp.total_timeout_seconds
+        drain_seconds = settings.erp.total_timeout_seconds
         logger.info("stopping: what is under way ends, nothing new begins")
         self._notifier.stopping("draining")
-        self._notifier.extend_timeout(patience + 10)
-        until = self.clock.monotonic() + patience - 1
+        self._notifier.extend_timeout(drain_seconds + 10)
+        until = self.clock.monotonic() + drain_seconds - 1
         for name in (CLOCK, BILLER):
             self._log_failure(lambda name=name: self.system.terminate_child(name))
         self._log_failure(lambda: self.system.tell(ERP_GATEWAY, Drain()))
@@ -332,7 +334,7 @@ class Daemon:
 
 
 def _refuse_start(make: Callable[[], T]) -> T:
-    """What of the configuration can only be found out now ends the start with one line."""
+    """What `make` returns; an error of the configuration that only shows here becomes StartRefused."""
     try:
         return make()
     except (SecretUnreadable, ConfigurationRejected, ValueError) as error:

@@ -17,7 +17,7 @@ Format = Literal["auto", "journal", "console", "json"]
 
 # What these say below a warning is about themselves, and httpcore's would name request headers.
 QUIET_LOGGERS = ("alembic", "apscheduler", "asyncio", "httpcore", "httpx", "pykka", "sqlalchemy", "uvicorn")
-PATIENCE_SECONDS = 0.2
+WRITE_TIMEOUT_SECONDS = 0.2
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 _COLOURS = {2: "\x1b[1;31m", 3: "\x1b[31m", 4: "\x1b[33m", 6: "", 7: "\x1b[2m"}
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -110,16 +110,15 @@ class LineHandler(logging.Handler):
         self.setFormatter(_Text())
         self._line = line
         self._descriptor = descriptor
-        self._patience_seconds = PATIENCE_SECONDS
-        self._torn = False
+        self._timeout_seconds = WRITE_TIMEOUT_SECONDS
+        self._line_incomplete = False
         self.lost = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record's line."""
         try:
             line = _masked(self._line(record, self.format(record))) + "\n"
-            self._write(("\n" if self._torn else "") + line)
-            self._patience_seconds = PATIENCE_SECONDS
+            self._write(("\n" if self._line_incomplete else "") + line)
+            self._timeout_seconds = WRITE_TIMEOUT_SECONDS
         except Exception:  # noqa: BLE001 - whatever is wrong with the log must not stop billing
             self.lost += 1
 
@@ -129,33 +128,32 @@ class LineHandler(logging.Handler):
             # A pipe that polls as writable takes this much at once; more could block for ever.
             poll = select.poll()
             poll.register(self._descriptor, select.POLLOUT)
-            if not poll.poll(self._patience_seconds * 1000):
-                # The next record doesn't wait again for a reader who stands still.
-                self._patience_seconds = 0.0
+            if not poll.poll(self._timeout_seconds * 1000):
+                # The next record does not wait again for a reader that has stopped.
+                self._timeout_seconds = 0.0
                 raise BlockingIOError
             rest = rest[os.write(self._descriptor, rest[:_ATOMIC_BYTES]) :]
-            self._torn = bool(rest)
+            self._line_incomplete = bool(rest)
 
 
 class JournalHandler(logging.Handler):
-    """Sends records to the journal with their fields; falls back to `instead` when it doesn't listen."""
+    """Sends records to the journal with their fields; falls back to `fallback` when it doesn't listen."""
 
-    def __init__(self, instead: logging.Handler, socket_path: str | None = None) -> None:
+    def __init__(self, fallback: logging.Handler, socket_path: str | None = None) -> None:
         super().__init__()
         self.setFormatter(_Text())
-        self._instead = instead
+        self._fallback = fallback
         self._transport = JournaldTransport(socket_path)
-        self._transport.socket.settimeout(PATIENCE_SECONDS)
+        self._transport.socket.settimeout(WRITE_TIMEOUT_SECONDS)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send the record."""
         try:
             self._transport.send(self._fields(record).items())
-            self._transport.socket.settimeout(PATIENCE_SECONDS)
+            self._transport.socket.settimeout(WRITE_TIMEOUT_SECONDS)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the journal must not stop billing
             if isinstance(error, TimeoutError | BlockingIOError):
                 self._transport.socket.setblocking(False)
-            self._instead.handle(record)
+            self._fallback.handle(record)
 
     def _fields(self, record: logging.LogRecord) -> dict[str, Any]:
         fields = {
@@ -172,10 +170,10 @@ class JournalHandler(logging.Handler):
         return {name: _field_value(value) for name, value in {**extras, **fields}.items()}
 
     @classmethod
-    def connected(cls, instead: logging.Handler) -> Self | None:
+    def connected(cls, fallback: logging.Handler) -> Self | None:
         """Return a handler, None when no journal listens."""
         try:
-            return cls(instead)
+            return cls(fallback)
         except OSError:
             return None
 

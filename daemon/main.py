@@ -1,4 +1,4 @@
-"""The entry point of the daemon's process: its log, the lock of its state directory, then its life."""
+"""The entry point of the daemon's process: log, lock of the state directory, then the daemon."""
 
 import faulthandler
 import gc

@@ -31,7 +31,6 @@ class Metrics:
         self._now = now
 
     def render(self, document: _Document) -> bytes:
-        """The text that Prometheus reads."""
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         registry.register(_Families(lambda: self._collect(document)))

@@ -1,4 +1,4 @@
-"""What a reload came to: the daemon leaves it beside its state, `billingd reload` waits for it there."""
+"""The outcome of a reload: the daemon writes it beside its state, `billingd reload` waits for it."""
 
 import fcntl
 import json

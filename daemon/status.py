@@ -1,9 +1,9 @@
-"""How things stand: the document of `billingd status`, and the one sentence that is its first line everywhere."""
+"""The status document of the running daemon, kept current in a thread of its own."""
 
 import logging
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from actors.messages import ERP_GATEWAY, ErpStanding, Standing
@@ -24,7 +24,7 @@ PROGRESS_SECONDS = 10.0
 
 
 class StatusCollector:
-    """Looks at database and ERP in a thread of its own, so that whoever asks never waits for either."""
+    """Asks database and ERP in a thread of its own, so that `document` never waits for either."""
 
     def __init__(
         self, parts: Parts, system: System, loaded: Loaded, active_alarms: Callable[[], list[dict[str, Any]]]
@@ -45,17 +45,15 @@ class StatusCollector:
         self._thread = threading.Thread(target=self._refresh_until_over, name="status", daemon=True)
 
     def start(self) -> None:
-        """Begins to look."""
         self._thread.start()
 
     def close(self) -> None:
-        """Looks no more; a look that hangs is cut off."""
+        """Ends the thread; a query that hangs is cut off."""
         self._over.set()
         if self._connection is not None:
             self._connection.unblock()
 
     def note_reload(self, loaded: Loaded) -> None:
-        """A reload has put another configuration in force."""
         self._loaded = loaded
         self._loaded_at = self._parts.clock.wall()
 
@@ -68,7 +66,6 @@ class StatusCollector:
         return self._erp is not None and self._erp.shut is None
 
     def ready(self) -> bool:
-        """Whether the last look reached the database, and requests to the ERP may leave."""
         return self.database_connected() and self.erp_reachable()
 
     def running(self) -> bool:
@@ -114,7 +111,7 @@ class StatusCollector:
             "breaker": erp.breaker if erp else None,
             "in_flight": erp.in_flight if erp else None,
             "queued": erp.queued if erp else None,
-            "last_success_at": None if ago is None else _seconds_before(now, ago),
+            "last_success_at": None if ago is None else now - timedelta(seconds=ago),
             "booked_last_minute": self._seen.pace,
         }
 
@@ -122,7 +119,7 @@ class StatusCollector:
         while not self._over.is_set():
             try:
                 self._refresh()
-            except Exception:  # whoever shows how things stand must not fall with them
+            except Exception:  # the status must still be shown when it can't be refreshed
                 logger.exception("how things stand could not be found out")
             self._over.wait(REFRESH_SECONDS)
 
@@ -148,7 +145,3 @@ class StatusCollector:
 
     def _changed(self, before: tuple[str, datetime], state: str) -> tuple[str, datetime]:
         return before if state == before[0] else (state, self._parts.clock.wall())
-
-
-def _seconds_before(now: datetime, seconds: float) -> datetime:
-    return datetime.fromtimestamp(now.timestamp() - seconds, UTC)

@@ -1,4 +1,4 @@
-"""The one sentence that says how things stand and what to do next, out of a status document."""
+"""The summary of a status document: one sentence with what is wrong and the command that comes next."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 SEVERITIES = ("critical", "major", "minor", "warning")
 SERIOUS = SEVERITIES[:2]
 AWAY = "the database is away"
-# What the database's errors mean to whoever reads the first line; any other error is away, too.
+# The database's errors in words; any other error is `AWAY`.
 _DATABASE = {
     "unknown": "no word from the database yet",
     "CredentialsRefused": "the database refuses our credentials",

@@ -1,4 +1,4 @@
-"""Tells systemd how the daemon stands, by the notify protocol; without systemd it does nothing."""
+"""Notifies systemd of start, reload, stop and status; without systemd it does nothing."""
 
 import os
 import socket
@@ -37,7 +37,6 @@ class SystemdNotifier:
         return self.send("READY=1", *_status(status))
 
     def status(self, text: str) -> bool:
-        """Say in one line how things stand."""
         return self.send(*_status(text or " "))
 
     def watchdog(self) -> bool:
@@ -49,7 +48,6 @@ class SystemdNotifier:
         return self.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self, status: str = "") -> bool:
-        """Say that the daemon is about to end."""
         return self.send("STOPPING=1", *_status(status))
 
     def extend_timeout(self, seconds: float) -> bool:

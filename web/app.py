@@ -1,4 +1,4 @@
-"""The endpoint for monitoring: health, readiness, metrics, status and control room, over TCP or a unix socket."""
+"""The ops endpoint: health, readiness, metrics, status and the control room, over TCP or a unix socket."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from web.routes import ControlRoom
 logger = logging.getLogger(__name__)
 
 PAGE_SECONDS = 0.25
-"""For so long a page is handed out again as it was made, so that many who ask cost little more than one."""
+"""A page is served again for so long, so that many requests cost little more than one."""
 STOP_SECONDS = 3.0
 
 
@@ -34,7 +34,7 @@ class CannotListen(Exception):  # noqa: N818 - it says what happened
 
 
 class OpsEndpoint:
-    """Serves the status document, in one thread that holds nothing billing waits for."""
+    """Serves its pages in one thread, which holds no lock that billing waits for."""
 
     def __init__(
         self,
@@ -70,7 +70,6 @@ class OpsEndpoint:
             ) from error
 
     def serve(self) -> None:
-        """Begins to answer, in a thread of its own."""
         if self._socket is None:
             return
         config = uvicorn.Config(
@@ -89,7 +88,6 @@ class OpsEndpoint:
             logger.exception("the ops endpoint has ended: monitoring sees nothing until a restart")
 
     def close(self) -> None:
-        """Answers no more."""
         self._control_room.close()
         if self._server is not None:
             self._server.should_exit = True
@@ -130,7 +128,7 @@ def _rate_limited(app: ASGIApp) -> ASGIApp:
 
 
 def _cached_page(make: Callable[[], Response]) -> Callable[[Request], Any]:
-    """The page of an address. None waits for anything, so that all are made in the endpoint's own thread."""
+    """A page that is made at most every PAGE_SECONDS. No page blocks, so the endpoint's own thread makes it."""
     last: tuple[float, Response] | None = None
 
     async def page(_: Request) -> Response:

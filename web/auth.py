@@ -1,4 +1,4 @@
-"""Who may come into the control room: the token, the sessions of browsers, and what comes from other sites."""
+"""Authentication for the control room: the token, browser sessions, and requests from other sites."""
 
 import hashlib
 import hmac
@@ -14,23 +14,23 @@ SESSION_SECONDS = 12 * 3600.0
 SESSIONS_AT_MOST = 64
 FAILURES_AT_MOST = 5
 LOCKOUT_SECONDS = 10.0
-"""So many wrong tokens within so long, whoever they come from, and no token is looked at until that is over."""
+"""After FAILURES_AT_MOST wrong tokens in this time, from any clients, no token is checked until it is over."""
 
 
 class TooManyAttempts(Exception):  # noqa: N818 - it says what happened
-    """No token is looked at for a while."""
+    """Too many wrong tokens lately: none is checked now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Someone who has shown the token, of which this has the hash; a browser's forms each have to have `form_key`."""
+    """A client that has shown the token, of which this has the hash; each form of a browser must send `form_key`."""
 
     token: bytes
     session: str | None = None
     form_key: str | None = None
 
     def owns_form_key(self, form_key: str) -> bool:
-        """Whether a form is from a page of ours; a header with the token can come from nowhere else."""
+        """Whether a form is from a page of this session. A request with the token in a header needs no form key."""
         return self.form_key is None or hmac.compare_digest(self.form_key.encode(), form_key.encode())
 
 
@@ -42,7 +42,7 @@ class _StoredSession:
 
 
 class Authenticator:
-    """Lets in who has shown the token; a browser then has a session, which ends with the token or the process."""
+    """Checks tokens. A browser then has a session, which ends when the token changes or the process ends."""
 
     def __init__(self, token: Callable[[], str | None], instance: str, now: Callable[[], float]) -> None:
         """`now` is the monotonic clock, in seconds."""
@@ -50,16 +50,15 @@ class Authenticator:
         self._now = now
         self._sessions: dict[str, _StoredSession] = {}
         self._failures: deque[float] = deque(maxlen=FAILURES_AT_MOST)
-        # Browsers don't tell ports apart: daemons on one machine would sign each other's visitors out.
+        # Browsers don't tell ports apart: daemons on one machine would end each other's sessions.
         self.cookie = f"billingd_room_{hashlib.sha256(instance.encode()).hexdigest()[:8]}"
 
     @property
     def enabled(self) -> bool:
-        """Whether there is a control room at all."""
         return self._token() is not None
 
     def authenticate(self, request: Request) -> Session | None:
-        """Who asks, if they may. Raises TooManyAttempts."""
+        """The session of a request, None if it has none. Raises TooManyAttempts."""
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return Session(self._expected()) if self._is_right(given.strip()) else None
@@ -68,7 +67,7 @@ class Authenticator:
         return None if session is None else Session(session.token, session_id, session.form_key)
 
     def is_valid(self, session: Session) -> bool:
-        """Whether someone who was let in would be again."""
+        """Whether the session has not ended since."""
         if session.session is not None:
             return self._session(session.session) is not None
         return session.token == self._expected()
@@ -85,7 +84,6 @@ class Authenticator:
         return session_id
 
     def sign_out(self, session: Session) -> None:
-        """Ends a browser's session."""
         if session.session is not None:
             self._sessions.pop(_digest(session.session).hex(), None)
 

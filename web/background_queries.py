@@ -1,4 +1,4 @@
-"""The control room's way to the database: short errands in threads of their own, so that no page waits for long."""
+"""The control room's database queries, each in a short-lived thread, so that no page waits long."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from persistence.database import Database
 from persistence.errors import PersistenceError
 
 QUERIES_AT_MOST = 2
-"""Under way at once: a database that hangs holds so many threads and connections, and no more."""
+"""At the same time: a database that hangs holds no more threads and connections than this."""
 STATEMENT_SECONDS = 3.0
 ANSWER_SECONDS = 4.0
 
@@ -25,7 +25,7 @@ class DatabaseUnavailable(Exception):  # noqa: N818 - it says what happened
 
 
 class BackgroundQueries:
-    """Runs what needs the database; to be used from one event loop."""
+    """Runs queries in threads; to be used from one event loop."""
 
     def __init__(self, connect: Callable[[str], Database]) -> None:
         self._connect = connect
@@ -53,7 +53,7 @@ class BackgroundQueries:
                     opened.append(database)
                     with database.transaction(STATEMENT_SECONDS) as connection:
                         what = work(connection)
-            except Exception as error:  # noqa: BLE001 - whoever sent it on its way raises it
+            except Exception as error:  # noqa: BLE001 - it is raised where the query is awaited
                 give, what = answer.set_exception, error
             with contextlib.suppress(RuntimeError):  # the endpoint has ended meanwhile
                 loop.call_soon_threadsafe(settle, give, what)

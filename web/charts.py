@@ -1,4 +1,4 @@
-"""Where the bars and lines of the control room's charts are; the templates draw them, the style sheet colours them."""
+"""The geometry of the control room's charts; the templates draw them, the style sheet colours them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The patience of the ops endpoint: a connection is one request, answered soon or cut off; never too many at once."""
+"""Limits on clients of the ops endpoint: one request a connection, a deadline for it, and few at once."""
 
 import asyncio
 import logging
@@ -8,33 +8,33 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 CONNECTIONS_AT_MOST = 64
-"""Open at the same time; one more and the one that has kept us waiting longest is cut off."""
+"""Open at the same time. With one more, the oldest connection is aborted."""
 SECONDS_AT_MOST = 10.0
-"""From accepting a connection to the last byte of its answer: uvicorn itself waits for a request without end."""
+"""From accepting a connection to the last byte of its answer. uvicorn itself has no such limit."""
 
 REQUESTS_A_SECOND = 50.0
-"""Answered at the most, so that clients who ask as fast as they can take no time from billing."""
+"""The most that are answered, so that fast clients take no time from billing."""
 
-# What a client does wrong is its own affair: it must neither fill the log nor raise an alarm.
+# A client's error must neither fill the log nor raise an alarm.
 _client_logger = logging.getLogger("web.app.clients")
 _client_logger.disabled = True
 
 
 class RateLimiter:
-    """Lets requests through one after another, so many a second; who asks seldom waits for nothing."""
+    """Spaces requests evenly; the first after a pause does not wait."""
 
     def __init__(self) -> None:
         self._free_seconds = float("-inf")
 
     def wait_seconds(self, now_seconds: float) -> float:
-        """For how long this request has to wait; never longer than all connections together would take."""
+        """For how long this request has to wait; at most what all connections together would take."""
         wait = min(max(0.0, self._free_seconds - now_seconds), CONNECTIONS_AT_MOST / REQUESTS_A_SECOND)
         self._free_seconds = now_seconds + wait + 1 / REQUESTS_A_SECOND
         return wait
 
 
 class Connection(H11Protocol):
-    """One client of the ops endpoint, who may be slow, broken or one of a thousand."""
+    """One connection of the ops endpoint; the client may be slow or broken, or one of a thousand."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -49,7 +49,7 @@ class Connection(H11Protocol):
         self.app = with_connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Takes the connection, at the cost of the oldest if there are too many."""
+        """Takes the connection; aborts the oldest if there are too many."""
         super().connection_made(transport)
         self._deadline = self.loop.call_later(SECONDS_AT_MOST, self.abort)
         if len(self.connections) > CONNECTIONS_AT_MOST:
@@ -57,20 +57,19 @@ class Connection(H11Protocol):
             oldest.abort()
 
     def extend_deadline(self, seconds: float) -> None:
-        """Lets an answer that is a stream take so long, besides what any may take."""
+        """Lets an answer that is a stream take `seconds` more than any other."""
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = self.loop.call_later(seconds + SECONDS_AT_MOST, self.abort)
 
     def data_received(self, data: bytes) -> None:
-        """Reads on; a client that breaks the protocol in the middle of its answer is cut off."""
+        """Reads on; a client that breaks the protocol is disconnected."""
         try:
             super().data_received(data)
         except Exception:  # noqa: BLE001 - whatever a client sends ends its connection, and nothing else
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Leaves nothing behind."""
         if self._deadline is not None:
             self._deadline.cancel()
         super().connection_lost(exc)

@@ -1,4 +1,4 @@
-"""The first page as it is now, made at most once a second for all who watch, and the streams that tell what changed."""
+"""The overview's parts, rendered at most once a second for all browsers, and the event streams of their changes."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 STREAMS_AT_MOST = 8
 STREAM_SECONDS = 300.0
-"""After so long a stream ends and the browser opens another, so that none is held for a visitor who is gone."""
+"""Then a stream ends and the browser opens another, so that none is kept for a browser that is gone."""
 LOOK_SECONDS = 0.5
 MADE_SECONDS = 1.0
 HOURS_SECONDS = 30.0
@@ -29,14 +29,13 @@ MOVING_SECONDS = 4.0
 
 
 class EventStreamResponse(StreamingResponse):
-    """A stream of events, and who is told when it has ended, however it has."""
+    """A stream of events; calls `ended` when it has ended in any way."""
 
-    def __init__(self, events: AsyncIterator[str], gone: Callable[[], None]) -> None:
+    def __init__(self, events: AsyncIterator[str], ended: Callable[[], None]) -> None:
         super().__init__(events, media_type="text/event-stream")
-        self._stream_ended = gone
+        self._stream_ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends it."""
         scope["billingd.connection"].extend_deadline(STREAM_SECONDS)
         try:
             await super().__call__(scope, receive, send)
@@ -45,7 +44,7 @@ class EventStreamResponse(StreamingResponse):
 
 
 class OverviewFeed:
-    """What the first page shows; to be used from one event loop."""
+    """The parts of the first page, and their streams; to be used from one event loop."""
 
     def __init__(
         self, status: Callable[[], Mapping[str, Any]], queries: BackgroundQueries, now: Callable[[], float]
@@ -65,7 +64,7 @@ class OverviewFeed:
         self.closed = False
 
     def stream(self, still_authorized: Callable[[], bool]) -> EventStreamResponse | None:
-        """The answer that tells what changes; None if there are as many as there may be."""
+        """A stream of the parts that change; None if there are STREAMS_AT_MOST already."""
         if self._streams >= STREAMS_AT_MOST:
             return None
         self._streams += 1
@@ -116,7 +115,7 @@ class OverviewFeed:
             self._hours = await self._queries.run(lambda connection: last_hours(reader(connection)))
         except DatabaseUnavailable as error:
             self._hours = str(error)
-        except Exception:  # whoever watches sees why there is no chart
+        except Exception:  # the page says why there is no chart
             logger.exception("the last day could not be counted for the control room")
             self._hours = "it could not be counted; the log says why"
         finally:

@@ -12,7 +12,7 @@ NO_REASON = "none given"
 
 
 def cell(value: object) -> str:
-    """One value on one line; what others sent can't steer the terminal."""
+    """One value on one line, without control characters."""
     if value is None or value == "":
         return "-"
     if isinstance(value, datetime):
@@ -23,7 +23,7 @@ def cell(value: object) -> str:
 
 
 def on_one_line(text: str) -> str:
-    """Text without what can steer a terminal."""
+    """Text without control characters, which could steer a terminal."""
     return text if text.isprintable() else "".join(_printable(each) for each in text)
 
 

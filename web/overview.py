@@ -1,4 +1,4 @@
-"""The first page of the control room in parts, each rendered anew when what it shows has changed."""
+"""The parts of the control room's first page, rendered from the status document."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -50,7 +50,6 @@ def parts(status: _Document, hours: Sequence[Hour] | str, moving: Collection[Sta
 
 
 def is_invoice_id(text: str) -> bool:
-    """Whether a text may be the id of an invoice."""
     try:
         InvoiceId.parse(text)
     except ValueError:

@@ -51,7 +51,7 @@ Form = dict[str, str]
 
 
 class ControlRoom:
-    """Pages for a person with a browser, served by the ops endpoint; there is none without a token."""
+    """The pages for a browser; without a token in the configuration they are all 404."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class ControlRoom:
         self._feed = OverviewFeed(status, self._queries, time.monotonic)
 
     def routes(self) -> list[Route]:
-        """What the endpoint serves besides its own."""
+        """The routes that the endpoint serves besides its own."""
         return [
             Route("/room", self._authenticated(self._overview)),
             Route("/room/stream", self._authenticated(self._stream)),
@@ -81,13 +81,12 @@ class ControlRoom:
         ]
 
     def close(self) -> None:
-        """Ends the streams."""
         self._feed.closed = True
 
-    # Who is let in
+    # Authentication
 
     def _secured(self, answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        """Nothing without a token, nothing from elsewhere, and the same headers on every answer."""
+        """404 without a token, 403 for a form of another site, and the same headers on every answer."""
 
         async def secured(request: Request) -> Response:
             try:

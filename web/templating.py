@@ -1,4 +1,4 @@
-"""The templates of all HTML: what is put into one is escaped, and a name that one lacks is an error."""
+"""The templates of all HTML: values are escaped, and a name that is missing is an error."""
 
 from collections.abc import Iterator
 from pathlib import Path
