@@ -3,11 +3,12 @@
 import signal
 import threading
 import time
-import urllib.error
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import httpx
 
 from drills.cell import CLEAR_SECONDS
 from drills.checker import judge, standing_in_table
@@ -112,7 +113,7 @@ class Storm:
             try:
                 fault.strike(self._stage, state)
                 self._over.wait(stands)
-            except (PersistenceError, urllib.error.URLError, OSError, ValueError) as error:
+            except (PersistenceError, httpx.HTTPError, OSError, ValueError) as error:
                 # Another fault was quicker: its station isn't there to be troubled.
                 self.result.faults[f"{name} (struck nothing: {type(error).__name__})"] += 1
                 continue
@@ -126,7 +127,7 @@ class Storm:
         def ended() -> bool:
             try:
                 fault.end(self._stage)
-            except (PersistenceError, urllib.error.URLError, OSError, ValueError, AssertionError):
+            except (PersistenceError, httpx.HTTPError, OSError, ValueError, AssertionError):
                 return False
             return True
 

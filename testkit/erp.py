@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from testkit.ports import free_port
-from testkit.waiting import wait_until
+from testkit.waiting import NotReached, wait_until
 
 CERTIFICATES = Path(__file__).parent / "certificates"
 CONTROL_SECONDS = 20.0
@@ -141,4 +141,4 @@ class FakeErp:
 
     def _check_runs(self) -> None:
         if self._process is not None and self._process.poll() is not None:
-            raise RuntimeError(f"the fake ERP ended: {self._log_path.read_text()[-2000:]}")
+            raise NotReached(f"the fake ERP ended: {self._log_path.read_text()[-2000:]}")
