@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SEED ?=
+# Tests that need the machine for themselves.
+ALONE := tests/systemd tests/drills
 
 # Of `make install`; DESTDIR collects the files for a package instead of installing them here.
 DESTDIR ?=
@@ -27,8 +29,8 @@ demo: $(STAMP) ## bill the sample data with an embedded database and a fake ERP 
 	@$(BIN)/billingd demo
 
 test: $(STAMP) ## all tests, on a real PostgreSQL, a real HTTP ERP and real processes
-	@$(BIN)/python -m pytest -n 2 tests/unit tests/integration $(PYTEST_ARGS)
-	@$(BIN)/python -m pytest tests/systemd tests/drills $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 tests $(ALONE:%=--ignore=%) --ignore=tests/test_tidy.py $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(ALONE) $(PYTEST_ARGS)
 
 $(VENV)/.bench: $(STAMP)
 	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
@@ -47,7 +49,7 @@ check: $(STAMP) ## lint, format, types, import rules, tidiness
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/python -m pytest -q tests/unit/test_tidy.py
+	@$(BIN)/python -m pytest -q tests/test_tidy.py
 
 install: ## PREFIX=/opt/billingd PYTHON=/usr/bin/python3: the service, its user and its configuration
 	$(PYTHON) -m venv --clear $(DESTDIR)$(PREFIX)

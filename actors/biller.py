@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from actors.attribution import tell_of_exception
 from actors.condition_reporter import DATABASE_CODES, ConditionReporter, DatabaseBackoff, report_database_error
+from actors.failpoints import failpoint
 from actors.messages import DB_WRITER, Calculate, ClaimDue, CountCrash, Look, MakeDue, Store
 from actors.parts import Parts
-from actors.points import point
 from billing.invoice import Invoice, InvoiceBasis, NotReady, calculate
 from persistence.bases import fetch_bases
 from persistence.claims import Claimed
@@ -84,14 +84,14 @@ class Biller(Actor):
         self._round: _Round | None = None
 
     def on_start(self) -> None:
-        point("biller.start")
+        failpoint("biller.start")
         self._conditions = ConditionReporter(self.tell, DATABASE_CODES)
         self.on_unblock(self._database.unblock)
         self.every(PENDING_LOOK_SECONDS, Look())
         self._look(newly_due=True)
 
     def on_receive(self, message: object) -> None:
-        point("biller.receive", message)
+        failpoint("biller.receive", message)
         match message:
             case Look(newly_due=newly_due):
                 self._look(newly_due=newly_due)
@@ -131,7 +131,7 @@ class Biller(Actor):
     def _work_on(self, part: _Part) -> None:
         began = self._parts.clock.monotonic()
         try:
-            point("biller.calculate", part)
+            failpoint("biller.calculate", part)
             store = self._calculate(part.batch)
         except DatabaseFailed as error:
             self._unreadable(part, error, began)

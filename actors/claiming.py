@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from actors.failpoints import failpoint
 from actors.left_out import LeftOut
 from actors.messages import BILLER, ERP_GATEWAY, Calculate, ClaimDeliveries, ClaimDue, Deliveries
 from actors.parts import Parts
-from actors.points import point
 from actors.transactions import Transactions
 from persistence import claims
 from persistence.bisection import Failed, bisect, is_row_fault, isolate
@@ -68,10 +68,10 @@ class Claiming:
         approved_only = settings.billing.approval == "required"
         by = Claimer(self._parts.claimer, settings.work.lease_seconds, approved_only)
         if isinstance(claim, ClaimDeliveries):
-            point("db_writer.claim_deliveries")
+            failpoint("db_writer.claim_deliveries")
             self._tell(ERP_GATEWAY, self._deliveries(by, claim))
             return
-        point("db_writer.claim_due")
+        failpoint("db_writer.claim_due")
         wanted = Wanted(claim.limit, self._in_hand, self._left_out.ids)
         batch: list[Claimed] = self._isolate(claims.claim_due, by, "due", wanted)
         self._tell(BILLER, Calculate(batch, claim.ask))

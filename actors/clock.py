@@ -9,9 +9,9 @@ from typing import Any
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
+from actors.failpoints import failpoint
 from actors.messages import BILLER, CLOCK, Look
 from actors.parts import Parts
-from actors.points import point
 from billing.periods import Schedule
 from supervision import Actor
 from supervision.errors import SupervisionError
@@ -87,7 +87,7 @@ class Clock(Actor):
         self._next_tick = self._tick_after(self._seen_now)
 
     def on_receive(self, message: object) -> None:
-        point("clock.receive", message)
+        failpoint("clock.receive", message)
         now = self._parts.now()
         if isinstance(message, Look):  # the schedule may be another one
             self._next_tick = self._tick_after(now)

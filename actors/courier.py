@@ -3,9 +3,9 @@
 import logging
 
 from actors.attribution import tell_of_exception
+from actors.failpoints import failpoint
 from actors.messages import DB_WRITER, ERP_GATEWAY, Answered, CountCrash, Deliver, Knock, LaneFree
 from actors.parts import Parts
-from actors.points import point
 from altibiz.client import AltibizClient, TrustUnusable
 from altibiz.outcomes import Kind, Method, Outcome, not_sent
 from supervision import Actor
@@ -26,12 +26,12 @@ class Courier(Actor):
         self._made_with: object = None
 
     def on_start(self) -> None:
-        point("courier.start")
+        failpoint("courier.start")
         self.on_unblock(self._abort)
         self.tell(ERP_GATEWAY, LaneFree(self.name))
 
     def on_receive(self, message: object) -> None:
-        point("courier.receive", message)
+        failpoint("courier.receive", message)
         match message:
             case Deliver(delivery=delivery, generation=generation):
                 outcome = self._try_to_deliver(message)
@@ -51,9 +51,9 @@ class Courier(Actor):
         Nothing else is stored: whether the ERP has it is unknown, so it is asked first when it is next taken up.
         """
         try:
-            point("courier.send", message)
+            failpoint("courier.send", message)
             outcome = self._deliver(message)
-            point("courier.answered", message)
+            failpoint("courier.answered", message)
         except Exception as error:  # whatever one invoice makes the client raise must not end who sends the others
             if self.stopping:
                 raise

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from actors.attribution import tell_of_exception
 from actors.claiming import Claiming
 from actors.condition_reporter import DATABASE_CODES, ConditionReporter, DatabaseBackoff, report_database_error
+from actors.failpoints import failpoint
 from actors.left_out import LeftOut
 from actors.messages import (
     BILLER,
@@ -34,7 +35,6 @@ from actors.messages import (
     Unfinished,
 )
 from actors.parts import Parts
-from actors.points import point
 from actors.presence import Presence
 from actors.reactions import incorrect
 from actors.releasing import Releasing
@@ -101,7 +101,7 @@ class DbWriter(Actor):
         self._one_at_a_time_until = float("-inf")
 
     def on_start(self) -> None:
-        point("db_writer.start")
+        failpoint("db_writer.start")
         if self.epoch > 1:
             self._go_on_after_another()
         self.on_unblock(self._database.unblock)
@@ -111,7 +111,7 @@ class DbWriter(Actor):
     def on_receive(self, message: object) -> object:
         if isinstance(message, Unfinished):
             return len(self._queue)
-        point("db_writer.receive", message)
+        failpoint("db_writer.receive", message)
         tick = False
         now = self._parts.clock.monotonic()
         grouped = now >= self._one_at_a_time_until

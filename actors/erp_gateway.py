@@ -8,6 +8,7 @@ from typing import Any
 from actors.attribution import tell_of_exception
 from actors.condition_reporter import ConditionReporter
 from actors.courier import leave_by_seconds
+from actors.failpoints import failpoint
 from actors.gate import Gate, GatePolicy
 from actors.messages import (
     DB_WRITER,
@@ -28,7 +29,6 @@ from actors.messages import (
     Standing,
 )
 from actors.parts import Parts
-from actors.points import point
 from actors.reactions import ALARM_OF, SAYS, Policy, Says, react
 from alarming.catalogue import Code
 from altibiz.outcomes import Kind, Outcome, not_sent
@@ -80,14 +80,14 @@ class ErpGateway(Actor):
         self._gate = Gate(self._gate_policy(), parts.clock.monotonic, parts.randomness)
 
     def on_start(self) -> None:
-        point("erp_gateway.start")
+        failpoint("erp_gateway.start")
         self._conditions = ConditionReporter(self.tell, CODES)
         self.every(PENDING_LOOK_SECONDS, Look())
         self.every(GATE_LOOK_SECONDS, _Glance())
         self._look()
 
     def on_receive(self, message: object) -> object:
-        point("erp_gateway.receive", message)
+        failpoint("erp_gateway.receive", message)
         match message:
             case Answered():
                 self._answered(message)

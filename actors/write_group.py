@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, text
 
+from actors.failpoints import failpoint
 from actors.messages import BILLER, ERP_GATEWAY, Held, Look
 from actors.parts import Parts
-from actors.points import point
 from actors.write_queue import Calculated, Crash, ForgetWait, Item, Stale
 from persistence.claims import forget_waits_for_the_erp
 from persistence.locks import held_by_others, lock_invoices
@@ -58,7 +58,7 @@ class GroupWriter:
         changes = [item.write for item in ready if isinstance(item.write, Change)]
         done = apply_changes(connection, by, write_id, changes)
         if any(each.to_state == "registered" for each in changes):
-            point("db_writer.store_verdict", *ready)
+            failpoint("db_writer.store_verdict", *ready)
         self._find_contradictions(connection, changes, done, result)
         for fault in (item.write for item in ready if isinstance(item.write, InvoiceFault)):
             if count_fault(connection, by, write_id, fault):
@@ -83,7 +83,7 @@ class GroupWriter:
         stored = store_calculations(connection, self._parts.claimer, write_id, pairs, waiting)
         result.deferred += [item for item in items if item.invoice_id in stored.deferred]
         if any(str(invoice.id) in stored.done for _, invoice in pairs):
-            point("db_writer.store", *(item for item in items if isinstance(item.write, Calculated)))
+            failpoint("db_writer.store", *(item for item in items if isinstance(item.write, Calculated)))
             result.nudges.append((ERP_GATEWAY, Look()))
         if stored.stale:
             result.nudges.append((BILLER, Look()))

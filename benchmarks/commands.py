@@ -21,8 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sqlalchemy import Connection
 
 from persistence.database import Database
-from tests.postgres import PostgresServer
-from tests.world import World, eventually
+from testkit.deployment import Deployment
+from testkit.postgres import PostgresServer
+from testkit.waiting import wait_until
 
 RUNS = 5
 MONTHS = 10
@@ -86,7 +87,7 @@ def _cpu_seconds() -> float:
     return of_children.ru_utime + of_children.ru_stime
 
 
-def measure(world: World) -> dict[str, tuple[float, float]]:
+def measure(world: Deployment) -> dict[str, tuple[float, float]]:
     """The commands by what is typed, with their medians."""
     one = f"user-101.{LAST}.1"
     typed = (
@@ -95,7 +96,7 @@ def measure(world: World) -> dict[str, tuple[float, float]]:
     )  # fmt: skip
     python = sys.executable
     # With its modules compiled, as an installation has them, whatever this shell says of it.
-    environ = {**world.env, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(world.home / "compiled")}
+    environ = {**world.environment, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(world.home / "compiled")}
     measured = {"python -c pass": medians([python, "-c", "pass"], environ)}
     for command in typed:
         measured[command] = medians([python, "-m", "cli.app", *command.split()], environ)
@@ -108,7 +109,7 @@ def main() -> None:
     invoices: int = parser.parse_args().invoices
     with tempfile.TemporaryDirectory() as folder:
         server = PostgresServer.make(Path(folder) / "server")
-        world = World(Path(folder) / "world", database_url=server.url())
+        world = Deployment(Path(folder) / "world", database_url=server.url())
         try:
             begun = time.perf_counter()
             with Database(server.settings().without_limits()) as database:
@@ -116,8 +117,8 @@ def main() -> None:
                     fill(connection, invoices)
                 database.run_alone("VACUUM ANALYZE")
             sys.stderr.write(f"{invoices} invoices made in {time.perf_counter() - begun:.0f} s\n")
-            world.start_daemon()
-            eventually(lambda: sum(world.status()["invoices"].values()) == invoices)
+            world.daemon.start()
+            wait_until(lambda: sum(world.daemon.status()["invoices"].values()) == invoices)
             measured = measure(world)
         finally:
             world.close()

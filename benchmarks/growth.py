@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from benchmarks.stage import Scale, one, resident_mb, server, start_erp, table, wait_registered, worlds
+from benchmarks.stage import Scale, one, server, start_erp, table, wait_registered, worlds
 from billing.periods import Period
-from tests.small_load import HEADER, write_load
+from testkit.usage import resident_mb
+from tests.support.small_load import HEADER, write_load
 
 ZAGREB = ZoneInfo("Europe/Zagreb")
 LAST_MONTH = 10  # of 2026: the worlds stand in November
@@ -45,9 +46,8 @@ def _run(folder: Path, users: int, months: int) -> dict[str, Any]:
             assert done.returncode == 0, done.stderr
             file.unlink()
         start_erp(world, 0.0)
-        world.start_daemon()
-        assert world.daemon is not None
-        pid, seen = world.daemon.pid, list[float]()
+        world.daemon.start()
+        pid, seen = world.daemon.running_pid(), list[float]()
         wait_registered(world, users * months, within_seconds=3600, meanwhile=lambda: seen.append(resident_mb(pid)))
         with world.database() as database:
             pace = float(one(database, STEADY))

@@ -4,7 +4,6 @@ Clients, ERP and database run on the same machine, so that the ratio of the time
 """
 
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -15,21 +14,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.bad_clients import greed, storm
-from tests.small_load import write_load
-from tests.world import World, eventually
+from testkit.deployment import Deployment
+from testkit.usage import cpu_seconds
+from testkit.waiting import wait_until
+from tests.support.bad_clients import greed, storm
+from tests.support.small_load import write_load
 
 USERS = 150
 MONTHS = 6
 ROUNDS = 3
 SLOW_CLIENTS = 1000
 GREEDY_CLIENTS = 16
-
-
-def cpu_seconds(pid: int) -> float:
-    """What a process has used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def nobody(_: Path, over: threading.Event) -> None:
@@ -54,19 +49,18 @@ KINDS = (nobody, slow, greedy)
 def bill(home: Path, annoy: Callable[[Path, threading.Event], None]) -> tuple[float, float]:
     """Bills the load while those clients are there; returns seconds and the daemon's CPU seconds."""
     master, readings = write_load(home / "load", users=USERS, first="2026-05", months=MONTHS)
-    world = World(home / "world", settings={"erp": {"poll_interval_seconds": 0.2}})
+    world = Deployment(home / "world", settings={"erp": {"poll_interval_seconds": 0.2}})
     over = threading.Event()
     try:
-        world.start_erp()
-        world.start_daemon()
+        world.erp.start()
+        world.daemon.start()
         world.do("import", "master", str(master))
-        assert world.daemon is not None
 
         threading.Thread(target=annoy, args=(world.home / "ops.sock", over), daemon=True).start()
-        begun, used = time.monotonic(), cpu_seconds(world.daemon.pid)
+        begun, used = time.monotonic(), cpu_seconds(world.daemon.running_pid())
         world.do("import", "readings", str(readings))
-        eventually(lambda: world.counts().get("registered") == USERS * MONTHS, within_seconds=300)
-        return time.monotonic() - begun, cpu_seconds(world.daemon.pid) - used
+        wait_until(lambda: world.counts().get("registered") == USERS * MONTHS, within_seconds=300)
+        return time.monotonic() - begun, cpu_seconds(world.daemon.running_pid()) - used
     finally:
         over.set()
         world.close()

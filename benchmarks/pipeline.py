@@ -8,10 +8,11 @@ from typing import Any
 from sqlalchemy import text
 
 from benchmarks.floor import SAFETY, Floor
-from benchmarks.stage import MONTH, Scale, cpu_seconds, one, server, start_erp, table, wait_registered, worlds
+from benchmarks.stage import MONTH, Scale, one, server, start_erp, table, wait_registered, worlds
 from persistence.database import Database
-from tests.small_load import write_load
-from tests.world import World
+from testkit.deployment import Deployment
+from testkit.usage import cpu_seconds
+from tests.support.small_load import write_load
 
 DELAYS_MS = (20, 0)
 QUIET = {"billing": {"look_every_seconds": 3600}}
@@ -25,11 +26,10 @@ def measure(folder: Path, users: int, delay_seconds: float, floors: list[list[st
         start_erp(world, delay_seconds)
         world.do("import", "master", str(master))
         world.do("import", "readings", str(readings))
-        world.start_daemon()
-        assert world.daemon is not None
+        world.daemon.start()
         wait_registered(world, users, within_seconds=600)
-        cpu = cpu_seconds(world.daemon.pid)
-        world.stop_daemon()
+        cpu = cpu_seconds(world.daemon.running_pid())
+        world.daemon.stop()
         with world.database() as database:
             found = {"billingd": users / one(database, SPAN), "billingd_cpu_ms": 1000 * cpu / users}
             for safety in floors:
@@ -37,12 +37,12 @@ def measure(folder: Path, users: int, delay_seconds: float, floors: list[list[st
     return found
 
 
-def _floor(database: Database, world: World, delay_seconds: float, safety: list[str]) -> float:
+def _floor(database: Database, world: Deployment, delay_seconds: float, safety: list[str]) -> float:
     start_erp(world, delay_seconds)
     with database.transaction() as connection:
         ids = [str(each) for each in connection.execute(text("SELECT id FROM invoices ORDER BY id")).scalars()]
     began = time.perf_counter()
-    Floor(database, f"http://127.0.0.1:{world.erp_port}/api/v1", safety).run(ids)
+    Floor(database, world.erp.base_url, safety).run(ids)
     seconds = time.perf_counter() - began
     assert one(database, "SELECT count(*) FROM floor_invoices WHERE bill_id IS NOT NULL") == len(ids)
     return seconds

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stage import Scale, one, server, start_erp, table, wait_registered, worlds
-from tests.small_load import write_load
-from tests.world import World, eventually
+from testkit.deployment import Deployment
+from testkit.waiting import wait_until
+from tests.support.small_load import write_load
 
 LANES = 16
 FIRST = "2026-01"
@@ -28,22 +29,22 @@ def _killed(folder: Path, master: Path, readings: Path, number: int) -> dict[str
     with server(folder / "server") as made, worlds(folder, made.url(), {}) as (world,):
         world.do("import", "master", str(master))
         world.do("import", "readings", str(readings))
-        world.start_daemon()
-        eventually(lambda: world.counts().get("due", 0) == 0 < sum(world.counts().values()), within_seconds=600)
+        world.daemon.start()
+        wait_until(lambda: world.counts().get("due", 0) == 0 < sum(world.counts().values()), within_seconds=600)
         start_erp(world, 0.02)
-        eventually(lambda: world.counts().get("registered", 0) >= min(100, number // 10), within_seconds=120)
-        world.kill_daemon()
+        wait_until(lambda: world.counts().get("registered", 0) >= min(100, number // 10), within_seconds=120)
+        world.daemon.kill()
         counts = world.counts()
         with world.database() as database:
             began = one(database, "SELECT clock_timestamp()")
-            world.start_daemon(up=False)
+            world.daemon.start(wait=False)
             wait_registered(world, number, within_seconds=900)
             booked = (
                 "SELECT extract(epoch FROM {}(at) - :began)::float8 FROM invoice_history WHERE to_state = 'registered'"
             )
             first = one(database, f"{booked.format('min')} AND at > :began", began=began)
             last = one(database, booked.format("max"), began=began)
-        offers = Counter(booking["offers"] for booking in world.ledger().values())
+        offers = Counter(booking["offers"] for booking in world.erp.ledger().values())
     assert sum(offers.values()) == number
     assert max(offers) <= 2
     assert offers[2] <= LANES
@@ -74,11 +75,11 @@ def two_daemons(folder: Path, scale: Scale) -> dict[str, Any]:
 def _pace(folder: Path, master: Path, readings: Path, number: int, daemons: int) -> float:
     """Invoices a second from the first offer to the last booking."""
     with server(folder / "server") as made, worlds(folder, made.url(), *[{}] * daemons) as all_of_them:
-        world: World = all_of_them[0]
+        world: Deployment = all_of_them[0]
         start_erp(world, 0.2)
         world.do("import", "master", str(master))
         for each in all_of_them:
-            each.start_daemon()
+            each.daemon.start()
         world.do("import", "readings", str(readings))
         wait_registered(world, number, within_seconds=600)
         with world.database() as database:

@@ -1,7 +1,5 @@
 """Where the benchmarks run: a PostgreSQL server as it comes (fsync on), worlds on it, and what processes use."""
 
-import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -11,10 +9,9 @@ from typing import Any
 from sqlalchemy import text
 
 from persistence.database import Database
-from persistence.embedded import EmbeddedServer
-from persistence.migrate import upgrade
-from tests.postgres import PostgresServer
-from tests.world import World, eventually
+from testkit.deployment import Deployment
+from testkit.postgres import PostgresServer
+from testkit.waiting import wait_until
 
 MONTH = "2026-10"
 
@@ -33,68 +30,49 @@ class Scale:
 @contextmanager
 def server(folder: Path) -> Iterator[PostgresServer]:
     """A migrated server with PostgreSQL's own ideas of safety, unlike the one of the tests."""
-    made = PostgresServer(folder)
-    made.embedded = EmbeddedServer(folder, {"port": str(made.port), "listen_addresses": "127.0.0.1"})
-    made.start()
+    made = PostgresServer.make(folder, options={})
     try:
-        with Database(made.settings()) as database:
-            upgrade(database)
         yield made
     finally:
         made.destroy()
 
 
 @contextmanager
-def worlds(folder: Path, url: str, *settings: Mapping[str, Any]) -> Iterator[list[World]]:
+def worlds(folder: Path, url: str, *settings: Mapping[str, Any]) -> Iterator[list[Deployment]]:
     """As many worlds on one database; the ERP is the first one's."""
     with ExitStack() as stack:
-        made: list[World] = []
+        made: list[Deployment] = []
         for number, each in enumerate(settings, start=1):
-            erp = {"base_url": f"http://127.0.0.1:{made[0].erp_port}/api/v1"} if made else {}
-            chosen = {"instance": f"bench-{number}", **each, "erp": {**erp, **each.get("erp", {})}}
-            made.append(World(folder / f"world-{number}", database_url=url, settings=chosen))
+            chosen, erp = {"instance": f"bench-{number}", **each}, made[0].erp if made else None
+            made.append(Deployment(folder / f"world-{number}", database_url=url, settings=chosen, erp=erp))
             stack.enter_context(closing(made[-1]))
         yield made
 
 
-def start_erp(world: World, delay_seconds: float) -> None:
+def start_erp(world: Deployment, delay_seconds: float) -> None:
     """An ERP with empty books, which takes its time to answer."""
-    world.stop_erp()
-    world.ledger_path.unlink(missing_ok=True)
-    world.start_erp()
+    world.erp.stop()
+    world.erp.ledger_path.unlink(missing_ok=True)
+    world.erp.start()
     if delay_seconds:
-        world.erp("POST", "faults", {"kind": "delay", "seconds": delay_seconds})
+        world.erp.add_fault(kind="delay", seconds=delay_seconds)
 
 
 def wait_registered(
-    world: World, number: int, *, within_seconds: float, meanwhile: Callable[[], object] = lambda: None
+    world: Deployment, number: int, *, within_seconds: float, meanwhile: Callable[[], object] = lambda: None
 ) -> None:
     """Until so many invoices are booked; looks seldom, on one connection: both cores are in use."""
-
-    def booked() -> bool:
-        meanwhile()
-        return bool(one(database, "SELECT count(*) FROM invoices WHERE state = 'registered'") >= number)
-
+    booked = "SELECT count(*) FROM invoices WHERE state = 'registered'"
     with world.database() as database:
-        eventually(booked, within_seconds=within_seconds, every_seconds=0.5)
+        wait_until(
+            lambda: one(database, booked) >= number, within_seconds=within_seconds, every_seconds=0.5, abort=meanwhile
+        )
 
 
 def one(database: Database, sql: str, **values: object) -> Any:
     """The one value that a query gives."""
     with database.transaction() as connection:
         return connection.execute(text(sql), values).scalar_one()
-
-
-def cpu_seconds(pid: int) -> float:
-    """What a process has used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def resident_mb(pid: int) -> float:
-    """What a process has in memory now."""
-    (kilobytes,) = re.findall(r"VmRSS:\s+([0-9]+) kB", Path(f"/proc/{pid}/status").read_text())
-    return int(kilobytes) / 1024
 
 
 def table(heads: list[str], rows: list[list[object]]) -> str:

@@ -1,20 +1,14 @@
 """`billingd demo`: the sample billed by a real daemon while the fake ERP goes down in the middle."""
 
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 import textwrap
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -22,14 +16,14 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cli.invocation import CommandFailed
-from drills.erp import Erp
 from persistence import invoices
 from persistence.alarms import AlarmRecord, find
 from persistence.browsing import Filter, list_invoices
 from persistence.connection import reader
 from persistence.database import Database
-from persistence.embedded import EmbeddedServer
 from persistence.errors import PersistenceError
+from testkit.deployment import Deployment
+from testkit.waiting import NotReached, wait_until
 
 SAMPLE = Path(__file__).parent / "sample"
 MONTHS = ("2026-08", "2026-09", "2026-10")
@@ -47,22 +41,17 @@ def demo(
 ) -> None:
     """Bill the sample data with an embedded database and a fake ERP, which goes down for a while in the middle."""
     folder = directory or Path(tempfile.mkdtemp(prefix="billingd-demo-"))
-    shown = Demo(folder.absolute(), Console())
-    try:
-        shown.run()
-    finally:
-        shown.erp.kill()
+    settings = {"erp": {"breaker": {"reset_seconds": 3}}}
+    with closing(Deployment(folder.absolute(), settings=settings, now=BILLED_AT)) as deployment:
+        Demo(deployment, Console()).run()
 
 
 class Demo:
     """Three processes in one folder: the daemon with its embedded database, the fake ERP, and this one, watching."""
 
-    def __init__(self, folder: Path, console: Console) -> None:
-        self.folder = folder
+    def __init__(self, deployment: Deployment, console: Console) -> None:
+        self.deployment = deployment
         self.console = console
-        self._config = folder / "billingd.yaml"
-        self.erp = Erp(folder)
-        self._server = EmbeddedServer(folder / "state")
         self._database: Database | None = None
         self._headline = "starting"
         self._counts: dict[str, int] = {}
@@ -71,65 +60,38 @@ class Demo:
     def run(self) -> None:
         """Bills the sample and shows it; raises CommandFailed if a step doesn't come about in time."""
         begun = time.monotonic()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        erp, daemon = self.deployment.erp, self.deployment.daemon
         with Live(console=self.console, get_renderable=self._picture, refresh_per_second=8):
-            self._write_configuration()
-            self.erp.start()
-            with self._daemon() as daemon:
-                self._say("importing master data")
-                self._command("import", "master", str(SAMPLE / "master.yaml"))
-                self._import(MONTHS[0])
-                self._until(lambda: self._counts.get("registered", 0) >= EXPECTED // 3, daemon)
-                self._say("the ERP is killed (kill -9)")
-                self.erp.kill()
-                away = time.monotonic()
-                for month in MONTHS[1:]:
-                    self._import(month)
-                self._say("the ERP is down: billing goes on, an alarm stands, nothing is lost")
-                self._until(self._alarm_stands, daemon)
-                self._until(lambda: time.monotonic() - away >= ERP_AWAY_SECONDS, daemon)
-                self.erp.start()
-                self._say("the ERP is back")
-                self._until(lambda: self._counts.get("registered", 0) >= EXPECTED, daemon)
-                self._until(lambda: all(alarm.cleared_at for alarm in self._alarms), daemon)
-                listed = self._read(lambda connection: list_invoices(reader(connection), Filter()))
-                self._say("all is billed: stopping the daemon")
-                daemon.send_signal(signal.SIGTERM)
-                daemon.wait(STEP_SECONDS)
+            erp.start()
+            self._say("starting the daemon with its embedded database")
+            daemon.start(wait=False)
+            self._until(self._connects)
+            self._say("importing master data")
+            self._command("import", "master", str(SAMPLE / "master.yaml"))
+            self._import(MONTHS[0])
+            self._until(lambda: self._counts.get("registered", 0) >= EXPECTED // 3)
+            self._say("the ERP is killed (kill -9)")
+            erp.kill()
+            away = time.monotonic()
+            for month in MONTHS[1:]:
+                self._import(month)
+            self._say("the ERP is down: billing goes on, an alarm stands, nothing is lost")
+            self._until(self._alarm_stands)
+            self._until(lambda: time.monotonic() - away >= ERP_AWAY_SECONDS)
+            erp.start()
+            self._say("the ERP is back")
+            self._until(lambda: self._counts.get("registered", 0) >= EXPECTED)
+            self._until(lambda: all(alarm.cleared_at for alarm in self._alarms))
+            listed = self._read(lambda connection: list_invoices(reader(connection), Filter()))
+            self._say("all is billed: stopping the daemon")
+            daemon.stop()
             self._say(f"done in {time.monotonic() - begun:.0f} s")
         self._report(listed or [])
 
-    # What it starts
-
-    @contextmanager
-    def _daemon(self) -> Iterator["subprocess.Popen[bytes]"]:
-        with (self.folder / "daemon.log").open("ab") as log:
-            daemon = subprocess.Popen(
-                [sys.executable, "-m", "cli.app", "--config", str(self._config), "run"],
-                stderr=log, env=self._environment(),
-            )  # fmt: skip
-        try:
-            self._say("starting the daemon with its embedded database")
-            self._until(self._connects, daemon)
-            yield daemon
-        finally:
-            if daemon.poll() is None:
-                daemon.terminate()
-                daemon.wait(STEP_SECONDS)
-
-    def _write_configuration(self) -> None:
-        settings = {
-            "state_dir": str(self.folder / "state"),
-            "erp": {"base_url": self.erp.base_url, "breaker": {"reset_seconds": 3}},
-            "ops": {"listen": f"unix:{self.folder / 'ops.sock'}"},
-        }
-        self._config.write_text(yaml.safe_dump(settings), "utf-8")
+    # What it does
 
     def _command(self, *arguments: str) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "cli.app", "--config", str(self._config), *arguments],
-            env=self._environment(), capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = self.deployment.run(*arguments)
         if done.returncode:
             raise CommandFailed(f"billingd {' '.join(arguments)}: {done.stderr.strip()}")
 
@@ -137,14 +99,11 @@ class Demo:
         self._say(f"importing the readings of {month}")
         self._command("import", "readings", str(SAMPLE / f"readings-{month}.csv.gz"))
 
-    def _environment(self) -> dict[str, str]:
-        return {**os.environ, "BILLINGD_TEST": "1", "BILLINGD_TEST_NOW": BILLED_AT}
-
     # What it sees
 
     def _connects(self) -> bool:
         try:
-            self._database = Database(self._server.settings())
+            self._database = self.deployment.database()
             with self._database.transaction() as connection:
                 invoices.counts(connection)
         except PersistenceError:
@@ -167,15 +126,18 @@ class Demo:
     def _alarm_stands(self) -> bool:
         return any(alarm.code == "erp_unreachable" and not alarm.cleared_at for alarm in self._alarms)
 
-    def _until(self, reached: Callable[[], bool], daemon: "subprocess.Popen[bytes]") -> None:
-        until = time.monotonic() + STEP_SECONDS
-        while not reached():
-            if daemon.poll() is not None:
-                raise CommandFailed(f"the daemon ended: see {self.folder / 'daemon.log'}")
-            if time.monotonic() > until:
-                raise CommandFailed(f"{self._headline!r} took too long: see {self.folder / 'daemon.log'}")
-            threading.Event().wait(0.1)
+    def _until(self, reached: Callable[[], bool]) -> None:
+        log = self.deployment.daemon.log_path
+
+        def look() -> None:
+            if self.deployment.daemon.pid is None:
+                raise CommandFailed(f"the daemon ended: see {log}")
             self._look()
+
+        try:
+            wait_until(reached, within_seconds=STEP_SECONDS, every_seconds=0.1, abort=look)
+        except NotReached as error:
+            raise CommandFailed(f"{self._headline!r} took too long: see {log}") from error
 
     def _say(self, headline: str) -> None:
         self._headline = headline
@@ -210,6 +172,6 @@ class Demo:
         for each in (table, alarms):
             each.title_justify = "left"
             self.console.print(each)
-        self.console.print(f"database: {self.folder / 'state'}", soft_wrap=True)
-        self.console.print(f"ledger of the fake ERP: {self.erp.ledger_path}", soft_wrap=True)
-        self.console.print(f"log: {self.folder / 'daemon.log'}", soft_wrap=True)
+        self.console.print(f"database: {self.deployment.state}", soft_wrap=True)
+        self.console.print(f"ledger of the fake ERP: {self.deployment.erp.ledger_path}", soft_wrap=True)
+        self.console.print(f"log: {self.deployment.daemon.log_path}", soft_wrap=True)

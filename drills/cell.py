@@ -8,15 +8,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from drills.alarms_seen import supervision_events
 from drills.checker import judge, standing_in_table
-from drills.daemon_process import RAISE_WITHIN_SECONDS, wall_seconds
 from drills.faults import Fault
-from drills.stage import FINISH_SECONDS, Stage
+from drills.stage import FINISH_SECONDS, RAISE_WITHIN_SECONDS, Stage
 from drills.states import STATES, State
 from drills.table import Cell
-from drills.waiting import NotReached, comes_true, pause
 from drills.world import World
+from testkit.alarms_seen import supervision_events, wall_seconds
+from testkit.waiting import NotReached, becomes_true, pause
 
 TOLERANCE_SECONDS = 1.5
 """What a busy machine may add to the time until an alarm is read in the log."""
@@ -111,7 +110,7 @@ class CellRun:
         """The alarm stands within its time of the first sign."""
         fault, seen = self._fault, self._stage.daemon.alarms
         patience = 3 * (RAISE_WITHIN_SECONDS + fault.silence_seconds) + 10
-        if not comes_true(lambda: seen.first_raised(fault.codes, struck_at) is not None, patience):
+        if not becomes_true(lambda: seen.first_raised(fault.codes, struck_at) is not None, patience):
             self._wrong(f"no alarm {' or '.join(fault.codes)} within {patience:g} s")
             return
         alarm = seen.first_raised(fault.codes, struck_at)
@@ -129,7 +128,7 @@ class CellRun:
             states = stage.states()
             return all(states.get(each) == "registered" for each in others)
 
-        if not comes_true(done, FINISH_SECONDS / 2):
+        if not becomes_true(done, FINISH_SECONDS / 2):
             self._wrong(f"what the fault doesn't touch did not go on: {stage.states()}")
 
     def _nobody_held_for_all(self) -> None:
@@ -144,14 +143,14 @@ class CellRun:
             stage.retry_held()
             return stage.all_in("registered")
 
-        if not comes_true(finished, FINISH_SECONDS):
+        if not becomes_true(finished, FINISH_SECONDS):
             self._wrong(f"not finished within {FINISH_SECONDS:g} s of the fault's end: {stage.states()}")
             return
         self.result.recovery_seconds = round(time.monotonic() - ended, 2)
 
     def _see_alarms_cleared(self) -> None:
         stage = self._stage
-        comes_true(lambda: not stage.daemon.alarms.standing() and not standing_in_table(stage), CLEAR_SECONDS)
+        becomes_true(lambda: not stage.daemon.alarms.standing() and not standing_in_table(stage), CLEAR_SECONDS)
 
     def _see_few_alarm_lines(self) -> None:
         lines = self._stage.daemon.alarms.all()

@@ -1,10 +1,11 @@
 """What a fault is to a drill: how it strikes, how long it stands, what it raises, and how it ends."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from drills.stage import Setting, Stage
 from drills.states import State
-from drills.waiting import pause
+from testkit.waiting import pause
 
 LONG_SECONDS = 2.5
 """Longer than the breaker's reset time and the largest backoff of the drill's configuration."""
@@ -35,6 +36,8 @@ class Fault:
     setting: Setting = field(default_factory=Setting)
     unmet_reason: str = "could not be met in this state"
     """Why the daemon has not met it, where it has not."""
+    met: bool = True
+    """Whether it has really touched the daemon."""
 
     def prepare(self, stage: Stage) -> None:
         """Before the daemon starts."""
@@ -58,8 +61,8 @@ class Fault:
         return None
 
     def was_met(self, stage: Stage) -> bool:
-        """Whether it really touched the daemon."""
-        return True
+        """The same, where it is to be asked of the stage."""
+        return self.met
 
     def stand(self, stage: Stage) -> None:
         """Waits as long as it stands at the least."""
@@ -74,3 +77,17 @@ class Fault:
 
     def close(self) -> None:
         """Whatever became of the drill: nothing of the fault is left behind."""
+
+
+@dataclass
+class Switched(Fault):
+    """One call on the stage begins it, another ends it."""
+
+    on: Callable[[Stage], object] = lambda _: None
+    off: Callable[[Stage], object] = lambda _: None
+
+    def strike(self, stage: Stage, state: State) -> None:
+        self.on(stage)
+
+    def end(self, stage: Stage) -> None:
+        self.off(stage)

@@ -8,12 +8,12 @@ from functools import partial
 import httpx
 
 from drills.faults import LONG_SECONDS, Fault
-from drills.orders import Orders
 from drills.settable_clock import NOT_INSTALLED, SettableClock, library
 from drills.stage import Stage
 from drills.states import State
-from drills.waiting import pause, until
 from supervision.clock import SystemClock
+from testkit.failpoints import Failpoints
+from testkit.waiting import pause, wait_until
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -66,15 +66,19 @@ class DaemonClockSet(_ClockSet):
             return datetime.fromisoformat(client.get("http://daemon/status").json()["at"])
 
     def stand(self, stage: Stage) -> None:
-        orders, point = stage.daemon.orders, "clock.receive"
+        failpoints, name = stage.failpoints, "clock.receive"
         for passed in range(PULSES):
-            orders.give(point, f"hold {passed}")
-            until("the clock actor's next pulse", partial(_has_come, orders, point, passed), PULSE_SECONDS)
-        orders.take_back(point)
+            failpoints.enable(name, f"hold {passed}")
+            wait_until(
+                partial(_has_come, failpoints, name, passed),
+                within_seconds=PULSE_SECONDS,
+                what="the clock actor's next pulse",
+            )
+        failpoints.disable(name)
 
 
-def _has_come(orders: Orders, point: str, passed: int) -> bool:
-    return orders.reached(point) > passed
+def _has_come(failpoints: Failpoints, name: str, passed: int) -> bool:
+    return failpoints.reached(name) > passed
 
 
 @dataclass

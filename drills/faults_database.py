@@ -11,47 +11,19 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from drills.faults import BRIEF_SECONDS, Fault
+from drills.faults import BRIEF_SECONDS, Fault, Switched
 from drills.faults_locks import DAEMON_BACKENDS, ERROR, Cancelled, Deadlocked, ImportOpen, Locked
-from drills.postgres import APP_USER
-from drills.proxy import Trap
 from drills.stage import FINISH_SECONDS, REACH_SECONDS, Stage
 from drills.states import State
-from drills.waiting import comes_true, until
 from persistence.database import Database
 from persistence.errors import PersistenceError
+from testkit.postgres import APP_USER
+from testkit.proxy import Trap
+from testkit.waiting import becomes_true, wait_until
 
 UNREACHABLE = ("database_unreachable",)
 # The statement's own limit and the client's grace behind it.
 ANSWER_SECONDS = 2.0 + 5.0
-
-
-@dataclass
-class Stopped(Fault):
-    """The server is stopped, and started later."""
-
-    codes: tuple[str, ...] = UNREACHABLE
-    mode: signal.Signals = signal.SIGINT
-
-    def strike(self, stage: Stage, state: State) -> None:
-        stage.postgres.stop(self.mode)
-
-    def end(self, stage: Stage) -> None:
-        stage.postgres.start()
-
-
-@dataclass
-class Frozen(Fault):
-    """The connections stay open and nobody answers."""
-
-    codes: tuple[str, ...] = UNREACHABLE
-    silence_seconds: float = ANSWER_SECONDS
-
-    def strike(self, stage: Stage, state: State) -> None:
-        stage.postgres.freeze()
-
-    def end(self, stage: Stage) -> None:
-        stage.postgres.thaw()
 
 
 @dataclass
@@ -73,21 +45,6 @@ class Trapped(Fault):
 
 
 @dataclass
-class WrongPort(Fault):
-    """At the port there is something else, which is no PostgreSQL server: the ERP."""
-
-    codes: tuple[str, ...] = UNREACHABLE
-
-    def strike(self, stage: Stage, state: State) -> None:
-        stage.proxy.target_port = stage.erp.port
-        stage.proxy.cut()
-
-    def end(self, stage: Stage) -> None:
-        stage.proxy.target_port = stage.postgres.port
-        stage.proxy.cut()
-
-
-@dataclass
 class SlotsUsedUp(Fault):
     """Others have all connections that the server gives."""
 
@@ -97,7 +54,7 @@ class SlotsUsedUp(Fault):
     def strike(self, stage: Stage, state: State) -> None:
         self._take_all(stage)
         stage.proxy.cut()
-        comes_true(lambda: not self._daemon_sessions(stage), 5)
+        becomes_true(lambda: not self._daemon_sessions(stage), 5)
         self._take_all(stage)
 
     def end(self, stage: Stage) -> None:
@@ -107,7 +64,7 @@ class SlotsUsedUp(Fault):
 
     def _take_all(self, stage: Stage) -> None:
         while True:
-            database = Database(stage.postgres.app())
+            database = Database(stage.postgres.app_settings())
             try:
                 with database.transaction() as connection:
                     connection.execute(text("SELECT 1"))
@@ -152,9 +109,6 @@ class Terminated(Fault):
     def strike(self, stage: Stage, state: State) -> None:
         ended = stage.postgres.rows(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {DAEMON_BACKENDS}")
         self.met = bool(ended)
-
-    def was_met(self, stage: Stage) -> bool:
-        return self.met
 
 
 REFUSAL = """
@@ -331,7 +285,18 @@ class RestoredUnderRunningDaemon(Fault):
 
     def stand(self, stage: Stage) -> None:
         known = "SELECT 1 FROM instances WHERE ended_at IS NULL"
-        until("the daemon registers anew", lambda: stage.postgres.rows_if_there(known), REACH_SECONDS)
+        wait_until(
+            lambda: stage.postgres.rows_if_there(known), within_seconds=REACH_SECONDS, what="the daemon registers anew"
+        )
+
+
+def _stopped(mode: signal.Signals) -> Fault:
+    return Switched(UNREACHABLE, on=lambda stage: stage.postgres.stop(mode), off=lambda stage: stage.postgres.start())
+
+
+def _lead_to(stage: Stage, port: int) -> None:
+    stage.proxy.target_port = port
+    stage.proxy.cut()
 
 
 READ_ONLY = ("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
@@ -341,13 +306,17 @@ RENAMED = ("SET lock_timeout = '20s'", "ALTER TABLE invoices RENAME TO invoices_
 NAMED = ("ALTER TABLE invoices_gone RENAME TO invoices",)
 
 D1: dict[str, Callable[[], Fault]] = {
-    "stopped_fast": lambda: Stopped(),
-    "stopped_immediate": lambda: Stopped(mode=signal.SIGQUIT),
+    "stopped_fast": lambda: _stopped(signal.SIGINT),
+    "stopped_immediate": lambda: _stopped(signal.SIGQUIT),
     "cut_in_statement": lambda: Trapped(),
     "cut_before_commit": lambda: Trapped(trap="before_commit"),
     "cut_in_commit": lambda: Trapped(trap="commit"),
-    "frozen": lambda: Frozen(),
-    "wrong_port": lambda: WrongPort(),
+    "frozen": lambda: Switched(
+        UNREACHABLE, silence_seconds=ANSWER_SECONDS, on=lambda s: s.postgres.freeze(), off=lambda s: s.postgres.thaw()
+    ),
+    "wrong_port": lambda: Switched(  # there is something else, which is no PostgreSQL server
+        UNREACHABLE, on=lambda s: _lead_to(s, s.erp.port), off=lambda s: _lead_to(s, s.postgres.port)
+    ),
     "slots_used_up": lambda: SlotsUsedUp(),
 }
 D2: dict[str, Callable[[], Fault]] = {

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from drills.daemon_process import wall_seconds
-from drills.faults import BRIEF_SECONDS, Fault
-from drills.stage import REACH_SECONDS, Setting, Stage
+from drills.faults import BRIEF_SECONDS, Fault, Switched
+from drills.stage import Setting, Stage
 from drills.states import State
-from drills.waiting import NotReached, comes_true, until
+from testkit.alarms_seen import wall_seconds
+from testkit.waiting import NotReached, becomes_true, wait_until
 
 UNREACHABLE = ("erp_unreachable",)
 INCORRECT = ("erp_incorrect_data",)
@@ -16,70 +16,22 @@ TOTAL_SECONDS = 1.0
 
 
 @dataclass
-class ErpFault(Fault):
+class ErpFault(Switched):
     """The base: it can be met only where something is asked of the ERP next."""
 
     def can_be_met(self, state: State) -> bool:
         return state.asks_erp
 
 
-@dataclass
-class Gone(ErpFault):
-    """Its port refuses connections."""
-
-    codes: tuple[str, ...] = UNREACHABLE
-
-    def strike(self, stage: Stage, state: State) -> None:
-        stage.erp.kill()
-
-    def end(self, stage: Stage) -> None:
-        stage.erp.start()
+def _restart(stage: Stage, certificate: str | None = None) -> None:
+    """With this certificate; connections that were kept open are gone, too."""
+    stage.erp.kill()
+    stage.erp.start(certificate=certificate)
 
 
-@dataclass
-class FrozenErp(ErpFault):
-    """It takes connections and never answers."""
-
-    codes: tuple[str, ...] = UNREACHABLE
-    silence_seconds: float = TOTAL_SECONDS
-
-    def strike(self, stage: Stage, state: State) -> None:
-        stage.erp.freeze()
-
-    def end(self, stage: Stage) -> None:
-        stage.erp.thaw()
-
-
-@dataclass
-class NameLost(ErpFault):
-    """Its name is not resolved; connections that were kept open are gone with it."""
-
-    codes: tuple[str, ...] = UNREACHABLE
-    setting: Setting = field(default_factory=lambda: Setting(named_host=True))
-
-    def strike(self, stage: Stage, state: State) -> None:
-        stage.names.unlink()
-        stage.erp.kill()
-        stage.erp.start()
-
-    def end(self, stage: Stage) -> None:
-        stage.names.touch()
-
-
-@dataclass
-class Untrusted(ErpFault):
-    """Its certificate is another than the one that is trusted."""
-
-    codes: tuple[str, ...] = UNREACHABLE
-    setting: Setting = field(default_factory=lambda: Setting(tls=True))
-
-    def strike(self, stage: Stage, state: State) -> None:
-        stage.erp.kill()
-        stage.erp.start("untrusted")
-
-    def end(self, stage: Stage) -> None:
-        stage.erp.kill()
-        stage.erp.start()
+def _lose_name(stage: Stage) -> None:
+    stage.names.unlink()
+    _restart(stage)
 
 
 @dataclass
@@ -107,7 +59,7 @@ class Answers(ErpFault):
             state.after(stage)  # the others are to go on
 
     def released(self, stage: Stage, state: State) -> None:
-        if comes_true(lambda: stage.erp.hits(self.ids), 15):
+        if becomes_true(lambda: stage.erp.hits(self.ids), 15):
             self.first_hit_at = wall_seconds()
 
     def first_sign(self, stage: Stage) -> float | None:
@@ -131,23 +83,22 @@ class ForeignBill(Answers):
 
     def strike(self, stage: Stage, state: State) -> None:
         self.target = stage.debts[0]
-        orders = stage.daemon.orders
+        failpoints = stage.failpoints
         if state.name == "sending_before":
             # All couriers are held there: those of the others go on, the target's stays.
-            orders.give("courier.send", "hold 0", [self.target])
+            failpoints.enable("courier.send", "hold 0", [self.target])
         elif self.can_be_met(state):
-            orders.give("courier.send", "hold 0", [self.target])
+            failpoints.enable("courier.send", "hold 0", [self.target])
             if state.name != "initiated":
-                orders.take_back(state.point)
+                failpoints.disable(state.failpoint)
         else:
             return
         if state.name == "initiated":
             state.after(stage)
         others = self.untouched(stage)
-        until(
-            "the others are registered",
+        wait_until(
             lambda: all(stage.states().get(each) == "registered" for each in others),
-            REACH_SECONDS,
+            what="the others are registered",
         )
         bills = stage.postgres.rows("SELECT bill_id FROM invoices WHERE state = 'registered' ORDER BY id")
         if not bills:
@@ -160,7 +111,7 @@ class ForeignBill(Answers):
             state.release(stage)
 
     def released(self, stage: Stage, state: State) -> None:
-        stage.daemon.orders.take_back("courier.send")
+        stage.failpoints.disable("courier.send")
         super().released(stage, state)
 
 
@@ -209,14 +160,20 @@ STATUSES: tuple[tuple[str, dict[str, Any]], ...] = (
     *((str(status), {"status": status}) for status in (400, 401, 403, 404, 409, 413, 422, 204, 302)),
 )
 E1: dict[str, Callable[[], Fault]] = {
-    "refused": lambda: Gone(),
-    "no_answer": lambda: FrozenErp(),
+    "refused": lambda: ErpFault(UNREACHABLE, on=lambda stage: stage.erp.kill(), off=lambda stage: stage.erp.start()),
+    "no_answer": lambda: ErpFault(
+        UNREACHABLE, silence_seconds=TOTAL_SECONDS, on=lambda s: s.erp.freeze(), off=lambda s: s.erp.thaw()
+    ),
     "one_byte_at_a_time": _answers("erp_unreachable", kind="trickle", seconds=0.3, silence_seconds=TOTAL_SECONDS + 0.3),
     "reset_before": _answers("erp_unreachable", kind="drop", when="request"),
     "reset_in": _answers("erp_unreachable", kind="drop", when="before"),
     "reset_after": _answers("erp_unreachable", kind="drop", when="after"),
-    "name_not_resolved": lambda: NameLost(),
-    "tls_not_accepted": lambda: Untrusted(),
+    "name_not_resolved": lambda: ErpFault(
+        UNREACHABLE, setting=Setting(named_host=True), on=_lose_name, off=lambda stage: stage.names.touch()
+    ),
+    "tls_not_accepted": lambda: ErpFault(
+        UNREACHABLE, setting=Setting(tls=True), on=lambda stage: _restart(stage, "untrusted"), off=_restart
+    ),
     "cut_in_answer": _answers("erp_unreachable", kind="cut"),
 }
 NONSENSE = ("not_json", "other_shape", "html", "truncated", "huge", "wrong_charset")

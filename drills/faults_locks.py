@@ -9,9 +9,9 @@ from sqlalchemy import text
 from drills.faults import BRIEF_SECONDS, Fault
 from drills.stage import Stage
 from drills.states import State
-from drills.waiting import NotReached, comes_true
 from persistence.errors import PersistenceError
 from persistence.readings import import_readings
+from testkit.waiting import NotReached, becomes_true
 
 ERROR = ("database_error",)
 LOCK_SECONDS = 0.5
@@ -24,6 +24,7 @@ class Locked(Fault):
 
     codes: tuple[str, ...] = ERROR
     silence_seconds: float = LOCK_SECONDS
+    met: bool = False
     over: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
     locked: threading.Event = field(default_factory=threading.Event)
@@ -33,15 +34,12 @@ class Locked(Fault):
         self.thread.start()
 
     def released(self, stage: Stage, state: State) -> None:
-        self.locked.wait(20)
+        self.met = self.locked.wait(20)
 
     def end(self, stage: Stage) -> None:
         self.over.set()
         if self.thread is not None:
             self.thread.join(30)
-
-    def was_met(self, stage: Stage) -> bool:
-        return self.locked.is_set()
 
     def _hold(self, stage: Stage) -> None:
         with stage.postgres.session() as connection:
@@ -91,15 +89,11 @@ class Cancelled(Locked):
 
     codes: tuple[str, ...] = ()
     lasting: bool = False
-    met: bool = False
 
     def stand(self, stage: Stage) -> None:
         cancel = f"""SELECT pg_cancel_backend(pid) FROM pg_stat_activity
                      WHERE {DAEMON_BACKENDS} AND wait_event_type = 'Lock'"""
-        self.met = comes_true(lambda: stage.postgres.rows(cancel), 8)
-
-    def was_met(self, stage: Stage) -> bool:
-        return self.met
+        self.met = becomes_true(lambda: stage.postgres.rows(cancel), 8)
 
 
 @dataclass
@@ -139,9 +133,9 @@ class Deadlocked(Fault):
                 locked.set()
                 mine = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
                 waits = f"SELECT 1 FROM pg_stat_activity WHERE {DAEMON_BACKENDS} AND :mine = ANY(pg_blocking_pids(pid))"
-                if comes_true(lambda: stage.postgres.rows(waits, mine=mine), 4):
+                if becomes_true(lambda: stage.postgres.rows(waits, mine=mine), 4):
                     connection.execute(text("LOCK TABLE invoices IN SHARE ROW EXCLUSIVE MODE"))
-            self.met = comes_true(lambda: self._deadlocks(stage) > before, 3)
+            self.met = becomes_true(lambda: self._deadlocks(stage) > before, 3)
         except PersistenceError:
             return
 

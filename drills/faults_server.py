@@ -4,15 +4,15 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from drills.daemon_process import wall_seconds
-from drills.faults import BRIEF_SECONDS, Fault
+from drills.faults import BRIEF_SECONDS, Fault, Switched
 from drills.faults_clock import CLOCKS
 from drills.stage import Setting, Stage
 from drills.states import State
-from drills.waiting import comes_true, pause
 from drills.world import World
 from persistence.master_data import import_master
 from persistence.readings import import_readings
+from testkit.alarms_seen import wall_seconds
+from testkit.waiting import becomes_true, pause
 
 WAS_DOWN = ("daemon_was_down",)
 CRASHED = ("actor_crashed",)
@@ -38,7 +38,7 @@ class Restarted(Fault):
 
     def end(self, stage: Stage) -> None:
         if self.later is not None:
-            stage.now = stage.daemon.now = self.later
+            stage.set_clock(self.later)
         stage.daemon.start()
         self.started_at = wall_seconds()
 
@@ -46,18 +46,12 @@ class Restarted(Fault):
         return self.started_at
 
 
-@dataclass
-class FrozenProcess(Fault):
+def frozen_process() -> Fault:
     """The process stands still for longer than every deadline, and goes on."""
-
-    lasting: bool = False
-    stands_seconds: float = FROZEN_SECONDS
-
-    def strike(self, stage: Stage, state: State) -> None:
-        stage.daemon.signal(signal.SIGSTOP)
-
-    def end(self, stage: Stage) -> None:
-        stage.daemon.signal(signal.SIGCONT)
+    return Switched(
+        lasting=False, stands_seconds=FROZEN_SECONDS, on=lambda stage: stage.daemon.signal(signal.SIGSTOP),
+        off=lambda stage: stage.daemon.signal(signal.SIGCONT),
+    )  # fmt: skip
 
 
 @dataclass
@@ -65,24 +59,21 @@ class Raises(Fault):
     """Who is at work in this state raises, once."""
 
     codes: tuple[str, ...] = CRASHED
-    order: str = "raise once"
+    action: str = "raise once"
     stands_seconds: float = 0.0
     met: bool = False
 
     def strike(self, stage: Stage, state: State) -> None:
-        stage.daemon.orders.give(state.point, self.order)
+        stage.failpoints.enable(state.failpoint, self.action)
 
     def release(self, stage: Stage, state: State) -> None:
-        """The order that has taken the place of the state's own lets it go on."""
+        """The action that has taken the place of the state's own lets it go on."""
 
     def released(self, stage: Stage, state: State) -> None:
-        self.met = comes_true(lambda: not stage.daemon.orders.stands(state.point), 10)
+        self.met = becomes_true(lambda: not stage.failpoints.is_enabled(state.failpoint), 10)
 
     def end(self, stage: Stage) -> None:
-        stage.daemon.orders.take_back()
-
-    def was_met(self, stage: Stage) -> bool:
-        return self.met
+        stage.failpoints.disable()
 
 
 @dataclass
@@ -93,25 +84,25 @@ class RaisesEvery(Fault):
     until_end: bool = False
 
     def release(self, stage: Stage, state: State) -> None:
-        """The order that has taken the place of the state's own lets it go on."""
+        """The action that has taken the place of the state's own lets it go on."""
 
     def strike(self, stage: Stage, state: State) -> None:
         # Work on one invoice may raise and end nobody: to end the process it is raised outside of it.
         in_work = state.actor == "courier" and not self.until_end
-        point = state.point if in_work else f"{state.actor}.receive"
-        stage.daemon.orders.take_back()
+        failpoint = state.failpoint if in_work else f"{state.actor}.receive"
+        stage.failpoints.disable()
         if self.until_end:
-            stage.daemon.orders.give(f"{state.actor}.start", "raise")
-        stage.daemon.orders.give(point, "raise")
+            stage.failpoints.enable(f"{state.actor}.start", "raise")
+        stage.failpoints.enable(failpoint, "raise")
 
     def stand(self, stage: Stage) -> None:
         if self.until_end:
-            comes_true(lambda: stage.daemon.ends.unexpected, 30)
+            becomes_true(lambda: stage.daemon.ends.unexpected, 30)
         else:
             pause(self.stands_seconds)
 
     def end(self, stage: Stage) -> None:
-        stage.daemon.orders.take_back()
+        stage.failpoints.disable()
         if self.until_end:
             stage.daemon.wait_until_up()
 
@@ -129,7 +120,7 @@ class Poison(Fault):
     target: str = ""
 
     def release(self, stage: Stage, state: State) -> None:
-        """The order that has taken the place of the state's own lets it go on."""
+        """The action that has taken the place of the state's own lets it go on."""
         if not self.can_be_met(state):
             state.release(stage)
 
@@ -140,16 +131,16 @@ class Poison(Fault):
         if not self.can_be_met(state):
             return
         self.target = stage.debts[0]
-        point = {"due": "biller.calculate", "calculated": "courier.send"}.get(state.name, state.point)
-        # In this order: who is held at the same point must not pass while no order stands there.
-        stage.daemon.orders.give(point, "raise", [self.target])
-        if point != state.point:
-            stage.daemon.orders.take_back(state.point)
+        failpoint = {"due": "biller.calculate", "calculated": "courier.send"}.get(state.name, state.failpoint)
+        # In this order: who is held at the same failpoint must not pass while nothing is enabled there.
+        stage.failpoints.enable(failpoint, "raise", [self.target])
+        if failpoint != state.failpoint:
+            stage.failpoints.disable(state.failpoint)
         if state.name == "initiated":
             state.after(stage)  # the others are to go on
 
     def end(self, stage: Stage) -> None:
-        stage.daemon.orders.take_back()
+        stage.failpoints.disable()
 
     def untouched(self, stage: Stage) -> list[str]:
         return [debt for debt in stage.debts if debt != self.target] if self.target else []
@@ -181,12 +172,12 @@ class FailsToStart(Raises):
     stands_seconds: float = 3.0
 
     def strike(self, stage: Stage, state: State) -> None:
-        stage.daemon.orders.give(f"{state.actor}.start", "raise")
+        stage.failpoints.enable(f"{state.actor}.start", "raise")
         super().strike(stage, state)
 
 
 def _hangs() -> Fault:
-    return Raises(codes=("actor_hung",), order="hang once", silence_seconds=HANG_SECONDS)
+    return Raises(codes=("actor_hung",), action="hang once", silence_seconds=HANG_SECONDS)
 
 
 # How often it fails within its time is chance, and the limit has a row of its own.
@@ -197,7 +188,7 @@ S1: dict[str, Callable[[], Fault]] = {
     "killed": lambda: Restarted(),
     "down_over_a_month": lambda: Restarted(later="2026-12-15T00:00:00Z"),
     "down_over_months": lambda: Restarted(later="2027-01-15T00:00:00Z"),
-    "frozen": lambda: FrozenProcess(),
+    "frozen": frozen_process,
     "clock_forward": lambda: Restarted(how=signal.SIGTERM, later="2026-12-02T00:00:00Z", lasting=False),
     "clock_back": lambda: Restarted(how=signal.SIGTERM, later="2026-11-02T00:00:00Z", lasting=False),
     **CLOCKS,
@@ -209,7 +200,7 @@ S2: dict[str, Callable[[], Fault]] = {
     "poison_in_full_batch": lambda: PoisonInFullBatch(),
     "hangs": lambda: _hangs(),
     "fails_to_start": lambda: FailsToStart(setting=MANY_RESTARTS),
-    "thread_dies": lambda: Raises(order="exit once"),
+    "thread_dies": lambda: Raises(action="exit once"),
     "restart_limit": lambda: RaisesEvery(
         codes=WAS_DOWN,
         until_end=True,

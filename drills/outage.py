@@ -1,19 +1,19 @@
 """Outages: database or ERP away for long, over two month ends, with the configuration's own limits."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from config.settings import Settings
-from drills.alarms_seen import supervision_events
 from drills.cell import CLEAR_SECONDS
 from drills.checker import judge, standing_in_table
 from drills.run import play_each, prepared
 from drills.stage import FINISH_SECONDS, Setting, Stage
-from drills.waiting import NotReached, comes_true, pause, until
 from drills.world import World
+from testkit.alarms_seen import supervision_events
+from testkit.usage import cpu_seconds, resident_mb
+from testkit.waiting import NotReached, becomes_true, pause, wait_until
 
 STATIONS = ("database", "ERP")
 DAYS = 40
@@ -81,7 +81,7 @@ class Outage:
         leave, come_back, within_seconds = self._of_station()
         try:
             stage.daemon.start()
-            until("what is due before the outage is registered", self._begun, FINISH_SECONDS)
+            wait_until(self._begun, within_seconds=FINISH_SECONDS, what="what is due before the outage is registered")
             before = len(stage.debts)
             leave()
             pause(min(FIRST_SIGNS_SECONDS, result.seconds / 4))
@@ -90,7 +90,9 @@ class Outage:
             self._compare(first, self._read())
             back = time.monotonic()
             come_back()
-            until("work resumes", lambda: self._registered() > before, within_seconds + FINISH_SECONDS)
+            wait_until(
+                lambda: self._registered() > before, within_seconds=within_seconds + FINISH_SECONDS, what="work resumes"
+            )
             result.resumed_seconds = round(time.monotonic() - back, 1)
             if result.resumed_seconds > within_seconds:
                 result.wrong.append(f"work resumed after {result.resumed_seconds:g} s, not within {within_seconds:g} s")
@@ -98,7 +100,7 @@ class Outage:
             stage.wait_all_in("registered", FINISH_SECONDS)
         except NotReached as error:
             result.wrong.append(str(error))
-        comes_true(lambda: not stage.daemon.alarms.standing() and not standing_in_table(stage), CLEAR_SECONDS)
+        becomes_true(lambda: not stage.daemon.alarms.standing() and not standing_in_table(stage), CLEAR_SECONDS)
         stage.daemon.kill()
         result.restarts = len(supervision_events(stage.daemon.log_path, "Restarting"))
         if result.restarts or stage.daemon.ends.unexpected:
@@ -124,16 +126,8 @@ class Outage:
         return sum(state == "registered" for state in self._stage.states().values())
 
     def _read(self) -> _Reading:
-        pid = self._stage.daemon.pid
-        process = Path(f"/proc/{pid}")
-        user, system = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
-        pages = int((process / "statm").read_text().split()[1])
-        return _Reading(
-            at=time.monotonic(),
-            cpu_seconds=(int(user) + int(system)) / os.sysconf("SC_CLK_TCK"),
-            memory_mb=pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
-            log_lines=self._stage.daemon.log_path.read_bytes().count(b"\n"),
-        )
+        pid, log = self._stage.daemon.running_pid(), self._stage.daemon.log_path
+        return _Reading(time.monotonic(), cpu_seconds(pid), resident_mb(pid), log.read_bytes().count(b"\n"))
 
     def _compare(self, first: _Reading, last: _Reading) -> None:
         result, seconds = self.result, last.at - first.at
@@ -158,7 +152,7 @@ def run_outages(stations: Sequence[str], seconds: float, folder: Path, tell: Cal
         def plays() -> Iterator[tuple[Stage, Callable[[], OutageResult]]]:
             for station in stations:
                 stage = Stage(folder / f"outage-{station}", template, world, setting)
-                stage.daemon.now = f"{BEGIN}*{speed}"
+                stage.daemon.environment["BILLINGD_TEST_NOW"] = f"{BEGIN}*{speed}"
                 yield stage, Outage(stage, station, seconds).stand
 
         return play_each(plays(), tell)

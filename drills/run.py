@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from drills.cell import CellRunner, Result
-from drills.postgres import Postgres
 from drills.stage import Stage
 from drills.table import Cell
-from drills.waiting import abandon
 from drills.world import World
+from persistence.master_data import import_master
+from persistence.readings import import_readings
+from testkit.postgres import PostgresServer
+from testkit.waiting import abandon
 
 
 class Verdict(Protocol):
@@ -33,9 +35,13 @@ def prepared(world: World) -> Iterator[Path]:
     """The folder of a cluster that knows this world, to be copied by each stage."""
     # Short, since PostgreSQL's socket lies in it.
     with tempfile.TemporaryDirectory(prefix="drills-", ignore_cleanup_errors=True) as folder:
-        template = Path(folder) / "cluster"
-        Postgres.prepare(template, world)
-        yield template
+        server = PostgresServer.make(Path(folder) / "cluster")
+        with server.session() as connection:
+            import_master(connection, world.write_master(Path(folder) / "master.yaml", late=False))
+            import_readings(connection, world.write_readings(Path(folder) / "readings.csv", late=False))
+        server.create_app_user()
+        server.stop()
+        yield server.home
 
 
 def run_cells(cells: Sequence[Cell], folder: Path, *, jobs: int, tell: Callable[[Result], None]) -> list[Result]:

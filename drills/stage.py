@@ -8,19 +8,36 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from drills.daemon_process import SETTINGS, DaemonProcess, merged
-from drills.erp import CERTIFICATES, Erp
-from drills.postgres import APP_PASSWORD, APP_USER, Postgres
-from drills.proxy import Proxy
-from drills.waiting import until
 from drills.world import World
 from persistence.connection import notify
 from persistence.errors import PersistenceError
 from persistence.invoices import held_ids, retry_held
 from persistence.master_data import import_master
 from persistence.readings import import_readings
+from testkit.deployment import NOW, Deployment, merged
+from testkit.erp import CERTIFICATES, FakeErp
+from testkit.postgres import VOLATILE, PostgresServer
+from testkit.proxy import Proxy
+from testkit.waiting import wait_until
 
-NOW = "2026-11-15T00:00:00Z"
+# As short as the rules between the settings allow: lease >= total + 15, hang >= total + 10 and statement + 10.
+FAST: dict[str, Any] = {
+    "database": {"connect_timeout_seconds": 1, "statement_timeout_seconds": 2, "lock_timeout_seconds": 0.5},
+    "erp": {
+        "connect_timeout_seconds": 0.5, "read_timeout_seconds": 0.8, "total_timeout_seconds": 1, "max_in_flight": 4,
+        "poll_interval_seconds": 0.4, "retry": {"base_seconds": 0.2, "max_seconds": 1},
+        "breaker": {"failure_threshold": 3, "reset_seconds": 1, "success_threshold": 1}, "max_incorrect_answers": 3,
+    },
+    "billing": {"look_every_seconds": 1},
+    "work": {"lease_seconds": 16, "max_attempts": 3},
+    "supervision": {
+        "max_restarts": 10, "window_seconds": 4, "backoff_base_seconds": 0.1, "backoff_max_seconds": 1,
+        "hang_seconds": 12,
+    },
+    "alarms": {"raise_within_seconds": 2, "quiet_seconds": 3},
+}  # fmt: skip
+RAISE_WITHIN_SECONDS = 2.0
+POSTGRES = {**VOLATILE, "shared_buffers": "16MB", "max_connections": "24", "deadlock_timeout": "100ms"}
 # The machine may be busy with other drills: the waiting is generous, what is measured is not.
 REACH_SECONDS = 60.0
 FINISH_SECONDS = 60.0
@@ -51,19 +68,21 @@ class Stage:
         self.verdicts_wait: list[int] = []
         """The faults by which the ERP keeps its verdicts back."""
         self.now = setting.now
-        self.postgres = Postgres.copy(template, Path(self._short.name))
+        self.postgres = PostgresServer.copy(template, Path(self._short.name), POSTGRES)
         self.proxy = Proxy(self.postgres.port)
         host = "erp.drill" if setting.named_host else "localhost" if setting.tls else "127.0.0.1"
-        self.erp = Erp(home, tls=setting.tls, host=host)
+        self.erp = FakeErp(home, tls=setting.tls, host=host)
         self.erp.start()
-        more = dict(setting.daemon)
+        settings = {"instance": "drill", "log": {"format": "json"}}
         if setting.tls:
-            more["erp"] = {"ca_file": str(CERTIFICATES / "trusted.pem"), **more.get("erp", {})}
+            settings["erp"] = {"ca_file": str(CERTIFICATES / "trusted.pem")}
         self.names = home / "names"
-        environment = _resolver(self.names) if setting.named_host else {}
-        url = f"postgresql://{APP_USER}:{APP_PASSWORD}@127.0.0.1:{self.proxy.port}/billingd?sslmode=disable"
-        more = merged(SETTINGS if setting.fast else {}, more)
-        self.daemon = DaemonProcess(home, url, self.erp.base_url, now=self.now, more=more, environment=environment)
+        self.daemon = Deployment(
+            home, database_url=self.postgres.app_url(self.proxy.port), erp=self.erp, now=self.now, restarts=True,
+            settings=merged(merged(FAST if setting.fast else {}, settings), setting.daemon),
+            environment=_resolver(self.names) if setting.named_host else {},
+        ).daemon  # fmt: skip
+        self.failpoints = self.daemon.failpoints
 
     # What stands
 
@@ -84,9 +103,13 @@ class Stage:
 
     def wait_all_in(self, state: str, seconds: float = REACH_SECONDS) -> None:
         """Waits for it. Raises NotReached."""
-        until(f"all invoices are {state}", lambda: self.all_in(state), seconds)
+        wait_until(lambda: self.all_in(state), within_seconds=seconds, what=f"all invoices are {state}")
 
     # What people do
+
+    def set_clock(self, now: str) -> None:
+        """The test clock of the next daemon begins then."""
+        self.now = self.daemon.environment["BILLINGD_TEST_NOW"] = now
 
     def import_late_user(self) -> None:
         """New work: one more network user with readings, as an operator's imports would bring it."""
@@ -114,9 +137,9 @@ class Stage:
     def close(self) -> None:
         """Ends every station."""
         self.daemon.close()
-        self.erp.kill()
+        self.erp.close()
         self.proxy.close()
-        self.postgres.destroy()
+        self.postgres.close()
         log = self.postgres.log_path
         if log.exists():
             (self.home / "postgres.log").write_bytes(log.read_bytes())

@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 
-from drills.stage import REACH_SECONDS, Stage
-from drills.waiting import NotReached, until
+from drills.stage import Stage
+from testkit.waiting import NotReached, wait_until
 
 
 @dataclass(frozen=True)
 class State:
-    """Where the daemon stands. `point`: where it is held, or what its work passes next; `actor`: who does that."""
+    """Where the daemon stands. `failpoint`: where it is held, or what its work passes next; `actor`: who does that."""
 
     name: str
-    point: str
+    failpoint: str
     actor: str
     asks_erp: bool = False
     """Whether the next thing to come is a request to the ERP."""
@@ -21,23 +21,23 @@ class State:
 
     def reach(self, stage: Stage) -> None:
         """Starts the daemon and brings it there. Raises NotReached."""
-        stage.daemon.orders.give(self.point, "hold 0")
+        stage.failpoints.enable(self.failpoint, "hold 0")
         stage.daemon.start()
         self._await(stage)
 
     def _await(self, stage: Stage) -> None:
         passed = 0
-        orders = stage.daemon.orders
+        failpoints = stage.failpoints
 
         def comes() -> bool:
-            return orders.reached(self.point) > passed
+            return failpoints.reached(self.failpoint) > passed
 
         while True:
-            until(f"{self.actor} comes to {self.point}", comes, REACH_SECONDS)
+            wait_until(comes, what=f"{self.actor} comes to {self.failpoint}")
             if self.stands(stage):
                 return
-            passed = orders.reached(self.point)
-            orders.give(self.point, f"hold {passed}")
+            passed = failpoints.reached(self.failpoint)
+            failpoints.enable(self.failpoint, f"hold {passed}")
 
     def stands(self, stage: Stage) -> bool:
         """Whether the database agrees that this is the state."""
@@ -47,7 +47,7 @@ class State:
 
     def release(self, stage: Stage) -> None:
         """Lets the daemon go on."""
-        stage.daemon.orders.take_back(self.point)
+        stage.failpoints.disable(self.failpoint)
 
     def after(self, stage: Stage) -> None:
         """What the state itself waits for, once the fault is over."""
@@ -61,10 +61,13 @@ class Sending(State):
         if booked:
             for debt in stage.debts:
                 stage.erp.add_fault(kind="drop", method="PUT", when="after", invoice_id=debt, remaining=1)
-        stage.daemon.orders.give(self.point, "hold 0")
+        stage.failpoints.enable(self.failpoint, "hold 0")
         stage.daemon.start()
         number = len(stage.debts)
-        until("all couriers are held", lambda: stage.daemon.orders.reached(self.point) >= number, REACH_SECONDS)
+        wait_until(
+            lambda: stage.failpoints.reached(self.failpoint) >= number,
+            what="all couriers are held",
+        )
         if len(stage.erp.bookings()) != (number if booked else 0) or not stage.all_in("sent"):
             raise NotReached("all invoices sent, and the ERP's ledger as it should be")
 

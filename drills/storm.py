@@ -3,26 +3,27 @@
 import signal
 import threading
 import time
-import urllib.error
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from drills.alarms_seen import supervision_events
+import httpx
+
 from drills.cell import CLEAR_SECONDS
 from drills.checker import judge, standing_in_table
 from drills.faults import Fault
 from drills.faults_database import D1, D2, D3
 from drills.faults_erp import E1, E2, E3
-from drills.faults_server import S2, FrozenProcess, Restarted
+from drills.faults_server import S2, Restarted, frozen_process
 from drills.run import play_each, prepared
 from drills.stage import Setting, Stage
 from drills.states import STATES
-from drills.waiting import LOOK_SECONDS, NotReached, comes_true, pause, until
 from drills.world import World
 from persistence.errors import PersistenceError
 from supervision.clock import Randomness
+from testkit.alarms_seen import supervision_events
+from testkit.waiting import LOOK_SECONDS, NotReached, becomes_true, pause, wait_until
 
 FINISH_SECONDS = 120.0
 USERS = 8
@@ -99,7 +100,7 @@ class Storm:
     def _draw_end(self, chance: Randomness) -> tuple[str, Fault]:
         """The process ends, perhaps until a later month, or stands still for a moment."""
         if chance.random() < 0.25:
-            return "frozen", FrozenProcess()
+            return "frozen", frozen_process()
         later = f"{self._months.pop(0)}T00:00:00Z" if self._months and chance.random() < 0.6 else None
         how = chance.choice((signal.SIGKILL, signal.SIGTERM))
         return ("down_over_a_month" if later else how.name.lower()), Restarted(how=how, later=later)
@@ -113,7 +114,7 @@ class Storm:
             try:
                 fault.strike(self._stage, state)
                 self._over.wait(stands)
-            except (PersistenceError, urllib.error.URLError, OSError, ValueError) as error:
+            except (PersistenceError, httpx.HTTPError, OSError, ValueError) as error:
                 # Another fault was quicker: its station isn't there to be troubled.
                 self.result.faults[f"{name} (struck nothing: {type(error).__name__})"] += 1
                 continue
@@ -127,16 +128,16 @@ class Storm:
         def ended() -> bool:
             try:
                 fault.end(self._stage)
-            except (PersistenceError, urllib.error.URLError, OSError, ValueError, AssertionError):
+            except (PersistenceError, httpx.HTTPError, OSError, ValueError, AssertionError):
                 return False
             return True
 
-        comes_true(ended, 30)
+        becomes_true(ended, 30)
 
     def _calm(self) -> None:
         """Everything is put right, then nothing may be lost, doubled or left standing."""
         stage, wrong = self._stage, self.result.wrong
-        stage.daemon.orders.take_back()
+        stage.failpoints.disable()
         stage.erp.thaw()
         stage.erp.start()
         stage.erp.clear_faults()
@@ -144,15 +145,15 @@ class Storm:
             stage.daemon.start()
         calm_at = time.monotonic()
         try:
-            until("all is registered after the storm", self._finished, FINISH_SECONDS)
+            wait_until(self._finished, within_seconds=FINISH_SECONDS, what="all is registered after the storm")
         except NotReached as error:
             wrong.append(f"{error}: {stage.states()}")
         self.result.recovery_seconds = round(time.monotonic() - calm_at, 2)
-        comes_true(lambda: not stage.daemon.alarms.standing() and not standing_in_table(stage), CLEAR_SECONDS)
+        becomes_true(lambda: not stage.daemon.alarms.standing() and not standing_in_table(stage), CLEAR_SECONDS)
         stage.daemon.kill(signal.SIGTERM)
         # While an actor is ordered not to start, a tree can't begin, or gives up; systemd starts another.
         path, ended = stage.daemon.log_path, stage.daemon.ends.unexpected
-        refused = path.read_bytes().count(b"the daemon can't start: ordered at")
+        refused = path.read_bytes().count(b"the daemon can't start: failpoint")
         orderly = refused + len(supervision_events(path, "GivenUp"))
         if set(ended) - {1} or len(ended) > orderly:
             wrong.append(f"the daemon ended by itself with {ended}, with reason {orderly} times")

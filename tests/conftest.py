@@ -10,7 +10,7 @@ import pytest
 from _pytest.terminal import TerminalReporter
 
 from persistence.database import ConnectionSettings, Database
-from tests.postgres import PostgresServer
+from testkit.postgres import PostgresServer
 
 _numbers = itertools.count(1)
 
@@ -55,6 +55,13 @@ def server(cluster: Path, tmp_path: Path) -> Iterator[PostgresServer]:
     server = PostgresServer.copy(cluster, tmp_path / "server")
     yield server
     server.destroy()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever needs a PostgreSQL server is slow: `-m "not slow"` leaves it out."""
+    for item in items:
+        if "cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(wrapper=True)

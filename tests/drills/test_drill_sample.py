@@ -13,6 +13,8 @@ from drills.states import STATES
 from drills.table import FAILURES
 from supervision.clock import system_randomness
 
+pytestmark = pytest.mark.slow
+
 SAMPLE = 18
 STORM_SECONDS = 20
 # From the environment where a run is to be repeated.

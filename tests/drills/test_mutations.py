@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from tests.drills.mutations import MUTATIONS, Mutation
+from tests.support.sample import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+
 ROOMS = ("billing", "persistence", "altibiz", "supervision", "actors", "alarming", "config", "daemon", "drills")
 whole_drill = pytest.mark.skipif(os.environ.get("BILLINGD_DRILL") != "all", reason="belongs to make drill")
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.sample import ROOT
+
 HERE = Path(__file__).parent
 DEBIAN_PYTHON = Path("/usr/bin/python3")
 INSTALL_SECONDS = 600.0

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from alarming.catalogue import CATALOGUE, Code
+from tests.support.sample import ROOT
 from tests.systemd.machine import why_not
 
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+
 SANDBOX = Path(__file__).parent / "systemd-sandbox"
 MESSAGE_ID = CATALOGUE[Code.ERP_CREDENTIALS].message_id.hex
 SCRIPT = f"""#!/bin/bash
@@ -23,7 +25,7 @@ cat >/run/systemd/system/alarm.service <<UNIT
 Type=oneshot
 WorkingDirectory={ROOT}
 StateDirectory=alarm
-ExecStart={sys.executable} -m tests.alarming_journal /var/lib/alarm/alarms.jsonl
+ExecStart={sys.executable} -m tests.systemd.alarming_journal /var/lib/alarm/alarms.jsonl
 UNIT
 systemctl daemon-reload
 systemctl start alarm

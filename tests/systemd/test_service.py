@@ -11,7 +11,7 @@ PLACES = (
     "environ", "cmdline", "processes", "config-show", "metrics", "check-config", "systemctl-status", "after-bad.json"
 )  # fmt: skip
 # The first test of a session installs billingd.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SCRIPT = r"""
 # Other checkouts of the machine beneath are no business of an uninstall.

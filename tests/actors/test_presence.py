@@ -1,0 +1,88 @@
+"""What the db_writer makes of its daemon's standing in the database, and of what it may have missed."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import text
+
+from actors.db_writer import DbWriter, _Tick
+from actors.messages import ALARMS, BILLER, DB_WRITER, ERP_GATEWAY, Look
+from alarming.catalogue import Code
+from alarming.conditions import ConditionActive, ConditionCleared
+from persistence import delivery_pause, instances
+from persistence.connection import notify
+from persistence.database import Database
+from supervision.testing import ActorHarness
+from testkit.waiting import wait_until
+from tests.support.actor_parts import SkippingClock, make_parts
+from tests.support.invoice_rows import add_invoices, add_users
+
+
+@pytest.fixture
+def writer(database_url: str) -> Iterator[ActorHarness]:
+    """A db_writer that has made its first look."""
+    stage = ActorHarness(DB_WRITER, lambda: DbWriter(make_parts(database_url)))
+    stage.actor.on_start()
+    stage.told.clear()
+    yield stage
+    stage.actor.on_stop()
+
+
+def end_its_session(database: Database) -> None:
+    with database.transaction() as connection:
+        others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        connection.execute(text(f"SELECT pg_terminate_backend(pid) {others}"))
+
+    def alone() -> bool:
+        with database.transaction() as connection:
+            return not connection.execute(text(f"SELECT count(*) {others}")).scalar_one()
+
+    wait_until(alone)
+
+
+def test_item_14_what_was_notified_while_the_listener_was_away_is_found(
+    writer: ActorHarness, database: Database
+) -> None:
+    writer.actor.on_receive(_Tick())
+    assert writer.told == [], "nothing was said and nothing missed"
+    end_its_session(database)
+    with database.transaction() as connection:
+        notify(connection, "due")
+    writer.actor.on_receive(_Tick())
+    assert (BILLER, Look(newly_due=True)) in writer.told
+    assert (ERP_GATEWAY, Look()) in writer.told
+    writer.told.clear()
+    writer.actor.on_receive(_Tick())
+    assert writer.told == []
+
+
+@pytest.mark.parametrize("waits_for", ["approval", "the end of a pause"])
+def test_item_14_what_waits_for_a_person_keeps_no_alarm_of_a_downtime(
+    database: Database, database_url: str, waits_for: str
+) -> None:
+    with database.transaction() as connection:
+        add_users(connection, 1)
+        add_invoices(connection, "calculated", range(1, 2))
+        instances.arrive(connection, "here", uuid.uuid4(), "test")
+        if waits_for == "the end of a pause":
+            delivery_pause.pause(connection, "cli:me", "maintenance", 3600)
+    given = {"billing": {"approval": "required"}} if waits_for == "approval" else {}
+    clock = SkippingClock()
+    stage = ActorHarness(DB_WRITER, lambda: DbWriter(make_parts(database_url, clock, **given)))
+    stage.actor.on_start()
+    assert isinstance(told_of_downtime(stage), ConditionActive)
+    clock.skipped_seconds += 10
+    stage.actor.on_receive(_Tick())
+    assert isinstance(told_of_downtime(stage), ConditionCleared)
+    stage.actor.on_stop()
+
+
+def told_of_downtime(stage: ActorHarness) -> ConditionActive | ConditionCleared:
+    """The last word about it."""
+    signs = [sign for name, sign in stage.told if name == ALARMS]
+    return [
+        sign
+        for sign in signs
+        if isinstance(sign, ConditionActive | ConditionCleared) and sign.code == Code.DAEMON_WAS_DOWN
+    ][-1]

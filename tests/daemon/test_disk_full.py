@@ -1,0 +1,61 @@
+"""A state directory on a disk that is full, for real: alarms still reach the log, and billing goes on."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from testkit.deployment import Deployment
+from testkit.waiting import wait_until
+from tests.support.small_load import write_load
+
+DISK_BYTES = 256 * 1024
+
+
+@pytest.fixture
+def world(tmp_path: Path, database_url: str) -> Iterator[Deployment]:
+    """A world whose state directory is a small file system of its own, and whose database lives elsewhere."""
+    world = Deployment(
+        tmp_path / "world",
+        database_url=database_url,
+        settings={"erp": {"breaker": {"failure_threshold": 2, "reset_seconds": 2}}, "log": {"format": "json"}},
+    )
+    world.state.mkdir(mode=0o700)
+    disk = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=0700", "tmpfs", str(world.state)]
+    if subprocess.run(disk, check=False, capture_output=True).returncode != 0:
+        pytest.skip("no permission to mount a small file system here")
+    yield world
+    world.close()
+    subprocess.run(["umount", str(world.state)], check=True)
+
+
+def fill(path: Path) -> None:
+    def write_on() -> None:
+        with path.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(512))
+
+    with pytest.raises(OSError, match="No space left"):
+        write_on()
+
+
+def test_with_no_room_for_the_spool_alarms_reach_the_log_and_everybody_is_billed(
+    world: Deployment, tmp_path: Path
+) -> None:
+    master, readings = write_load(tmp_path / "load", users=10, first="2026-09", months=2)
+    world.do("import", "master", str(master))
+    world.daemon.start()
+    filler = world.state / "filler"
+    fill(filler)
+    world.do("import", "readings", str(readings))
+    wait_until(lambda: {"erp_unreachable", "alarm_spool_unwritable"} <= world.daemon.standing().keys())
+    assert "erp_unreachable" not in (world.state / "alarms.jsonl").read_text(), "there was no room for it"
+    assert '"BILLINGD_ALARM_CODE": "erp_unreachable"' in world.daemon.log()
+    assert '"BILLINGD_ALARM_CODE": "alarm_spool_unwritable"' in world.daemon.log()
+    world.erp.start()
+    wait_until(lambda: world.all_registered(20))
+    wait_until(lambda: world.daemon.standing().keys() == {"alarm_spool_unwritable"})
+    filler.unlink()
+    wait_until(lambda: world.daemon.standing() == {})
+    assert world.daemon.stop() == 0
