@@ -10,7 +10,7 @@ from config.certificates import refuse_unusable_certificates
 from config.load import ConfigurationRejected, load
 from tests.config.test_config_secrets import not_as_root
 
-GOOD = Path(__file__).resolve().parents[2] / "drills" / "data" / "trusted.pem"
+GOOD = Path(__file__).resolve().parents[2] / "testkit" / "certificates" / "trusted.pem"
 UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda _: None, "no such file or directory"),
     "empty": (lambda path: path.write_bytes(b""), "it holds no certificate in PEM form"),

@@ -304,7 +304,7 @@ def test_a_start_that_fails_in_a_nested_supervisor_tells_the_childs_own_cause() 
 
 
 def test_the_example_of_the_readme_is_true(capsys: pytest.CaptureFixture[str]) -> None:
-    readme = Path(__file__).parents[3] / "supervision" / "README.md"
+    readme = Path(__file__).parents[2] / "supervision" / "README.md"
     example = readme.read_text("utf-8").split("```python\n")[1].split("```")[0]
     exec(compile(example, "README.md", "exec"), {})
     assert capsys.readouterr().out == "hello from greeter, incarnation 2\n"
