@@ -12,15 +12,7 @@ from typing import Any, NoReturn
 import pykka
 from pykka.messages import _ActorStop
 
-from supervision.errors import (
-    AskFailed,
-    Decline,
-    Fenced,
-    MailboxFull,
-    NotRunning,
-    SpecError,
-    SupervisionError,
-)
+from supervision.errors import AskFailed, Decline, Fenced, MailboxFull, NotRunning, SpecError, SupervisionError
 from supervision.kernel import Kernel
 from supervision.mailbox import Envelope, NameMailbox, Reader, settle
 from supervision.reasons import Crashed, Declined, FailedToStart, Normal, Reason, Shutdown, StopFailed, detached
@@ -42,8 +34,8 @@ class Actor(pykka.ThreadingActor):
     - `on_stop` runs at every end of an incarnation that had started, after a crash too, as OTP's `terminate`.
     - Messages stay in the name's mailbox. The one in hand at a crash is not delivered again.
 
-    The factory of its ChildSpec makes it, in its own thread; it has a name from `on_start` on, not in its
-    constructor. Where it differs from OTP: a thread can't be killed. One that is stuck is fenced and left
+    The factory of its ChildSpec makes it, in its own thread; it has a name and an epoch from `on_start` on, not in
+    its constructor. Where it differs from OTP: a thread can't be killed. One that is stuck is fenced and left
     behind, and its `tell` raises Fenced.
     """
 
@@ -55,7 +47,6 @@ class Actor(pykka.ThreadingActor):
         return _UNSUPERVISED
 
     def _bind(self, incarnation: Incarnation) -> None:
-        """Called by the kernel between constructor and `on_start`."""
         self._incarnation = incarnation
         self.actor_inbox = incarnation.mailbox
         self._actor_ref = pykka.ActorRef(self)
@@ -65,12 +56,6 @@ class Actor(pykka.ThreadingActor):
         """Raises SupervisionError: pykka would start an actor without a supervisor, in its global registry."""
         raise SupervisionError("a supervised actor is started by its supervisor")
 
-    def handle(self, message: Any) -> Any:
-        """Handles one message, pykka's proxy calls and stop included."""
-        if isinstance(message, _ActorStop):
-            return self.stop()
-        return self._handle_receive(message)
-
     @property
     def _bound(self) -> Incarnation:
         if self._incarnation is None:
@@ -79,12 +64,11 @@ class Actor(pykka.ThreadingActor):
 
     @property
     def name(self) -> str:
-        """Its name in the tree."""
         return self._bound.name
 
     @property
     def epoch(self) -> int:
-        """The number of this incarnation under that name, growing from 1."""
+        """The number of this incarnation under its name, growing from 1."""
         return self._bound.epoch
 
     @property
@@ -103,35 +87,27 @@ class Actor(pykka.ThreadingActor):
         Waits a bounded time if the mailbox is full (this does not count as hanging).
         Raises Fenced, UnknownName, NotRunning, MailboxFull.
         """
-        incarnation = self._bound
+        incarnation, kernel = self._bound, self._bound.kernel
         try:
-            incarnation.kernel.tell(incarnation, name, message)
+            kernel.tell(incarnation, name, message)
         except MailboxFull:
             with self.waiting():
-                incarnation.kernel.tell(incarnation, name, message, incarnation.kernel.full_mailbox_seconds)
+                kernel.tell(incarnation, name, message, kernel.full_mailbox_seconds)
 
     def after(self, seconds: float, message: Any) -> Timer:
         """Sends itself a message once, after that time, unless the timer is cancelled. Raises Fenced."""
-        incarnation = self._bound
-        return incarnation.call_after(seconds, lambda: incarnation.put_own(Envelope(message)))
+        return self._bound.send_after(seconds, message)
 
     def every(self, seconds: float, message: Any) -> Timer:
         """Sends itself a message every so many seconds, first after one interval. Raises Fenced.
 
         A message is skipped while the last one still waits, so that they don't pile up.
         """
-        incarnation, envelope = self._bound, Envelope(message)
-
-        def send() -> None:
-            if not incarnation.mailbox.holds(envelope):
-                incarnation.put_own(envelope)
-
-        return incarnation.call_after(seconds, send, repeat=True)
+        return self._bound.send_after(seconds, message, repeat=True)
 
     def take_waiting(self, limit: int) -> list[Any]:
         """Up to `limit` more told messages that wait, at once. They count as in hand until the handler ends."""
-        incarnation = self._bound
-        return incarnation.mailbox.more_for(incarnation, limit)
+        return self._bound.mailbox.more_for(self._bound, limit)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -169,13 +145,12 @@ class Incarnation(Reader):
         spec: ChildSpec,
         epoch: int,
         kernel: Kernel,
-        mailbox: NameMailbox,
         on_up: Callable[[Incarnation], None],
         on_end: Callable[[Incarnation], None],
     ) -> None:
         super().__init__(spec.name, epoch)
         self.kernel = kernel
-        self.mailbox = mailbox
+        self.mailbox = kernel.mailbox(spec.name)
         self.reason: Reason | None = None
         self.serial = 0
         self.waits = 0
@@ -190,7 +165,6 @@ class Incarnation(Reader):
     # In its own thread.
 
     def run(self) -> None:
-        """The whole incarnation."""
         try:
             if self.begin():
                 while (envelope := self.mailbox.next_for(self)) is not None and self.handle(envelope):
@@ -228,14 +202,18 @@ class Incarnation(Reader):
         self.serial += 1
         assert self._actor is not None
         try:
-            reply = self._actor.handle(envelope.message)
+            reply = None
+            if isinstance(envelope.message, _ActorStop):
+                self._actor.stop()
+            else:
+                reply = self._actor._handle_receive(envelope.message)
         except BaseException as error:  # noqa: BLE001 - SystemExit in one actor must not reach the others
             failure = AskFailed(f"{self.name} raised {type(error).__name__}: {error}")
             failure.__cause__ = error
-            settle(envelope, error=failure)
+            settle(envelope.reply_to, error=failure)
             self.reason = Crashed(*detached(error))
             return False
-        settle(envelope, reply)
+        settle(envelope.reply_to, reply)
         self.in_hand.clear()
         self.serial += 1
         return True
@@ -260,17 +238,18 @@ class Incarnation(Reader):
         self.stop_reason = self.stop_reason or reason
         self.mailbox.wake()
 
-    def put_own(self, envelope: Envelope[Any]) -> None:
-        """Puts a timer's message into its own mailbox; does nothing once it is ending."""
-        if not self.ending:
-            with suppress(NotRunning):
-                self.mailbox.put(envelope, beyond_limit=True)
-
-    def call_after(self, seconds: float, action: Callable[[], None], repeat: bool = False) -> Timer:
-        """A timer that ends with this incarnation; the action runs in the kernel's thread. Raises Fenced."""
+    def send_after(self, seconds: float, message: Any, repeat: bool = False) -> Timer:
+        """A timer that sends its actor a message, and ends with this incarnation. Raises Fenced."""
         if self.fenced:
             raise Fenced(f"{self.name} (epoch {self.epoch}) is over")
-        timer = self.kernel.after(seconds, action, repeat)
+        envelope = Envelope(message)
+
+        def send() -> None:
+            if not self.ending and not (repeat and self.mailbox.holds(envelope)):
+                with suppress(NotRunning):
+                    self.mailbox.put(envelope, limited=False)
+
+        timer = self.kernel.after(seconds, send, repeat)
         self._timers = [each for each in self._timers if each.pending] + [timer]
         if self.fenced:  # since the check above: `fence` may have read the list without this timer
             timer.cancel()
@@ -288,15 +267,13 @@ class Incarnation(Reader):
     def unblock(self) -> None:
         """Calls what its actor registered with `on_unblock`."""
         for unblock in self.unblockers:
-            try:
+            with suppress(Exception):  # it is a help to a thread that is lost already
                 unblock()
-            except Exception:  # noqa: BLE001 - it is a help to a thread that is lost already
-                continue
 
     def stack(self) -> str:
         """The stack of its thread as text; empty if that doesn't run."""
-        frame = sys._current_frames().get(self.thread.ident) if self.thread and self.thread.ident else None
-        return "".join(traceback.format_stack(frame)) if frame is not None else ""
+        frame = sys._current_frames().get(self.thread.ident or 0) if self.thread else None
+        return "".join(traceback.format_stack(frame)) if frame else ""
 
 
 StartThread = Callable[[Incarnation], None]
@@ -315,8 +292,5 @@ def start_thread(incarnation: Incarnation) -> None:
 def dump_stacks() -> str:
     """The stacks of all threads, each under its name: for SIGUSR1."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    parts = [
-        f"--- {names.get(ident, 'unknown')} ({ident})\n" + "".join(traceback.format_stack(frame))
-        for ident, frame in sorted(sys._current_frames().items())
-    ]
-    return "\n".join(parts)
+    stacks = {ident: "".join(traceback.format_stack(frame)) for ident, frame in sorted(sys._current_frames().items())}
+    return "\n".join(f"--- {names.get(ident, 'unknown')} ({ident})\n{stack}" for ident, stack in stacks.items())

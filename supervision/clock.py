@@ -8,8 +8,6 @@ import time
 from datetime import UTC, datetime
 from typing import Protocol
 
-__all__ = ["Clock", "Randomness", "SystemClock", "system_randomness"]
-
 Randomness = random.Random
 """Where chance comes from: hand in `Randomness(seed)` and a run can be repeated."""
 
@@ -36,20 +34,16 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own time."""
+    """The machine's own time: CLOCK_MONOTONIC, CLOCK_BOOTTIME and the calendar."""
 
     def monotonic(self) -> float:
-        """CLOCK_MONOTONIC, in seconds."""
         return time.monotonic()
 
     def boottime(self) -> float:
-        """CLOCK_BOOTTIME, in seconds."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def wall(self) -> datetime:
-        """Now, in UTC."""
         return datetime.now(UTC)
 
     def wait(self, event: threading.Event, seconds: float | None) -> bool:
-        """Sleeps on the event, in real seconds."""
         return event.wait(seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -93,16 +94,8 @@ class KernelFault(Event):
 Listener = Callable[[Event], None]
 """Hears every event, in the kernel's thread. It must be quick; what it raises is counted and ignored."""
 
-_LEVELS: dict[type[Event], int] = {
-    Started: logging.INFO,
-    Exited: logging.WARNING,
-    Restarting: logging.WARNING,
-    WrittenOff: logging.ERROR,
-    WrittenOffEnded: logging.INFO,
-    GivenUp: logging.ERROR,
-    Undelivered: logging.WARNING,
-    KernelFault: logging.ERROR,
-}
+_INFO, _ERROR = (Started, WrittenOffEnded), (WrittenOff, GivenUp, KernelFault)
+_TRACES: dict[type[Event], str] = {WrittenOff: "stack", Exited: "traceback"}
 
 
 def log_events(logger: logging.Logger) -> Listener:
@@ -112,27 +105,19 @@ def log_events(logger: logging.Logger) -> Listener:
     """
 
     def listen(event: Event) -> None:
-        level = _LEVELS.get(type(event), logging.INFO)
-        if isinstance(event, Exited) and not event.reason.abnormal:
-            level = logging.INFO
+        is_info = isinstance(event, _INFO) or (isinstance(event, Exited) and not event.reason.abnormal)
+        level = logging.INFO if is_info else logging.ERROR if isinstance(event, _ERROR) else logging.WARNING
         values = {field.name: _short(getattr(event, field.name)) for field in fields(event)}
         extra = {f"supervision_{key}": value for key, value in values.items()}
         text = ", ".join(f"{key}={value[:300]}" for key, value in values.items() if key != "name")
-        if trace := _trace(event):
+        trace = getattr(getattr(event, "reason", None), _TRACES.get(type(event), ""), "")[-8000:]
+        if trace:
             extra["supervision_stack"] = trace
             text += f"\n{trace}"
         kind = extra["supervision_event"] = type(event).__name__
         logger.log(level, "%s %s: %s", kind, event.name, text, extra=extra)
 
     return listen
-
-
-def _trace(event: Event) -> str:
-    if isinstance(event, WrittenOff):
-        return str(getattr(event.reason, "stack", ""))[-8000:]
-    if isinstance(event, Exited):
-        return str(getattr(event.reason, "traceback", ""))[-8000:]
-    return ""
 
 
 def _short(value: object, limit: int = 2000) -> str:
@@ -144,13 +129,8 @@ def fan_out(*listeners: Listener) -> Listener:
     """One listener out of several. If one raises, the others still hear the event."""
 
     def listen(event: Event) -> None:
-        failure: BaseException | None = None
-        for each in listeners:
-            try:
-                each(event)
-            except BaseException as error:  # noqa: BLE001 - the next listener must hear the event too
-                failure = error
-        if failure is not None:
-            raise failure
+        with ExitStack() as calls:  # it makes every call, and raises only then
+            for each in reversed(listeners):
+                calls.callback(each, event)
 
     return listen

@@ -10,14 +10,18 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+import pykka
+
 from supervision.clock import Clock, Randomness
 from supervision.errors import UnknownName
-from supervision.events import Event, Exited, Listener, WrittenOff
-from supervision.mailbox import Envelope, NameMailbox, Reader
+from supervision.events import Event, Exited, Listener, Started, WrittenOff
+from supervision.mailbox import Envelope, NameMailbox, Reader, settle
 from supervision.reasons import Declined, Reason
-from supervision.restarts import Backoff, Window
 from supervision.spec import ChildSpec, Mailbox, Spec
 from supervision.timers import Timer, Timers
+
+Question = pykka.ThreadingFuture[Any]
+"""What another thread waits for: the answer to a message or a command."""
 
 _REMEMBERED_EXITS = 1000
 
@@ -52,9 +56,9 @@ class Monitor:
 class Kernel:
     """Runs posted actions and due timers in one thread, and keeps the names of the tree.
 
-    Any thread may call `post`, `after`, `mailbox` and `tell`; everything else is for
-    the kernel's thread. Epochs are kept for ever, so that a name that comes back never repeats one. Of
-    names that are gone the latest thousand last exits are kept.
+    Any thread may call `post`, `after`, `mailbox` and `tell`; everything else is for the kernel's thread.
+    Epochs are kept for ever, so that a name that comes back never repeats one. Of names that are gone the
+    latest thousand last exits are kept.
     """
 
     give_up: Callable[[str], None]
@@ -81,9 +85,9 @@ class Kernel:
         self.listener_failures = 0
         self.rounds = 0
         self.last_round = clock.monotonic()
-        self._on_event = on_event
+        self._on_event = on_event or (lambda _: None)
         self._written_off_limit = written_off_limit
-        self._departed: dict[str, None] = {}
+        self._departed: deque[str] = deque()
         self._posted: deque[Callable[[], None]] = deque()
         self._wake = threading.Event()
         self._timers = Timers()
@@ -93,12 +97,12 @@ class Kernel:
     # The thread's work.
 
     def post(self, action: Callable[[], None]) -> None:
-        """Runs the action in the kernel's thread, after those posted before."""
+        """Runs the action after those posted before."""
         self._posted.append(action)
         self._wake.set()
 
     def after(self, seconds: float, action: Callable[[], None], repeat: bool = False) -> Timer:
-        """Runs the action in the kernel's thread when that time has passed, or each time it has passed."""
+        """Runs the action when that time has passed, or each time it has passed."""
         timer = Timer(action, seconds if repeat else None)
         if self._timers.add(self.clock.monotonic() + seconds, timer):
             self._wake.set()
@@ -108,8 +112,8 @@ class Kernel:
         """Lets the node advance before the kernel waits again."""
         self._touched[node] = None
 
-    def turn(self) -> None:
-        """One round; does not wait.
+    def turn(self) -> bool:
+        """One round; does not wait. Whether something was posted meanwhile.
 
         A tick tells each node for how long the kernel itself has run since the last one. A standstill
         counts as two ticks at most, so that after a freeze of the process no child is late.
@@ -131,6 +135,7 @@ class Kernel:
         self._advance_touched()
         self.rounds += 1
         self.last_round = now
+        return self._wake.is_set()
 
     def _advance_touched(self) -> None:
         while self._touched:
@@ -140,23 +145,15 @@ class Kernel:
 
     def pause(self) -> None:
         """Waits until an action is posted or a timer is due, one tick at most."""
-        seconds = self.tick_seconds
-        due = self._timers.next_due()
-        if due is not None:
-            seconds = min(seconds, max(0.0, due - self.clock.monotonic()))
+        due, now = self._timers.next_due(), self.clock.monotonic()
+        seconds = self.tick_seconds if due is None else min(self.tick_seconds, max(0.0, due - now))
         self.clock.wait(self._wake, seconds)
-
-    @property
-    def idle(self) -> bool:
-        """Whether no posted action is left."""
-        return not self._posted and not self._wake.is_set()
 
     # Events.
 
     def emit(self, event: Event) -> None:
         """Tells the listener; its failure is counted and changes nothing."""
-        if self._on_event is not None:
-            self.notify(self._on_event, event)
+        self.notify(self._on_event, event)
 
     def exited(self, notice: Exited) -> None:
         """Tells the listener, then the monitors, that an incarnation has ended."""
@@ -185,7 +182,6 @@ class Kernel:
     # Names.
 
     def record(self, name: str) -> NameRecord:
-        """What is kept of that name."""
         return self.records.setdefault(name, NameRecord())
 
     def add_mailbox(self, spec: ChildSpec) -> NameMailbox:
@@ -216,12 +212,10 @@ class Kernel:
         if self.nodes.get(node.name) is node:
             del self.nodes[node.name]
             node.record.mailbox = None
-            self._departed.pop(node.name, None)
-            self._departed[node.name] = None
+            self._departed.append(node.name)
             if len(self._departed) > _REMEMBERED_EXITS:
-                oldest = next(iter(self._departed))
-                del self._departed[oldest]
-                if oldest not in self.nodes:
+                oldest = self._departed.popleft()
+                if oldest not in self.nodes and oldest not in self._departed:
                     self.record(oldest).last_exit = None
 
 
@@ -236,30 +230,29 @@ class State(StrEnum):
     RESTARTING = "restarting"
 
 
-class Reply:
-    """The answer to a command, for which another thread waits."""
+class Window:
+    """At most `limit` restarts within the last `seconds`, the present one included, as in OTP."""
 
-    def __init__(self) -> None:
-        self.done = threading.Event()
-        self.value: int | None = None
-        self.error: BaseException | None = None
+    def __init__(self, limit: int, seconds: float) -> None:
+        self.limit = limit
+        self.seconds = seconds
+        self._times: deque[float] = deque()
 
-    def give(self, value: int | None = None, error: BaseException | None = None) -> None:
-        """Answers, unless there is an answer."""
-        if not self.done.is_set():
-            self.value, self.error = value, error
-            self.done.set()
+    def allows(self, now: float) -> bool:
+        """Counts a restart at `now` (monotonic seconds) and says whether it is within the limit."""
+        while self._times and self._times[0] < now - self.seconds:
+            self._times.popleft()
+        self._times.append(now)
+        return len(self._times) <= self.limit
 
 
 class Node:
     """A child of a supervisor, or the root, from when its specification is taken up until it is removed.
 
-    Its supervisor keeps here what it has to know of the child: `backoff`, `retry`, `command` (waits for the
-    child to come up), `terminated` (wait for it to be down) and `new` (added by the present `start_child`,
-    forgotten if that fails). `budget` is the child's own limit of restarts.
+    Its supervisor keeps here what it has to know of the child: `failures` in a row, `retry`, `command` (waits
+    for the child to come up), `terminated` (wait for it to be down) and `new` (added by the present
+    `start_child`, forgotten if that fails). `budget` is the child's own limit of restarts.
     """
-
-    backoff: Backoff
 
     def __init__(self, spec: Spec, kernel: Kernel, changed: NodeChanged) -> None:
         self.spec = spec
@@ -271,12 +264,21 @@ class Node:
         self.up_since: float | None = None
         self.children: dict[str, Node] = {}
         self.budget: Window | None = None
+        self.failures = 0
         self.retry: Timer | None = None
-        self.command: Reply | None = None
-        self.terminated: list[Reply] = []
+        self.command: Question | None = None
+        self.terminated: list[Question] = []
         self.new = False
         self._changed = changed
         kernel.nodes[self.name] = self
+
+    # What a worker does in its way, and a supervisor in its own.
+
+    def begin(self) -> None: ...  # an incarnation; `went_up` or `went_down` follows
+    def halt(self) -> None: ...  # the incarnation; `went_down` follows
+    def close(self, why: str) -> None: ...  # no further incarnation will come: its mailbox refuses
+    def tick(self, seconds: float) -> None: ...  # the kernel has run for that long since the last tick
+    def advance(self) -> None: ...  # as far as possible without waiting
 
     @property
     def running(self) -> bool:
@@ -284,7 +286,7 @@ class Node:
         return self.state in (State.STARTING, State.UP, State.STOPPING)
 
     def start(self) -> None:
-        """Begins a new incarnation; `went_up` or `went_down` follows."""
+        """Begins a new incarnation."""
         self.cancel_retry()
         self.record.epoch += 1
         self.state = State.STARTING
@@ -292,32 +294,14 @@ class Node:
         self.begin()
 
     def stop(self) -> None:
-        """Tells the incarnation to stop, unless it has been told; `went_down` follows."""
+        """Tells the incarnation to stop, unless it has been told."""
         if self.state is not State.STOPPING:
             self.state = State.STOPPING
             self.halt()
 
-    def begin(self) -> None:
-        """The part of `start` that differs between workers and supervisors."""
-
-    def halt(self) -> None:
-        """The part of `stop` that differs between workers and supervisors."""
-
-    def close(self, why: str) -> None:
-        """No further incarnation will come: its mailbox refuses, and what waits in it becomes an event."""
-
-    def tick(self, seconds: float) -> None:
-        """The kernel has run for that long since the last tick."""
-
-    def advance(self) -> None:
-        """Goes as far as possible without waiting."""
-
-    def exempts(self, notice: Exited) -> bool:  # noqa: ARG002 - a worker looks at it
-        """Whether the restart after that exit does not count; each call that says so counts as an exemption."""
-        return False
-
     def went_up(self) -> None:
         """The start has ended well."""
+        self.kernel.emit(Started(self.name, self.record.epoch))
         was, self.state = self.state, State.UP
         self.up_since = self.kernel.clock.monotonic()
         self._changed(self, was, None)
@@ -326,8 +310,7 @@ class Node:
         """Gives the exit notice of the incarnation, which has ended, and reports the change."""
         was = self.state
         uptime_seconds = 0.0 if self.up_since is None else self.kernel.clock.monotonic() - self.up_since
-        expected = was is State.STOPPING
-        notice = Exited(self.name, self.record.epoch, reason, in_hand, expected, uptime_seconds)
+        notice = Exited(self.name, self.record.epoch, reason, in_hand, was is State.STOPPING, uptime_seconds)
         self.kernel.exited(notice)
         self.state = State.DECLINED if isinstance(reason, Declined) else State.DOWN
         self.last_reason = reason
@@ -348,9 +331,8 @@ class Node:
 
     def answer(self, value: int | None = None, error: BaseException | None = None) -> None:
         """Answers the command that waits for the start, if there is one."""
-        if self.command is not None:
-            self.command.give(value, error)
-            self.command = None
+        settle(self.command, value, error)
+        self.command = None
 
 
 NodeChanged = Callable[[Node, State, Exited | None], None]

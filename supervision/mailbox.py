@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Full
 from typing import Any
 
+import pykka
 from pykka._envelope import Envelope as Envelope
 from pykka.messages import _ActorStop
 
@@ -51,12 +53,7 @@ class NameMailbox:
         self._refusal: str | None = "has not been started"
 
     def put(
-        self,
-        envelope: Envelope[Any],
-        /,
-        sender: Reader | None = None,
-        wait_seconds: float = 0.0,
-        beyond_limit: bool = False,
+        self, envelope: Envelope[Any], /, sender: Reader | None = None, wait_seconds: float = 0.0, limited: bool = True
     ) -> None:
         """Takes the envelope, after waiting at most `wait_seconds` for room.
 
@@ -64,12 +61,11 @@ class NameMailbox:
         """
         with self._lock:
             self._admit(sender)
-            if len(self._envelopes) >= self.limit and not beyond_limit:
-                if wait_seconds > 0:
-                    self._room.wait_for(self._roomy, wait_seconds)
-                    self._admit(sender)
-                if len(self._envelopes) >= self.limit:
-                    raise MailboxFull(f"{self.limit} messages wait for {self.name}")
+            if wait_seconds > 0:
+                self._room.wait_for(lambda: self._refusal or len(self._envelopes) < self.limit, wait_seconds)
+                self._admit(sender)
+            if limited and len(self._envelopes) >= self.limit:
+                raise MailboxFull(f"{self.limit} messages wait for {self.name}")
             self._envelopes.append(envelope)
             self._arrived.notify()
 
@@ -79,22 +75,17 @@ class NameMailbox:
         if self._refusal is not None:
             raise NotRunning(f"{self.name} {self._refusal}")
 
-    def _roomy(self) -> bool:
-        return len(self._envelopes) < self.limit or self._refusal is not None
-
     def next_for(self, reader: Reader, block: bool = True) -> Envelope[Any] | None:
         """Puts the next envelope into the reader's hand. None when the reader is ending, or nothing waits now."""
         with self._lock:
-            while not reader.ending:
-                if self._envelopes:
-                    envelope = self._envelopes.popleft()
-                    reader.in_hand.append(envelope)
-                    self._room.notify()
-                    return envelope
-                if not block:
-                    return None
+            while block and not self._envelopes and not reader.ending:
                 self._arrived.wait()
-            return None
+            if reader.ending or not self._envelopes:
+                return None
+            envelope = self._envelopes.popleft()
+            reader.in_hand.append(envelope)
+            self._room.notify()
+            return envelope
 
     def more_for(self, reader: Reader, limit: int) -> list[Any]:
         """Puts up to `limit` more told messages into the reader's hand, without waiting; never a question."""
@@ -127,44 +118,39 @@ class NameMailbox:
             self._envelopes.clear()
             self._room.notify_all()
         for envelope in left:
-            settle(envelope, error=NotAttempted(f"{self.name} {why}"))
+            settle(envelope.reply_to, error=NotAttempted(f"{self.name} {why}"))
         return tuple(envelope.message for envelope in left)
 
     def withdraw(self, envelope: Envelope[Any]) -> bool:
         """Removes an envelope that no reader has taken; False if it is no longer here."""
         with self._lock:
-            for index, each in enumerate(self._envelopes):
-                if each is envelope:
-                    del self._envelopes[index]
-                    self._room.notify()
-                    return True
-        return False
+            found = envelope in self._envelopes
+            if found:
+                self._envelopes.remove(envelope)
+                self._room.notify()
+            return found
 
     def holds(self, envelope: Envelope[Any]) -> bool:
         """Whether that very envelope still waits."""
         with self._lock:
-            return any(each is envelope for each in self._envelopes)
+            return envelope in self._envelopes
 
     def get(self) -> Envelope[Any]:
         """Part of pykka's inbox protocol. Raises TypeError: only the incarnation reads."""
         raise TypeError("a supervised actor's mailbox is read by its incarnation alone")
 
     def empty(self) -> bool:
-        """Whether nothing waits."""
         return not self._envelopes
 
     def __len__(self) -> int:
         return len(self._envelopes)
 
 
-def settle(envelope: Envelope[Any], value: object = None, error: BaseException | None = None) -> None:
-    """Answers the question in the envelope. Does nothing if it is no question or has an answer."""
-    if envelope.reply_to is None:
-        return
-    try:
-        if error is None:
-            envelope.reply_to.set(value)
-        else:
-            envelope.reply_to.set_exception((type(error), error, None))
-    except Full:
-        return
+def settle(question: pykka.Future[Any] | None, value: object = None, error: BaseException | None = None) -> None:
+    """Answers a question. Does nothing if there is none, or it has an answer."""
+    if question is not None:
+        with suppress(Full):
+            if error is None:
+                question.set(value)
+            else:
+                question.set_exception((type(error), error, None))

@@ -17,30 +17,37 @@ class Reason:
         return type(self).__name__
 
 
-@dataclass(frozen=True)
 class Normal(Reason):
     """It ended by itself, its work done: OTP's `normal`."""
 
-    abnormal: ClassVar[bool] = False
+    abnormal = False
+
+
+class Unstarted(Reason):
+    """There was no incarnation to watch."""
+
+    abnormal = False
 
 
 @dataclass(frozen=True)
-class Shutdown(Reason):
-    """It ended because it was told to, or of its own accord with an explanation: OTP's `shutdown`."""
-
+class _Explained(Reason):
     abnormal: ClassVar[bool] = False
     detail: str = ""
 
     def __str__(self) -> str:
-        return f"Shutdown: {self.detail}" if self.detail else "Shutdown"
+        return type(self).__name__ + (f": {self.detail}" if self.detail else "")
 
 
-@dataclass(frozen=True)
-class Declined(Reason):
+class Shutdown(_Explained):
+    """It ended because it was told to, or of its own accord with an explanation: OTP's `shutdown`."""
+
+
+class Declined(_Explained):
     """It had nothing to do and did not start: OTP's `ignore`."""
 
-    abnormal: ClassVar[bool] = False
-    detail: str = ""
+
+class GaveUp(_Explained):
+    """A supervisor's restart limit was reached; to its parent this is a `shutdown`, as in OTP."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ class StartOverdue(_WrittenOff):
 class Abandoned(_WrittenOff):
     """It was told to stop and did not within its budget: neither a crash nor a hang."""
 
-    abnormal: ClassVar[bool] = False
+    abnormal = False
 
 
 @dataclass(frozen=True)
@@ -104,24 +111,6 @@ class ChildFailed(Reason):
 
     def __str__(self) -> str:
         return f"{self.child} did not start: {self.reason}"
-
-
-@dataclass(frozen=True)
-class GaveUp(Reason):
-    """A supervisor's restart limit was reached; to its parent this is a `shutdown`, as in OTP."""
-
-    abnormal: ClassVar[bool] = False
-    detail: str
-
-    def __str__(self) -> str:
-        return f"GaveUp: {self.detail}"
-
-
-@dataclass(frozen=True)
-class Unstarted(Reason):
-    """There was no incarnation to watch."""
-
-    abnormal: ClassVar[bool] = False
 
 
 def detached(error: BaseException) -> tuple[BaseException, str]:

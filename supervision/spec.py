@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
 import pykka
@@ -93,12 +94,9 @@ class ChildSpec:
     - `mailbox_limit`: messages that may wait.
     - `max_restarts` within `window_seconds`: its own limit besides its supervisor's; None for none.
     - `exempt_from_max_restarts`: asked, in the kernel's thread, about each crash or hang after the child had
-      come up. If it returns True, the restart has the usual backoff but counts neither against the
-      supervisor's `max_restarts` nor against the child's own. It is for a child that crashes on purpose to
-      isolate a bad item. If it raises, the restart counts. A failed start always counts, because no item
-      has caused it. A hung thread still counts as written off, because threads are a real resource.
-    - `max_exempt_restarts` within `window_seconds`: exits beyond it count like others. So an exemption that
-      is always given ends in the longest backoff for ever, or in giving up where that is too short.
+      come up. If it returns True, the restart counts neither against the supervisor's `max_restarts` nor
+      against the child's own; the README says more.
+    - `max_exempt_restarts` within `window_seconds`: exits beyond it count like others.
 
     Raises SpecError, naming the field.
     """
@@ -119,6 +117,9 @@ class ChildSpec:
 
     def __post_init__(self) -> None:
         _check(self, f"child {self.name}")
+
+    def flatten(self) -> list[Spec]:
+        return [self]
 
 
 @dataclass(frozen=True)
@@ -145,14 +146,15 @@ class SupervisorSpec:
     restart: Restart = Restart.PERMANENT
     significant: bool = False
     max_children: int | None = None
-    _names: frozenset[str] = field(default=frozenset(), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check(self, f"supervisor {self.name}")
         object.__setattr__(self, "children", tuple(self.children))
         for child in self.children:
             self.check_child(child)
-        object.__setattr__(self, "_names", self._all_names())
+        name, count = Counter(each.name for each in self.flatten()).most_common(1)[0]
+        if count > 1:
+            raise SpecError(f"supervisor {self.name}: the name {name} stands twice")
 
     def check_child(self, child: Spec) -> None:
         """Raises SpecError if the child can't be one of this supervisor's."""
@@ -161,26 +163,9 @@ class SupervisorSpec:
         if child.significant and self.auto_shutdown is AutoShutdown.NEVER:
             raise SpecError(f"supervisor {self.name}: child {child.name} is significant, auto_shutdown never")
 
-    def _all_names(self) -> frozenset[str]:
-        seen = {self.name}
-        for child in self.children:
-            names = child._names if isinstance(child, SupervisorSpec) else {child.name}
-            if twice := seen & names:
-                raise SpecError(f"supervisor {self.name}: the name {sorted(twice)[0]} stands twice")
-            seen |= names
-        return frozenset(seen)
-
-    def names(self) -> frozenset[str]:
-        """Its own name and those of all below it."""
-        return self._names
-
-    def workers(self) -> Iterator[ChildSpec]:
-        """All workers below it, in the order of their start."""
-        for child in self.children:
-            if isinstance(child, SupervisorSpec):
-                yield from child.workers()
-            else:
-                yield child
+    def flatten(self) -> list[Spec]:
+        """Itself and all below it, in the order of their start."""
+        return [self, *(each for child in self.children for each in child.flatten())]
 
 
 Spec = ChildSpec | SupervisorSpec

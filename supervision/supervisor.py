@@ -17,10 +17,10 @@ from supervision.errors import (
     StartFailed,
     UnknownName,
 )
-from supervision.events import Exited, GivenUp, Restarting, Started
-from supervision.kernel import Kernel, Node, NodeChanged, Reply, State
+from supervision.events import Exited, GivenUp, Restarting
+from supervision.kernel import Kernel, Node, NodeChanged, Question, State, Window
+from supervision.mailbox import settle
 from supervision.reasons import ChildFailed, Declined, GaveUp, Reason, Shutdown
-from supervision.restarts import Backoff, Window
 from supervision.spec import AutoShutdown, ChildSpec, Restart, Spec, Strategy, SupervisorSpec
 from supervision.timers import Timer
 from supervision.worker import Worker
@@ -64,13 +64,12 @@ class Supervisor(Node):
         self._window = Window(self.spec.max_restarts, self.spec.window_seconds)
         self._sequence: _Sequence | None = None
         self._exits: deque[tuple[Node, Exited]] = deque()
-        self._requests: deque[tuple[Reply, Callable[[Reply], None]]] = deque()
+        self._requests: deque[tuple[Question, Callable[[], None]]] = deque()
         self._wake: Timer | None = None
 
     # As a node.
 
     def begin(self) -> None:
-        """Starts its children, made anew from the specification, with fresh counts."""
         self._reset()
         self._forget_dynamic()
         self.children = {spec.name: self._make(spec) for spec in self.spec.children}
@@ -79,9 +78,7 @@ class Supervisor(Node):
 
     def _make(self, spec: Spec) -> Node:
         arguments = (self.kernel, self._child_changed, self._start_thread)
-        node = Worker(spec, *arguments) if isinstance(spec, ChildSpec) else Supervisor(spec, *arguments)
-        node.backoff = Backoff(self.spec.backoff_base_seconds, self.spec.backoff_max_seconds, self.kernel.randomness)
-        return node
+        return Worker(spec, *arguments) if isinstance(spec, ChildSpec) else Supervisor(spec, *arguments)
 
     def _forget_dynamic(self) -> None:
         """Drops the children, here and below, that no specification names."""
@@ -93,20 +90,16 @@ class Supervisor(Node):
                 self._drop(node, "is gone with its supervisor's last incarnation")
 
     def halt(self) -> None:
-        """Stops its children in reverse order and ends."""
         self.shut_down(Shutdown())
 
     def close(self, why: str) -> None:
-        """No child takes messages any more."""
         for child in self.children.values():
             child.close(why)
 
     def tick(self, seconds: float) -> None:  # noqa: ARG002 - a supervisor is never late
-        """Advances, even if nobody has reported a change."""
         self.kernel.touch(self)
 
     def advance(self) -> None:
-        """Goes as far as possible without waiting."""
         while self.running and self._step():
             pass
 
@@ -120,9 +113,9 @@ class Supervisor(Node):
         if self._requests:
             reply, command = self._requests.popleft()
             try:
-                command(reply)
+                command()
             except Exception as error:  # noqa: BLE001 - handed to whoever asked
-                reply.give(error=error)
+                settle(reply, error=error)
             return True
         return False
 
@@ -148,7 +141,6 @@ class Supervisor(Node):
             if self.ending is not None:
                 self.went_down(self.ending)
             elif self.state is State.STARTING:
-                self.kernel.emit(Started(self.name, self.record.epoch))
                 self.went_up()
         return True
 
@@ -159,7 +151,7 @@ class Supervisor(Node):
             return
         self.ending = reason
         for reply, _ in self._requests:
-            reply.give(error=NotRunning(f"{self.name} is being stopped"))
+            settle(reply, error=NotRunning(f"{self.name} is being stopped"))
         self._requests.clear()
         if self._wake is not None:
             self._wake.cancel()
@@ -187,7 +179,7 @@ class Supervisor(Node):
             node.new = False
             return
         if node.up_since is not None and notice.uptime_seconds >= self.spec.stable_seconds:
-            node.backoff.reset()
+            node.failures = 0
         if was is State.STARTING:
             self._start_ended(node, notice.reason)
         elif was is not State.STOPPING:
@@ -221,7 +213,7 @@ class Supervisor(Node):
             return  # it was restarted or removed meanwhile
         kind = node.spec.restart
         if kind is Restart.PERMANENT or (kind is Restart.TRANSIENT and notice.reason.abnormal):
-            self._restart(node, notice.reason, exempt=node.exempts(notice))
+            self._restart(node, notice.reason, exempt=isinstance(node, Worker) and node.exempts(notice))
             return
         self._will_not_return(node, "has ended")
         if node.spec.significant and self._auto_shuts_down():
@@ -248,46 +240,44 @@ class Supervisor(Node):
         self._forget_start(node)
         self.kernel.remove(node)
 
-    def _awaits(self, node: Node) -> bool:
-        return self._sequence is not None and node in self._sequence.to_start
-
     def _forget_start(self, node: Node) -> None:
-        if self._sequence is not None and node in self._sequence.to_start:
-            self._sequence.to_start.remove(node)
+        if node in self._awaited:
+            self._awaited.remove(node)
+
+    @property
+    def _awaited(self) -> deque[Node]:
+        return self._sequence.to_start if self._sequence is not None else deque()
 
     # Restarting.
 
     def _restart(self, node: Node, reason: Reason, exempt: bool = False) -> None:
         now = self.kernel.clock.monotonic()
-        windows = [] if exempt else [each for each in (self._window, node.budget) if each is not None]
-        exceeded = [each for each in windows if not each.allows(now)]
+        exceeded = [] if exempt else [each for each in (self._window, node.budget) if each and not each.allows(now)]
         if exceeded:
             detail = f"more than {exceeded[0].limit} restarts in {exceeded[0].seconds:g} s"
             self.give_up(f"{detail}, the last of {node.name}: {reason}")
             return
-        delay_seconds = node.backoff.next_seconds()
-        group = self._group(node)
+        # Full jitter below a cap that doubles: a child that fails at once must not use up its restarts in no time.
+        cap_seconds = self.spec.backoff_base_seconds * 2.0 ** min(node.failures, 60)
+        delay_seconds = self.kernel.randomness.uniform(0.0, min(cap_seconds, self.spec.backoff_max_seconds))
+        node.failures += 1
+        nodes = list(self.children.values())
+        groups = {Strategy.ONE_FOR_ALL: nodes, Strategy.REST_FOR_ONE: nodes[nodes.index(node) :]}
+        group = groups.get(self.spec.strategy)
         node.record.restarts += 1
-        names = tuple(each.name for each in group)
+        names = tuple(each.name for each in group or [node])
         self.kernel.emit(Restarting(node.name, self.name, reason, delay_seconds, names, exempt))
-        if self.spec.strategy in (Strategy.ONE_FOR_ONE, Strategy.POOL):
+        if group is None:
             node.retry_after(delay_seconds)
         else:
             self._restart_group(group, node, now + delay_seconds)
 
-    def _group(self, node: Node) -> list[Node]:
-        nodes = list(self.children.values())
-        if self.spec.strategy is Strategy.ONE_FOR_ALL:
-            return nodes
-        return nodes[nodes.index(node) :] if self.spec.strategy is Strategy.REST_FOR_ONE else [node]
-
     def _restart_group(self, group: list[Node], failed: Node, due: float) -> None:
         """Stops the group and starts it again when due; includes a group that waits already."""
-        waiting = self._sequence
-        if waiting is not None and waiting.to_start:
-            due = max(due, waiting.not_before)
-            awaited = set(waiting.to_start)
-            group = [each for each in self.children.values() if each in awaited or each in group]
+        if self._sequence is not None and self._sequence.to_start:
+            due = max(due, self._sequence.not_before)
+            included = {*self._sequence.to_start, *group}
+            group = [each for each in self.children.values() if each in included]
         to_stop = [each for each in group if each is not failed]
         to_start = deque(each for each in group if each.spec.restart is not Restart.TEMPORARY)
         self._sequence = _Sequence(to_stop, to_start, due)
@@ -296,15 +286,15 @@ class Supervisor(Node):
 
     # Commands.
 
-    def request(self, reply: Reply, command: Callable[[Reply], None]) -> None:
+    def request(self, reply: Question, command: Callable[[], None]) -> None:
         """Runs the command as soon as no start or stop is under way. What it raises is the answer."""
         if not self.running or self.ending is not None:
-            reply.give(error=NotRunning(f"{self.name} is not running"))
+            settle(reply, error=NotRunning(f"{self.name} is not running"))
             return
         self._requests.append((reply, command))
         self.kernel.touch(self)
 
-    def start_child(self, spec: Spec, reply: Reply) -> None:
+    def start_child(self, spec: Spec, reply: Question) -> None:
         """Starts one more child. The answer is its epoch (None if it declined); one that fails isn't kept."""
         limit = self.spec.max_children
         self.spec.check_child(spec)
@@ -312,8 +302,7 @@ class Supervisor(Node):
         if present is not None:
             error = AlreadyPresent if present.state in (State.DOWN, State.DECLINED) else AlreadyStarted
             raise error(f"{spec.name} is {present.state}")
-        names = spec.names() if isinstance(spec, SupervisorSpec) else {spec.name}
-        if clash := names & self.kernel.nodes.keys():
+        if clash := self.kernel.nodes.keys() & {each.name for each in spec.flatten()}:
             raise SpecError(f"the name {min(clash)} is taken")
         if limit is not None and len(self.children) >= limit:
             raise StartFailed(f"{self.name} has its {limit} children")
@@ -323,7 +312,7 @@ class Supervisor(Node):
         self.children[spec.name] = node
         node.start()
 
-    def terminate_child(self, name: str, reply: Reply) -> None:
+    def terminate_child(self, name: str, reply: Question) -> None:
         """Stops a child, or ends its restart loop. Answered when it is down; its specification stays."""
         node = self._child(name)
         node.terminated.append(reply)
@@ -337,19 +326,19 @@ class Supervisor(Node):
     def _terminated(self, node: Node) -> None:
         self._will_not_return(node, "has been terminated")
         for reply in node.terminated:
-            reply.give()
+            settle(reply)
         node.terminated.clear()
 
-    def restart_child(self, name: str, reply: Reply) -> None:
+    def restart_child(self, name: str, reply: Question) -> None:
         """Starts a child that is down. The answer is its epoch (None if it declined)."""
         node = self._child_at_rest(name)
         node.command = reply
         node.start()
 
-    def delete_child(self, name: str, reply: Reply) -> None:
+    def delete_child(self, name: str, reply: Question) -> None:
         """Forgets a child that is down."""
         self._drop(self._child_at_rest(name), "is deleted")
-        reply.give()
+        settle(reply)
 
     def _child(self, name: str) -> Node:
         if name not in self.children:
@@ -358,7 +347,7 @@ class Supervisor(Node):
 
     def _child_at_rest(self, name: str) -> Node:
         node = self._child(name)
-        if node.state is State.RESTARTING or self._awaits(node):
+        if node.state is State.RESTARTING or node in self._awaited:
             raise ChildRestarting(f"{name} is being restarted")
         if node.running:
             raise ChildRunning(f"{name} is {node.state}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import pykka
 
@@ -22,12 +23,14 @@ from supervision.errors import (
     UnknownName,
 )
 from supervision.events import Exited, KernelFault, Listener, Undelivered
-from supervision.kernel import Kernel, Monitor, Node, Reply, State
-from supervision.mailbox import Envelope
+from supervision.kernel import Kernel, Monitor, Node, Question, State
+from supervision.mailbox import Envelope, settle
 from supervision.reasons import ChildFailed, GaveUp, Reason, Shutdown, Unstarted, detached
-from supervision.spec import Spec, SupervisorSpec
+from supervision.spec import ChildSpec, Spec, SupervisorSpec
 from supervision.supervisor import Supervisor
 from supervision.worker import Worker
+
+T = TypeVar("T")
 
 
 class EndKind(StrEnum):
@@ -105,14 +108,15 @@ class System:
             root.max_restarts if written_off_limit is None else written_off_limit,
             full_mailbox_seconds,
         )
-        for spec in root.workers():
-            self._kernel.add_mailbox(spec)
+        for spec in root.flatten():
+            if isinstance(spec, ChildSpec):
+                self._kernel.add_mailbox(spec)
         self._root = Supervisor(root, self._kernel, self._root_changed, start_thread)
         self._kernel.give_up = self._root.give_up
         self._thread: threading.Thread | None = None
         self._begun = False
-        self._started = Reply()
-        self._over = threading.Event()
+        self._started = Question()
+        self._over = Question()
 
     # Start and stop.
 
@@ -139,17 +143,17 @@ class System:
             self._begun = True
             self._stop_root()
         self._kernel.post(self._stop_root)
-        if not self._pump(self._over, timeout_seconds):
-            self._kernel.post(self._shorten_grace)
-            late_seconds = None if timeout_seconds is None else timeout_seconds + 5.0
-            if not self._pump(self._over, late_seconds):
-                raise SupervisionError("the kernel does not go on: a listener, monitor or on_unblock blocks it")
-        assert self.ended is not None
-        return self.ended
+        if ended := self.wait(timeout_seconds):
+            return ended
+        self._kernel.post(self._shorten_grace)
+        if ended := self.wait(None if timeout_seconds is None else timeout_seconds + 5.0):
+            return ended
+        raise SupervisionError("the kernel does not go on: a listener, monitor or on_unblock blocks it")
 
     def wait(self, timeout_seconds: float | None = None) -> Ended | None:
         """Waits for the system's end, in real seconds; None if it goes on."""
-        self._pump(self._over, timeout_seconds)
+        with suppress(pykka.Timeout):
+            self._get(self._over, timeout_seconds)
         return self.ended
 
     def _stop_root(self) -> None:
@@ -163,15 +167,14 @@ class System:
 
     def _root_changed(self, root: Node, _: State, notice: Exited | None) -> None:
         if notice is None:
-            self._started.give()
+            settle(self._started)
             return
         reason = notice.reason
         error = StartFailed(f"{root.name}: {reason}")
         while isinstance(reason, ChildFailed) and isinstance(reason.reason, ChildFailed):
             reason = reason.reason
-        if isinstance(reason, ChildFailed):
-            error.__cause__ = getattr(reason.reason, "exception", None)
-        self._started.give(error=error)
+        error.__cause__ = getattr(getattr(reason, "reason", None), "exception", None)
+        settle(self._started, error=error)
         self._end(reason)
 
     def _end(self, reason: Reason) -> None:
@@ -179,7 +182,7 @@ class System:
             if record.mailbox is not None and (left := record.mailbox.refuse("is gone: the system has ended")):
                 self._kernel.emit(Undelivered(name, left))
         self.ended = Ended(EndKind.GAVE_UP if isinstance(reason, GaveUp | ChildFailed) else EndKind.STOPPED, reason)
-        self._over.set()
+        settle(self._over)
 
     def _run(self) -> None:
         self._thread = threading.Thread(target=self._run_until_over, name="supervision", daemon=True)
@@ -197,24 +200,22 @@ class System:
                 if isinstance(node, Worker) and node.incarnation is not None:
                     node.incarnation.fence()
             reason = GaveUp(f"the kernel met its own bug: {error!r}")
-            self._started.give(error=StartFailed(str(reason)))
+            settle(self._started, error=StartFailed(str(reason)))
             self._end(reason)
 
-    def _await(self, reply: Reply) -> None:
+    def _await(self, reply: Question) -> Any:
         if threading.current_thread() is self._thread:
             raise SupervisionError("a listener or monitor can't wait for the kernel, whose thread it runs in")
-        while not self._pump(reply.done, 1.0):
-            if self.ended is not None:
-                raise NotRunning("the system has ended")
-        if reply.error is not None:
-            raise reply.error
+        while True:
+            try:
+                return self._get(reply, 1.0)
+            except pykka.Timeout:
+                if self.ended is not None:
+                    raise NotRunning("the system has ended") from None
 
-    def _pump(self, event: threading.Event, timeout_seconds: float | None) -> bool:
-        """Waits, in real seconds. A system that a test drives does the kernel's work here."""
-        return event.wait(timeout_seconds)
-
-    def _before_answer(self) -> None:
-        """Called between a question and the wait for its answer. A system that a test drives works here."""
+    def _get(self, question: Question, timeout_seconds: float | None) -> Any:
+        """The answer, or pykka.Timeout after real seconds. A system that a test drives does the kernel's work here."""
+        return question.get(timeout=timeout_seconds)
 
     # Messages.
 
@@ -232,15 +233,14 @@ class System:
         crashed of it); OutcomeUnknown (begun, and no answer in time).
         """
         mailbox = self._kernel.mailbox(name)
-        future: pykka.ThreadingFuture[Any] = pykka.ThreadingFuture()
-        envelope = Envelope(message, reply_to=future)
+        question = Question()
+        envelope = Envelope(message, reply_to=question)
         try:
             mailbox.put(envelope)
         except (NotRunning, MailboxFull) as error:
             raise NotAttempted(str(error)) from error
-        self._before_answer()
         try:
-            return future.get(timeout=timeout_seconds)
+            return self._get(question, timeout_seconds)
         except pykka.Timeout:
             if mailbox.withdraw(envelope):
                 raise NotAttempted(f"{name} did not come to it in {timeout_seconds:g} s") from None
@@ -259,29 +259,25 @@ class System:
         It is forgotten when its supervisor is restarted. Raises StartFailed (it is not kept then),
         AlreadyStarted, AlreadyPresent, SpecError, UnknownName, NotRunning.
         """
-        parent = self._supervisor(supervisor)
-        return self._command(parent, lambda reply: parent.start_child(spec, reply))
+        return self._command(self._supervisor(supervisor), Supervisor.start_child, spec)
 
     def terminate_child(self, name: str) -> None:
         """Stops a child, or ends its restart loop; its specification stays, unless it is temporary.
 
         Raises UnknownName, NotRunning.
         """
-        parent = self._parent(name)
-        self._command(parent, lambda reply: parent.terminate_child(name, reply))
+        self._command(self._parent(name), Supervisor.terminate_child, name)
 
     def restart_child(self, name: str) -> int | None:
         """Starts a child that is down; its epoch, None if it declined.
 
         Raises ChildRunning, ChildRestarting, StartFailed, UnknownName, NotRunning.
         """
-        parent = self._parent(name)
-        return self._command(parent, lambda reply: parent.restart_child(name, reply))
+        return self._command(self._parent(name), Supervisor.restart_child, name)
 
     def delete_child(self, name: str) -> None:
         """Forgets a child that is down. Raises ChildRunning, ChildRestarting, UnknownName, NotRunning."""
-        parent = self._parent(name)
-        self._command(parent, lambda reply: parent.delete_child(name, reply))
+        self._command(self._parent(name), Supervisor.delete_child, name)
 
     def count_children(self, supervisor: str) -> Counts:
         """Of one supervisor: specifications, active, supervisors, workers. Raises UnknownName."""
@@ -290,11 +286,13 @@ class System:
         active = sum(node.state is State.UP for node in nodes)
         return Counts(len(nodes), active, supervisors, len(nodes) - supervisors)
 
-    def _command(self, parent: Supervisor, command: Callable[[Reply], None]) -> int | None:
-        reply = Reply()
-        self._kernel.post(lambda: parent.request(reply, command))
-        self._await(reply)
-        return reply.value
+    def _command(
+        self, parent: Supervisor, command: Callable[[Supervisor, T, Question], None], subject: T
+    ) -> int | None:
+        reply = Question()
+        self._kernel.post(lambda: parent.request(reply, lambda: command(parent, subject, reply)))
+        epoch: int | None = self._await(reply)
+        return epoch
 
     def _supervisor(self, name: str) -> Supervisor:
         node = self._kernel.nodes.get(name)
@@ -321,8 +319,7 @@ class System:
         return monitor
 
     def _watch(self, name: str, monitor: Monitor) -> None:
-        node = self._kernel.nodes.get(name)
-        record = self._kernel.records.get(name)
+        node, record = self._kernel.nodes.get(name), self._kernel.records.get(name)
         if node is not None and node.running:
             node.record.monitors.append(monitor)
         else:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pykka
+
 from supervision.actor import Actor, Incarnation
 from supervision.clock import system_randomness
-from supervision.errors import SupervisionError
 from supervision.events import Event
-from supervision.kernel import Kernel
+from supervision.kernel import Kernel, Question
 from supervision.mailbox import Reader
 from supervision.spec import ChildSpec, SupervisorSpec
 from supervision.system import System
@@ -112,18 +114,15 @@ class DrivenSystem(System):
         self.fake = FakeClock()
         self.threads = threads if threads is not None else InlineThreads()
         self.events: list[Event] = []
-        options.setdefault("clock", self.fake)
-        options.setdefault("start_thread", self.threads)
-        options.setdefault("on_event", self.events.append)
-        super().__init__(root, **options)
+        defaults: dict[str, Any] = {"clock": self.fake, "start_thread": self.threads, "on_event": self.events.append}
+        super().__init__(root, **(defaults | options))
 
     def settle(self) -> None:
         """Goes on until nothing is left to do at this instant."""
         busy = True
         while busy:
-            if self.ended is None:
-                self._kernel.turn()
-            busy = self.threads.turn() or (self.ended is None and not self._kernel.idle)
+            goes_on = self.ended is None and self._kernel.turn()
+            busy = self.threads.turn() or goes_on
 
     def advance(self, seconds: float, step_seconds: float = 0.25) -> None:
         """Time passes in steps, and the tree goes on after each."""
@@ -136,18 +135,16 @@ class DrivenSystem(System):
     def _run(self) -> None:
         return
 
-    def _before_answer(self) -> None:
+    def _get(self, question: Question, timeout_seconds: float | None) -> Any:
+        until = self.fake.monotonic() + (3600 if timeout_seconds is None else timeout_seconds)
         self.settle()
-
-    def _pump(self, event: threading.Event, timeout_seconds: float | None) -> bool:
-        waited = 0.0
-        self.settle()
-        while not event.is_set() and (timeout_seconds is None or waited < timeout_seconds):
-            if timeout_seconds is None and waited > 3600:
-                raise SupervisionError("an hour of fake time has passed and nothing came of it")
+        while True:
+            try:
+                return question.get(timeout=0)
+            except pykka.Timeout:
+                if self.fake.monotonic() >= until:
+                    raise
             self.advance(0.25)
-            waited += 0.25
-        return event.is_set()
 
 
 class ActorHarness(Kernel):
@@ -161,7 +158,8 @@ class ActorHarness(Kernel):
         self.told: list[tuple[str, Any]] = []
         self.timers: list[tuple[float, Callable[[], None]]] = []
         spec = ChildSpec(name, factory, mailbox_limit=1_000_000)
-        self.incarnation = Incarnation(spec, 1, self, self.add_mailbox(spec), lambda _: None, lambda _: None)
+        self.add_mailbox(spec)
+        self.incarnation = Incarnation(spec, 1, self, lambda _: None, lambda _: None)
         self.actor = self.incarnation.make()
 
     def tell(self, _: Reader | None, name: str, message: Any, wait_seconds: float = 0.0) -> None:  # noqa: ARG002
@@ -174,11 +172,7 @@ class ActorHarness(Kernel):
 
 def wait_until(condition: Callable[[], bool], timeout_seconds: float = 10.0) -> bool:
     """Looks again and again, in real time, until the condition holds or the time is over."""
-    pause = threading.Event()
-    waited = 0.0
-    while not condition():
-        if waited > timeout_seconds:
-            return False
+    pause, until = threading.Event(), time.monotonic() + timeout_seconds
+    while not (holds := condition()) and time.monotonic() < until:
         pause.wait(0.002)
-        waited += 0.002
-    return True
+    return holds

@@ -11,8 +11,6 @@ from collections.abc import Callable
 class Timer:
     """An action that happens once, or every `repeat_seconds`, until it is cancelled."""
 
-    __slots__ = ("_action", "repeat_seconds")
-
     def __init__(self, action: Callable[[], None], repeat_seconds: float | None) -> None:
         self._action: Callable[[], None] | None = action
         self.repeat_seconds = repeat_seconds
@@ -27,7 +25,6 @@ class Timer:
         self._action = None
 
     def fire(self) -> None:
-        """Runs the action."""
         action = self._action
         if self.repeat_seconds is None:
             self._action = None
@@ -49,8 +46,7 @@ class Timers:
         with self._lock:
             heapq.heappush(self._heap, (due, next(self._order), timer))
             if len(self._heap) > self._compact_at:
-                self._heap = [entry for entry in self._heap if entry[2].pending]
-                heapq.heapify(self._heap)
+                self._heap = sorted(entry for entry in self._heap if entry[2].pending)  # a sorted list is a heap
                 self._compact_at = max(64, 2 * len(self._heap))
             return self._heap[0][2] is timer
 

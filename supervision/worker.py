@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from supervision.actor import Incarnation, StartThread
 from supervision.errors import OutcomeUnknown
-from supervision.events import Exited, KernelFault, Started, Undelivered, WrittenOffEnded
-from supervision.kernel import Kernel, Node, NodeChanged, State
+from supervision.events import Exited, KernelFault, Undelivered, WrittenOffEnded
+from supervision.kernel import Kernel, Node, NodeChanged, State, Window
 from supervision.mailbox import settle
 from supervision.reasons import Abandoned, Crashed, Hung, Reason, Shutdown, StartOverdue, ThreadNotStarted, detached
-from supervision.restarts import Window
 from supervision.spec import ChildSpec, Mailbox
 
 _LAST_INSTRUCTIONS_SECONDS = 1.0
@@ -32,9 +31,8 @@ class Worker(Node):
         self._unblocked = False
 
     def begin(self) -> None:
-        """Starts a new incarnation in a thread of its own."""
         self.mailbox.open()
-        incarnation = Incarnation(self.spec, self.record.epoch, self.kernel, self.mailbox, self._came_up, self.ended)
+        incarnation = Incarnation(self.spec, self.record.epoch, self.kernel, self._came_up, self._ended)
         self.incarnation = incarnation
         self._reset_lateness(incarnation)
         try:
@@ -44,7 +42,6 @@ class Worker(Node):
             self._over(incarnation, ThreadNotStarted(*detached(error)))
 
     def halt(self) -> None:
-        """Tells the incarnation to stop after the message in hand; without any grace it is abandoned at once."""
         assert self.incarnation is not None, "only what runs is told to stop"
         self._reset_lateness(self.incarnation)
         self.incarnation.stop(Shutdown())
@@ -52,7 +49,6 @@ class Worker(Node):
             self._abandon(self.incarnation, Abandoned(0.0, self.incarnation.stack()))
 
     def close(self, why: str) -> None:
-        """Refuses messages from now on and reports those that waited."""
         if left := self.mailbox.refuse(why):
             self.kernel.emit(Undelivered(self.name, left))
 
@@ -94,10 +90,9 @@ class Worker(Node):
         # One that is being stopped already does not come up any more.
         if incarnation is self.incarnation and self.state is State.STARTING:
             self._reset_lateness(incarnation)
-            self.kernel.emit(Started(self.name, incarnation.epoch))
             self.went_up()
 
-    def ended(self, incarnation: Incarnation) -> None:
+    def _ended(self, incarnation: Incarnation) -> None:
         """The incarnation's thread has reported its end: its last act, or that of one written off before."""
         if incarnation is self.incarnation:
             if incarnation.thread is not None:
@@ -107,15 +102,14 @@ class Worker(Node):
             self.kernel.written_off.discard(incarnation)
             self.kernel.emit(WrittenOffEnded(self.name, incarnation.epoch))
         else:
-            problem = f"a second exit notice of epoch {incarnation.epoch} is ignored"
-            self.kernel.emit(KernelFault(self.name, problem))
+            self.kernel.emit(KernelFault(self.name, f"a second exit notice of epoch {incarnation.epoch} is ignored"))
 
     def _abandon(self, incarnation: Incarnation, reason: Reason) -> None:
         """Writes the incarnation off: fences it, frees it from what it may be stuck in, never waits for it again."""
         incarnation.fence()
         incarnation.unblock()
         for envelope in tuple(incarnation.in_hand):
-            settle(envelope, error=OutcomeUnknown(f"{self.name} was written off with it in hand"))
+            settle(envelope.reply_to, error=OutcomeUnknown(f"{self.name} was written off with it in hand"))
         self.kernel.write_off(incarnation, reason)
         self._over(incarnation, reason)
 
