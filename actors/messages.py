@@ -25,7 +25,7 @@ def courier_name(number: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Poll:
     """To anyone: look at the database. `newly_due` asks the biller to look for periods that closed, too.
 
     `restored` tells the gateway that an older backup was put back: what it has queued was claimed in another past.
@@ -52,7 +52,7 @@ class ClaimDue:
 
 
 @dataclass(frozen=True, slots=True)
-class Calculate:
+class ClaimedDue:
     """A claimed batch, empty when there is nothing to calculate; `ask` 0 answers whatever was asked last.
 
     The answer to any ask but the last is late: what it claimed, the last ask claims again.
@@ -67,7 +67,7 @@ class Calculate:
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class WriteCalculations:
     """What became of a batch: invoices with their claims, and what still waits for its readings."""
 
     calculated: Sequence[tuple[int, Invoice]]
@@ -97,7 +97,7 @@ class ClaimDeliveries:
 
 
 @dataclass(frozen=True, slots=True)
-class Deliveries:
+class ClaimedDeliveries:
     """What was claimed; `several_open` says whether more than one invoice is on its way to the ERP at all.
 
     `asked_at_seconds` says what it answers, as `Calculate.ask` does; 0 answers whatever was asked last.
@@ -114,7 +114,7 @@ class Deliveries:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class WriteOutcome:
     """What an answer of the ERP makes of an invoice: a change, or one that counts against it."""
 
     write: Change | InvoiceFault
@@ -125,12 +125,12 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class ForgetWaits:
+class ResetBackoffs:
     """The ERP is back: nobody waits on for a time that was set by its being away."""
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class InvoiceHeld:
     """An answer that counted against this invoice got it held: the alarm for it follows from the database."""
 
     invoice_id: str
@@ -138,7 +138,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Contradicted:
+class BookingContradicted:
     """What the ERP said of this invoice can't be: our own tables say so."""
 
     invoice_id: str
@@ -149,12 +149,12 @@ class Contradicted:
 
 
 @dataclass(frozen=True, slots=True)
-class Deliver:
+class SendRequest:
     """One request to make. It leaves only before `leave_by_seconds` of CLOCK_BOOTTIME, else it is given back."""
 
     delivery: Delivery
     leave_by_seconds: float
-    generation: int
+    breaker_epoch: int
 
     @property
     def invoice_ids(self) -> tuple[str, ...]:
@@ -162,20 +162,20 @@ class Deliver:
 
 
 @dataclass(frozen=True, slots=True)
-class Knock:
+class Ping:
     """Ask the ERP for nothing in particular: there is no invoice to probe it with."""
 
-    generation: int
+    breaker_epoch: int
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class ExchangeFinished:
     """What came of a request; `delivery` None after a knock."""
 
-    lane: str
+    courier: str
     delivery: Delivery | None
     outcome: Outcome
-    generation: int
+    breaker_epoch: int
 
     @property
     def invoice_ids(self) -> tuple[str, ...]:
@@ -183,10 +183,10 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneFree:
+class CourierReady:
     """A courier has started: whatever its predecessor had in hand is no longer its."""
 
-    lane: str
+    courier: str
 
 
 # to db_writer, from the composition root and from who isolates an invoice
@@ -216,21 +216,21 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
-class Unfinished:
+class CountPendingWrites:
     """Asked of the db_writer by the composition root before a stop: how many writes still wait."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class GetErpStatus:
     """Asked of the erp_gateway by the composition root: how the ERP stands; answered with an ErpStanding."""
 
 
 @dataclass(frozen=True, slots=True)
-class ErpStanding:
+class ErpStatus:
     """The gate's state by its usual names, what is under way, and when the ERP last did as its contract says."""
 
     breaker: str
-    shut: str | None
+    open_reason: str | None
     in_flight: int
     queued: int
     last_success_seconds_ago: float | None

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, text
 
-from actors.messages import BILLER, ERP_GATEWAY, Held, Look
-from actors.parts import Parts
+from actors.context import ActorContext
+from actors.messages import BILLER, ERP_GATEWAY, InvoiceHeld, Poll
 from actors.points import point
 from actors.write_queue import Calculated, Crash, ForgetWait, Item, Stale
 from persistence.claims import forget_waits_for_the_erp
@@ -43,15 +43,15 @@ class GroupResult:
 class GroupWriter:
     """Applies writes within a transaction of the caller's; it has no effect but on the connection."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, context: ActorContext) -> None:
+        self._context = context
 
     def write(
         self, connection: Connection, write_id: uuid.UUID, items: Sequence[Item], now_seconds: float
     ) -> GroupResult:
         """Stores what is not locked by somebody else. Raises what the database does; then nothing is stored."""
         result = GroupResult()
-        by = self._parts.claimer
+        by = self._context.claimer
         results = [item for item in items if _is_result(item)]
         self._store_results(connection, write_id, results, result)
         ready = self._lock(connection, [item for item in items if not _is_result(item)], result)
@@ -62,15 +62,15 @@ class GroupWriter:
         self._find_contradictions(connection, changes, done, result)
         for fault in (item.write for item in ready if isinstance(item.write, InvoiceFault)):
             if count_fault(connection, by, write_id, fault):
-                result.nudges.append((ERP_GATEWAY, Held(fault.invoice_id, fault.code)))
+                result.nudges.append((ERP_GATEWAY, InvoiceHeld(fault.invoice_id, fault.code)))
         crashes = [item.write for item in ready if isinstance(item.write, Crash)]
         self._count(connection, write_id, crashes, now_seconds, result)
         if waits := [item.invoice_id for item in ready if isinstance(item.write, ForgetWait)]:
             forget_waits_for_the_erp(connection, (), waits)
-            result.nudges.append((ERP_GATEWAY, Look()))
+            result.nudges.append((ERP_GATEWAY, Poll()))
         if stale := [(item.invoice_id, item.write.claim) for item in ready if isinstance(item.write, Stale)]:
             end_stale(connection, by, stale)
-            result.nudges.append((BILLER, Look()))
+            result.nudges.append((BILLER, Poll()))
         return result
 
     def _store_results(
@@ -80,13 +80,13 @@ class GroupWriter:
         writes = [item.write for item in items]
         pairs = [(write.claim, write.invoice) for write in writes if isinstance(write, Calculated)]
         waiting = [write for write in writes if isinstance(write, Change)]
-        stored = store_calculations(connection, self._parts.claimer, write_id, pairs, waiting)
+        stored = store_calculations(connection, self._context.claimer, write_id, pairs, waiting)
         result.deferred += [item for item in items if item.invoice_id in stored.deferred]
         if any(str(invoice.id) in stored.done for _, invoice in pairs):
             point("db_writer.store", *(item for item in items if isinstance(item.write, Calculated)))
-            result.nudges.append((ERP_GATEWAY, Look()))
+            result.nudges.append((ERP_GATEWAY, Poll()))
         if stored.stale:
-            result.nudges.append((BILLER, Look()))
+            result.nudges.append((BILLER, Poll()))
 
     @staticmethod
     def _lock(connection: Connection, items: Sequence[Item], result: GroupResult) -> list[Item]:
@@ -104,7 +104,7 @@ class GroupWriter:
         now_seconds: float,
         result: GroupResult,
     ) -> None:
-        settings, by = self._parts.settings, self._parts.claimer
+        settings, by = self._context.settings, self._context.claimer
         base, most = settings.erp.retry.base_seconds, settings.erp.retry.max_seconds
         batches: dict[tuple[int, int], list[str]] = {}
         for crash in crashes:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from actors.messages import CountCrash, Record, Store
+from actors.messages import CountCrash, WriteCalculations, WriteOutcome
 from billing.invoice import Invoice
 from persistence.quarantine import InvoiceFault
 from persistence.writes import Change
@@ -73,12 +73,12 @@ class Item:
         return (self.write.invoice_id,)
 
 
-def writes_of(message: Store | Record | CountCrash, now_seconds: float) -> list[Write]:
+def writes_of(message: WriteCalculations | WriteOutcome | CountCrash, now_seconds: float) -> list[Write]:
     """What a message asks for, an invoice at a time."""
     match message:
-        case Store(calculated=calculated, waiting=waiting):
+        case WriteCalculations(calculated=calculated, waiting=waiting):
             return [*(Calculated(claim, invoice) for claim, invoice in calculated), *waiting]
-        case Record(write=write):
+        case WriteOutcome(write=write):
             return [write]
         case CountCrash(invoices=ids):
             reason = f"{message.actor} {message.how}: {message.what}"

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from actors.condition_reporter import ConditionReporter
-from actors.parts import Parts, SettingsHolder
-from actors.presence import Presence
+from actors.context import ActorContext, SettingsHolder
+from actors.instance_registration import InstanceRegistration
 from alarming.catalogue import CATALOGUE, Code
 from config.settings import Settings
 from persistence import claims, corrections, instances
@@ -62,8 +62,8 @@ def set_clock_back(database: Database, seconds: float = STEP_SECONDS) -> None:
     run(database, f"UPDATE invoices SET {moved}", seconds=seconds)
 
 
-def presence(clock: Any = None) -> Presence:
-    parts = Parts(
+def presence(clock: Any = None) -> InstanceRegistration:
+    parts = ActorContext(
         SettingsHolder(Settings()),
         clock or SystemClock(),
         Random(1),
@@ -75,10 +75,10 @@ def presence(clock: Any = None) -> Presence:
         Database,
         lambda: None,
     )
-    return Presence(parts, ConditionReporter(lambda *_: None, ()))
+    return InstanceRegistration(parts, ConditionReporter(lambda *_: None, ()))
 
 
-def show(database: Database, shown: Presence) -> None:
+def show(database: Database, shown: InstanceRegistration) -> None:
     with database.transaction() as connection:
         shown.show(connection)
 

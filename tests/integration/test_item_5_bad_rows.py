@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from actors.messages import CountCrash, ForgetWaits, MakeDue, Record, Store
+from actors.messages import CountCrash, MakeDue, ResetBackoffs, WriteCalculations, WriteOutcome
 from persistence.database import Database
 from persistence.writes import Change, Exchange
 from tests.slow_readings import make_user, url_of_user
@@ -97,16 +97,16 @@ class Case:
         return rows(self.database, "claim")
 
     def store_all(self) -> None:
-        self.start().tell(Store(calculated(self.database, self.claim_all())))
+        self.start().tell(WriteCalculations(calculated(self.database, self.claim_all())))
 
     def send_all(self) -> dict[str, int]:
         self.store_all()
         self.start().tell(self.start().claim_deliveries())
         return rows(self.database, "claim")
 
-    def change_all(self, **values: Any) -> list[Record]:
+    def change_all(self, **values: Any) -> list[WriteOutcome]:
         return [
-            Record(Change(invoice_id=each, claim=claim, reason="test", **values))
+            WriteOutcome(Change(invoice_id=each, claim=claim, reason="test", **values))
             for each, claim in self.send_all().items()
         ]
 
@@ -134,12 +134,12 @@ class ClaimingDue(Case):
 
     def finish_others(self, others: set[str]) -> None:
         claim_of = rows(self.database, "claim")
-        self.start().tell(Store(calculated(self.database, {each: claim_of[each] for each in others})))
+        self.start().tell(WriteCalculations(calculated(self.database, {each: claim_of[each] for each in others})))
 
 
 class Storing(Case):
     def set_up(self) -> None:
-        self.message = Store(calculated(self.database, self.claim_all()))
+        self.message = WriteCalculations(calculated(self.database, self.claim_all()))
 
     def set_off(self) -> list[Callable[[], object]]:
         return [lambda: self.message]
@@ -150,7 +150,7 @@ class Storing(Case):
 
 class Waiting(Case):
     def set_up(self) -> None:
-        self.message = Store((), [
+        self.message = WriteCalculations((), [
             Change(invoice_id=each, claim=claim, reason="no readings", held_code="readings_incomplete",
                    held_reason="no readings", delay_seconds=600.0)
             for each, claim in self.claim_all().items()
@@ -193,8 +193,8 @@ class Probing(ClaimingQuestions):
 class Verdicts(Case):
     def set_up(self) -> None:
         self.messages = [
-            Record(Change(invoice_id=each, claim=claim, reason="booked", to_state="registered", bill_id=f"B-{each}",
-                          passed=True, exchange=Exchange("PUT", "booked", 201, "registered")))
+            WriteOutcome(Change(invoice_id=each, claim=claim, reason="booked", to_state="registered",
+                          bill_id=f"B-{each}", passed=True, exchange=Exchange("PUT", "booked", 201, "registered")))
             for each, claim in self.send_all().items()
         ]  # fmt: skip
 
@@ -221,7 +221,7 @@ class Forgetting(Case):
         self.start().tell(*self.change_all(failures=3, delay_seconds=600.0))
 
     def set_off(self) -> list[Callable[[], object]]:
-        return [ForgetWaits]
+        return [ResetBackoffs]
 
     def done(self) -> set[str]:
         return self.with_state("failures", 0)
@@ -298,7 +298,7 @@ def test_item_5_a_row_that_cannot_even_be_read_keeps_no_other_from_being_claimed
         writer.until(lambda: writer.claimed() >= set(IDS) - {bad}, writer.claim_due)
         writer.until(lambda: "invalid page" in writer.troubled().get(bad, ""), writer.claim_due)
         claim_of = {each: claim for each, claim in rows(database, "claim").items() if each != bad}
-        writer.tell(Store(calculated(database, claim_of)))
+        writer.tell(WriteCalculations(calculated(database, claim_of)))
         writer.forget_claimed()
         writer.until(lambda: writer.claimed() >= set(IDS) - {bad}, writer.claim_deliveries)
     finally:
@@ -321,7 +321,7 @@ def test_item_5_a_row_whose_change_takes_too_long_keeps_no_other_from_being_stor
         writer.tell(MakeDue(), writer.claim_due())
         made = calculated(database, rows(database, "claim"))
         execute(database, SLOW.format(bad=bad))
-        writer.tell(Store(made))
+        writer.tell(WriteCalculations(made))
         others = set(IDS) - {bad}
         writer.until(
             lambda: {each for each, state in rows(database, "state").items() if state == "calculated"} == others

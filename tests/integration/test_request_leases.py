@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import pytest
 
+from actors.context import ActorContext, SettingsHolder
 from actors.courier import Courier
-from actors.messages import Answered, Deliver
-from actors.parts import Parts, SettingsHolder
+from actors.messages import ExchangeFinished, SendRequest
 from altibiz.client import AltibizClient
 from altibiz.outcomes import Kind, Outcome
 from config.sections import ErpSettings
@@ -112,7 +112,7 @@ def test_item_14_suspend_a_courier_sends_nothing_after_its_lease(action: Literal
     received: list[bytes] = []
     with peer(lambda connection: received.append(read_request(connection))) as url:
         settings = Settings(erp=ErpSettings(base_url=url))
-        parts = Parts(
+        parts = ActorContext(
             SettingsHolder(settings),
             SuspendedAfterTheFirstLook(),
             Random(1),
@@ -126,9 +126,9 @@ def test_item_14_suspend_a_courier_sends_nothing_after_its_lease(action: Literal
         )
         stage = ActorHarness("courier-1", lambda: Courier(parts))
         delivery = Delivery(INVOICE, 1, action, "sent", TOTAL, offer_body(), 0, 0, 0)
-        stage.actor.on_receive(Deliver(delivery, 5010.0, 0))
+        stage.actor.on_receive(SendRequest(delivery, 5010.0, 0))
         stage.actor.on_stop()
-    (answered,) = (message for _, message in stage.told if isinstance(message, Answered))
+    (answered,) = (message for _, message in stage.told if isinstance(message, ExchangeFinished))
     assert not any(received)
     assert answered.outcome.kind is Kind.NOT_SENT
 

@@ -7,7 +7,7 @@ from datetime import UTC
 from sqlalchemy import Connection
 
 from actors.condition_reporter import ConditionReporter
-from actors.parts import Parts
+from actors.context import ActorContext
 from alarming.catalogue import Code
 from persistence import instances
 from persistence.clock_step import clamp_times, clock_seconds
@@ -25,11 +25,11 @@ LONGEST_START_DELAY_SECONDS = 300.0
 CLOCK_STEP_SECONDS = 1.0
 
 
-class Presence:
+class InstanceRegistration:
     """Arrives once, then shows that it lives; says what it found."""
 
-    def __init__(self, parts: Parts, conditions: ConditionReporter) -> None:
-        self._parts = parts
+    def __init__(self, context: ActorContext, conditions: ConditionReporter) -> None:
+        self._context = context
         self._conditions = conditions
         self._arrival: Arrival | None = None
         self._said = False
@@ -49,26 +49,26 @@ class Presence:
 
     def may_work(self) -> bool:
         """Whether the name is ours and no wait after a giving up is left."""
-        return self.arrived and self._name_is_ours and self._parts.clock.monotonic() >= self._work_from
+        return self.arrived and self._name_is_ours and self._context.clock.monotonic() >= self._work_from
 
     def show(self, connection: Connection) -> None:
         """Arrives, or gives a sign of life when its time has come; follows the database's clock when it is set back.
 
         Raises SchemaMismatch and the like.
         """
-        parts = self._parts
+        context = self._context
         # Asked at each look, since the lock lasts only as long as the session.
-        self._name_is_ours = parts.proved_alone or try_instance_lock(connection, parts.instance)
+        self._name_is_ours = context.proved_alone or try_instance_lock(connection, context.instance)
         if not self._name_is_ours:
             return
         self._show(connection)
         self._follow_clock(connection)
 
     def _show(self, connection: Connection) -> None:
-        parts = self._parts
+        context = self._context
         if self._arrival is None:
             check_schema(reader(connection))
-            self._arrival = instances.arrive(connection, parts.instance, parts.incarnation, parts.version)
+            self._arrival = instances.arrive(connection, context.instance, context.incarnation, context.version)
             self._stuck = self._arrival.stuck
             delay = 0.0
             if self._arrival.gave_ups:
@@ -76,22 +76,22 @@ class Presence:
                 logger.warning(
                     "the last %s ends were its own giving up: work begins in %.0f s", self._arrival.gave_ups, delay
                 )
-            self._work_from = parts.clock.monotonic() + delay
-        elif not instances.is_registered(connection, parts.instance, parts.incarnation):
+            self._work_from = context.clock.monotonic() + delay
+        elif not instances.is_registered(connection, context.instance, context.incarnation):
             check_schema(reader(connection))
-            instances.register_again(connection, parts.instance, parts.incarnation, parts.version)
+            instances.register_again(connection, context.instance, context.incarnation, context.version)
             self._restored = True
-        elif parts.clock.monotonic() - self._seen_at >= SIGN_OF_LIFE_SECONDS:
-            instances.sign_of_life(connection, parts.instance, parts.incarnation)
+        elif context.clock.monotonic() - self._seen_at >= SIGN_OF_LIFE_SECONDS:
+            instances.sign_of_life(connection, context.instance, context.incarnation)
         else:
             return
-        self._seen_at = parts.clock.monotonic()
+        self._seen_at = context.clock.monotonic()
 
     def catch_up(self, connection: Connection) -> None:
         """Looks whether what was found at the arrival is done; apart, so that no sign of life waits for invoices."""
         if self._catching_up:
             self._catching_up = instances.left_over(
-                connection, self._parts.instance, approved_only=self._parts.settings.billing.approval == "required"
+                connection, self._context.instance, approved_only=self._context.settings.billing.approval == "required"
             )
 
     def take_stuck(self) -> Mapping[str, str]:
@@ -104,15 +104,15 @@ class Presence:
 
         Noticed by CLOCK_BOOTTIME, which nobody sets. However long the question takes, it can't look like a step.
         """
-        before = self._parts.clock.boottime()
+        before = self._context.clock.boottime()
         clock = clock_seconds(connection)
         step_seconds = clock - before - self._clock_ahead_seconds
-        self._clock_ahead_seconds = clock - self._parts.clock.boottime()
+        self._clock_ahead_seconds = clock - self._context.clock.boottime()
         if step_seconds < -CLOCK_STEP_SECONDS:
             logger.warning("the database's clock went back by %.0f s: what waits by it is put right", -step_seconds)
             self._clamped = False
         if not self._clamped:
-            settings = self._parts.settings
+            settings = self._context.settings
             erp, lease_seconds = settings.erp, settings.work.lease_seconds
             self._clamped = clamp_times(
                 connection,
@@ -129,7 +129,7 @@ class Presence:
         """Tells the alarms what was found: after the transaction, so that nothing is said that did not happen."""
         if not self._name_is_ours:
             self._conditions.raise_condition(
-                Code.INSTANCE_NAME_TAKEN, f"another session holds the instance name {self._parts.instance}"
+                Code.INSTANCE_NAME_TAKEN, f"another session holds the instance name {self._context.instance}"
             )
             return
         self._conditions.clear(Code.INSTANCE_NAME_TAKEN)
@@ -152,10 +152,10 @@ class Presence:
     def leave(self, database: Database | None = None) -> None:
         """Stores a clean end; raises as the database does."""
         if database is None:
-            database = self._parts.connect("leaving")
+            database = self._context.connect("leaving")
         if self._arrival is not None and self._name_is_ours:
-            with database, database.transaction(self._parts.settings.database.connect_timeout_seconds) as connection:
-                instances.depart(connection, self._parts.instance, self._parts.incarnation, "clean")
+            with database, database.transaction(self._context.settings.database.connect_timeout_seconds) as connection:
+                instances.depart(connection, self._context.instance, self._context.incarnation, "clean")
 
     def _tell_of_absence(self, arrival: Arrival) -> None:
         if arrival.down_seconds is None or arrival.down_since is None:

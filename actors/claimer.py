@@ -5,11 +5,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from actors.left_out import LeftOut
-from actors.messages import BILLER, ERP_GATEWAY, Calculate, ClaimDeliveries, ClaimDue, Deliveries
-from actors.parts import Parts
+from actors.context import ActorContext
+from actors.deadline_transactions import DeadlineTransactions
+from actors.messages import BILLER, ERP_GATEWAY, ClaimDeliveries, ClaimDue, ClaimedDeliveries, ClaimedDue
 from actors.points import point
-from actors.transactions import Transactions
+from actors.refused_rows import RefusedRows
 from persistence import claims
 from persistence.bisection import Failed, bisect, is_row_fault, isolate
 from persistence.claims import Claimed, Claimer, Delivery, Kind, Wanted
@@ -19,7 +19,7 @@ Claim = ClaimDue | ClaimDeliveries
 Search = Callable[..., list[Any]]
 
 
-class Claiming:
+class InvoiceClaimer:
     """The last claim of each kind that was asked for, until it is answered.
 
     `answer` tells who asked; `refuse` takes an invoice whose claim the database refuses, and why.
@@ -27,14 +27,14 @@ class Claiming:
 
     def __init__(
         self,
-        parts: Parts,
-        transactions: Transactions,
-        left_out: LeftOut,
+        context: ActorContext,
+        transactions: DeadlineTransactions,
+        left_out: RefusedRows,
         *,
         answer: Callable[[str, object], None],
         refuse: Callable[[str, Exception], None],
     ) -> None:
-        self._parts = parts
+        self._context = context
         self._transactions = transactions
         self._left_out = left_out
         self._tell = answer
@@ -64,9 +64,9 @@ class Claiming:
             raise failed
 
     def _answer(self, claim: Claim) -> None:
-        settings = self._parts.settings
+        settings = self._context.settings
         approved_only = settings.billing.approval == "required"
-        by = Claimer(self._parts.claimer, settings.work.lease_seconds, approved_only)
+        by = Claimer(self._context.claimer, settings.work.lease_seconds, approved_only)
         if isinstance(claim, ClaimDeliveries):
             point("db_writer.claim_deliveries")
             self._tell(ERP_GATEWAY, self._deliveries(by, claim))
@@ -74,16 +74,16 @@ class Claiming:
         point("db_writer.claim_due")
         wanted = Wanted(claim.limit, self._in_hand, self._left_out.ids)
         batch: list[Claimed] = self._isolate(claims.claim_due, by, "due", wanted)
-        self._tell(BILLER, Calculate(batch, claim.ask))
+        self._tell(BILLER, ClaimedDue(batch, claim.ask))
 
-    def _deliveries(self, by: Claimer, claim: ClaimDeliveries) -> Deliveries:
+    def _deliveries(self, by: Claimer, claim: ClaimDeliveries) -> ClaimedDeliveries:
         try:
             found, several = self._transactions.run(lambda connection: self._together(connection, by, claim))
         except Exception as error:  # whatever a row makes the work raise
             if not is_row_fault(error):
                 raise
             found, several = self._one_by_one(by, claim), True
-        return Deliveries(found, claim.asked_at_seconds, several, claim.probe)
+        return ClaimedDeliveries(found, claim.asked_at_seconds, several, claim.probe)
 
     def _together(self, connection: Connection, by: Claimer, claim: ClaimDeliveries) -> tuple[list[Delivery], bool]:
         left_out = self._left_out.ids

@@ -14,31 +14,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from actors.attribution import tell_of_exception
-from actors.claiming import Claiming
+from actors.claimer import InvoiceClaimer
 from actors.condition_reporter import DATABASE_CODES, ConditionReporter, DatabaseBackoff, report_database_error
-from actors.left_out import LeftOut
+from actors.context import ActorContext
+from actors.deadline_transactions import LOCK_NOT_AVAILABLE, TIMED_OUT, DeadlineTransactions
+from actors.instance_registration import InstanceRegistration
 from actors.messages import (
     BILLER,
     ERP_GATEWAY,
-    Calculate,
+    BookingContradicted,
     ClaimDeliveries,
     ClaimDue,
-    Contradicted,
+    ClaimedDeliveries,
+    ClaimedDue,
     CountCrash,
-    Deliveries,
-    ForgetWaits,
-    Look,
+    CountPendingWrites,
     MakeDue,
-    Record,
-    Store,
-    Unfinished,
+    Poll,
+    ResetBackoffs,
+    WriteCalculations,
+    WriteOutcome,
 )
-from actors.parts import Parts
 from actors.points import point
-from actors.presence import Presence
 from actors.reactions import incorrect
-from actors.releasing import Releasing
-from actors.transactions import LOCK_NOT_AVAILABLE, TIMED_OUT, Transactions
+from actors.refused_rows import RefusedRows
+from actors.scheduling import InvoiceScheduler
 from actors.write_group import GroupResult, GroupWriter
 from actors.write_queue import Calculated, Crash, ForgetWait, Item, Stale, WriteQueue, defer, writes_of
 from alarming.catalogue import Code
@@ -75,23 +75,23 @@ class _GoOn:
 class DbWriter(Actor):
     """Groups writes, then claims; tells who asked."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, context: ActorContext) -> None:
         super().__init__()
-        self._parts = parts
-        self._database = parts.connect("db_writer", listen=True)
+        self._context = context
+        self._database = context.connect("db_writer", listen=True)
         self._queue = WriteQueue()
-        self._group = GroupWriter(parts)
+        self._group = GroupWriter(context)
         self._group_at_most = GROUP_AT_MOST
         self._conditions = ConditionReporter(
             self.tell, (*DATABASE_CODES, Code.INSTANCE_NAME_TAKEN, Code.DAEMON_WAS_DOWN, Code.POISON_INVOICE)
         )
-        self._transactions = Transactions(parts, self._database)
-        self._left_out = LeftOut(parts, self._transactions, self._conditions)
-        self._releasing = Releasing(parts, self._transactions, self._left_out)
-        self._claiming = Claiming(
-            parts, self._transactions, self._left_out, answer=self._nudge, refuse=self._refuse_claim
+        self._transactions = DeadlineTransactions(context, self._database)
+        self._left_out = RefusedRows(context, self._transactions, self._conditions)
+        self._releasing = InvoiceScheduler(context, self._transactions, self._left_out)
+        self._claiming = InvoiceClaimer(
+            context, self._transactions, self._left_out, answer=self._nudge, refuse=self._refuse_claim
         )
-        self._presence = Presence(parts, self._conditions)
+        self._presence = InstanceRegistration(context, self._conditions)
         self._make_due_asked = self._forget_asked = False
         self._unsure: tuple[uuid.UUID, list[Item]] | None = None
         self._backoff = DatabaseBackoff()
@@ -109,11 +109,11 @@ class DbWriter(Actor):
         self._work(tick=True)
 
     def on_receive(self, message: object) -> object:
-        if isinstance(message, Unfinished):
+        if isinstance(message, CountPendingWrites):
             return len(self._queue)
         point("db_writer.receive", message)
         tick = False
-        now = self._parts.clock.monotonic()
+        now = self._context.clock.monotonic()
         grouped = now >= self._one_at_a_time_until
         for each in (message, *(self.take_waiting(GROUP_AT_MOST) if grouped else ())):
             match each:
@@ -125,9 +125,9 @@ class DbWriter(Actor):
                     self._going_on = None
                 case ClaimDue() | ClaimDeliveries():
                     self._claiming.ask(each)
-                case Store() | Record() | CountCrash():
+                case WriteCalculations() | WriteOutcome() | CountCrash():
                     self._queue.add(writes_of(each, now))
-                case ForgetWaits():
+                case ResetBackoffs():
                     self._forget_asked = True
                 case MakeDue():
                     self._make_due_asked = True
@@ -143,14 +143,14 @@ class DbWriter(Actor):
 
     def _go_on_after_another(self) -> None:
         """After a crash what crashes is to be alone in hand; and who waits for a claim may ask for it again."""
-        window_seconds = self._parts.settings.supervision.window_seconds
-        self._one_at_a_time_until = self._parts.clock.monotonic() + window_seconds
-        for name, nothing in ((BILLER, Calculate(())), (ERP_GATEWAY, Deliveries((), 0.0, several_open=True))):
+        window_seconds = self._context.settings.supervision.window_seconds
+        self._one_at_a_time_until = self._context.clock.monotonic() + window_seconds
+        for name, nothing in ((BILLER, ClaimedDue(())), (ERP_GATEWAY, ClaimedDeliveries((), 0.0, several_open=True))):
             self._nudge(name, nothing)
-            self._nudge(name, Look())
+            self._nudge(name, Poll())
 
     def _note_lag(self) -> None:
-        self._parts.meters.writer_waits(bool(self._queue), self._parts.clock.monotonic())
+        self._context.metrics.writer_waits(bool(self._queue), self._context.clock.monotonic())
 
     def on_stop(self) -> None:
         try:
@@ -203,16 +203,16 @@ class DbWriter(Actor):
     def _take_up_requests(self) -> None:
         """Others have changed data: what rests on the data of before is calculated again."""
         if self._transactions.run(recalculation.take_up):
-            self._nudge(BILLER, Look())
+            self._nudge(BILLER, Poll())
 
     def _release(self) -> None:
         if self._forget_asked:
             self._queue.add(map(ForgetWait, self._releasing.forget_waits()))
             self._forget_asked = False
-            self._nudge(ERP_GATEWAY, Look())
+            self._nudge(ERP_GATEWAY, Poll())
         if self._make_due_asked:
             if self._releasing.make_due():
-                self._nudge(BILLER, Look())
+                self._nudge(BILLER, Poll())
             self._make_due_asked = False
 
     def _show_life(self) -> None:
@@ -225,8 +225,8 @@ class DbWriter(Actor):
         said = self._database.notifications()
         restored = self._presence.take_restored()
         if restored or said or self._database.listens_anew():
-            self._nudge(BILLER, Look(newly_due=True))
-            self._nudge(ERP_GATEWAY, Look(restored=restored))
+            self._nudge(BILLER, Poll(newly_due=True))
+            self._nudge(ERP_GATEWAY, Poll(restored=restored))
 
     def _show_life_meanwhile(self) -> None:
         """A sign of life is no use to wait for: what holds up the invoices need not hold up this."""
@@ -237,7 +237,7 @@ class DbWriter(Actor):
             logger.debug("no sign of life: %s", error)
 
     def _go_on_later(self) -> None:
-        now = self._parts.clock.monotonic()
+        now = self._context.clock.monotonic()
         undone = self._queue.ready(1, now) or not self._transactions.has_time()
         later = now if undone else self._queue.next_seconds()
         if later is not None and self._going_on is None and not self.stopping:
@@ -252,14 +252,14 @@ class DbWriter(Actor):
         self._unsure = None
         if happened:
             self._queue.remove(items)
-            self._nudge(ERP_GATEWAY, Look())
+            self._nudge(ERP_GATEWAY, Poll())
 
     # Writing
 
     def _write_all(self) -> None:
         # Whatever there is to write, some time is left for what has been asked for.
         while self._transactions.has_time(0.5):
-            began = self._parts.clock.monotonic()
+            began = self._context.clock.monotonic()
             items = self._queue.ready(self._group_at_most, began)
             if not items:
                 return
@@ -270,7 +270,7 @@ class DbWriter(Actor):
                     self._stored(part, outcome)
 
     def _store(self, items: Sequence[Item]) -> GroupResult:
-        write_id, began = uuid.uuid4(), self._parts.clock.monotonic()
+        write_id, began = uuid.uuid4(), self._context.clock.monotonic()
         whole_time = self._transactions.has_time(0.5)
         try:
             result = self._transactions.run(lambda connection: self._group.write(connection, write_id, items, began))
@@ -287,7 +287,7 @@ class DbWriter(Actor):
             if not self._failure_told:
                 self._failure_told = True
                 ids = [item.invoice_id for item in items]
-                tell_of_exception(self, error, ids, self._parts.settings.supervision.window_seconds)
+                tell_of_exception(self, error, ids, self._context.settings.supervision.window_seconds)
             raise
         self._group_at_most = min(GROUP_AT_MOST, 2 * self._group_at_most)
         return result
@@ -313,7 +313,7 @@ class DbWriter(Actor):
         for invoice_id, reason in result.poison.items():
             summary = f"work on {invoice_id} crashes, and no other invoice has passed since: {reason}"
             self._conditions.raise_condition(Code.POISON_INVOICE, summary, invoice_id)
-        quiet_seconds = self._parts.settings.alarms.quiet_seconds
+        quiet_seconds = self._context.settings.alarms.quiet_seconds
         for invoice_id, summary in result.contradicted.items():
             self._conditions.raise_condition(
                 Code.ERP_INCORRECT_DATA, summary, invoice_id, immediately=True, clear_after_seconds=quiet_seconds
@@ -325,7 +325,7 @@ class DbWriter(Actor):
     def _defer(self, items: Sequence[Item]) -> None:
         """Their rows are locked by somebody else: they are tried again, and it is said who it is."""
         for item in items:
-            defer(item, self._parts.clock.monotonic())
+            defer(item, self._context.clock.monotonic())
         if again := [item.invoice_id for item in items if item.deferrals > 1]:
             self._left_out.look_who_locks(again)
 
@@ -338,9 +338,9 @@ class DbWriter(Actor):
         self._queue.remove([item])
         constraint = error.constraint if isinstance(error, RowRefused) else None
         if isinstance(write, Change) and constraint == BILL_ID_TAKEN:
-            most = self._parts.settings.erp.max_incorrect_answers
+            most = self._context.settings.erp.max_incorrect_answers
             wrong = incorrect(write, f"its bill_id {write.bill_id} is another invoice's", most)
-            self._nudge(ERP_GATEWAY, Contradicted(invoice_id, wrong.change.reason))
+            self._nudge(ERP_GATEWAY, BookingContradicted(invoice_id, wrong.change.reason))
             self._queue.add([wrong])
         elif isinstance(write, Calculated) and constraint == BILLED_TWICE:
             self._queue.add([Stale(invoice_id, write.claim)])
@@ -361,7 +361,7 @@ class DbWriter(Actor):
 
     def _refuse_claim(self, invoice_id: str, error: Exception) -> None:
         """The database refuses to have this one claimed: it is claimed as it stands, so that it can be counted."""
-        by = claims.Claimer(self._parts.claimer, self._parts.settings.work.lease_seconds)
+        by = claims.Claimer(self._context.claimer, self._context.settings.work.lease_seconds)
 
         def claim(ids: Sequence[str]) -> None:
             self._transactions.run(lambda connection: claims.claim_as_it_is(connection, by, ids[0]))
@@ -370,14 +370,14 @@ class DbWriter(Actor):
             if isinstance(outcome, Failed):
                 self._left_out.add(invoice_id, str(outcome.error))
             else:
-                self._count_refusal(invoice_id, error, self._parts.clock.monotonic())
+                self._count_refusal(invoice_id, error, self._context.clock.monotonic())
 
     def _look_around(self) -> None:
         """What is left out is tried again; what could be claimed and isn't may be locked by somebody else."""
         if again := self._left_out.try_again(self._releasing.make_these_due):
             self._queue.add(map(ForgetWait, self._releasing.take_waits_refused(again)))
-            self._nudge(BILLER, Look())
-            self._nudge(ERP_GATEWAY, Look())
+            self._nudge(BILLER, Poll())
+            self._nudge(ERP_GATEWAY, Poll())
         self._transactions.run_unless_refused(self._presence.catch_up)
         self._left_out.look_for_locks()
 

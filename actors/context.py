@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
 
-from actors.meters import Meters
+from actors.metrics import ActorMetrics
 from config.settings import Settings
 from persistence.database import Database
 from supervision.clock import Clock
@@ -20,7 +20,7 @@ class SettingsHolder:
 
 
 @dataclass(frozen=True)
-class Parts:
+class ActorContext:
     """What every actor may need; nothing in it is an actor.
 
     `now` is the billing clock: what periods close, the schedule and the readings' grace go by (it can be moved in
@@ -40,7 +40,7 @@ class Parts:
     proved_alone: bool
     connect: Callable[..., Database]
     token: Callable[[], str | None]
-    meters: Meters = field(default_factory=Meters)
+    metrics: ActorMetrics = field(default_factory=ActorMetrics)
 
     @property
     def claimer(self) -> str:

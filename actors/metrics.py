@@ -8,7 +8,7 @@ from persistence.closings import Closing
 BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
-class Meters:
+class ActorMetrics:
     """Counters that any thread may feed and read; they begin anew with the process."""
 
     def __init__(self) -> None:

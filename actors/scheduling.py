@@ -4,19 +4,19 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection
 
-from actors.left_out import LeftOut
-from actors.parts import Parts
-from actors.transactions import Transactions
+from actors.context import ActorContext
+from actors.deadline_transactions import DeadlineTransactions
+from actors.refused_rows import RefusedRows
 from billing.periods import Period, Schedule, due_periods
 from persistence import claims, invoices
 from persistence.bisection import Failed, isolate
 
 
-class Releasing:
+class InvoiceScheduler:
     """Makes invoices due and ends waits, each in one statement; a row that refuses is found and left out."""
 
-    def __init__(self, parts: Parts, transactions: Transactions, left_out: LeftOut) -> None:
-        self._parts = parts
+    def __init__(self, context: ActorContext, transactions: DeadlineTransactions, left_out: RefusedRows) -> None:
+        self._context = context
         self._transactions = transactions
         self._left_out = left_out
         self._waits_refused: set[str] = set()
@@ -38,7 +38,7 @@ class Releasing:
         def make(connection: Connection) -> int:
             periods = self._due_periods(connection)
             return invoices.make_due(
-                connection, self._parts.claimer, periods, reason="the period is due", left_out=left_out, only=only
+                connection, self._context.claimer, periods, reason="the period is due", left_out=left_out, only=only
             )
 
         return self._transactions.run(make)
@@ -53,8 +53,8 @@ class Releasing:
         first = invoices.first_billed_period(connection)
         if first is None:
             return []
-        schedule, zone = Schedule(self._parts.settings.billing.schedule), self._parts.settings.zone
-        return [str(period) for period in due_periods(Period.parse(first), self._parts.now(), schedule, zone)]
+        schedule, zone = Schedule(self._context.settings.billing.schedule), self._context.settings.zone
+        return [str(period) for period in due_periods(Period.parse(first), self._context.now(), schedule, zone)]
 
     def forget_waits(self) -> list[str]:
         """Ends the waits; returns which still wait, since somebody else has locked them."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from actors.condition_reporter import ConditionReporter
-from actors.parts import Parts
-from actors.transactions import Transactions
+from actors.context import ActorContext
+from actors.deadline_transactions import DeadlineTransactions
 from alarming.catalogue import Code
 from persistence import claims, invoices
 from persistence.bisection import Failed, bisect
@@ -30,15 +30,17 @@ class _Wait:
     reason: str
 
 
-class LeftOut:
+class RefusedRows:
     """Leaves out what the database takes no change of, not even a count; tries it again ever more seldom.
 
     It is kept in memory only: after a restart such a row is found again. While it is left out, or locked by somebody
     else, `database_error` stands for it.
     """
 
-    def __init__(self, parts: Parts, transactions: Transactions, conditions: ConditionReporter) -> None:
-        self._parts = parts
+    def __init__(
+        self, context: ActorContext, transactions: DeadlineTransactions, conditions: ConditionReporter
+    ) -> None:
+        self._context = context
         self._transactions = transactions
         self._conditions = conditions
         self._waits: dict[str, _Wait] = {}
@@ -51,7 +53,7 @@ class LeftOut:
 
     def add(self, invoice_id: str, reason: str) -> None:
         """It was refused (again)."""
-        now, most = self._parts.clock.monotonic(), self._parts.settings.erp.retry.max_seconds
+        now, most = self._context.clock.monotonic(), self._context.settings.erp.retry.max_seconds
         last = self._waits.get(invoice_id)
         seconds = max(FIRST_WAIT_SECONDS, min(most, 2 * last.seconds)) if last else FIRST_WAIT_SECONDS
         self._waits[invoice_id] = _Wait(seconds, now + seconds, reason)
@@ -72,7 +74,7 @@ class LeftOut:
 
         `make_due` makes one that there is not yet.
         """
-        now = self._parts.clock.monotonic()
+        now = self._context.clock.monotonic()
         works: list[str] = []
         for each, wait in list(self._waits.items()):
             if wait.until_seconds > now:
@@ -93,7 +95,7 @@ class LeftOut:
                 return state
             if not lock_invoices(connection, ids, wait=False):
                 return "locked"
-            claims.touch(connection, self._parts.claimer, ids[0])
+            claims.touch(connection, self._context.claimer, ids[0])
             return state
 
         state = self._transactions.run(touch)
@@ -103,8 +105,8 @@ class LeftOut:
 
     def look_for_locks(self) -> None:
         """What could be claimed, and is locked by the same transaction as at the last look, is told of."""
-        approved_only = self._parts.settings.billing.approval == "required"
-        by = claims.Claimer(self._parts.claimer, self._parts.settings.work.lease_seconds, approved_only)
+        approved_only = self._context.settings.billing.approval == "required"
+        by = claims.Claimer(self._context.claimer, self._context.settings.work.lease_seconds, approved_only)
 
         def look(connection: Connection) -> dict[str, str]:
             return locked_by(connection, "invoices", claims.waiting_first(connection, by, LOOKED_AT))
