@@ -15,6 +15,7 @@ from actors.context import ActorContext
 from actors.messages import DB_WRITER, ClaimDue, ClaimedDue, CountCrash, MakeDue, Poll, WriteCalculations
 from actors.points import point
 from billing.invoice import Invoice, InvoiceBasis, NotReady, calculate
+from billing.quarantine import backoff_seconds
 from persistence.bases import fetch_bases
 from persistence.claims import Claimed
 from persistence.errors import DatabaseFailed, PersistenceError
@@ -234,7 +235,7 @@ class Biller(Actor):
         retry = self._context.settings.erp.retry
         changes = []
         for claimed, error, took_seconds in unread:
-            backoff = retry.base_seconds * 2.0 ** min(claimed.failures, 60)
+            backoff = backoff_seconds(claimed.failures, retry.base_seconds, retry.max_seconds)
             reason = f"its inputs can't be read: {error}"
             logger.warning("%s waits: %s", claimed.invoice_id, reason)
             changes.append(

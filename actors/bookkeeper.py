@@ -12,7 +12,6 @@ from actors.context import ActorContext
 from actors.messages import ALARMS
 from alarming.actor import Announce
 from alarming.webhook import Notice
-from billing.periods import Period, Schedule, due_periods
 from persistence import closings, invoices, verification
 from persistence.closings import Closing
 from persistence.errors import DatabaseFailed, PersistenceError
@@ -66,7 +65,7 @@ class Bookkeeper(Actor):
         with self._database.transaction(deadline) as connection:
             first = invoices.first_billed_period(connection)
             if first is not None:
-                closings.close_periods(connection, self._due(first))
+                closings.close_periods(connection, self._context.due_periods(first))
         with self._database.transaction(deadline) as connection:
             for closing in closings.take_untold(connection):
                 self._say(closing)  # before it counts as said: a kill in between says it twice, never not at all
@@ -74,11 +73,6 @@ class Bookkeeper(Actor):
             now = connection.execute(text("SELECT now()")).scalar_one()
         self._context.metrics.closings = tuple(known)
         self._announce(known, now)
-
-    def _due(self, first: str) -> list[str]:
-        settings = self._context.settings
-        schedule = Schedule(settings.billing.schedule)
-        return [str(each) for each in due_periods(Period.parse(first), self._context.now(), schedule, settings.zone)]
 
     def _say(self, closing: Closing) -> None:
         logger.info(

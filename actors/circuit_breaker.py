@@ -21,6 +21,8 @@ from typing import Literal
 
 import pybreaker
 
+from billing.quarantine import backoff_seconds
+
 OpenReason = Literal["breaker", "credentials", "local"]
 # Longer than any process lives: pybreaker never half-opens by its own (wall) clock.
 NEVER_BY_ITSELF_SECONDS = 10 * 365 * 86400
@@ -189,9 +191,7 @@ class CircuitBreaker:
 
     def _backoff(self) -> float:
         self._refused_probes += 1
-        limit = min(
-            self._policy.retry_max_seconds, self._policy.retry_base_seconds * 2.0 ** min(self._refused_probes, 30)
-        )
+        limit = backoff_seconds(self._refused_probes, self._policy.retry_base_seconds, self._policy.retry_max_seconds)
         return self._randomness.uniform(limit / 2, limit)
 
     def _open(self, why: OpenReason) -> None:

@@ -7,7 +7,7 @@ from actors.context import ActorContext
 from actors.messages import DB_WRITER, ERP_GATEWAY, CountCrash, CourierReady, ExchangeFinished, Ping, SendRequest
 from actors.points import point
 from altibiz.client import AltibizClient, TrustUnusable
-from altibiz.outcomes import Kind, Method, Outcome, not_sent
+from billing.erp_answers import Method, Outcome, OutcomeKind, not_sent
 from supervision import Actor
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Courier(Actor):
             page = self._current_client().page(limit=1)
         except TrustUnusable as error:
             return not_sent("GET", str(error), "trust")
-        return page if isinstance(page, Outcome) else Outcome(Kind.BOOKED, "GET", 200, "it answers")
+        return page if isinstance(page, Outcome) else Outcome(OutcomeKind.BOOKED, "GET", 200, "it answers")
 
     def _current_client(self) -> AltibizClient:
         """The client for the settings and token in force; a reload makes the next request use a new one."""

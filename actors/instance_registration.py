@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from actors.condition_reporter import ConditionReporter
 from actors.context import ActorContext
 from alarming.catalogue import Code
+from billing.quarantine import backoff_seconds
 from persistence import instances
 from persistence.clock_step import clamp_times, clock_seconds
 from persistence.connection import reader, try_instance_lock
@@ -32,7 +33,7 @@ class InstanceRegistration:
         self._context = context
         self._conditions = conditions
         self._arrival: Arrival | None = None
-        self._said = False
+        self._reported = False
         self._name_is_ours = False
         self._seen_at = float("-inf")
         self._work_from = float("-inf")
@@ -43,13 +44,13 @@ class InstanceRegistration:
         self._stuck: Mapping[str, str] = {}
 
     @property
-    def arrived(self) -> bool:
+    def registered(self) -> bool:
         """Whether the database knows this incarnation."""
         return self._arrival is not None
 
     def may_work(self) -> bool:
         """Whether the name is ours and no wait after a giving up is left."""
-        return self.arrived and self._name_is_ours and self._context.clock.monotonic() >= self._work_from
+        return self.registered and self._name_is_ours and self._context.clock.monotonic() >= self._work_from
 
     def show(self, connection: Connection) -> None:
         """Arrives, or gives a sign of life when its time has come; follows the database's clock when it is set back.
@@ -72,7 +73,7 @@ class InstanceRegistration:
             self._stuck = self._arrival.stuck
             delay = 0.0
             if self._arrival.gave_ups:
-                delay = min(LONGEST_START_DELAY_SECONDS, 2.0**self._arrival.gave_ups)
+                delay = backoff_seconds(self._arrival.gave_ups, 1.0, LONGEST_START_DELAY_SECONDS)
                 logger.warning(
                     "the last %s ends were its own giving up: work begins in %.0f s", self._arrival.gave_ups, delay
                 )
@@ -125,7 +126,7 @@ class InstanceRegistration:
                 longest_lease_seconds=lease_seconds + 3 * erp.total_timeout_seconds + 65,
             )
 
-    def say(self) -> None:
+    def report(self) -> None:
         """Tells the alarms what was found: after the transaction, so that nothing is said that did not happen."""
         if not self._name_is_ours:
             self._conditions.raise_condition(
@@ -133,10 +134,10 @@ class InstanceRegistration:
             )
             return
         self._conditions.clear(Code.INSTANCE_NAME_TAKEN)
-        if self._arrival is not None and not self._said:
-            self._said = True
-            self._tell_of_absence(self._arrival)
-        elif self._said and not self._catching_up:
+        if self._arrival is not None and not self._reported:
+            self._reported = True
+            self._report_absence(self._arrival)
+        elif self._reported and not self._catching_up:
             self._conditions.clear(Code.DAEMON_WAS_DOWN)
 
     def take_restored(self) -> bool:
@@ -149,7 +150,7 @@ class InstanceRegistration:
             )
         return restored
 
-    def leave(self, database: Database | None = None) -> None:
+    def deregister(self, database: Database | None = None) -> None:
         """Stores a clean end; raises as the database does."""
         if database is None:
             database = self._context.connect("leaving")
@@ -157,7 +158,7 @@ class InstanceRegistration:
             with database, database.transaction(self._context.settings.database.connect_timeout_seconds) as connection:
                 instances.depart(connection, self._context.instance, self._context.incarnation, "clean")
 
-    def _tell_of_absence(self, arrival: Arrival) -> None:
+    def _report_absence(self, arrival: Arrival) -> None:
         if arrival.down_seconds is None or arrival.down_since is None:
             return
         self._catching_up = True

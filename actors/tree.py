@@ -9,9 +9,20 @@ from actors.clock import Clock
 from actors.context import ActorContext
 from actors.courier import Courier
 from actors.erp_gateway import ErpGateway
-from actors.messages import ALARMS, BILLER, BOOKKEEPER, CLOCK, COURIERS, DB_WRITER, ERP_GATEWAY, courier_name
+from actors.messages import (
+    ALARMS,
+    BILLER,
+    BOOKKEEPER,
+    CLOCK,
+    COURIERS,
+    DB_WRITER,
+    ERP_GATEWAY,
+    courier_name,
+    invoices_in_hand,
+)
 from actors.writer import DbWriter
 from supervision import Actor, ChildSpec, Strategy, SupervisorSpec
+from supervision.events import Exited
 from supervision.spec import pool
 
 
@@ -59,5 +70,14 @@ def courier(context: ActorContext, number: int) -> ChildSpec:
 def _worker(context: ActorContext, name: str, factory: Callable[[], Actor], shutdown_seconds: float) -> ChildSpec:
     hang_seconds = context.settings.supervision.hang_seconds
     return ChildSpec(
-        name, factory, shutdown_seconds=shutdown_seconds, hang_seconds=hang_seconds, start_seconds=hang_seconds
-    )
+        name, factory, shutdown_seconds=shutdown_seconds, hang_seconds=hang_seconds, start_seconds=hang_seconds,
+        exempt_from_max_restarts=isolates_invoice,
+    )  # fmt: skip
+
+
+def isolates_invoice(notice: Exited) -> bool:
+    """Whether an exit serves to isolate an invoice: then it uses up no restart that other faults need.
+
+    What was in hand is worked on again in halves, so such exits end by themselves (docs/spec/failures.md, "Bisection").
+    """
+    return bool(invoices_in_hand(notice.in_hand))

@@ -3,18 +3,22 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from actors.messages import CountCrash, MakeDue, ResetBackoffs, WriteCalculations, WriteOutcome
+from billing.erp_answers import Booking, Outcome, OutcomeKind
+from persistence.claims import Delivery
 from persistence.database import Database
-from persistence.writes import Change, Exchange
+from persistence.writes import Change
 from tests.slow_readings import make_user, url_of_user
 from tests.writer_alone import WriterAlone, calculated, import_three_users, parts_on, rows
 
 IDS = ("user-004.2026-08.1", "user-008.2026-08.1", "user-012.2026-08.1")
+TOTAL = Decimal("1.00")
 TRIGGER = """
 CREATE FUNCTION bad_page() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -104,9 +108,9 @@ class Case:
         self.start().tell(self.start().claim_deliveries())
         return rows(self.database, "claim")
 
-    def change_all(self, **values: Any) -> list[WriteOutcome]:
+    def change_all(self, **values: Any) -> list[WriteCalculations]:
         return [
-            WriteOutcome(Change(invoice_id=each, claim=claim, reason="test", **values))
+            WriteCalculations((), [Change(invoice_id=each, claim=claim, reason="test", **values)])
             for each, claim in self.send_all().items()
         ]
 
@@ -190,11 +194,15 @@ class Probing(ClaimingQuestions):
         return [lambda: self.start().claim_deliveries(probe=True)]
 
 
+def booked(invoice_id: str) -> Outcome:
+    booking = Booking(invoice_id, "registered", f"B-{invoice_id}", None, TOTAL)
+    return Outcome(OutcomeKind.BOOKED, "PUT", 201, "registered", booking=booking)
+
+
 class Verdicts(Case):
     def set_up(self) -> None:
         self.messages = [
-            WriteOutcome(Change(invoice_id=each, claim=claim, reason="booked", to_state="registered",
-                          bill_id=f"B-{each}", passed=True, exchange=Exchange("PUT", "booked", 201, "registered")))
+            WriteOutcome(Delivery(each, claim, "offer", "sent", TOTAL, b"{}", 0, 0, 0), booked(each))
             for each, claim in self.send_all().items()
         ]  # fmt: skip
 

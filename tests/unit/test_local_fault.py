@@ -17,9 +17,8 @@ from actors.messages import (
 )
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
-from altibiz.outcomes import Kind, Outcome, not_sent
+from billing.erp_answers import Outcome, OutcomeKind, not_sent
 from persistence.claims import Delivery
-from persistence.writes import Change
 from supervision.testing import ActorHarness
 from tests.actor_parts import SkippingClock, make_parts
 
@@ -40,9 +39,9 @@ def test_item_8_it_gives_all_back_and_tries_without_an_invoice_until_something_l
     gateway.on_receive(
         ExchangeFinished("courier-1", sent.delivery, not_sent("PUT", "no file", "trust"), sent.breaker_epoch)
     )
-    changes = [message.write for name, message in stage.told if name == DB_WRITER and isinstance(message, WriteOutcome)]
-    assert [each.invoice_id for each in changes if isinstance(each, Change)] == list(IDS)
-    assert {(each.given_back, each.failures) for each in changes if isinstance(each, Change)} == {(True, 0)}
+    written = [message for name, message in stage.told if name == DB_WRITER and isinstance(message, WriteOutcome)]
+    assert [each.delivery.invoice_id for each in written] == list(IDS)
+    assert {each.outcome.kind for each in written} == {OutcomeKind.NOT_SENT}
     assert codes(stage, ConditionActive) == {Code.ERP_TRUST_UNUSABLE}
     stage.told.clear()
     clock.skipped_seconds += 60
@@ -50,7 +49,7 @@ def test_item_8_it_gives_all_back_and_tries_without_an_invoice_until_something_l
     assert [type(message) for name, message in stage.told if name != ALARMS] == [Ping]
     (knock,) = [message for _, message in stage.told if isinstance(message, Ping)]
     stage.told.clear()
-    answer = Outcome(Kind.UNREACHABLE, "GET", detail="refused")
+    answer = Outcome(OutcomeKind.UNREACHABLE, "GET", detail="refused")
     gateway.on_receive(ExchangeFinished("courier-1", None, answer, knock.breaker_epoch))
     assert Code.ERP_TRUST_UNUSABLE in codes(stage, ConditionCleared), "it left, whatever came of it"
     assert any(isinstance(message, ClaimDeliveries) for _, message in stage.told)
