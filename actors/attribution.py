@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from actors.messages import ALARMS, DB_WRITER, CountCrash
+from actors.messages import ALARMS, DB_WRITER, CountCrash, invoices_in_hand
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
 from supervision import Actor
@@ -39,7 +39,7 @@ class Attribution:
         if code is None or event.expected:
             return
         how: Literal["crashed", "hung"] = "hung" if code is Code.ACTOR_HUNG else "crashed"
-        invoices = tuple(dict.fromkeys(each for message in event.in_hand for each in _invoices_of(message)))
+        invoices = invoices_in_hand(event.in_hand)
         with self._lock:
             self._since[code, event.name] = self._monotonic()
         what = str(event.reason)[:300]
@@ -89,7 +89,3 @@ def _code_of(reason: Reason) -> Code | None:
     if isinstance(reason, Hung | StartOverdue):
         return Code.ACTOR_HUNG
     return Code.ACTOR_CRASHED if isinstance(reason, Crashed | FailedToStart | ThreadNotStarted) else None
-
-
-def _invoices_of(message: object) -> tuple[str, ...]:
-    return tuple(getattr(message, "invoice_ids", ()))

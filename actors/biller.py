@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from actors.attribution import tell_of_exception
 from actors.condition_reporter import DATABASE_CODES, ConditionReporter, DatabaseBackoff, report_database_error
+from actors.context import ActorContext
 from actors.failpoints import failpoint
-from actors.messages import DB_WRITER, Calculate, ClaimDue, CountCrash, Look, MakeDue, Store
-from actors.parts import Parts
+from actors.messages import DB_WRITER, ClaimDue, ClaimedDue, CountCrash, MakeDue, Poll, WriteCalculations
 from billing.invoice import Invoice, InvoiceBasis, NotReady, calculate
+from billing.quarantine import backoff_seconds
 from persistence.bases import fetch_bases
 from persistence.claims import Claimed
 from persistence.errors import DatabaseFailed, PersistenceError
@@ -73,10 +74,10 @@ class _Round:
 class Biller(Actor):
     """Asks for a batch, reads what it rests on, computes, hands it to the db_writer, asks for the next."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, context: ActorContext) -> None:
         super().__init__()
-        self._parts = parts
-        self._database = parts.connect("biller")
+        self._context = context
+        self._database = context.connect("biller")
         self._backoff = DatabaseBackoff()
         self._asked: Timer | None = None
         self._ask = 0
@@ -87,17 +88,17 @@ class Biller(Actor):
         failpoint("biller.start")
         self._conditions = ConditionReporter(self.tell, DATABASE_CODES)
         self.on_unblock(self._database.unblock)
-        self.every(PENDING_LOOK_SECONDS, Look())
+        self.every(PENDING_LOOK_SECONDS, Poll())
         self._look(newly_due=True)
 
     def on_receive(self, message: object) -> None:
         failpoint("biller.receive", message)
         match message:
-            case Look(newly_due=newly_due):
+            case Poll(newly_due=newly_due):
                 self._look(newly_due=newly_due)
-            case Calculate(ask=ask) if ask not in (0, self._ask):
+            case ClaimedDue(ask=ask) if ask not in (0, self._ask):
                 logger.info("a batch came too late: it is claimed again")
-            case Calculate(batch=batch):
+            case ClaimedDue(batch=batch):
                 if self._asked is not None:
                     self._asked.cancel()
                     self._asked = None
@@ -122,14 +123,14 @@ class Biller(Actor):
             self.tell(DB_WRITER, MakeDue())
         if self._asked is None and self._round is None:
             self._asked = self.after(ANSWER_OVERDUE_SECONDS, _Overdue())
-            self._batch_size = min(self._batch_size, self._parts.settings.billing.batch_size)
+            self._batch_size = min(self._batch_size, self._context.settings.billing.batch_size)
             self._ask += 1
             self.tell(DB_WRITER, ClaimDue(self._batch_size, self._ask))
 
     # A batch, or a part of one
 
     def _work_on(self, part: _Part) -> None:
-        began = self._parts.clock.monotonic()
+        began = self._context.clock.monotonic()
         try:
             failpoint("biller.calculate", part)
             store = self._calculate(part.batch)
@@ -147,8 +148,8 @@ class Biller(Actor):
             self.tell(DB_WRITER, store)
         self._go_on()
 
-    def _calculate(self, batch: Sequence[Claimed]) -> Store:
-        settings = self._parts.settings
+    def _calculate(self, batch: Sequence[Claimed]) -> WriteCalculations:
+        settings = self._context.settings
         claim_of = {each.invoice_id: each.claim for each in batch}
         limit = settings.database.statement_timeout_seconds
         if len(batch) > 1:
@@ -163,13 +164,13 @@ class Biller(Actor):
                 waiting.append(self._waits(basis, claim_of[invoice_id], result))
             else:
                 calculated.append((claim_of[invoice_id], result))
-        return Store(tuple(calculated), tuple(waiting))
+        return WriteCalculations(tuple(calculated), tuple(waiting))
 
     def _waits(self, basis: InvoiceBasis, claim: int, why: NotReady) -> Change:
         """It stays due, says what it lacks, and is looked at again: an import nudges it at once."""
         return Change(
             invoice_id=str(basis.id), claim=claim, reason=why.reason, held_code=why.code, held_reason=why.reason,
-            delay_seconds=self._parts.settings.billing.look_every_seconds, passed=True,
+            delay_seconds=self._context.settings.billing.look_every_seconds, passed=True,
             meter_versions=basis.meter_versions,
         )  # fmt: skip
 
@@ -182,11 +183,11 @@ class Biller(Actor):
             self._batch_size = max(1, min(self._batch_size, len(part.batch) // SPLIT))
             self._split(round_, part.batch)
         else:
-            round_.unread.append((part.batch[0], error, self._parts.clock.monotonic() - began))
+            round_.unread.append((part.batch[0], error, self._context.clock.monotonic() - began))
 
     def _raised(self, part: _Part, error: Exception, began: float) -> None:
         if self._round is None:
-            tell_of_exception(self, error, part.invoice_ids, self._parts.settings.supervision.window_seconds)
+            tell_of_exception(self, error, part.invoice_ids, self._context.settings.supervision.window_seconds)
         round_ = self._round_since(began)
         if len(part.batch) > 1:
             self._split(round_, part.batch)
@@ -231,10 +232,10 @@ class Biller(Actor):
 
     def _let_wait(self, unread: Sequence[tuple[Claimed, DatabaseFailed, float]]) -> None:
         """These alone can't be read, while others can: each stays due, by itself, and is tried again ever later."""
-        retry = self._parts.settings.erp.retry
+        retry = self._context.settings.erp.retry
         changes = []
         for claimed, error, took_seconds in unread:
-            backoff = retry.base_seconds * 2.0 ** min(claimed.failures, 60)
+            backoff = backoff_seconds(claimed.failures, retry.base_seconds, retry.max_seconds)
             reason = f"its inputs can't be read: {error}"
             logger.warning("%s waits: %s", claimed.invoice_id, reason)
             changes.append(
@@ -245,4 +246,4 @@ class Biller(Actor):
                 )
             )  # fmt: skip
         if changes:
-            self.tell(DB_WRITER, Store((), tuple(changes)))
+            self.tell(DB_WRITER, WriteCalculations((), tuple(changes)))

@@ -8,11 +8,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 
 from actors.condition_reporter import DATABASE_CODES, ConditionReporter, report_database_error
+from actors.context import ActorContext
 from actors.messages import ALARMS
-from actors.parts import Parts
 from alarming.actor import Announce
 from alarming.webhook import Notice
-from billing.periods import Period, Schedule, due_periods
 from persistence import closings, invoices, verification
 from persistence.closings import Closing
 from persistence.errors import DatabaseFailed, PersistenceError
@@ -28,26 +27,26 @@ LOCK_NOT_AVAILABLE = "55P03"
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Poll:
     """Time to look."""
 
 
 class Bookkeeper(Actor):
     """Looks every few seconds; whatever it has to say follows from the database, so nothing is lost with it."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, context: ActorContext) -> None:
         super().__init__()
-        self._parts = parts
-        self._database = parts.connect("bookkeeper")
+        self._context = context
+        self._database = context.connect("bookkeeper")
         self._root_due_seconds = float("-inf")
 
     def on_start(self) -> None:
         self._conditions = ConditionReporter(self.tell, DATABASE_CODES)
         self.on_unblock(self._database.unblock)
-        self.every(LOOK_SECONDS, _Look())
+        self.every(LOOK_SECONDS, _Poll())
 
     def on_receive(self, message: object) -> None:
-        if not isinstance(message, _Look):
+        if not isinstance(message, _Poll):
             logger.warning("bookkeeper was told what it does not know: %r", message)
             return
         try:
@@ -62,23 +61,18 @@ class Bookkeeper(Actor):
         self._database.close()
 
     def _close_periods(self) -> None:
-        deadline = self._parts.settings.database.statement_timeout_seconds
+        deadline = self._context.settings.database.statement_timeout_seconds
         with self._database.transaction(deadline) as connection:
             first = invoices.first_billed_period(connection)
             if first is not None:
-                closings.close_periods(connection, self._due(first))
+                closings.close_periods(connection, self._context.due_periods(first))
         with self._database.transaction(deadline) as connection:
             for closing in closings.take_untold(connection):
                 self._say(closing)  # before it counts as said: a kill in between says it twice, never not at all
             known = closings.last_closings(connection)
             now = connection.execute(text("SELECT now()")).scalar_one()
-        self._parts.meters.closings = tuple(known)
+        self._context.metrics.closings = tuple(known)
         self._announce(known, now)
-
-    def _due(self, first: str) -> list[str]:
-        settings = self._parts.settings
-        schedule = Schedule(settings.billing.schedule)
-        return [str(each) for each in due_periods(Period.parse(first), self._parts.now(), schedule, settings.zone)]
 
     def _say(self, closing: Closing) -> None:
         logger.info(
@@ -105,10 +99,10 @@ class Bookkeeper(Actor):
             return  # at the next look
 
     def _make_root(self) -> None:
-        now = self._parts.clock.monotonic()
+        now = self._context.clock.monotonic()
         if now < self._root_due_seconds:
             return
-        with self._database.transaction(self._parts.settings.database.statement_timeout_seconds) as connection:
+        with self._database.transaction(self._context.settings.database.statement_timeout_seconds) as connection:
             day = connection.execute(text("SELECT (now() AT TIME ZONE 'UTC')::date")).scalar_one()
             needed = verification.needs_root(connection, day)
         if needed:

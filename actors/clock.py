@@ -9,20 +9,20 @@ from typing import Any
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
+from actors.context import ActorContext
 from actors.failpoints import failpoint
-from actors.messages import BILLER, CLOCK, Look
-from actors.parts import Parts
+from actors.messages import BILLER, CLOCK, Poll
 from billing.periods import Schedule
 from supervision import Actor
 from supervision.errors import SupervisionError
 
 logger = logging.getLogger(__name__)
 
-GLANCE_SECONDS = 1.0
+PULSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Glance:
+class _Pulse:
     """Has a tick of the schedule passed?"""
 
 
@@ -51,7 +51,7 @@ class _MonotonicTime(tzinfo):
         return "monotonic"
 
 
-class _EachGlance(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
+class _MonotonicInterval(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
     """Runs one interval after the last run, and never makes up for missed ones.
 
     APScheduler's own IntervalTrigger converts into its zone. Here each conversion gives the present instant, so the
@@ -59,7 +59,7 @@ class _EachGlance(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
     """
 
     def get_next_fire_time(self, _previous: datetime | None, now: datetime) -> datetime:
-        return now + timedelta(seconds=GLANCE_SECONDS)
+        return now + timedelta(seconds=PULSE_SECONDS)
 
 
 class Clock(Actor):
@@ -70,53 +70,53 @@ class Clock(Actor):
     suspended machine or a frozen process make a tick late and never lost.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, context: ActorContext) -> None:
         super().__init__()
-        self._parts = parts
+        self._context = context
         self._scheduler: Any = None
         self._next_tick: datetime | None = None
-        self._seen_now = parts.now()
+        self._seen_now = context.now()
         self._looked_at = 0.0
 
     def on_start(self) -> None:
-        self._scheduler = BackgroundScheduler(timezone=_MonotonicTime(self._parts.clock.monotonic), daemon=True)
-        self._scheduler.add_job(self._pulse, _EachGlance(), misfire_grace_time=None, max_instances=1)
+        self._scheduler = BackgroundScheduler(timezone=_MonotonicTime(self._context.clock.monotonic), daemon=True)
+        self._scheduler.add_job(self._pulse, _MonotonicInterval(), misfire_grace_time=None, max_instances=1)
         self._scheduler.start()
-        self._looked_at = self._parts.clock.monotonic()
-        self._seen_now = self._parts.now()
+        self._looked_at = self._context.clock.monotonic()
+        self._seen_now = self._context.now()
         self._next_tick = self._tick_after(self._seen_now)
 
     def on_receive(self, message: object) -> None:
         failpoint("clock.receive", message)
-        now = self._parts.now()
-        if isinstance(message, Look):  # the schedule may be another one
+        now = self._context.now()
+        if isinstance(message, Poll):  # the schedule may be another one
             self._next_tick = self._tick_after(now)
-            self.tell(BILLER, Look(newly_due=True))
+            self.tell(BILLER, Poll(newly_due=True))
             return
-        if not isinstance(message, _Glance):
+        if not isinstance(message, _Pulse):
             logger.warning("clock was told what it does not know: %r", message)
             return
         if now < self._seen_now:  # set back: a tick computed from the wrong time may be years away
             self._next_tick = self._tick_after(now)
         self._seen_now = now
         ticked = self._next_tick is not None and now >= self._next_tick
-        waited = self._parts.clock.monotonic() - self._looked_at
-        if ticked or waited >= self._parts.settings.billing.look_every_seconds:
-            self._looked_at = self._parts.clock.monotonic()
+        waited = self._context.clock.monotonic() - self._looked_at
+        if ticked or waited >= self._context.settings.billing.look_every_seconds:
+            self._looked_at = self._context.clock.monotonic()
             self._next_tick = self._tick_after(now)
-            self.tell(BILLER, Look(newly_due=True))
+            self.tell(BILLER, Poll(newly_due=True))
 
     def on_stop(self) -> None:
         if self._scheduler is not None:
             self._scheduler.shutdown(wait=False)
 
     def _tick_after(self, now: datetime) -> datetime:
-        tick = Schedule(self._parts.settings.billing.schedule).first_tick_from(now, self._parts.settings.zone)
+        tick = Schedule(self._context.settings.billing.schedule).first_tick_from(now, self._context.settings.zone)
         # Asked again within the minute it began in, the schedule would name the same tick.
         return tick if tick > now else self._tick_after(datetime.fromtimestamp(now.timestamp() + 60, now.tzinfo))
 
     def _pulse(self) -> None:
         try:
-            self.tell(CLOCK, _Glance())
+            self.tell(CLOCK, _Pulse())
         except SupervisionError:
             return  # stopping, or between two incarnations: the next pulse comes in a second

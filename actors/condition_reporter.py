@@ -6,6 +6,7 @@ from typing import Any
 from actors.messages import ALARMS
 from alarming.catalogue import CATALOGUE, ClearScope, Code
 from alarming.conditions import ConditionActive, ConditionCleared
+from billing.quarantine import backoff_seconds
 from persistence.errors import CredentialsRefused, DatabaseUnreachable, PersistenceError
 from supervision.errors import SupervisionError
 
@@ -78,7 +79,7 @@ class DatabaseBackoff:
     def next_seconds(self) -> float:
         """The next wait, twice the last up to the most."""
         self._failures += 1
-        return min(self._most, self._base * 2.0 ** min(self._failures - 1, 30))
+        return backoff_seconds(self._failures - 1, self._base, self._most)
 
     def reset(self) -> None:
         """It worked."""

@@ -3,11 +3,11 @@
 import logging
 
 from actors.attribution import tell_of_exception
+from actors.context import ActorContext
 from actors.failpoints import failpoint
-from actors.messages import DB_WRITER, ERP_GATEWAY, Answered, CountCrash, Deliver, Knock, LaneFree
-from actors.parts import Parts
+from actors.messages import DB_WRITER, ERP_GATEWAY, CountCrash, CourierReady, ExchangeFinished, Ping, SendRequest
 from altibiz.client import AltibizClient, TrustUnusable
-from altibiz.outcomes import Kind, Method, Outcome, not_sent
+from billing.erp_answers import Method, Outcome, OutcomeKind, not_sent
 from supervision import Actor
 
 logger = logging.getLogger(__name__)
@@ -19,33 +19,33 @@ LEASE_MARGIN_SECONDS = 5.0
 class Courier(Actor):
     """Makes the requests it is handed and tells what came of them."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, context: ActorContext) -> None:
         super().__init__()
-        self._parts = parts
+        self._context = context
         self._client: AltibizClient | None = None
         self._made_with: object = None
 
     def on_start(self) -> None:
         failpoint("courier.start")
         self.on_unblock(self._abort)
-        self.tell(ERP_GATEWAY, LaneFree(self.name))
+        self.tell(ERP_GATEWAY, CourierReady(self.name))
 
     def on_receive(self, message: object) -> None:
         failpoint("courier.receive", message)
         match message:
-            case Deliver(delivery=delivery, generation=generation):
+            case SendRequest(delivery=delivery, breaker_epoch=epoch):
                 outcome = self._try_to_deliver(message)
                 if outcome is not None:
-                    self.tell(ERP_GATEWAY, Answered(self.name, delivery, outcome, generation))
-            case Knock(generation=generation):
-                self.tell(ERP_GATEWAY, Answered(self.name, None, self._knock(), generation))
+                    self.tell(ERP_GATEWAY, ExchangeFinished(self.name, delivery, outcome, epoch))
+            case Ping(breaker_epoch=epoch):
+                self.tell(ERP_GATEWAY, ExchangeFinished(self.name, None, self._knock(), epoch))
             case _:
                 logger.warning("%s was told what it does not know: %r", self.name, message)
 
     def on_stop(self) -> None:
         self._close()
 
-    def _try_to_deliver(self, message: Deliver) -> Outcome | None:
+    def _try_to_deliver(self, message: SendRequest) -> Outcome | None:
         """What came of it; None if work on this one invoice raised: it counts, and the courier goes on.
 
         Nothing else is stored: whether the ERP has it is unknown, so it is asked first when it is next taken up.
@@ -58,15 +58,15 @@ class Courier(Actor):
             if self.stopping:
                 raise
             invoice_ids = message.invoice_ids
-            tell_of_exception(self, error, invoice_ids, self._parts.settings.supervision.window_seconds)
+            tell_of_exception(self, error, invoice_ids, self._context.settings.supervision.window_seconds)
             self._close()  # in which state it is left, nobody knows
             what = f"{type(error).__name__}: {error}"
             self.tell(DB_WRITER, CountCrash(invoice_ids, self.name, "crashed", what[:300]))
-            self.tell(ERP_GATEWAY, LaneFree(self.name))
+            self.tell(ERP_GATEWAY, CourierReady(self.name))
             return None
         return outcome
 
-    def _deliver(self, message: Deliver) -> Outcome:
+    def _deliver(self, message: SendRequest) -> Outcome:
         delivery, leave_by = message.delivery, message.leave_by_seconds
         method: Method = "PUT" if delivery.action == "offer" else "GET"
         try:
@@ -85,23 +85,23 @@ class Courier(Actor):
             page = self._current_client().page(limit=1)
         except TrustUnusable as error:
             return not_sent("GET", str(error), "trust")
-        return page if isinstance(page, Outcome) else Outcome(Kind.BOOKED, "GET", 200, "it answers")
+        return page if isinstance(page, Outcome) else Outcome(OutcomeKind.BOOKED, "GET", 200, "it answers")
 
     def _current_client(self) -> AltibizClient:
         """The client for the settings and token in force; a reload makes the next request use a new one."""
-        erp, token = self._parts.settings.erp, self._parts.token()
+        erp, token = self._context.settings.erp, self._context.token()
         if self._client is None or self._made_with != (erp, token):
             self._close()
             assert erp.base_url is not None, "run checks erp.base_url"
             self._client = AltibizClient(
                 erp.base_url,
-                now=self._parts.clock.wall,
+                now=self._context.clock.wall,
                 token=token,
                 connect_timeout_seconds=erp.connect_timeout_seconds,
                 read_timeout_seconds=erp.read_timeout_seconds,
                 total_timeout_seconds=erp.total_timeout_seconds,
                 ca_file=erp.ca_file,
-                boottime=self._parts.clock.boottime,
+                boottime=self._context.clock.boottime,
             )
             self._made_with = (erp, token)
         return self._client

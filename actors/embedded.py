@@ -17,7 +17,7 @@ RECOVERY_IS_LONG_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Poll:
     """Is the server up?"""
 
 
@@ -38,11 +38,11 @@ class EmbeddedDatabase(Actor):
             self._server.settings()
         except DatabaseUnreachable:
             self._ensure()
-        self.after(0, _Look())
-        self.every(LOOK_SECONDS, _Look())
+        self.after(0, _Poll())
+        self.every(LOOK_SECONDS, _Poll())
 
     def on_receive(self, message: object) -> None:
-        if not isinstance(message, _Look):
+        if not isinstance(message, _Poll):
             logger.warning("embedded_database was told what it does not know: %r", message)
             return
         try:

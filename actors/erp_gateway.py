@@ -1,38 +1,34 @@
-"""The actor that decides what is asked of the ERP, by which lane and when; it does no I/O itself."""
+"""The actor that decides what is asked of the ERP, by which courier and when; it does no I/O itself."""
 
 import logging
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
 
-from actors.attribution import tell_of_exception
+from actors.circuit_breaker import BreakerPolicy, CircuitBreaker
 from actors.condition_reporter import ConditionReporter
+from actors.context import ActorContext
 from actors.courier import leave_by_seconds
 from actors.failpoints import failpoint
-from actors.gate import Gate, GatePolicy
 from actors.messages import (
     DB_WRITER,
-    Answered,
+    BookingContradicted,
     ClaimDeliveries,
-    Contradicted,
-    CountCrash,
-    Deliver,
-    Deliveries,
+    ClaimedDeliveries,
+    CourierReady,
     Drain,
-    ErpStanding,
-    ForgetWaits,
-    Held,
-    Knock,
-    LaneFree,
-    Look,
-    Record,
-    Standing,
+    ErpStatus,
+    ExchangeFinished,
+    GetErpStatus,
+    InvoiceHeld,
+    Ping,
+    Poll,
+    ResetBackoffs,
+    SendRequest,
+    WriteOutcome,
 )
-from actors.parts import Parts
-from actors.reactions import ALARM_OF, SAYS, Policy, Says, react
 from alarming.catalogue import Code
-from altibiz.outcomes import Kind, Outcome, not_sent
-from config.settings import Settings
+from billing.erp_answers import SIGNS, ErpHealth, Outcome, OutcomeKind, not_sent
+from billing.states import State
 from persistence.claims import Delivery
 from supervision import Actor, Timer
 from supervision.errors import SupervisionError
@@ -40,14 +36,21 @@ from supervision.errors import SupervisionError
 logger = logging.getLogger(__name__)
 
 PENDING_LOOK_SECONDS = 2.0
-GATE_LOOK_SECONDS = 0.5
+BREAKER_LOOK_SECONDS = 0.5
 ANSWER_OVERDUE_SECONDS = 30.0
-# How much is claimed ahead: for so long, so that another daemon finds work too, and within these numbers for each lane.
+# How much is claimed ahead: for so long, so that another daemon finds work too, and so many for each courier.
 AHEAD_SECONDS = 1.0
-AHEAD_PER_LANE_AT_LEAST, AHEAD_PER_LANE_AT_MOST = 2, 16
-# Of the lanes the share of questions.
+AHEAD_PER_COURIER_AT_LEAST, AHEAD_PER_COURIER_AT_MOST = 2, 16
+# Of the couriers the share for questions.
 QUESTIONS_SHARE = 4
-CODES = (Code.ERP_TRUST_UNUSABLE, *dict.fromkeys(Code(code) for code in ALARM_OF.values()))
+CODES = (Code.ERP_TRUST_UNUSABLE, *dict.fromkeys(Code(code) for _, code in SIGNS.values() if code))
+SUMMARIES = {
+    OutcomeKind.UNREACHABLE: "no answer from {url}: {detail}",
+    OutcomeKind.NOT_CONTRACT: "{url} is not the contract's ERP: {method} was answered with {detail}",
+    OutcomeKind.CREDENTIALS: "{url} refuses our credentials: {detail}",
+    OutcomeKind.ERROR: "{url} answers {method} with {detail}",
+}
+OTHER_SUMMARY = "{url} answers {method} in a way that can't be taken: {detail}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +59,17 @@ class _Overdue:
 
 
 @dataclass(frozen=True, slots=True)
-class _Glance:
-    """Time to look at the gate."""
+class _Pulse:
+    """Time to look whether the breaker is due for a probe."""
 
 
 class ErpGateway(Actor):
-    """Keeps the lanes fed with what is claimed, tells the gate and the db_writer what came of it."""
+    """Keeps the couriers busy with what is claimed; tells the circuit breaker and the db_writer what came of it."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, context: ActorContext) -> None:
         super().__init__()
-        self._parts = parts
-        self._lanes: dict[str, Deliver | Knock | None] = {}
+        self._context = context
+        self._couriers: dict[str, SendRequest | Ping | None] = {}
         self._offers: deque[tuple[Delivery, float]] = deque()
         self._questions: deque[tuple[Delivery, float]] = deque()
         self._asked: Timer | None = None
@@ -77,295 +80,263 @@ class ErpGateway(Actor):
         self._mean_seconds = 1.0
         self._draining = False
         self._last_success_at: float | None = None
-        self._gate = Gate(self._gate_policy(), parts.clock.monotonic, parts.randomness)
+        self._breaker = CircuitBreaker(self._breaker_policy(), context.clock.monotonic, context.randomness)
 
     def on_start(self) -> None:
         failpoint("erp_gateway.start")
         self._conditions = ConditionReporter(self.tell, CODES)
-        self.every(PENDING_LOOK_SECONDS, Look())
-        self.every(GATE_LOOK_SECONDS, _Glance())
-        self._look()
+        self.every(PENDING_LOOK_SECONDS, Poll())
+        self.every(BREAKER_LOOK_SECONDS, _Pulse())
+        self._claim()
 
     def on_receive(self, message: object) -> object:
         failpoint("erp_gateway.receive", message)
         match message:
-            case Answered():
-                self._answered(message)
-            case Deliveries(asked_at_seconds=at) if at not in (0.0, self._asked_at_seconds):
+            case ExchangeFinished():
+                self._finish_exchange(message)
+            case ClaimedDeliveries(asked_at_seconds=at) if at not in (0.0, self._asked_at_seconds):
                 logger.info("a claim came too late: what it has is claimed again")
-            case Deliveries():
-                self._claimed(message)
-            case Look(restored=restored):
+            case ClaimedDeliveries():
+                self._take(message)
+            case Poll(restored=restored):
                 if restored:
                     self._offers.clear()
                     self._questions.clear()
                 self._nothing_more = False
                 self._more_questions = True
-                self._look()
-            case LaneFree(lane=lane):
-                self._lane_starts(lane)
-            case _Glance():
-                pass  # the gate may want a probe by now
+                self._claim()
+            case CourierReady(courier=courier):
+                self._courier_ready(courier)
+            case _Pulse():
+                pass
             case _Overdue():
                 self._asked = None
-            case Held(invoice_id=invoice_id):
+            case InvoiceHeld(invoice_id=invoice_id):
                 self._conditions.clear_all(invoice_id)  # its alarm follows from the database now
-            case Contradicted(invoice_id=invoice_id, reason=reason):
+            case BookingContradicted(invoice_id=invoice_id, reason=reason):
                 self._conditions.raise_condition(Code.ERP_INCORRECT_DATA, reason, invoice_id)
             case Drain():
                 self._draining = True
                 self._give_back()
-            case Standing():
-                return self._standing()
+            case GetErpStatus():
+                return self._status()
             case _:
                 logger.warning("erp_gateway was told what it does not know: %r", message)
-        self._feed()
+        self._send()
         return None
 
     # Work comes in
 
-    def _look(self) -> None:
-        """Asks for what the lanes can start before its lease runs out; for a probe only while the gate is shut."""
-        if self._asked is not None or self._draining or not self._lanes:
+    def _claim(self) -> None:
+        """Asks for what the couriers can start within its lease; for a probe only while the breaker is open."""
+        if self._asked is not None or self._draining or not self._couriers:
             return
-        probe = self._gate.wants_probe()
-        if not probe and not self._gate.lets_through():
+        probe = self._breaker.probe_due()
+        if not probe and not self._breaker.allows_requests():
             return
-        if self._gate.shut == "local":
+        if self._breaker.open_reason == "local":
             self._probe(None, 0.0)  # whether anything leaves this machine shows without an invoice
             return
-        settings = self._parts.settings
-        limit = self._limit(settings)
-        offers = 0 if probe else max(0, limit - len(self._offers))
-        # An invoice comes to be asked after by time alone: between two looks there is rarely one.
+        offers = 0 if probe else max(0, self._offers_ahead() - len(self._offers))
+        # An invoice comes to be asked after by time alone: between two polls there is rarely one.
         ask = self._more_questions and not probe
-        questions = max(0, self._question_lanes() * 2 - len(self._questions)) if ask else 0
+        questions = max(0, self._couriers_for_questions() * 2 - len(self._questions)) if ask else 0
         if probe or offers or questions:
             self._asked = self.after(ANSWER_OVERDUE_SECONDS, _Overdue())
-            self._asked_at_seconds = at = self._parts.clock.boottime()
-            self.tell(DB_WRITER, ClaimDeliveries(self._holding(), offers, questions, at, probe, self._gate.failed_last))
+            self._asked_at_seconds = at = self._context.clock.boottime()
+            never = self._breaker.last_failed
+            self.tell(DB_WRITER, ClaimDeliveries(self._in_hand(), offers, questions, at, probe, never))
 
-    def _limit(self, settings: Settings) -> int:
-        """How many offers may be claimed ahead: what the lanes can start in what is left of a lease."""
-        lanes = min(len(self._lanes), settings.erp.max_in_flight)
-        margin = leave_by_seconds(0.0, settings.work.lease_seconds, settings.erp.total_timeout_seconds)
+    def _offers_ahead(self) -> int:
+        """How many offers may be claimed ahead: what the couriers can start in what is left of a lease."""
+        couriers = min(len(self._couriers), self._context.settings.erp.max_in_flight)
         each_seconds = max(self._mean_seconds, 0.001)
-        wanted = lanes * min(max(AHEAD_SECONDS / each_seconds, AHEAD_PER_LANE_AT_LEAST), AHEAD_PER_LANE_AT_MOST)
-        return max(1, int(min(wanted, lanes * margin / each_seconds)))
+        each = min(max(AHEAD_SECONDS / each_seconds, AHEAD_PER_COURIER_AT_LEAST), AHEAD_PER_COURIER_AT_MOST)
+        return max(1, int(couriers * min(each, self._leave_by(0.0) / each_seconds)))
 
-    def _holding(self) -> frozenset[str]:
-        in_flight = (job.delivery.invoice_id for job in self._lanes.values() if isinstance(job, Deliver))
+    def _leave_by(self, asked_at_seconds: float) -> float:
+        settings = self._context.settings
+        return leave_by_seconds(asked_at_seconds, settings.work.lease_seconds, settings.erp.total_timeout_seconds)
+
+    def _in_hand(self) -> frozenset[str]:
+        in_flight = (job.delivery.invoice_id for job in self._couriers.values() if isinstance(job, SendRequest))
         queued = (delivery.invoice_id for queue in (self._offers, self._questions) for delivery, _ in queue)
         return frozenset((*in_flight, *queued))
 
-    def _claimed(self, message: Deliveries) -> None:
+    def _take(self, message: ClaimedDeliveries) -> None:
         if self._asked is not None:
             self._asked.cancel()
             self._asked = None
         self._several_open = message.several_open
         self._nothing_more = not message.deliveries
-        settings = self._parts.settings
-        leave_by = leave_by_seconds(
-            message.asked_at_seconds, settings.work.lease_seconds, settings.erp.total_timeout_seconds
-        )
+        leave_by = self._leave_by(message.asked_at_seconds)
         if message.probe:
             self._probe(message.deliveries[0] if message.deliveries else None, leave_by)
             return
-        self._more_questions = any(each.state == "initiated" for each in message.deliveries)
-        for delivery in message.deliveries:
-            (self._questions if delivery.state == "initiated" else self._offers).append((delivery, leave_by))
-        if self._draining or not self._gate.lets_through():
+        self._more_questions = any(each.state == State.INITIATED for each in message.deliveries)
+        for each in message.deliveries:
+            (self._questions if each.state == State.INITIATED else self._offers).append((each, leave_by))
+        if self._draining or not self._breaker.allows_requests():
             self._give_back()
 
     def _probe(self, delivery: Delivery | None, leave_by: float) -> None:
-        """One invoice, or a mere knock where none is open, tries the ERP while the gate is shut."""
-        lane = next((name for name, job in self._lanes.items() if job is None), None)
-        if lane is None or not self._gate.wants_probe() or self._draining:
+        """One invoice, or a mere ping where none is open, tries the ERP while the breaker is open."""
+        courier = next((name for name, job in self._couriers.items() if job is None), None)
+        if courier is None or not self._breaker.probe_due() or self._draining:
             if delivery is not None:
-                self._record(delivery, not_sent(_method(delivery), "the gateway has no use for it now"))
+                self._return(delivery, "the gateway has no use for it now")
             return
-        self._gate.probe_begins()
-        generation = self._gate.generation
-        self._hand(lane, Knock(generation) if delivery is None else Deliver(delivery, leave_by, generation))
+        self._breaker.begin_probe()
+        epoch = self._breaker.epoch
+        self._hand(courier, Ping(epoch) if delivery is None else SendRequest(delivery, leave_by, epoch))
 
     # Work goes out
 
-    def _feed(self) -> None:
-        """Every free lane gets what is next; what ran out of its lease, or may not leave now, is given back."""
-        if not self._gate.lets_through() or self._draining:
+    def _send(self) -> None:
+        """Every free courier gets what is next; what ran out of its lease, or may not leave now, is given back."""
+        if not self._breaker.allows_requests() or self._draining:
             self._give_back()
-            if self._gate.wants_probe():
-                self._look()
+            if self._breaker.probe_due():
+                self._claim()
             return
-        most = self._parts.settings.erp.max_in_flight
-        busy = sum(job is not None for job in self._lanes.values())
-        for lane, job in list(self._lanes.items()):
+        most = self._context.settings.erp.max_in_flight
+        busy = sum(job is not None for job in self._couriers.values())
+        for courier, job in list(self._couriers.items()):
             if job is not None or busy >= most:
                 continue
             following = self._next()
             if following is None:
                 break
             busy += 1
-            delivery, leave_by = following
-            self._hand(lane, Deliver(delivery, leave_by, self._gate.generation))
-        if not self._nothing_more and len(self._offers) < self._limit(self._parts.settings) // 2:
-            self._look()
+            self._hand(courier, SendRequest(*following, self._breaker.epoch))
+        if not self._nothing_more and len(self._offers) < self._offers_ahead() // 2:
+            self._claim()
 
     def _next(self) -> tuple[Delivery, float] | None:
-        now = self._parts.clock.boottime()
-        asking = sum(isinstance(job, Deliver) and job.delivery.state == "initiated" for job in self._lanes.values())
+        now = self._context.clock.boottime()
+        jobs = self._couriers.values()
+        asking = sum(isinstance(job, SendRequest) and job.delivery.state == State.INITIATED for job in jobs)
         while self._offers or self._questions:
-            ask = bool(self._questions) and (not self._offers or asking < self._question_lanes())
+            ask = bool(self._questions) and (not self._offers or asking < self._couriers_for_questions())
             delivery, leave_by = (self._questions if ask else self._offers).popleft()
             if now <= leave_by:
                 return delivery, leave_by
-            self._record(delivery, not_sent(_method(delivery), "too little of its lease is left"))
+            self._return(delivery, "too little of its lease is left")
         return None
 
-    def _question_lanes(self) -> int:
-        """Asking after initiated invoices uses at most a quarter of the lanes while there is something to offer."""
-        return max(1, min(len(self._lanes), self._parts.settings.erp.max_in_flight) // QUESTIONS_SHARE)
+    def _couriers_for_questions(self) -> int:
+        """Asking after initiated invoices uses at most a quarter of the couriers while there is something to offer."""
+        return max(1, min(len(self._couriers), self._context.settings.erp.max_in_flight) // QUESTIONS_SHARE)
 
-    def _hand(self, lane: str, job: Deliver | Knock) -> None:
+    def _hand(self, courier: str, job: SendRequest | Ping) -> None:
         try:
-            self.tell(lane, job)
+            self.tell(courier, job)
         except SupervisionError as error:
-            logger.info("%s was not told: %s", lane, error)
-            if isinstance(job, Deliver):
-                self._record(job.delivery, not_sent(_method(job.delivery), "its courier is not there"))
-            self._gate.said_nothing(job.generation)
+            logger.info("%s was not told: %s", courier, error)
+            if isinstance(job, SendRequest):
+                self._return(job.delivery, "its courier is not there")
+            self._breaker.record_neutral(job.breaker_epoch)
             return
-        self._lanes[lane] = job
+        self._couriers[courier] = job
 
     def _give_back(self) -> None:
         for queue in (self._offers, self._questions):
             while queue:
                 delivery, _ = queue.popleft()
-                self._record(delivery, not_sent(_method(delivery), "nothing leaves for the ERP now"))
+                self._return(delivery, "nothing leaves for the ERP now")
 
-    def _lane_starts(self, lane: str) -> None:
+    def _return(self, delivery: Delivery, why: str) -> None:
+        self.tell(DB_WRITER, WriteOutcome(delivery, not_sent("PUT" if delivery.action == "offer" else "GET", why)))
+
+    def _courier_ready(self, courier: str) -> None:
         """A new courier: what its predecessor had in hand has been counted against it, and is claimed anew."""
-        lost = self._lanes.get(lane)
-        self._lanes[lane] = None
+        lost = self._couriers.get(courier)
+        self._couriers[courier] = None
         if lost is not None:
-            self._gate.said_nothing(lost.generation)
-        if len(self._lanes) == 1:
-            self._look()
+            self._breaker.record_neutral(lost.breaker_epoch)
+        if len(self._couriers) == 1:
+            self._claim()
 
     # Answers
 
-    def _answered(self, message: Answered) -> None:
-        if self._lanes.get(message.lane) is not None:
-            self._lanes[message.lane] = None
+    def _finish_exchange(self, message: ExchangeFinished) -> None:
+        if self._couriers.get(message.courier) is not None:
+            self._couriers[message.courier] = None
         outcome, delivery = message.outcome, message.delivery
-        self._parts.meters.answered(outcome)
-        if outcome.kind is not Kind.NOT_SENT:
+        self._context.metrics.answered(outcome)
+        if outcome.kind is not OutcomeKind.NOT_SENT:
             self._mean_seconds += 0.1 * (outcome.duration_seconds - self._mean_seconds)
         if delivery is not None:
-            self._record(delivery, outcome)
+            self.tell(DB_WRITER, WriteOutcome(delivery, outcome))
             # What the ERP does not have can be offered again at once.
-            self._nothing_more = self._nothing_more and outcome.kind is not Kind.ABSENT
-        self._tell_gate(message)
-
-    def _record(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Has stored what the outcome makes of the invoice; if that raises, it counts against this one alone."""
-        try:
-            write: Record | CountCrash = Record(react(delivery, outcome, self._policy()))
-        except Exception as error:  # noqa: BLE001 - one invoice's answer must not end who hands out the others
-            ids = (delivery.invoice_id,)
-            tell_of_exception(self, error, ids, self._parts.settings.supervision.window_seconds)
-            write = CountCrash(ids, self.name, "crashed", f"{type(error).__name__}: {error}"[:300])
-        self.tell(DB_WRITER, write)
-
-    def _tell_gate(self, message: Answered) -> None:
-        outcome, generation = message.outcome, message.generation
-        invoice_id = message.delivery.invoice_id if message.delivery else None
+            self._nothing_more = self._nothing_more and outcome.kind is not OutcomeKind.ABSENT
         if outcome.pauses_gateway and outcome.retry_after_seconds is not None:
-            self._gate.pause(outcome.retry_after_seconds)
-        self._gate.configure(self._gate_policy())
+            self._breaker.pause(outcome.retry_after_seconds)
+        self._breaker.configure(self._breaker_policy())
         if outcome.local_fault is not None:
-            self._tell_of_local_fault(outcome, generation)
-            return
-        if outcome.kind is not Kind.NOT_SENT:
+            self._report_local_fault(outcome, message.breaker_epoch)
+        else:
+            self._record(outcome, message.breaker_epoch, delivery.invoice_id if delivery else None)
+
+    def _record(self, outcome: Outcome, epoch: int, invoice_id: str | None) -> None:
+        """Tells the breaker and the alarms what the answer says of the ERP as a whole."""
+        if outcome.kind is not OutcomeKind.NOT_SENT:
             self._conditions.clear(Code.ERP_TRUST_UNUSABLE)
-            if self._gate.left(generation):
+            if self._breaker.record_sent(epoch):
                 logger.info("requests leave this machine again")
         if outcome.status is not None:
             self._conditions.clear(Code.ERP_UNREACHABLE)  # whatever it says, it answers: an old alarm must not hide why
-        match SAYS[outcome.kind]:
-            case Says.WORKS:
-                self._last_success_at = self._parts.clock.monotonic()
+        health, code = SIGNS[outcome.kind]
+        match health:
+            case ErpHealth.WORKS:
+                self._last_success_at = self._context.clock.monotonic()
                 # A 404 to a question may be the same wrong ERP that answers offers with 404.
-                whole = outcome.kind is not Kind.ABSENT
+                whole = outcome.kind is not OutcomeKind.ABSENT
                 if whole and invoice_id is not None:
                     self._conditions.clear_all(invoice_id)
-                if self._gate.succeeded(generation):
-                    self._tell_of_return(whole=whole)
-            case Says.FAILS:
-                if self._gate.failed(generation, invoice_id, several_open=self._several_open):
+                if self._breaker.record_success(epoch):
+                    self._report_return(whole=whole)
+            case ErpHealth.FAILS:
+                if self._breaker.record_failure(epoch, invoice_id, several_open=self._several_open):
                     logger.warning("the ERP fails (%s): only probes are sent", outcome.detail)
-            case Says.REFUSES_CREDENTIALS:
-                if self._gate.refused_credentials(generation, invoice_id):
+            case ErpHealth.REFUSES_CREDENTIALS:
+                if self._breaker.record_refused_credentials(epoch, invoice_id):
                     logger.warning("the ERP refuses our credentials (%s): only probes are sent", outcome.detail)
-            case Says.NOTHING:
-                self._gate.said_nothing(generation)
-        code = ALARM_OF.get(outcome.kind)
+            case ErpHealth.UNKNOWN:
+                self._breaker.record_neutral(epoch)
         if code is not None:
+            url = self._context.settings.erp.base_url
+            summary = SUMMARIES.get(outcome.kind, OTHER_SUMMARY)
             self._conditions.raise_condition(
-                Code(code), self._summary(outcome), invoice_id,
-                context={"url": self._parts.settings.erp.base_url, "status": outcome.status, "invoice": invoice_id},
+                Code(code), summary.format(url=url, method=outcome.method, detail=outcome.detail), invoice_id,
+                context={"url": url, "status": outcome.status, "invoice": invoice_id},
             )  # fmt: skip
 
-    def _tell_of_local_fault(self, outcome: Outcome, generation: int) -> None:
+    def _report_local_fault(self, outcome: Outcome, epoch: int) -> None:
         """Nothing left this machine: it counts against no invoice and says nothing of the ERP."""
-        if self._gate.kept_here(generation):
+        if self._breaker.record_local_fault(epoch):
             logger.warning("no request leaves this machine (%s): only probes are tried", outcome.detail)
         code = Code.ERP_TRUST_UNUSABLE if outcome.local_fault == "trust" else Code.ERP_UNREACHABLE
         self._conditions.raise_condition(code, f"no request can leave this machine: {outcome.detail}")
 
-    def _tell_of_return(self, *, whole: bool) -> None:
+    def _report_return(self, *, whole: bool) -> None:
         """It was the whole ERP: when it is over, nobody waits on for a time that was set by it."""
         logger.info("the ERP is back: everything is sent again")
         for code in (Code.ERP_UNREACHABLE, Code.ERP_CREDENTIALS, *((Code.ERP_ERROR,) if whole else ())):
             self._conditions.clear_common(code)
-        self.tell(DB_WRITER, ForgetWaits())
-
-    def _summary(self, outcome: Outcome) -> str:
-        url = self._parts.settings.erp.base_url
-        match outcome.kind:
-            case Kind.UNREACHABLE:
-                return f"no answer from {url}: {outcome.detail}"
-            case Kind.NOT_CONTRACT:
-                return f"{url} is not the contract's ERP: {outcome.method} was answered with {outcome.detail}"
-            case Kind.CREDENTIALS:
-                return f"{url} refuses our credentials: {outcome.detail}"
-            case Kind.ERROR:
-                return f"{url} answers {outcome.method} with {outcome.detail}"
-            case _:
-                return f"{url} answers {outcome.method} in a way that can't be taken: {outcome.detail}"
+        self.tell(DB_WRITER, ResetBackoffs())
 
     # What is in force
 
-    def _policy(self) -> Policy:
-        erp = self._parts.settings.erp
-        return Policy(
-            erp.poll_interval_seconds, erp.retry.base_seconds, erp.retry.max_seconds, erp.max_incorrect_answers,
-            self._parts.randomness.uniform,
-        )  # fmt: skip
-
-    def _gate_policy(self) -> GatePolicy:
-        erp, alarms = self._parts.settings.erp, self._parts.settings.alarms
-        return GatePolicy(
+    def _breaker_policy(self) -> BreakerPolicy:
+        erp, alarms = self._context.settings.erp, self._context.settings.alarms
+        return BreakerPolicy(
             erp.breaker.failure_threshold, erp.breaker.reset_seconds, erp.breaker.success_threshold,
             erp.retry.base_seconds, erp.retry.max_seconds, alarms.raise_within_seconds,
         )  # fmt: skip
 
-    def _standing(self) -> ErpStanding:
-        ago = None if self._last_success_at is None else self._parts.clock.monotonic() - self._last_success_at
-        in_flight = sum(job is not None for job in self._lanes.values())
+    def _status(self) -> ErpStatus:
+        ago = None if self._last_success_at is None else self._context.clock.monotonic() - self._last_success_at
+        in_flight = sum(job is not None for job in self._couriers.values())
         queued = len(self._offers) + len(self._questions)
-        return ErpStanding(self._gate.state, self._gate.shut, in_flight, queued, ago)
-
-
-def _method(delivery: Delivery) -> Any:
-    return "PUT" if delivery.action == "offer" else "GET"
+        return ErpStatus(self._breaker.state, self._breaker.open_reason, in_flight, queued, ago)

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from altibiz.outcomes import Outcome
+from billing.erp_answers import Outcome
 from billing.invoice import Invoice
 from persistence.claims import Claimed, Delivery
-from persistence.quarantine import InvoiceFault
 from persistence.writes import Change
 
 ALARMS = "alarms"
@@ -20,12 +19,28 @@ COURIERS = "couriers"
 
 
 def courier_name(number: int) -> str:
-    """The name of one lane to the ERP, from 1."""
+    """The name of a courier, from 1."""
     return f"courier-{number}"
 
 
+def invoices_in_hand(messages: Sequence[object]) -> tuple[str, ...]:
+    """The invoices that these messages carry work on, each once."""
+    return tuple(dict.fromkeys(each for message in messages for each in getattr(message, "invoice_ids", ())))
+
+
+class _CarriesDelivery:
+    """A message about one delivery, or about none."""
+
+    __slots__ = ()
+    delivery: Delivery | None
+
+    @property
+    def invoice_ids(self) -> tuple[str, ...]:
+        return () if self.delivery is None else (self.delivery.invoice_id,)
+
+
 @dataclass(frozen=True, slots=True)
-class Look:
+class Poll:
     """To anyone: look at the database. `newly_due` asks the biller to look for periods that closed, too.
 
     `restored` tells the gateway that an older backup was put back: what it has queued was claimed in another past.
@@ -52,8 +67,8 @@ class ClaimDue:
 
 
 @dataclass(frozen=True, slots=True)
-class Calculate:
-    """A claimed batch, empty when there is nothing to calculate; `ask` 0 answers whatever was asked last.
+class ClaimedDue:
+    """A batch to calculate, empty when there is none; `ask` 0 answers whatever was asked last.
 
     The answer to any ask but the last is late: what it claimed, the last ask claims again.
     """
@@ -67,7 +82,7 @@ class Calculate:
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class WriteCalculations:
     """What became of a batch: invoices with their claims, and what still waits for its readings."""
 
     calculated: Sequence[tuple[int, Invoice]]
@@ -97,10 +112,10 @@ class ClaimDeliveries:
 
 
 @dataclass(frozen=True, slots=True)
-class Deliveries:
+class ClaimedDeliveries:
     """What was claimed; `several_open` says whether more than one invoice is on its way to the ERP at all.
 
-    `asked_at_seconds` says what it answers, as `Calculate.ask` does; 0 answers whatever was asked last.
+    `asked_at_seconds` says what it answers, as `ClaimedDue.ask` does; 0 answers whatever was asked last.
     """
 
     deliveries: Sequence[Delivery]
@@ -114,31 +129,27 @@ class Deliveries:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """What an answer of the ERP makes of an invoice: a change, or one that counts against it."""
+class WriteOutcome(_CarriesDelivery):
+    """Store what the outcome of a request makes of its invoice (`billing.erp_answers.decide`)."""
 
-    write: Change | InvoiceFault
-
-    @property
-    def invoice_ids(self) -> tuple[str, ...]:
-        return (self.write.invoice_id,)
+    delivery: Delivery
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
-class ForgetWaits:
+class ResetBackoffs:
     """The ERP is back: nobody waits on for a time that was set by its being away."""
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class InvoiceHeld:
     """An answer that counted against this invoice got it held: the alarm for it follows from the database."""
 
     invoice_id: str
-    code: str
 
 
 @dataclass(frozen=True, slots=True)
-class Contradicted:
+class BookingContradicted:
     """What the ERP said of this invoice can't be: our own tables say so."""
 
     invoice_id: str
@@ -149,47 +160,39 @@ class Contradicted:
 
 
 @dataclass(frozen=True, slots=True)
-class Deliver:
+class SendRequest(_CarriesDelivery):
     """One request to make. It leaves only before `leave_by_seconds` of CLOCK_BOOTTIME, else it is given back."""
 
     delivery: Delivery
     leave_by_seconds: float
-    generation: int
-
-    @property
-    def invoice_ids(self) -> tuple[str, ...]:
-        return (self.delivery.invoice_id,)
+    breaker_epoch: int
 
 
 @dataclass(frozen=True, slots=True)
-class Knock:
+class Ping:
     """Ask the ERP for nothing in particular: there is no invoice to probe it with."""
 
-    generation: int
+    breaker_epoch: int
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """What came of a request; `delivery` None after a knock."""
+class ExchangeFinished(_CarriesDelivery):
+    """What came of a request; `delivery` None after a ping."""
 
-    lane: str
+    courier: str
     delivery: Delivery | None
     outcome: Outcome
-    generation: int
-
-    @property
-    def invoice_ids(self) -> tuple[str, ...]:
-        return () if self.delivery is None else (self.delivery.invoice_id,)
+    breaker_epoch: int
 
 
 @dataclass(frozen=True, slots=True)
-class LaneFree:
+class CourierReady:
     """A courier has started: whatever its predecessor had in hand is no longer its."""
 
-    lane: str
+    courier: str
 
 
-# to db_writer, from the composition root and from who isolates an invoice
+# to db_writer, from whatever isolates an invoice or hears of an actor's end
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,15 +202,14 @@ class CountCrash:
     `since_seconds` is the monotonic instant at which the work first failed that this one was isolated from; None: now.
     """
 
-    invoices: tuple[str, ...]
+    invoice_ids: tuple[str, ...]
     actor: str
     how: Literal["crashed", "hung"]
     what: str
     since_seconds: float | None = None
 
-    @property
-    def invoice_ids(self) -> tuple[str, ...]:
-        return self.invoices
+
+# from the process to the actors
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,21 +218,24 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
-class Unfinished:
-    """Asked of the db_writer by the composition root before a stop: how many writes still wait."""
+class CountPendingWrites:
+    """Asked of the db_writer before a stop: how many writes still wait."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Asked of the erp_gateway by the composition root: how the ERP stands; answered with an ErpStanding."""
+class GetErpStatus:
+    """Asked of the erp_gateway; answered with an ErpStatus."""
 
 
 @dataclass(frozen=True, slots=True)
-class ErpStanding:
-    """The gate's state by its usual names, what is under way, and when the ERP last did as its contract says."""
+class ErpStatus:
+    """The breaker's state by its usual names, what is under way, and when the ERP last did as its contract says.
+
+    `open_reason` is None while requests may leave.
+    """
 
     breaker: str
-    shut: str | None
+    open_reason: str | None
     in_flight: int
     queued: int
     last_success_seconds_ago: float | None

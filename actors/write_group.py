@@ -1,29 +1,142 @@
-"""What one transaction of the db_writer stores of a group of writes, and what has to be said when it is committed."""
+"""What the db_writer has still to store, and what one transaction stores of it."""
 
-import logging
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, text
 
+from actors.context import ActorContext
 from actors.failpoints import failpoint
-from actors.messages import BILLER, ERP_GATEWAY, Held, Look
-from actors.parts import Parts
-from actors.write_queue import Calculated, Crash, ForgetWait, Item, Stale
+from actors.messages import BILLER, ERP_GATEWAY, CountCrash, InvoiceHeld, Poll, WriteCalculations, WriteOutcome
+from billing.erp_answers import AnswerPolicy
+from billing.invoice import Invoice
+from billing.quarantine import backoff_seconds
+from billing.states import FINAL_STATES, State
+from persistence.answers import StoredAnswers, store_answers
 from persistence.claims import forget_waits_for_the_erp
 from persistence.locks import held_by_others, lock_invoices
-from persistence.quarantine import (
-    InvoiceFault,
-    count_crash,
-    count_fault,
-    crashing_without_witness,
-    limit_batch,
-)
+from persistence.quarantine import count_crash, crashing_without_witness, limit_batch
 from persistence.writes import Change, apply_changes, end_stale, store_calculations
 
-logger = logging.getLogger(__name__)
+DEFER_BASE_SECONDS, DEFER_MOST_SECONDS = 0.1, 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Calculated:
+    """A calculated invoice, under the claim that it was calculated with."""
+
+    claim: int
+    invoice: Invoice
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """A crash with this invoice in hand: it counts if the invoice was alone (`bisect_limit` None).
+
+    Else the invoice is worked on again in a batch of at most `bisect_limit`, the second half a little later than the
+    first. `since_seconds` is the monotonic instant of the first failure.
+    """
+
+    reason: str
+    since_seconds: float
+    bisect_limit: int | None = None
+    half: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class BackoffReset:
+    """The ERP is back: this invoice, which was locked then, waits no longer for a time that was set by its failing."""
+
+
+@dataclass(frozen=True, slots=True)
+class StaleCalculation:
+    """A calculation that can't be stored as it is: the claim ends, and the invoice is calculated again."""
+
+    claim: int
+
+
+@dataclass(eq=False, slots=True)
+class Item:
+    """One write in the queue; `not_before_seconds` is a monotonic instant, `deferrals` how often its row was locked."""
+
+    invoice_id: str
+    write: Calculated | Change | WriteOutcome | Crash | BackoffReset | StaleCalculation
+    not_before_seconds: float = float("-inf")
+    deferrals: int = 0
+
+    @property
+    def invoice_ids(self) -> tuple[str, ...]:
+        return (self.invoice_id,)
+
+    @property
+    def is_calculation(self) -> bool:
+        """Whether it rests on data: what was calculated, or what waits for the data that it was calculated from."""
+        write = self.write
+        return isinstance(write, Calculated) or (isinstance(write, Change) and bool(write.meter_versions))
+
+    def defer(self, now_seconds: float) -> None:
+        """Its row is locked: it is tried again soon, and ever more seldom."""
+        self.not_before_seconds = now_seconds + backoff_seconds(self.deferrals, DEFER_BASE_SECONDS, DEFER_MOST_SECONDS)
+        self.deferrals += 1
+
+
+def items_of(message: WriteCalculations | WriteOutcome | CountCrash, now_seconds: float) -> list[Item]:
+    """What a message asks for, an invoice at a time."""
+    match message:
+        case WriteCalculations(calculated=calculated, waiting=waiting):
+            return [
+                *(Item(str(invoice.id), Calculated(claim, invoice)) for claim, invoice in calculated),
+                *(Item(change.invoice_id, change) for change in waiting),
+            ]
+        case WriteOutcome(delivery=delivery):
+            return [Item(delivery.invoice_id, message)]
+        case CountCrash(invoice_ids=ids):
+            reason = f"{message.actor} {message.how}: {message.what}"
+            since = now_seconds if message.since_seconds is None else message.since_seconds
+            if len(ids) == 1:
+                return [Item(ids[0], Crash(reason, since))]
+            limit = (len(ids) + 1) // 2
+            return [Item(each, Crash(reason, since, limit, 1 + (place >= limit))) for place, each in enumerate(ids)]
+
+
+class WriteQueue:
+    """The writes in the order in which they came; a deferred one lets the others go first."""
+
+    def __init__(self) -> None:
+        self._items: list[Item] = []
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def invoice_ids(self) -> set[str]:
+        """The invoices that a write waits for."""
+        return {item.invoice_id for item in self._items}
+
+    def add(self, items: Iterable[Item]) -> None:
+        """Puts them at the end."""
+        self._items += items
+
+    def ready(self, limit: int, now_seconds: float) -> list[Item]:
+        """The first that are not deferred; they stay in the queue."""
+        found = (item for item in self._items if item.not_before_seconds <= now_seconds)
+        return [item for item, _ in zip(found, range(limit), strict=False)]
+
+    def remove(self, items: Iterable[Item]) -> None:
+        """They are stored, or will never be."""
+        gone = set(map(id, items))
+        self._items = [item for item in self._items if id(item) not in gone]
+
+    def to_end(self, items: Sequence[Item]) -> None:
+        """The others go first."""
+        self.remove(items)
+        self._items += items
+
+    def next_seconds(self) -> float | None:
+        """The monotonic instant at which the first of the deferred is tried again."""
+        return min((item.not_before_seconds for item in self._items if item.deferrals), default=None)
 
 
 @dataclass
@@ -41,106 +154,103 @@ class GroupResult:
 
 
 class GroupWriter:
-    """Applies writes within a transaction of the caller's; it has no effect but on the connection."""
+    """Stores a group within the caller's transaction. Raises what the database does; then nothing is stored.
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    What somebody else has locked is deferred. `since_seconds` is the monotonic instant at which the group was begun.
+    """
 
-    def write(
-        self, connection: Connection, write_id: uuid.UUID, items: Sequence[Item], now_seconds: float
-    ) -> GroupResult:
-        """Stores what is not locked by somebody else. Raises what the database does; then nothing is stored."""
-        result = GroupResult()
-        by = self._parts.claimer
-        results = [item for item in items if _is_result(item)]
-        self._store_results(connection, write_id, results, result)
-        ready = self._lock(connection, [item for item in items if not _is_result(item)], result)
-        changes = [item.write for item in ready if isinstance(item.write, Change)]
-        done = apply_changes(connection, by, write_id, changes)
-        if any(each.to_state == "registered" for each in changes):
-            failpoint("db_writer.store_verdict", *ready)
-        self._find_contradictions(connection, changes, done, result)
-        for fault in (item.write for item in ready if isinstance(item.write, InvoiceFault)):
-            if count_fault(connection, by, write_id, fault):
-                result.nudges.append((ERP_GATEWAY, Held(fault.invoice_id, fault.code)))
-        crashes = [item.write for item in ready if isinstance(item.write, Crash)]
-        self._count(connection, write_id, crashes, now_seconds, result)
-        if waits := [item.invoice_id for item in ready if isinstance(item.write, ForgetWait)]:
-            forget_waits_for_the_erp(connection, (), waits)
-            result.nudges.append((ERP_GATEWAY, Look()))
-        if stale := [(item.invoice_id, item.write.claim) for item in ready if isinstance(item.write, Stale)]:
+    def __init__(
+        self, context: ActorContext, connection: Connection, write_id: uuid.UUID, since_seconds: float
+    ) -> None:
+        self._context = context
+        self._connection = connection
+        self._write_id = write_id
+        self._since_seconds = since_seconds
+        self._result = GroupResult()
+
+    def write(self, items: Sequence[Item]) -> GroupResult:
+        """Stores what is not locked; meters are locked before the first invoice."""
+        connection, by, result = self._connection, self._context.claimer, self._result
+        self._store_calculations([item for item in items if item.is_calculation])
+        ready = self._lock([item for item in items if not item.is_calculation])
+        apply_changes(connection, by, self._write_id, [item.write for item in ready if isinstance(item.write, Change)])
+        self._store_answers(ready)
+        self._count_crashes(ready)
+        if resets := [item.invoice_id for item in ready if isinstance(item.write, BackoffReset)]:
+            forget_waits_for_the_erp(connection, (), resets)
+            result.nudges.append((ERP_GATEWAY, Poll()))
+        stale = [(item.invoice_id, item.write.claim) for item in ready if isinstance(item.write, StaleCalculation)]
+        if stale:
             end_stale(connection, by, stale)
-            result.nudges.append((BILLER, Look()))
+            result.nudges.append((BILLER, Poll()))
         return result
 
-    def _store_results(
-        self, connection: Connection, write_id: uuid.UUID, items: Sequence[Item], result: GroupResult
-    ) -> None:
-        """What the biller made of due invoices: meters are locked before the first invoice."""
-        writes = [item.write for item in items]
-        pairs = [(write.claim, write.invoice) for write in writes if isinstance(write, Calculated)]
-        waiting = [write for write in writes if isinstance(write, Change)]
-        stored = store_calculations(connection, self._parts.claimer, write_id, pairs, waiting)
-        result.deferred += [item for item in items if item.invoice_id in stored.deferred]
-        if any(str(invoice.id) in stored.done for _, invoice in pairs):
-            failpoint("db_writer.store", *(item for item in items if isinstance(item.write, Calculated)))
-            result.nudges.append((ERP_GATEWAY, Look()))
+    def _store_calculations(self, items: Sequence[Item]) -> None:
+        made = [item for item in items if isinstance(item.write, Calculated)]
+        pairs = [(item.write.claim, item.write.invoice) for item in made if isinstance(item.write, Calculated)]
+        waiting = [item.write for item in items if isinstance(item.write, Change)]
+        stored = store_calculations(self._connection, self._context.claimer, self._write_id, pairs, waiting)
+        self._result.deferred += [item for item in items if item.invoice_id in stored.deferred]
+        if any(item.invoice_id in stored.done for item in made):
+            failpoint("db_writer.store", *made)
+            self._result.nudges.append((ERP_GATEWAY, Poll()))
         if stored.stale:
-            result.nudges.append((BILLER, Look()))
+            self._result.nudges.append((BILLER, Poll()))
 
-    @staticmethod
-    def _lock(connection: Connection, items: Sequence[Item], result: GroupResult) -> list[Item]:
+    def _lock(self, items: Sequence[Item]) -> list[Item]:
         """Locks the rows of all that is to be written, in the one order, without waiting for anybody."""
         ids = {item.invoice_id for item in items}
-        locked = held_by_others(connection, "invoices", ids, lock_invoices(connection, ids, wait=False))
-        result.deferred += [item for item in items if item.invoice_id in locked]
+        locked = held_by_others(self._connection, "invoices", ids, lock_invoices(self._connection, ids, wait=False))
+        self._result.deferred += [item for item in items if item.invoice_id in locked]
         return [item for item in items if item.invoice_id not in locked]
 
-    def _count(
-        self,
-        connection: Connection,
-        write_id: uuid.UUID,
-        crashes: Sequence[Crash],
-        now_seconds: float,
-        result: GroupResult,
-    ) -> None:
-        settings, by = self._parts.settings, self._parts.claimer
-        base, most = settings.erp.retry.base_seconds, settings.erp.retry.max_seconds
-        batches: dict[tuple[int, int], list[str]] = {}
-        for crash in crashes:
-            if crash.bisect_limit is not None:
-                batches.setdefault((crash.bisect_limit, crash.half), []).append(crash.invoice_id)
-                continue
-            result.held += count_crash(
-                connection, by, write_id, [crash.invoice_id], reason=crash.reason,
-                max_attempts=settings.work.max_attempts, backoff_base_seconds=base, backoff_max_seconds=most,
-                failed_seconds_ago=max(0.0, now_seconds - crash.since_seconds),
-            )  # fmt: skip
-            if crashing_without_witness(connection, [crash.invoice_id], settings.work.max_attempts):
-                result.poison[crash.invoice_id] = crash.reason
-        for (limit, half), ids in batches.items():
-            limit_batch(connection, by, ids, bisect_limit=limit, delay_seconds=base * half)
+    def _store_answers(self, ready: Sequence[Item]) -> None:
+        answers = [(each.write.delivery, each.write.outcome) for each in ready if isinstance(each.write, WriteOutcome)]
+        erp = self._context.settings.erp
+        policy = AnswerPolicy(
+            erp.poll_interval_seconds, erp.retry.base_seconds, erp.retry.max_seconds, erp.max_incorrect_answers,
+            self._context.randomness.uniform,
+        )  # fmt: skip
+        stored = store_answers(self._connection, self._context.claimer, self._write_id, answers, policy)
+        if any(change.to_state == State.REGISTERED for change in stored.changes):
+            failpoint("db_writer.store_verdict", *ready)
+        self._result.nudges += [(ERP_GATEWAY, InvoiceHeld(each)) for each in sorted(stored.held)]
+        self._find_contradictions(stored)
 
-    @staticmethod
-    def _find_contradictions(
-        connection: Connection, changes: Sequence[Change], done: set[str], result: GroupResult
-    ) -> None:
+    def _count_crashes(self, ready: Sequence[Item]) -> None:
+        settings, by = self._context.settings, self._context.claimer
+        retry, most = settings.erp.retry, settings.work.max_attempts
+        batches: dict[tuple[int, int], list[str]] = {}
+        for item in ready:
+            if not isinstance(crash := item.write, Crash):
+                continue
+            ids = [item.invoice_id]
+            if crash.bisect_limit is not None:
+                batches.setdefault((crash.bisect_limit, crash.half), []).extend(ids)
+                continue
+            self._result.held += count_crash(
+                self._connection, by, self._write_id, ids, reason=crash.reason, max_attempts=most,
+                backoff_base_seconds=retry.base_seconds, backoff_max_seconds=retry.max_seconds,
+                failed_seconds_ago=max(0.0, self._since_seconds - crash.since_seconds),
+            )  # fmt: skip
+            if crashing_without_witness(self._connection, ids, most):
+                self._result.poison[item.invoice_id] = crash.reason
+        for (limit, half), ids in batches.items():
+            delay_seconds = retry.base_seconds * half
+            limit_batch(self._connection, by, ids, bisect_limit=limit, delay_seconds=delay_seconds)
+
+    def _find_contradictions(self, stored: StoredAnswers) -> None:
         """A late booking of what is final with us changes nothing; that it differs is an alarm."""
-        registered = [change for change in changes if change.to_state == "registered"]
+        registered = [change for change in stored.changes if change.to_state == State.REGISTERED]
         times = Counter(change.invoice_id for change in registered)
         for change in registered:
-            if change.invoice_id in done and times[change.invoice_id] == 1:
+            invoice_id = change.invoice_id
+            if invoice_id in stored.done and times[invoice_id] == 1:
                 continue
-            ours = connection.execute(
-                text("SELECT state, bill_id FROM invoices WHERE id = :id"), {"id": change.invoice_id}
+            ours = self._connection.execute(
+                text("SELECT state, bill_id FROM invoices WHERE id = :id"), {"id": invoice_id}
             ).one_or_none()
-            if ours and ours.state in ("registered", "aborted") and ours.bill_id != change.bill_id:
-                result.contradicted[change.invoice_id] = (
-                    f"the ERP books {change.invoice_id} as {change.bill_id}, here it is {ours.bill_id or ours.state}"
+            if ours and ours.state in FINAL_STATES and ours.bill_id != change.bill_id:
+                self._result.contradicted[invoice_id] = (
+                    f"the ERP books {invoice_id} as {change.bill_id}, here it is {ours.bill_id or ours.state}"
                 )
-
-
-def _is_result(item: Item) -> bool:
-    """Whether a calculation made it: what was calculated, or what waits for the data that it was calculated from."""
-    write = item.write
-    return isinstance(write, Calculated) or (isinstance(write, Change) and bool(write.meter_versions))

@@ -14,24 +14,14 @@ import httpcore
 import httpx
 
 from altibiz.line import TOO_LATE, Backend, Line
-from altibiz.outcomes import (
-    Kind,
-    Method,
-    Now,
-    Outcome,
-    Page,
-    classify,
-    classify_page,
-    kind_of_status,
-    not_sent,
-    printable,
-)
+from altibiz.outcomes import Now, Page, classify, classify_page, kind_of_status, printable
+from billing.erp_answers import Method, Outcome, OutcomeKind, not_sent
 
 BODY_LIMIT_BYTES: Final = 1_000_000
 # Below the idle limit of the common servers (5 s at least), so that it is mostly we who close.
 KEEPALIVE_SECONDS: Final = 4.0
 
-_DISTRUSTED: Final = (Kind.NONSENSE, Kind.INCORRECT, Kind.NOT_CONTRACT)
+_DISTRUSTED: Final = (OutcomeKind.NONSENSE, OutcomeKind.INCORRECT, OutcomeKind.NOT_CONTRACT)
 _TRANSPORT_ERRORS: Final = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
 
 for _library in ("httpx", "httpcore"):  # they would log every request; what is worth a line is the caller's to say
@@ -132,7 +122,7 @@ class AltibizClient:
         return self._told(outcome, url, begun)
 
     def _told(self, outcome: Outcome, url: str, begun: float) -> Outcome:
-        detail = f"{outcome.detail} ({url})" if outcome.kind is Kind.NOT_CONTRACT else outcome.detail
+        detail = f"{outcome.detail} ({url})" if outcome.kind is OutcomeKind.NOT_CONTRACT else outcome.detail
         if outcome.kind in _DISTRUSTED:
             self._pool.close()  # the next answer on this connection might be this one's rest
         return replace(outcome, detail=detail, duration_seconds=time.monotonic() - begun)
@@ -185,7 +175,7 @@ class AltibizClient:
             answer.close()
         if body is None and not status_decides:
             detail = f"body longer than {BODY_LIMIT_BYTES} bytes or compressed"
-            return Outcome(Kind.NONSENSE, method, answer.status, detail)
+            return Outcome(OutcomeKind.NONSENSE, method, answer.status, detail)
         return _Answer(answer.status, headers, body or b"")
 
     def _failed(self, method: Method, error: Exception) -> Outcome:
@@ -198,8 +188,8 @@ class AltibizClient:
         detail = "aborted" if line.aborted else printable(str(error)) or type(error).__name__
         not_http = isinstance(error, httpcore.RemoteProtocolError) and not line.peer_closed
         if not_http and line.bytes_received:
-            return Outcome(Kind.NONSENSE, method, detail=f"not HTTP: {detail}", request_left=left)
-        return Outcome(Kind.UNREACHABLE, method, detail=detail, request_left=left)
+            return Outcome(OutcomeKind.NONSENSE, method, detail=f"not HTTP: {detail}", request_left=left)
+        return Outcome(OutcomeKind.UNREACHABLE, method, detail=detail, request_left=left)
 
 
 class _Answer:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
-from typing import Final, Literal
+from typing import Final
+
+from billing.erp_answers import Booking, Method, Outcome, OutcomeKind
 
 RETRY_AFTER_LIMIT_SECONDS: Final = 3600.0
 """Longest Retry-After that is obeyed (docs/spec/failures.md, "What each class of ERP answer means")."""
@@ -20,9 +21,6 @@ INVOICE_ID_PATTERN: Final = r"^[A-Za-z0-9-]{1,64}\.[0-9]{4}-(0[1-9]|1[0-2])\.[1-
 BILL_ID_LIMIT_CHARACTERS: Final = 64
 ABORT_REASON_LIMIT_CHARACTERS: Final = 500
 
-Method = Literal["GET", "PUT"]
-LocalFault = Literal["trust", "resources"]
-"""The file of trusted certificates can't be used; or there are no file descriptors, threads or memory left."""
 Now = Callable[[], datetime]
 
 _DECIMAL: Final = re.compile(DECIMAL_PATTERN.replace("$", r"\Z"))
@@ -31,77 +29,12 @@ _CHARSETS_OF_JSON: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _LAST_ERROR_STATUS: Final = 599
 
 
-class Kind(StrEnum):
-    """The classes of answer that the rest of the system tells apart."""
-
-    BOOKED = "booked"
-    """A booking of this invoice that can be trusted."""
-    ABSENT = "absent"
-    """404 on asking: the ERP doesn't have it."""
-    CONFLICT = "conflict"
-    """409: the ERP has the id with other content."""
-    REFUSED = "refused"
-    """400, 413 or 422 to an offer."""
-    CREDENTIALS = "credentials"
-    """401 or 403."""
-    UNREACHABLE = "unreachable"
-    """No answer, or one that was cut off."""
-    ERROR = "error"
-    """5xx, 429 or 408: the ERP, not the invoice."""
-    NOT_CONTRACT = "not_contract"
-    """A status that the contract's ERP doesn't give: another server answers."""
-    NONSENSE = "nonsense"
-    """An answer that says nothing about an invoice."""
-    INCORRECT = "incorrect"
-    """An answer that is wrong about this invoice; nothing of it is taken."""
-    NOT_SENT = "not_sent"
-    """Given back: nothing of the request left this process."""
-
-
-@dataclass(frozen=True, slots=True)
-class Booking:
-    """The ERP's own booking of an invoice, as it stands."""
-
-    id: str
-    state: str
-    bill_id: str | None
-    abort_reason: str | None
-    total_with_tax: Decimal
-
-
 @dataclass(frozen=True, slots=True)
 class Page:
     """Some of the ERP's bookings, oldest first; `next` is None on the last page."""
 
     bookings: tuple[Booking, ...]
     next: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of one request; `booking` is there with BOOKED only."""
-
-    kind: Kind
-    method: Method
-    status: int | None = None
-    detail: str = ""
-    retry_after_seconds: float | None = None
-    booking: Booking | None = None
-    request_left: bool = True
-    """False only if it is certain that the ERP got no byte of the request."""
-    local_fault: LocalFault | None = None
-    """With NOT_SENT: what of this machine lets no request leave."""
-    duration_seconds: float = 0.0
-
-    @property
-    def pauses_gateway(self) -> bool:
-        """Whether Retry-After speaks for every invoice: on 429 and 503 (docs/spec/failures.md)."""
-        return self.status in (429, 503) and self.retry_after_seconds is not None
-
-
-def not_sent(method: Method, detail: str, local_fault: LocalFault | None = None) -> Outcome:
-    """The outcome of a request that was given back before anything of it left."""
-    return Outcome(Kind.NOT_SENT, method, detail=detail, request_left=False, local_fault=local_fault)
 
 
 def classify(
@@ -122,18 +55,18 @@ def classify(
     kind = kind_of_status(method, status)
     if kind is not None:
         detail = f"{status}{_problem_detail(headers, body)}"
-        retry_after = retry_after_seconds(headers, now) if kind is Kind.ERROR else None
+        retry_after = retry_after_seconds(headers, now) if kind is OutcomeKind.ERROR else None
         return Outcome(kind, method, status, detail, retry_after)
     value = _read_json(headers, body)
     if isinstance(value, _Fault):
-        return Outcome(Kind.NONSENSE, method, status, value.reason)
+        return Outcome(OutcomeKind.NONSENSE, method, status, value.reason)
     booking = _read_booking(value)
     if isinstance(booking, _Fault):
         return Outcome(booking.kind, method, status, booking.reason)
     wrong = _what_is_wrong(booking, invoice_id, total_with_tax)
     if wrong:
-        return Outcome(Kind.INCORRECT, method, status, wrong)
-    return Outcome(Kind.BOOKED, method, status, booking.state, booking=booking)
+        return Outcome(OutcomeKind.INCORRECT, method, status, wrong)
+    return Outcome(OutcomeKind.BOOKED, method, status, booking.state, booking=booking)
 
 
 def classify_page(status: int, headers: Mapping[str, str], body: bytes, now: Now) -> Page | Outcome:
@@ -144,32 +77,32 @@ def classify_page(status: int, headers: Mapping[str, str], body: bytes, now: Now
     """
     kind = kind_of_status("GET", status)
     if kind is not None:
-        if kind is Kind.ABSENT:
-            kind = Kind.NOT_CONTRACT
-        retry_after = retry_after_seconds(headers, now) if kind is Kind.ERROR else None
+        if kind is OutcomeKind.ABSENT:
+            kind = OutcomeKind.NOT_CONTRACT
+        retry_after = retry_after_seconds(headers, now) if kind is OutcomeKind.ERROR else None
         return Outcome(kind, "GET", status, f"{status}{_problem_detail(headers, body)}", retry_after)
     value = _read_json(headers, body)
     if isinstance(value, _Fault):
-        return Outcome(Kind.NONSENSE, "GET", status, value.reason)
+        return Outcome(OutcomeKind.NONSENSE, "GET", status, value.reason)
     page = _read_page(value)
     if isinstance(page, _Fault):
-        return Outcome(Kind.NONSENSE, "GET", status, page.reason)
+        return Outcome(OutcomeKind.NONSENSE, "GET", status, page.reason)
     return page
 
 
-def kind_of_status(method: Method, status: int) -> Kind | None:
+def kind_of_status(method: Method, status: int) -> OutcomeKind | None:
     """What the status alone decides; None where the body has to speak (200, and 201 to an offer)."""
     if status in (408, 429) or 500 <= status <= _LAST_ERROR_STATUS:
-        return Kind.ERROR
+        return OutcomeKind.ERROR
     if status in (401, 403):
-        return Kind.CREDENTIALS
+        return OutcomeKind.CREDENTIALS
     if status == 200 or (status == 201 and method == "PUT"):
         return None
     if method == "GET":
-        return Kind.ABSENT if status == 404 else Kind.NOT_CONTRACT
+        return OutcomeKind.ABSENT if status == 404 else OutcomeKind.NOT_CONTRACT
     if status in (400, 413, 422):
-        return Kind.REFUSED
-    return Kind.CONFLICT if status == 409 else Kind.NOT_CONTRACT
+        return OutcomeKind.REFUSED
+    return OutcomeKind.CONFLICT if status == 409 else OutcomeKind.NOT_CONTRACT
 
 
 # Not a date, or one without a zone.
@@ -208,7 +141,7 @@ class _Fault:
     """Why an answer can't be read."""
 
     reason: str
-    kind: Kind = Kind.NONSENSE
+    kind: OutcomeKind = OutcomeKind.NONSENSE
 
 
 def _read_json(headers: Mapping[str, str], body: bytes) -> object | _Fault:
@@ -264,13 +197,13 @@ def _read_booking(value: object) -> Booking | _Fault:
         return _Fault("not a booking: id, state and total are not all there as strings")
     bill_id, abort_reason = value.get("bill_id"), value.get("abort_reason")
     if not _DECIMAL.match(total):
-        return _Fault(printable(f"total {total!a} is no decimal"), Kind.INCORRECT)
+        return _Fault(printable(f"total {total!a} is no decimal"), OutcomeKind.INCORRECT)
     if not (bill_id is None or isinstance(bill_id, str)):
-        return _Fault("bill_id is no string", Kind.INCORRECT)
+        return _Fault("bill_id is no string", OutcomeKind.INCORRECT)
     if not (abort_reason is None or isinstance(abort_reason, str)):
-        return _Fault("abort_reason is no string", Kind.INCORRECT)
+        return _Fault("abort_reason is no string", OutcomeKind.INCORRECT)
     if not all(_is_storable(text) for text in (invoice_id, state, bill_id, abort_reason) if text is not None):
-        return _Fault("text that can't be stored", Kind.INCORRECT)
+        return _Fault("text that can't be stored", OutcomeKind.INCORRECT)
     return Booking(invoice_id, state, bill_id, abort_reason, Decimal(total))
 
 

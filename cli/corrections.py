@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import Connection
 
-from altibiz.outcomes import Kind, Outcome
+from billing.erp_answers import Outcome, OutcomeKind
 from billing.invoice import Invoice
 from cli.database import database
 from cli.erp import erp_client
@@ -99,10 +99,10 @@ def _ask(settings: Settings, taken: TakenUp) -> dict[str, Exchange]:
 
 def _why_not_free(outcome: Outcome) -> str | None:
     """Why an invoice may not be ended by hand after this answer about it; None: the ERP has nothing of it."""
-    if outcome.kind is Kind.ABSENT:
+    if outcome.kind is OutcomeKind.ABSENT:
         return None
     booking = outcome.booking
-    if outcome.kind is Kind.BOOKED and booking is not None:
+    if outcome.kind is OutcomeKind.BOOKED and booking is not None:
         if booking.state == "aborted":
             return None
         bill = f" as {cell(booking.bill_id)}" if booking.bill_id else ""

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import typer
 from sqlalchemy import Connection
 
-from altibiz.outcomes import Kind, Outcome
+from billing.erp_answers import Outcome, OutcomeKind
 from cli.erp import erp_client
 from cli.invocation import AsJson, CommandFailed, config_path
 from cli.ops_client import NoAnswer, fetch_status
@@ -231,10 +231,10 @@ def _erp_answer(settings: Settings) -> Check:
         token = "takes our token" if settings.erp.token_file else "asks for no token"
         return Check("ERP", Health.WELL, f"{settings.erp.base_url} answers in {seconds:.2f} s and {token}")
     advice = {
-        Kind.CREDENTIALS: "put a valid token into the file of erp.token_file",
-        Kind.UNREACHABLE: "start the ERP, or mend the network, the name or the certificate",
-        Kind.NOT_CONTRACT: "mend erp.base_url: another server answers there",
-        Kind.NONSENSE: "mend erp.base_url: what answers there is not the ERP's interface",
+        OutcomeKind.CREDENTIALS: "put a valid token into the file of erp.token_file",
+        OutcomeKind.UNREACHABLE: "start the ERP, or mend the network, the name or the certificate",
+        OutcomeKind.NOT_CONTRACT: "mend erp.base_url: another server answers there",
+        OutcomeKind.NONSENSE: "mend erp.base_url: what answers there is not the ERP's interface",
     }.get(answer.kind, "ask whoever runs the ERP")
     return Check("ERP", Health.BAD, f"{settings.erp.base_url}: {answer.kind}: {answer.detail}", advice)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from altibiz.client import AltibizClient
-from altibiz.outcomes import Kind, Outcome
+from billing.erp_answers import Outcome, OutcomeKind
 from billing.reconciliation import Compared, Difference, Side, compare
 from cli.database import database
 from cli.erp import CANNOT_ASK, erp_client
@@ -88,7 +88,7 @@ def _look_again(opened: Database, client: AltibizClient, pair: Pair) -> Compared
     outcome = client.ask(pair.id, None)
     with opened.transaction() as connection:
         ours = reconciliation.read_ours(connection, pair.id)
-    if len(pair.theirs) > 1 or outcome.kind not in (Kind.BOOKED, Kind.ABSENT):
+    if len(pair.theirs) > 1 or outcome.kind not in (OutcomeKind.BOOKED, OutcomeKind.ABSENT):
         return compare(pair.id, ours, pair.theirs)
     booking = outcome.booking
     return compare(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from actors.attribution import Attribution
+from actors.context import ActorContext, SettingsHolder
 from actors.embedded import EmbeddedDatabase
 from actors.messages import (
     ALARMS,
@@ -19,13 +20,12 @@ from actors.messages import (
     COURIERS,
     DB_WRITER,
     ERP_GATEWAY,
+    CountPendingWrites,
     Drain,
-    ErpStanding,
-    Look,
-    Standing,
-    Unfinished,
+    ErpStatus,
+    GetErpStatus,
+    Poll,
 )
-from actors.parts import Parts, SettingsHolder
 from actors.tree import courier, tree
 from alarming.actor import AlarmActor, AlarmSnapshot, Configure
 from alarming.catalogue import Code
@@ -107,7 +107,7 @@ class Daemon:
         self._token, self._room_token = self._read_tokens(settings)
         _refuse_start(lambda: refuse_unusable_certificates(loaded))
         self._connection = self._server_settings(settings)
-        self.parts = Parts(
+        self.context = ActorContext(
             settings_holder=SettingsHolder(settings),
             clock=self.clock,
             randomness=system_randomness(),
@@ -124,9 +124,9 @@ class Daemon:
         self._record_signs = install_log_rules(settings)
         self.system = self._make_system()
         self.status = StatusCollector(
-            self.parts, self.system, loaded, lambda: [to_json(each) for each in self.snapshot.standing]
+            self.context, self.system, loaded, lambda: [to_json(each) for each in self.snapshot.standing]
         )
-        metrics = Metrics(self.parts.meters, self.snapshot, self.system.waiting_messages, self.clock.monotonic)
+        metrics = Metrics(self.context.metrics, self.snapshot, self.system.waiting_messages, self.clock.monotonic)
         room = ControlRoom(
             instance=settings.instance,
             token=lambda: self._room_token,
@@ -147,7 +147,7 @@ class Daemon:
 
         What it takes was read at the start or the last reload: a file that is lost later keeps no actor from starting.
         """
-        of_now = limits(self.parts.settings, name)
+        of_now = limits(self.context.settings, name)
         if self._server is not None:
             return Database(self._server.settings(**of_now), listen=listen)
         assert self._connection is not None, "without a server of our own there is a configured one"
@@ -166,7 +166,7 @@ class Daemon:
         self.status.start()
         self._ops.serve()
         self._notifier.ready(self.status.summary())
-        logger.info("billingd %s is up as %s", self.parts.version, self.parts.instance)
+        logger.info("billingd %s is up as %s", self.context.version, self.context.instance)
         try:
             gave_up = self._work(signals)
         finally:
@@ -204,7 +204,7 @@ class Daemon:
     def _reload(self) -> None:
         """SIGHUP: a good file is applied as a whole, a bad one changes nothing and is an alarm."""
         self._notifier.reloading()
-        before = self.parts.settings
+        before = self.context.settings
         try:
             loaded = load(self._config_path)
             in_force = apply_reload(before, loaded.settings)
@@ -223,29 +223,29 @@ class Daemon:
             for line in lines:
                 logger.info("configuration: %s", line)
             self._token, self._room_token = tokens
-            self.parts.settings_holder.settings = in_force
+            self.context.settings_holder.settings = in_force
             self._connection, self._alarms = connection, alarms
             logs.set_level(in_force.log.level)
             self._tell(ALARMS, Configure(alarms))
             self._tell(ALARMS, ConditionCleared(Code.CONFIGURATION_REJECTED))
             for name in (BILLER, ERP_GATEWAY, CLOCK):
-                self._tell(name, Look())
+                self._tell(name, Poll())
             self.status.note_reload(loaded)
             self._leave_outcome(lines or ["nothing has changed"], accepted=True)
         self._notifier.ready(self.status.summary())
 
     def _leave_outcome(self, lines: Sequence[str], *, accepted: bool) -> None:
         try:
-            write_outcome(outcome_path(self.parts.settings.state_dir), lines, accepted=accepted)
+            write_outcome(outcome_path(self.context.settings.state_dir), lines, accepted=accepted)
         except OSError as error:
             logger.warning("what became of the reload could not be left for `billingd reload`: %s", error)
 
     def _start_missing_couriers(self) -> None:
         """Starts couriers that a reload asks for; the gateway leaves those idle that it takes away."""
-        wanted = self.parts.settings.erp.max_in_flight
+        wanted = self.context.settings.erp.max_in_flight
         try:
             for number in range(self.system.count_children(COURIERS).specs + 1, wanted + 1):
-                self.system.start_child(COURIERS, courier(self.parts, number))
+                self.system.start_child(COURIERS, courier(self.context, number))
         except SupervisionError as error:
             logger.info("a lane to the ERP was not added: %s", error)
 
@@ -253,7 +253,7 @@ class Daemon:
 
     def _stop(self) -> None:
         """Begins nothing new, lets what is under way end, stores it, then stops the tree in order."""
-        settings = self.parts.settings
+        settings = self.context.settings
         drain_seconds = settings.erp.total_timeout_seconds
         logger.info("stopping: what is under way ends, nothing new begins")
         self._notifier.stopping("draining")
@@ -272,10 +272,10 @@ class Daemon:
 
     def _under_way(self) -> bool:
         try:
-            standing: ErpStanding = self.system.ask(ERP_GATEWAY, Standing(), timeout_seconds=1.0)
+            standing: ErpStatus = self.system.ask(ERP_GATEWAY, GetErpStatus(), timeout_seconds=1.0)
             if standing.in_flight:
                 return True
-            unfinished: int = self.system.ask(DB_WRITER, Unfinished(), timeout_seconds=1.0)
+            unfinished: int = self.system.ask(DB_WRITER, CountPendingWrites(), timeout_seconds=1.0)
         except SupervisionError:
             return False
         # With the database away what was not stored is found again at the next start: no use in waiting for it.
@@ -284,9 +284,9 @@ class Daemon:
     def _deregister_after_giving_up(self) -> None:
         logger.error("the tree has given up: the process ends, to be started afresh")
         try:
-            parts = self.parts
+            context = self.context
             with self.connect("departing") as database:
-                database.run(lambda it: instances.depart(it, parts.instance, parts.incarnation, "gave_up"), 5.0)
+                database.run(lambda it: instances.depart(it, context.instance, context.incarnation, "gave_up"), 5.0)
         except PersistenceError as error:
             logger.warning("this end could not be stored: %s", error)
 
@@ -299,9 +299,9 @@ class Daemon:
     # Before it works
 
     def _make_system(self) -> System:
-        settings = self.parts.settings
+        settings = self.context.settings
         self._attribution = Attribution(self._tell, self.clock.monotonic, settings.supervision.window_seconds)
-        spec = tree(self.parts, self._make_alarms)
+        spec = tree(self.context, self._make_alarms)
         if self._server is not None:
             server = self._server
             embedded = ChildSpec(
@@ -312,16 +312,16 @@ class Daemon:
             )
             spec = replace(spec, children=(embedded, *spec.children))
         listener = fan_out(log_events(logging.getLogger("billingd.supervision")), self._attribution.listen)
-        return System(spec, clock=self.clock, randomness=self.parts.randomness, on_event=listener)
+        return System(spec, clock=self.clock, randomness=self.context.randomness, on_event=listener)
 
     def _make_alarms(self) -> AlarmActor:
-        settings = self.parts.settings
+        settings = self.context.settings
         return AlarmActor(
-            instance=self.parts.instance,
+            instance=self.context.instance,
             spool_path=settings.state_dir / "alarms.jsonl",
             settings=self._alarms,
             database=self.connect("alarms"),
-            now=self.parts.now,
+            now=self.context.now,
             clock=self.clock,
             records=self._record_signs,
             snapshot=self.snapshot,

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from actors.meters import Meters
+from actors.metrics import ActorMetrics
 from alarming.actor import AlarmSnapshot
 from billing.states import FINAL_STATES, State
 
@@ -23,13 +23,13 @@ class Metrics:
 
     def __init__(
         self,
-        meters: Meters,
+        metrics: ActorMetrics,
         snapshot: AlarmSnapshot,
         waiting_messages: Callable[[], Mapping[str, int]],
         now: Callable[[], float],
     ) -> None:
         """`now` is the monotonic clock, in seconds."""
-        self._meters = meters
+        self._actor_metrics = metrics
         self._snapshot = snapshot
         self._waiting_messages = waiting_messages
         self._now = now
@@ -44,8 +44,8 @@ class Metrics:
         yield from _daemon(document)
         yield from _invoices(document)
         yield from _surroundings(document)
-        yield from self._meters.requests.collect()
-        lag = self._meters.writer_lag_seconds(self._now())
+        yield from self._actor_metrics.requests.collect()
+        lag = self._actor_metrics.writer_lag_seconds(self._now())
         yield _gauge("billingd_writer_lag_seconds", "For how long the oldest write waits to be stored.", lag)
         waiting = (((name,), number) for name, number in self._waiting_messages().items())
         yield _gauges("billingd_mailbox_messages", "Messages that wait for an actor.", ["name"], waiting)
@@ -60,7 +60,7 @@ class Metrics:
         )
 
     def _closings(self) -> Iterator[Metric]:
-        closings = self._meters.closings
+        closings = self._actor_metrics.closings
         yield _gauges(
             "billingd_period_closed_seconds", "When the last invoice of a period became final.", ["period"],
             (((each.period,), each.closed_at.timestamp()) for each in closings),

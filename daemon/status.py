@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from actors.messages import ERP_GATEWAY, ErpStanding, Standing
-from actors.parts import Parts
+from actors.context import ActorContext
+from actors.messages import ERP_GATEWAY, ErpStatus, GetErpStatus
 from config.load import Loaded
 from daemon.summary import summarize
 from persistence.database import Database
@@ -27,16 +27,16 @@ class StatusCollector:
     """Asks database and ERP in a thread of its own, so that `document` never waits for either."""
 
     def __init__(
-        self, parts: Parts, system: System, loaded: Loaded, active_alarms: Callable[[], list[dict[str, Any]]]
+        self, context: ActorContext, system: System, loaded: Loaded, active_alarms: Callable[[], list[dict[str, Any]]]
     ) -> None:
-        self._parts = parts
+        self._context = context
         self._system = system
         self._loaded = loaded
         self._active_alarms = active_alarms
-        self._since = parts.clock.wall()
+        self._since = context.clock.wall()
         self._loaded_at = self._since
         self._database: tuple[str, datetime] = ("unknown", self._since)
-        self._erp: ErpStanding | None = None
+        self._erp: ErpStatus | None = None
         self._erp_state: tuple[str, datetime] = ("unknown", self._since)
         self._seen = Overview()
         self._seen_at: datetime | None = None
@@ -55,7 +55,7 @@ class StatusCollector:
 
     def note_reload(self, loaded: Loaded) -> None:
         self._loaded = loaded
-        self._loaded_at = self._parts.clock.wall()
+        self._loaded_at = self._context.clock.wall()
 
     def database_connected(self) -> bool:
         """Whether the last look reached the database."""
@@ -63,7 +63,7 @@ class StatusCollector:
 
     def erp_reachable(self) -> bool:
         """Whether requests to the ERP may leave."""
-        return self._erp is not None and self._erp.shut is None
+        return self._erp is not None and self._erp.open_reason is None
 
     def ready(self) -> bool:
         return self.database_connected() and self.erp_reachable()
@@ -82,15 +82,15 @@ class StatusCollector:
 
     def document(self) -> dict[str, Any]:
         """`status --json` (docs/spec/interfaces.md, "JSON")."""
-        parts, loaded, seen = self._parts, self._loaded, self._seen
-        now = parts.clock.wall()
+        context, loaded, seen = self._context, self._loaded, self._seen
+        now = context.clock.wall()
         document: dict[str, Any] = {
             "running": self.running(),
             "well": False,
             "verdict": "",
             "at": now,
-            "instance": parts.instance,
-            "version": parts.version,
+            "instance": context.instance,
+            "version": context.version,
             "since": self._since,
             "configuration": {"path": loaded.path, "sha256": loaded.sha256, "loaded_at": self._loaded_at},
             "database": {"state": self._database[0], "since": self._database[1], "seen_at": self._seen_at},
@@ -124,19 +124,19 @@ class StatusCollector:
             self._over.wait(REFRESH_SECONDS)
 
     def _refresh(self) -> None:
-        settings = self._parts.settings
+        settings = self._context.settings
         try:
-            self._erp = self._system.ask(ERP_GATEWAY, Standing(), timeout_seconds=1.0)
-            erp = self._erp.shut or "reachable"
+            self._erp = self._system.ask(ERP_GATEWAY, GetErpStatus(), timeout_seconds=1.0)
+            erp = self._erp.open_reason or "reachable"
         except SupervisionError:
             self._erp, erp = None, "unknown"
         self._erp_state = self._changed(self._erp_state, erp)
         try:
             if self._connection is None:
-                self._connection = self._parts.connect("standing")
+                self._connection = self._context.connect("standing")
             with self._connection.reading(settings.database.statement_timeout_seconds) as reader:
                 self._seen = overview(reader, approval_required=settings.billing.approval == "required")
-            self._seen_at = self._parts.clock.wall()
+            self._seen_at = self._context.clock.wall()
             state = "connected"
         except PersistenceError as error:
             state = type(error).__name__
@@ -144,4 +144,4 @@ class StatusCollector:
         self._database = self._changed(self._database, state)
 
     def _changed(self, before: tuple[str, datetime], state: str) -> tuple[str, datetime]:
-        return before if state == before[0] else (state, self._parts.clock.wall())
+        return before if state == before[0] else (state, self._context.clock.wall())

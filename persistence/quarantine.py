@@ -1,4 +1,4 @@
-"""What counts against an invoice, and when it is held (docs/spec/failures.md, "Blame needs a witness").
+"""Counts what speaks against an invoice, and looks for its witness (docs/spec/failures.md, "Blame needs a witness").
 
 A count says: this invoice was refused, answered incorrectly, or an actor crashed with it in hand. It may be the
 invoice, or the whole system. The witness decides: another invoice that has passed the same step since the first
@@ -7,11 +7,13 @@ a person has done. Without a witness nobody is held, and the invoice is tried ag
 """
 
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from sqlalchemy import Connection, text
 
+from billing.erp_answers import CounterName
+from billing.quarantine import backoff_seconds, is_held
 from persistence.claims import INSTANCE, instance_of
 from persistence.writes import Change, apply_changes
 
@@ -22,59 +24,32 @@ PASSED_DELIVERY = (
 )
 PASSED_CALCULATION = f"""SELECT FROM invoice_history WHERE from_state = 'due' AND to_state = 'calculated'
     AND {INSTANCE.replace("claimed_by", "actor")} = :instance"""
+# The work that passes for a claim of this kind, and its instant.
+PASSED = {"calculation": (PASSED_CALCULATION, "at"), "delivery": (PASSED_DELIVERY, "last_at")}
 
 
-@dataclass(frozen=True, slots=True)
-class InvoiceFault:
-    """An answer that counts against the invoice: what to do if it is not held, and what it is held with.
+def answer_witnessed(connection: Connection, by: str, invoice_id: str, method: str, counted: CounterName) -> bool:
+    """Whether another invoice has passed the same step since this one's first such answer; False at the first.
 
-    `change` leaves the state and waits; its `held_code` and `held_reason` are used if it is held.
-    `kind` is "refused" (held at the first count after a witness) or "incorrect" (held from `limit` counts on).
+    The same step: an offer's refusal is witnessed by an offer that was booked, an answer's by its own method.
     """
-
-    change: Change
-    kind: str
-    limit: int
-    code: str
-
-    @property
-    def invoice_id(self) -> str:
-        return self.change.invoice_id
-
-
-def count_fault(connection: Connection, by: str, write_id: uuid.UUID, fault: InvoiceFault) -> bool:
-    """Counts the answer against the invoice and holds it if there is a witness; returns whether it is held."""
-    change = fault.change
-    row = connection.execute(
-        text("""SELECT refused_since, incorrect_count, incorrect_since FROM invoices
-                WHERE id = :id AND claim = :claim AND claimed_by = :by
-                AND state NOT IN ('registered', 'aborted') FOR UPDATE"""),
-        {"id": change.invoice_id, "claim": change.claim, "by": by},
-    ).one_or_none()
-    if row is None:
-        return False
-    refused = fault.kind == "refused"
-    count = 1 if refused else row.incorrect_count + 1
-    since = row.refused_since if refused else row.incorrect_since
-    # The same step: an offer's refusal is witnessed by an offer that was booked, an answer's by its own method.
-    method = change.exchange.method if change.exchange else "PUT"
+    since = connection.execute(
+        text(f"SELECT {counted}_since FROM invoices WHERE id = :id"), {"id": invoice_id}
+    ).scalar_one_or_none()
     passed = PASSED_OFFER if method == "PUT" else PASSED_QUESTION
-    if (
-        since is not None
-        and count >= fault.limit
-        and _witnessed(connection, by, passed, "last_at", change.invoice_id, since)
-    ):
-        held = replace(change, to_state="held", held_code=fault.code, held_reason=change.reason, delay_seconds=None)
-        apply_changes(connection, by, write_id, [held])
-        return True
-    columns = "refused_since = coalesce(refused_since, clock_timestamp())"
-    if not refused:
-        columns = (
-            "incorrect_count = incorrect_count + 1, incorrect_since = coalesce(incorrect_since, clock_timestamp())"
-        )
-    connection.execute(text(f"UPDATE invoices SET {columns} WHERE id = :id"), {"id": change.invoice_id})
-    apply_changes(connection, by, write_id, [change])
-    return False
+    return since is not None and _witnessed(connection, by, passed, "last_at", invoice_id, since)
+
+
+def count_answers(connection: Connection, by: str, counted: CounterName, claims: Collection[tuple[str, int]]) -> None:
+    """Counts such an answer against invoices, of id and claim number, whose claims still stand."""
+    more = ", incorrect_count = incorrect_count + 1" if counted == "incorrect" else ""
+    connection.execute(
+        text(f"""UPDATE invoices i SET {counted}_since = coalesce({counted}_since, clock_timestamp()){more}
+                 FROM unnest(CAST(:ids AS text[]), CAST(:claims AS bigint[])) AS r(id, claim)
+                 WHERE i.id = r.id AND i.claim = r.claim AND i.claimed_by = :by
+                 AND i.state NOT IN ('registered', 'aborted')"""),
+        {"ids": [each for each, _ in claims], "claims": [claim for _, claim in claims], "by": by},
+    )
 
 
 def count_crash(
@@ -109,13 +84,13 @@ def count_crash(
     held = []
     for row in in_hand:
         count = row.crash_count + 1
-        calculating = row.claimed_for == "calculation"
-        passed, column = (PASSED_CALCULATION, "at") if calculating else (PASSED_DELIVERY, "last_at")
+        passed, column = PASSED[row.claimed_for]
         change = Change(
             invoice_id=row.id, claim=row.claim, reason=reason, failures=row.failures, polls=row.polls, alone=True,
-            delay_seconds=min(backoff_base_seconds * 2.0 ** min(count, 60), backoff_max_seconds),
+            delay_seconds=backoff_seconds(count, backoff_base_seconds, backoff_max_seconds),
         )  # fmt: skip
-        if count >= max_attempts and _witnessed(connection, by, passed, column, row.id, row.since):
+        witnessed = count >= max_attempts and _witnessed(connection, by, passed, column, row.id, row.since)
+        if is_held(count, max_attempts, witnessed=witnessed):
             change = replace(
                 change, to_state="held", held_code="poison_invoice", delay_seconds=None,
                 held_reason=f"{count} crashes with it in hand, the last: {reason}",

@@ -6,11 +6,16 @@ import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from _pytest.terminal import TerminalReporter
 
 from persistence.database import ConnectionSettings, Database
 from testkit.postgres import PostgresServer
+
+# How long an example takes says how busy the machine is: speed is measured in benchmarks/.
+hypothesis.settings.register_profile("billingd", deadline=None)
+hypothesis.settings.load_profile("billingd")
 
 _numbers = itertools.count(1)
 

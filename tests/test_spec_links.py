@@ -151,8 +151,8 @@ def test_what_is_not_there_is_noticed() -> None:
     assert not broken_link("README.md", f"{SPEC}billing.md#the-period")
     assert broken_link("README.md", f"{SPEC}billing.md#no-such-section")
     assert broken_link("README.md", "docs/no-such-document.md")
-    assert found_from("actors/gate.py", f"{SPEC}failures.md")
-    assert found_from("actors/gate.py", "failures.md") is None
+    assert found_from("actors/circuit_breaker.py", f"{SPEC}failures.md")
+    assert found_from("actors/circuit_breaker.py", "failures.md") is None
     assert [cited[1] for cited in cited_documents('# (failures.md, "The breaker") and "docs/archiving.md"')] == [
         "failures.md"
     ]

@@ -10,9 +10,9 @@ from apscheduler import job
 from apscheduler.schedulers import base
 from apscheduler.triggers import interval
 
-from actors.clock import Clock, _Glance
+from actors.clock import Clock, _Pulse
+from actors.context import ActorContext, SettingsHolder
 from actors.messages import BILLER, CLOCK
-from actors.parts import Parts, SettingsHolder
 from config.sections import BillingSettings, DatabaseSettings, ErpSettings
 from config.settings import Settings
 from persistence.database import Database
@@ -57,7 +57,7 @@ def stage_of(clock: Any, now: Any) -> ActorHarness:
         erp=ErpSettings(base_url="http://127.0.0.1:9/api/v1"),
         billing=BillingSettings(schedule="0 2 * * *", look_every_seconds=300),
     )
-    parts = Parts(
+    parts = ActorContext(
         SettingsHolder(settings), clock, Random(1), now, "test", uuid4(), "0", True, Database, lambda: None
     )  # fmt: skip
     return ActorHarness("clock", lambda: Clock(parts))
@@ -112,9 +112,9 @@ def test_item_9_a_schedule_tick_comes_in_time_after_the_clock_was_wrong_by_years
     stage = stage_of(fake, fake.wall)
     stage.actor.on_start()
     fake.step_wall(-YEARS_SECONDS)  # it is 01:59 in Zagreb, and the schedule's tick is a minute off
-    stage.actor.on_receive(_Glance())
+    stage.actor.on_receive(_Pulse())
     assert looks(stage) == 0
     fake.advance(61)
-    stage.actor.on_receive(_Glance())
+    stage.actor.on_receive(_Pulse())
     assert looks(stage) == 1
     stage.actor.on_stop()

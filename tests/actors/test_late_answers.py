@@ -10,20 +10,20 @@ import pytest
 
 from actors import biller, erp_gateway
 from actors.biller import Biller
-from actors.db_writer import DbWriter
+from actors.context import ActorContext, SettingsHolder
 from actors.erp_gateway import ErpGateway
 from actors.messages import (
     BILLER,
     DB_WRITER,
     ERP_GATEWAY,
-    Calculate,
     ClaimDeliveries,
-    Deliver,
-    Deliveries,
-    LaneFree,
-    Look,
+    ClaimedDeliveries,
+    ClaimedDue,
+    CourierReady,
+    Poll,
+    SendRequest,
 )
-from actors.parts import Parts, SettingsHolder
+from actors.writer import DbWriter
 from config.settings import Settings
 from persistence.claims import Delivery
 from persistence.database import ConnectionSettings, Database
@@ -38,14 +38,14 @@ STEPS_AT_MOST = 60
 
 
 @pytest.fixture
-def parts(database: Database, database_url: str) -> Parts:
+def parts(database: Database, database_url: str) -> ActorContext:
     """Of a daemon in September, with three users to be billed for August."""
     with database.transaction() as connection:
         import_master(connection, BAD / "master.yaml")
     with database.transaction() as connection:
         import_readings(connection, BAD / "readings-2026-08.csv.gz")
     settings = ConnectionSettings.from_url(database_url)
-    return Parts(
+    return ActorContext(
         settings_holder=SettingsHolder(Settings()),
         clock=SystemClock(),
         randomness=random.Random(1),
@@ -60,7 +60,7 @@ def parts(database: Database, database_url: str) -> Parts:
 
 
 def test_a_late_answer_starts_no_second_round_in_which_each_takes_the_batch_from_the_other(
-    parts: Parts, database: Database
+    parts: ActorContext, database: Database
 ) -> None:
     harnesses = {
         BILLER: ActorHarness(BILLER, lambda: Biller(parts)),
@@ -68,7 +68,7 @@ def test_a_late_answer_starts_no_second_round_in_which_each_takes_the_batch_from
     }
     for harness in harnesses.values():
         harness.actor.on_start()
-    for asks_again in (biller._Overdue(), Look()):
+    for asks_again in (biller._Overdue(), Poll()):
         harnesses[BILLER].actor.on_receive(asks_again)
     waiting: deque[tuple[str, object]] = deque()
     batches = steps = 0
@@ -79,7 +79,7 @@ def test_a_late_answer_starts_no_second_round_in_which_each_takes_the_batch_from
         if not waiting:
             break
         name, message = waiting.popleft()
-        batches += isinstance(message, Calculate) and bool(message.batch)
+        batches += isinstance(message, ClaimedDue) and bool(message.batch)
         harnesses[name].actor.on_receive(message)
         steps += 1
         assert steps < STEPS_AT_MOST, "they talk without end"
@@ -90,18 +90,18 @@ def test_a_late_answer_starts_no_second_round_in_which_each_takes_the_batch_from
     assert batches == 2
 
 
-def test_the_gateway_hands_out_only_what_its_last_ask_has_claimed(parts: Parts) -> None:
+def test_the_gateway_hands_out_only_what_its_last_ask_has_claimed(parts: ActorContext) -> None:
     harness = ActorHarness(ERP_GATEWAY, lambda: ErpGateway(parts))
     harness.actor.on_start()
-    for message in (LaneFree("courier-1"), erp_gateway._Overdue(), Look()):
+    for message in (CourierReady("courier-1"), erp_gateway._Overdue(), Poll()):
         harness.actor.on_receive(message)
     early, late = (message.asked_at_seconds for _, message in harness.told if isinstance(message, ClaimDeliveries))
     claimed = [Delivery("user-004.2026-08.1", 1, "offer", "sent", Decimal(1), b"{}", 0, 0, 0)]
 
     def handed_out() -> int:
-        return sum(isinstance(message, Deliver) for _, message in harness.told)
+        return sum(isinstance(message, SendRequest) for _, message in harness.told)
 
-    harness.actor.on_receive(Deliveries(claimed, early, several_open=True))
+    harness.actor.on_receive(ClaimedDeliveries(claimed, early, several_open=True))
     assert handed_out() == 0
-    harness.actor.on_receive(Deliveries(claimed, late, several_open=True))
+    harness.actor.on_receive(ClaimedDeliveries(claimed, late, several_open=True))
     assert handed_out() == 1

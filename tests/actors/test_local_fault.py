@@ -2,24 +2,23 @@
 
 from decimal import Decimal
 
-from actors.erp_gateway import ErpGateway, _Glance
+from actors.erp_gateway import ErpGateway, _Pulse
 from actors.messages import (
     ALARMS,
     DB_WRITER,
     ERP_GATEWAY,
-    Answered,
     ClaimDeliveries,
-    Deliver,
-    Deliveries,
-    Knock,
-    LaneFree,
-    Record,
+    ClaimedDeliveries,
+    CourierReady,
+    ExchangeFinished,
+    Ping,
+    SendRequest,
+    WriteOutcome,
 )
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
-from altibiz.outcomes import Kind, Outcome, not_sent
+from billing.erp_answers import Outcome, OutcomeKind, not_sent
 from persistence.claims import Delivery
-from persistence.writes import Change
 from supervision.testing import ActorHarness
 from tests.support.actor_parts import SkippingClock, make_parts
 
@@ -31,25 +30,27 @@ def test_item_8_it_gives_all_back_and_tries_without_an_invoice_until_something_l
     stage = ActorHarness(ERP_GATEWAY, lambda: ErpGateway(make_parts("postgresql://nobody@nowhere/none", clock)))
     gateway = stage.actor
     gateway.on_start()
-    gateway.on_receive(LaneFree("courier-1"))
+    gateway.on_receive(CourierReady("courier-1"))
     asked = [message.asked_at_seconds for _, message in stage.told if isinstance(message, ClaimDeliveries)]
     claimed = [Delivery(each, 1, "offer", "sent", Decimal(1), b"{}", 0, 0, 0) for each in IDS]
-    gateway.on_receive(Deliveries(claimed, asked[-1], several_open=True))
-    (sent,) = [message for _, message in stage.told if isinstance(message, Deliver)]
+    gateway.on_receive(ClaimedDeliveries(claimed, asked[-1], several_open=True))
+    (sent,) = [message for _, message in stage.told if isinstance(message, SendRequest)]
     stage.told.clear()
-    gateway.on_receive(Answered("courier-1", sent.delivery, not_sent("PUT", "no file", "trust"), sent.generation))
-    changes = [message.write for name, message in stage.told if name == DB_WRITER and isinstance(message, Record)]
-    assert [each.invoice_id for each in changes if isinstance(each, Change)] == list(IDS)
-    assert {(each.given_back, each.failures) for each in changes if isinstance(each, Change)} == {(True, 0)}
+    gateway.on_receive(
+        ExchangeFinished("courier-1", sent.delivery, not_sent("PUT", "no file", "trust"), sent.breaker_epoch)
+    )
+    written = [message for name, message in stage.told if name == DB_WRITER and isinstance(message, WriteOutcome)]
+    assert [each.delivery.invoice_id for each in written] == list(IDS)
+    assert {each.outcome.kind for each in written} == {OutcomeKind.NOT_SENT}
     assert codes(stage, ConditionActive) == {Code.ERP_TRUST_UNUSABLE}
     stage.told.clear()
     clock.skipped_seconds += 60
-    gateway.on_receive(_Glance())
-    assert [type(message) for name, message in stage.told if name != ALARMS] == [Knock]
-    (knock,) = [message for _, message in stage.told if isinstance(message, Knock)]
+    gateway.on_receive(_Pulse())
+    assert [type(message) for name, message in stage.told if name != ALARMS] == [Ping]
+    (knock,) = [message for _, message in stage.told if isinstance(message, Ping)]
     stage.told.clear()
-    answer = Outcome(Kind.UNREACHABLE, "GET", detail="refused")
-    gateway.on_receive(Answered("courier-1", None, answer, knock.generation))
+    answer = Outcome(OutcomeKind.UNREACHABLE, "GET", detail="refused")
+    gateway.on_receive(ExchangeFinished("courier-1", None, answer, knock.breaker_epoch))
     assert Code.ERP_TRUST_UNUSABLE in codes(stage, ConditionCleared), "it left, whatever came of it"
     assert any(isinstance(message, ClaimDeliveries) for _, message in stage.told)
 

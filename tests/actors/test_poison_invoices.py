@@ -14,19 +14,19 @@ from actors.erp_gateway import ErpGateway
 from actors.messages import (
     ALARMS,
     ERP_GATEWAY,
-    Answered,
     ClaimDeliveries,
+    ClaimedDeliveries,
     CountCrash,
-    Deliver,
-    Deliveries,
-    LaneFree,
+    CourierReady,
+    ExchangeFinished,
     MakeDue,
-    Record,
-    Store,
+    SendRequest,
+    WriteCalculations,
+    WriteOutcome,
 )
 from alarming.conditions import ConditionActive
 from altibiz.client import AltibizClient
-from altibiz.outcomes import Kind, Outcome
+from billing.erp_answers import Outcome, OutcomeKind
 from billing.invoice import calculate
 from persistence.claims import Delivery
 from persistence.database import Database
@@ -86,7 +86,7 @@ def test_item_7_the_db_writer_isolates_the_poison_invoice_of_a_group(many: Datab
             (claim, replace(invoice, snapshot={"poison": object()}) if str(invoice.id) == POISON else invoice)
             for claim, invoice in made
         ]
-        writer.tell(Store(spoilt))
+        writer.tell(WriteCalculations(spoilt))
         writer.until(lambda: sum(state == "calculated" for state in rows(many, "state").values()) == USERS - 1)
         writer.until(lambda: rows(many, "crash_count")[POISON] == 1)
         assert set(rows(many, "crash_count").values()) == {0, 1}
@@ -108,7 +108,7 @@ def test_item_7_what_the_others_pass_in_the_same_group_is_witness(many: Database
                 (claim, replace(invoice, snapshot={"poison": object()}) if str(invoice.id) == POISON else invoice)
                 for claim, invoice in made
             ]
-            writer.tell(Store(spoilt))
+            writer.tell(WriteCalculations(spoilt))
             wanted = "due" if attempt < 3 else "held"
             writer.until(partial(counted, many, attempt))
             assert rows(many, "state")[POISON] == wanted
@@ -136,33 +136,47 @@ def test_item_7_a_courier_goes_on_after_a_request_that_raised(
         raise ZeroDivisionError("poison")
 
     monkeypatch.setattr(AltibizClient, "offer", offer)
-    stage.actor.on_receive(Deliver(delivery(), parts.clock.boottime() + 60, 1))
+    stage.actor.on_receive(SendRequest(delivery(), parts.clock.boottime() + 60, 1))
     told = [(name, message) for name, message in stage.told if name != ALARMS]
-    assert [type(message) for _, message in told] == [LaneFree, CountCrash, LaneFree]
+    assert [type(message) for _, message in told] == [CourierReady, CountCrash, CourierReady]
     (_, counted) = told[1]
     assert counted.invoice_ids == ("user-004.2026-08.1",)
-    assert not any(isinstance(message, Answered) for _, message in told), "whether the ERP has it is unknown"
+    assert not any(isinstance(message, ExchangeFinished) for _, message in told), "whether the ERP has it is unknown"
     assert any(isinstance(sign, ConditionActive) and sign.code == "actor_crashed" for _, sign in stage.told)
     monkeypatch.undo()
-    stage.actor.on_receive(Deliver(delivery(), parts.clock.boottime() + 60, 1))
+    stage.actor.on_receive(SendRequest(delivery(), parts.clock.boottime() + 60, 1))
     name, last = stage.told[-1]
     assert name == ERP_GATEWAY
-    assert last.outcome.kind is Kind.UNREACHABLE
+    assert last.outcome.kind is OutcomeKind.UNREACHABLE
     stage.actor.on_stop()
 
 
-def test_item_7_the_gateway_goes_on_after_an_answer_that_raised(database_url: str) -> None:
+def test_item_7_an_answer_that_raises_costs_its_own_invoice_only(many: Database, database_url: str) -> None:
+    """The gateway hands the answers on and is free for the next; the db_writer isolates the one that raises."""
     settings = {"erp": {"base_url": "http://127.0.0.1:9/api/v1"}}
     stage = ActorHarness(ERP_GATEWAY, lambda: ErpGateway(parts_on(database_url, settings)))
     stage.actor.on_start()
-    stage.actor.on_receive(LaneFree("courier-1"))
-    ids = ["user-004.2026-08.1", "user-008.2026-08.1"]
-    asked_at = next(message.asked_at_seconds for _, message in stage.told if isinstance(message, ClaimDeliveries))
-    stage.actor.on_receive(Deliveries([delivery(each) for each in ids], asked_at, several_open=True))
-    broken = Outcome(Kind.BOOKED, "PUT", 201, "it says nothing")
-    stage.actor.on_receive(Answered("courier-1", delivery(ids[0]), broken, 0))
-    written = [message for _, message in stage.told if isinstance(message, CountCrash | Record)]
-    assert [message.invoice_ids for message in written] == [(ids[0],)]
-    assert isinstance(written[0], CountCrash)
-    handed = [message.invoice_ids for _, message in stage.told if isinstance(message, Deliver)]
-    assert handed == [(ids[0],), (ids[1],)], "the lane is free for the next"
+    stage.actor.on_receive(CourierReady("courier-1"))
+    writer = WriterAlone(parts_on(database_url))
+    try:
+        writer.tell(MakeDue(), replace(writer.claim_due(), limit=USERS))
+        writer.tell(WriteCalculations(calculated(many, rows(many, "claim"))))
+        writer.tell(writer.claim_deliveries())
+        (claimed,) = [each for each in writer.told(ERP_GATEWAY) if isinstance(each, ClaimedDeliveries)]
+        first, second = claimed.deliveries[:2]
+        at = next(message.asked_at_seconds for _, message in stage.told if isinstance(message, ClaimDeliveries))
+        stage.actor.on_receive(ClaimedDeliveries([first, second], at, several_open=True))
+        broken = Outcome(OutcomeKind.BOOKED, "PUT", 201, "it says nothing")
+        stage.actor.on_receive(ExchangeFinished("courier-1", first, broken, 0))
+        handed = [message.invoice_ids for _, message in stage.told if isinstance(message, SendRequest)]
+        assert handed == [(first.invoice_id,), (second.invoice_id,)], "the courier is free for the next"
+        written = [message for _, message in stage.told if isinstance(message, WriteOutcome)]
+        absent = Outcome(OutcomeKind.ABSENT, "GET", 404, "404")
+        writer.queue(WriteOutcome(second, absent))
+        writer.tell(*written)
+        writer.until(lambda: rows(many, "crash_count")[first.invoice_id] == 1)
+        assert rows(many, "last_outcome")[second.invoice_id] == "absent", "the other of the group is stored"
+        assert rows(many, "state")[first.invoice_id] == "sent"
+        assert any("BOOKED carries a booking" in each for each in writer.troubled("actor_crashed").values())
+    finally:
+        writer.close()

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import text
 
-from actors.db_writer import DbWriter, _Tick
-from actors.messages import ALARMS, BILLER, DB_WRITER, ERP_GATEWAY, Look
+from actors.messages import ALARMS, BILLER, DB_WRITER, ERP_GATEWAY, Poll
+from actors.writer import DbWriter, _Tick
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
 from persistence import delivery_pause, instances
@@ -50,8 +50,8 @@ def test_item_14_what_was_notified_while_the_listener_was_away_is_found(
     with database.transaction() as connection:
         notify(connection, "due")
     writer.actor.on_receive(_Tick())
-    assert (BILLER, Look(newly_due=True)) in writer.told
-    assert (ERP_GATEWAY, Look()) in writer.told
+    assert (BILLER, Poll(newly_due=True)) in writer.told
+    assert (ERP_GATEWAY, Poll()) in writer.told
     writer.told.clear()
     writer.actor.on_receive(_Tick())
     assert writer.told == []

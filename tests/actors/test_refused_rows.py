@@ -3,17 +3,21 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from actors.messages import CountCrash, ForgetWaits, MakeDue, Record, Store
+from actors.messages import CountCrash, MakeDue, ResetBackoffs, WriteCalculations, WriteOutcome
+from billing.erp_answers import Booking, Outcome, OutcomeKind
+from persistence.claims import Delivery
 from persistence.database import Database
-from persistence.writes import Change, Exchange
+from persistence.writes import Change
 from tests.support.slow_readings import make_user, url_of_user
 from tests.support.writer_alone import WriterAlone, calculated, import_three_users, parts_on, rows
 
+TOTAL = Decimal("1.00")
 IDS = ("user-004.2026-08.1", "user-008.2026-08.1", "user-012.2026-08.1")
 TRIGGER = """
 CREATE FUNCTION bad_page() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -97,16 +101,16 @@ class Case:
         return rows(self.database, "claim")
 
     def store_all(self) -> None:
-        self.start().tell(Store(calculated(self.database, self.claim_all())))
+        self.start().tell(WriteCalculations(calculated(self.database, self.claim_all())))
 
     def send_all(self) -> dict[str, int]:
         self.store_all()
         self.start().tell(self.start().claim_deliveries())
         return rows(self.database, "claim")
 
-    def change_all(self, **values: Any) -> list[Record]:
+    def change_all(self, **values: Any) -> list[WriteCalculations]:
         return [
-            Record(Change(invoice_id=each, claim=claim, reason="test", **values))
+            WriteCalculations((), [Change(invoice_id=each, claim=claim, reason="test", **values)])
             for each, claim in self.send_all().items()
         ]
 
@@ -134,12 +138,12 @@ class ClaimingDue(Case):
 
     def finish_others(self, others: set[str]) -> None:
         claim_of = rows(self.database, "claim")
-        self.start().tell(Store(calculated(self.database, {each: claim_of[each] for each in others})))
+        self.start().tell(WriteCalculations(calculated(self.database, {each: claim_of[each] for each in others})))
 
 
 class Storing(Case):
     def set_up(self) -> None:
-        self.message = Store(calculated(self.database, self.claim_all()))
+        self.message = WriteCalculations(calculated(self.database, self.claim_all()))
 
     def set_off(self) -> list[Callable[[], object]]:
         return [lambda: self.message]
@@ -150,7 +154,7 @@ class Storing(Case):
 
 class Waiting(Case):
     def set_up(self) -> None:
-        self.message = Store((), [
+        self.message = WriteCalculations((), [
             Change(invoice_id=each, claim=claim, reason="no readings", held_code="readings_incomplete",
                    held_reason="no readings", delay_seconds=600.0)
             for each, claim in self.claim_all().items()
@@ -190,11 +194,15 @@ class Probing(ClaimingQuestions):
         return [lambda: self.start().claim_deliveries(probe=True)]
 
 
+def booked(invoice_id: str) -> Outcome:
+    booking = Booking(invoice_id, "registered", f"B-{invoice_id}", None, TOTAL)
+    return Outcome(OutcomeKind.BOOKED, "PUT", 201, "registered", booking=booking)
+
+
 class Verdicts(Case):
     def set_up(self) -> None:
         self.messages = [
-            Record(Change(invoice_id=each, claim=claim, reason="booked", to_state="registered", bill_id=f"B-{each}",
-                          passed=True, exchange=Exchange("PUT", "booked", 201, "registered")))
+            WriteOutcome(Delivery(each, claim, "offer", "sent", TOTAL, b"{}", 0, 0, 0), booked(each))
             for each, claim in self.send_all().items()
         ]  # fmt: skip
 
@@ -221,7 +229,7 @@ class Forgetting(Case):
         self.start().tell(*self.change_all(failures=3, delay_seconds=600.0))
 
     def set_off(self) -> list[Callable[[], object]]:
-        return [ForgetWaits]
+        return [ResetBackoffs]
 
     def done(self) -> set[str]:
         return self.with_state("failures", 0)
@@ -298,7 +306,7 @@ def test_item_5_a_row_that_cannot_even_be_read_keeps_no_other_from_being_claimed
         writer.until(lambda: writer.claimed() >= set(IDS) - {bad}, writer.claim_due)
         writer.until(lambda: "invalid page" in writer.troubled().get(bad, ""), writer.claim_due)
         claim_of = {each: claim for each, claim in rows(database, "claim").items() if each != bad}
-        writer.tell(Store(calculated(database, claim_of)))
+        writer.tell(WriteCalculations(calculated(database, claim_of)))
         writer.forget_claimed()
         writer.until(lambda: writer.claimed() >= set(IDS) - {bad}, writer.claim_deliveries)
     finally:
@@ -321,7 +329,7 @@ def test_item_5_a_row_whose_change_takes_too_long_keeps_no_other_from_being_stor
         writer.tell(MakeDue(), writer.claim_due())
         made = calculated(database, rows(database, "claim"))
         execute(database, SLOW.format(bad=bad))
-        writer.tell(Store(made))
+        writer.tell(WriteCalculations(made))
         others = set(IDS) - {bad}
         writer.until(
             lambda: {each for each, state in rows(database, "state").items() if state == "calculated"} == others

@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import pytest
 
+from actors.context import ActorContext, SettingsHolder
 from actors.courier import Courier
-from actors.messages import Answered, Deliver
-from actors.parts import Parts, SettingsHolder
+from actors.messages import ExchangeFinished, SendRequest
 from altibiz.client import AltibizClient
-from altibiz.outcomes import Kind, Outcome
+from billing.erp_answers import Outcome, OutcomeKind
 from config.sections import ErpSettings
 from config.settings import Settings
 from persistence.claims import Delivery
@@ -58,9 +58,9 @@ def readings_of_an_offer(connect: bool) -> int:
     with peer(answer_once if connect else answer_twice) as url:
         client = client_of(url, boottime=boottime)
         if not connect:
-            assert offer(client, 2000.0).kind is Kind.BOOKED
+            assert offer(client, 2000.0).kind is OutcomeKind.BOOKED
         before = boottime.readings
-        assert offer(client, 2000.0).kind is Kind.BOOKED
+        assert offer(client, 2000.0).kind is OutcomeKind.BOOKED
         client.close()
     return boottime.readings - before
 
@@ -93,17 +93,17 @@ def test_item_14_suspend_no_byte_leaves_after_the_lease_wherever_the_suspend_str
         with peer(keep(received, (lambda _: None) if connect else answer_once)) as url:
             client = client_of(url, boottime=boottime)
             if not connect:
-                assert offer(client, 2000.0).kind is Kind.BOOKED
+                assert offer(client, 2000.0).kind is OutcomeKind.BOOKED
             boottime.suspends_after = boottime.readings + reading
             found = offer(client, boottime.at_seconds + 20.0)
             client.close()
         outcomes.append((found.kind, found.request_left, found.detail, received))
-    not_sent = [each for each in outcomes if each[0] is Kind.NOT_SENT]
+    not_sent = [each for each in outcomes if each[0] is OutcomeKind.NOT_SENT]
     assert not_sent, outcomes
     assert not any(left or any(received) for _, left, _, received in not_sent), outcomes
     assert {detail for _, _, detail, _ in not_sent} == {"too little of its lease is left"}
     later = outcomes[len(not_sent) :]
-    assert all(kind is Kind.UNREACHABLE for kind, *_ in later), (
+    assert all(kind is OutcomeKind.UNREACHABLE for kind, *_ in later), (
         "the total timeout is over: nobody knows what came of it"
     )
 
@@ -122,7 +122,7 @@ def test_item_14_suspend_a_courier_sends_nothing_after_its_lease(action: Literal
     received: list[bytes] = []
     with peer(lambda connection: received.append(read_request(connection))) as url:
         settings = Settings(erp=ErpSettings(base_url=url))
-        parts = Parts(
+        parts = ActorContext(
             SettingsHolder(settings),
             SuspendedAfterTheFirstLook(),
             Random(1),
@@ -136,17 +136,17 @@ def test_item_14_suspend_a_courier_sends_nothing_after_its_lease(action: Literal
         )
         stage = ActorHarness("courier-1", lambda: Courier(parts))
         delivery = Delivery(INVOICE, 1, action, "sent", TOTAL, offer_body(), 0, 0, 0)
-        stage.actor.on_receive(Deliver(delivery, 5010.0, 0))
+        stage.actor.on_receive(SendRequest(delivery, 5010.0, 0))
         stage.actor.on_stop()
-    (answered,) = (message for _, message in stage.told if isinstance(message, Answered))
+    (answered,) = (message for _, message in stage.told if isinstance(message, ExchangeFinished))
     assert not any(received)
-    assert answered.outcome.kind is Kind.NOT_SENT
+    assert answered.outcome.kind is OutcomeKind.NOT_SENT
 
 
 def test_item_14_suspend_a_request_that_is_late_from_the_start_connects_to_nothing() -> None:
     boottime = Boottime()
     found = offer(client_of("http://127.0.0.1:9/api/v1", boottime=boottime), boottime.at_seconds - 1)
-    assert (found.kind, found.request_left) == (Kind.NOT_SENT, False)
+    assert (found.kind, found.request_left) == (OutcomeKind.NOT_SENT, False)
 
 
 def test_item_14_suspend_the_total_timeout_counts_a_suspend() -> None:
@@ -160,7 +160,7 @@ def test_item_14_suspend_the_total_timeout_counts_a_suspend() -> None:
 
     with peer(serve) as url:
         found = offer(client_of(url, boottime=boottime), 2000.0)
-    assert found.kind is Kind.UNREACHABLE
+    assert found.kind is OutcomeKind.UNREACHABLE
     assert found.request_left
     assert "total timeout" in found.detail
 
@@ -168,4 +168,4 @@ def test_item_14_suspend_the_total_timeout_counts_a_suspend() -> None:
 def test_item_14_suspend_a_question_has_a_lease_too() -> None:
     boottime = Boottime()
     client = client_of("http://127.0.0.1:9/api/v1", boottime=boottime)
-    assert client.ask(INVOICE, TOTAL, leave_by_seconds=999.0).kind is Kind.NOT_SENT
+    assert client.ask(INVOICE, TOTAL, leave_by_seconds=999.0).kind is OutcomeKind.NOT_SENT

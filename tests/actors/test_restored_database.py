@@ -8,9 +8,19 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import text
 
-from actors.db_writer import DbWriter, _Tick
 from actors.erp_gateway import ErpGateway
-from actors.messages import ALARMS, BILLER, DB_WRITER, ERP_GATEWAY, Deliver, Deliveries, LaneFree, Look, Record
+from actors.messages import (
+    ALARMS,
+    BILLER,
+    DB_WRITER,
+    ERP_GATEWAY,
+    ClaimedDeliveries,
+    CourierReady,
+    Poll,
+    SendRequest,
+    WriteOutcome,
+)
+from actors.writer import DbWriter, _Tick
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive
 from billing.invoice import Invoice, calculate
@@ -88,8 +98,8 @@ def test_item_13_a_daemon_that_the_restored_database_does_not_know_registers_ane
     assert instance(database)[0] == str(predecessor)
     writer.actor.on_receive(_Tick())
     assert instance(database) == (ours, True)
-    assert (BILLER, Look(newly_due=True)) in writer.told
-    assert (ERP_GATEWAY, Look(restored=True)) in writer.told
+    assert (BILLER, Poll(newly_due=True)) in writer.told
+    assert (ERP_GATEWAY, Poll(restored=True)) in writer.told
     signs = [sign for name, sign in writer.told if name == ALARMS and isinstance(sign, ConditionActive)]
     assert Code.DAEMON_WAS_DOWN not in {sign.code for sign in signs}, "it was not down"
     with database.transaction() as connection:
@@ -97,7 +107,7 @@ def test_item_13_a_daemon_that_the_restored_database_does_not_know_registers_ane
     assert [tuple(row) for row in rows] == [(None, 0)], "what its predecessor had in hand is free, and nobody's fault"
     writer.told.clear()
     writer.actor.on_receive(_Tick())
-    assert (ERP_GATEWAY, Look(restored=True)) not in writer.told
+    assert (ERP_GATEWAY, Poll(restored=True)) not in writer.told
 
 
 def test_item_13_one_whose_backup_has_no_instance_registers_anew_too(writer: ActorHarness, database: Database) -> None:
@@ -149,11 +159,11 @@ def test_item_13_what_is_on_its_way_is_not_claimed_beside_it(database: Database)
 def test_item_13_the_gateway_forgets_what_it_had_queued(database_url: str) -> None:
     stage = ActorHarness(ERP_GATEWAY, lambda: ErpGateway(make_parts(database_url)))
     stage.actor.on_start()
-    stage.actor.on_receive(LaneFree("courier-1"))
+    stage.actor.on_receive(CourierReady("courier-1"))
     at = stage.actor._asked_at_seconds  # type: ignore[attr-defined]
     claimed = [Delivery(each, 1, "offer", "sent", Decimal(1), b"{}", 0, 0, 0) for each in AUGUST]
-    stage.actor.on_receive(Deliveries(claimed, at, several_open=True))
-    stage.actor.on_receive(Look(restored=True))
-    stage.actor.on_receive(LaneFree("courier-1"))
-    assert [m.delivery.invoice_id for _, m in stage.told if isinstance(m, Deliver)] == [AUGUST[0]]
-    assert not [m for _, m in stage.told if isinstance(m, Record)], "there is nothing to be given back"
+    stage.actor.on_receive(ClaimedDeliveries(claimed, at, several_open=True))
+    stage.actor.on_receive(Poll(restored=True))
+    stage.actor.on_receive(CourierReady("courier-1"))
+    assert [m.delivery.invoice_id for _, m in stage.told if isinstance(m, SendRequest)] == [AUGUST[0]]
+    assert not [m for _, m in stage.told if isinstance(m, WriteOutcome)], "there is nothing to be given back"

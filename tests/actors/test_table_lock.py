@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from actors.messages import MakeDue, Record
+from actors.messages import MakeDue, WriteCalculations
 from persistence.database import Database
 from persistence.master_data import import_master
 from persistence.writes import Change
@@ -35,8 +35,8 @@ def test_item_12_a_lock_on_the_table_declares_no_hang_and_everything_is_stored_a
         writer.tell(MakeDue())
         writer.tell(type(writer.claim_due())(USERS, 1))
         writes = [
-            Record(Change(invoice_id=each, claim=claim, reason="test", held_code="readings_incomplete",
-                          held_reason="test", delay_seconds=600.0))
+            WriteCalculations((), [Change(invoice_id=each, claim=claim, reason="test", held_code="readings_incomplete",
+                          held_reason="test", delay_seconds=600.0)])
             for each, claim in rows(database, "claim").items()
         ]  # fmt: skip
         assert len(writes) == USERS

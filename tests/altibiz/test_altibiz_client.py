@@ -12,7 +12,8 @@ import pytest
 from altibiz import line
 from altibiz.client import AltibizClient
 from altibiz.fake.answers import RESET_LINGER
-from altibiz.outcomes import Kind, Outcome, Page
+from altibiz.outcomes import Page
+from billing.erp_answers import Outcome, OutcomeKind
 from tests.support.altibiz_samples import (
     INVOICE,
     TOTAL,
@@ -63,7 +64,7 @@ def test_an_offer_leaves_whole_and_its_answer_is_read() -> None:
         connection.sendall(http_answer(booking(), "201 Created"))
 
     found = offer_to(serve, token="s3cret")
-    assert found.kind is Kind.BOOKED
+    assert found.kind is OutcomeKind.BOOKED
     assert found.request_left
     head, _, body = seen[0].partition(b"\r\n\r\n")
     assert body == offer_body()
@@ -84,7 +85,7 @@ def test_a_refused_connection_is_unreachable_and_nothing_left(monkeypatch: pytes
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     found = client_of(f"http://127.0.0.1:{port}/api/v1").offer(INVOICE, offer_body(), TOTAL)
-    assert found.kind is Kind.UNREACHABLE
+    assert found.kind is OutcomeKind.UNREACHABLE
     assert not found.request_left
     assert "refused" in found.detail
     assert attempts == 1
@@ -103,21 +104,21 @@ def test_a_refused_connection_is_unreachable_and_nothing_left(monkeypatch: pytes
 )
 def test_a_connection_that_ends_is_unreachable(serve: Callable[[socket.socket], None]) -> None:
     found = offer_to(serve)
-    assert found.kind is Kind.UNREACHABLE
+    assert found.kind is OutcomeKind.UNREACHABLE
     assert found.duration_seconds < SOME_MORE_SECONDS
 
 
 def test_a_connection_that_is_reset_before_the_request_is_unreachable() -> None:
     """Without a bound of its own: a reset that crosses the handshake may be lost, and shows as silence."""
-    assert offer_to(reset).kind is Kind.UNREACHABLE
+    assert offer_to(reset).kind is OutcomeKind.UNREACHABLE
 
 
 def test_a_status_that_says_all_needs_no_whole_body() -> None:
     cut = http_answer(b"{", "503 Service Unavailable", length=500, extra="retry-after: 9\r\n")
     found = offer_to(answer_with(cut))
-    assert found.kind is Kind.ERROR
+    assert found.kind is OutcomeKind.ERROR
     assert found.retry_after_seconds == 9
-    assert offer_to(answer_with(http_answer(b" " * 2_000_000, "422 No"))).kind is Kind.REFUSED
+    assert offer_to(answer_with(http_answer(b" " * 2_000_000, "422 No"))).kind is OutcomeKind.REFUSED
 
 
 def test_what_is_not_http_is_nonsense() -> None:
@@ -126,7 +127,7 @@ def test_what_is_not_http_is_nonsense() -> None:
         connection.sendall(b"220 mail.example ESMTP\r\n\r\n")
         wait_for_end(connection)
 
-    assert offer_to(serve).kind is Kind.NONSENSE
+    assert offer_to(serve).kind is OutcomeKind.NONSENSE
 
 
 def test_a_huge_body_is_nonsense_and_not_read_to_its_end() -> None:
@@ -144,20 +145,20 @@ def test_a_huge_body_is_nonsense_and_not_read_to_its_end() -> None:
             pass
 
     found = offer_to(serve)
-    assert found.kind is Kind.NONSENSE
+    assert found.kind is OutcomeKind.NONSENSE
     assert sent < 30_000_000
 
 
 def test_a_body_said_to_be_compressed_is_not_taken() -> None:
     said_to_be = http_answer(booking(), extra="content-encoding: gzip\r\n")
     found = offer_to(answer_with(said_to_be))
-    assert found.kind is Kind.NONSENSE
+    assert found.kind is OutcomeKind.NONSENSE
 
 
 @pytest.mark.parametrize("place", ["http://elsewhere.example/", "http://[not-a-url", ""])
 def test_a_redirect_is_not_followed(place: str) -> None:
     found = offer_to(answer_with(http_answer(b"", "302 Found", extra=f"location: {place}\r\n")))
-    assert found.kind is Kind.NOT_CONTRACT
+    assert found.kind is OutcomeKind.NOT_CONTRACT
     assert found.status == 302
     assert "/network-user-invoices/" in found.detail
 
@@ -172,15 +173,15 @@ def test_a_cookie_is_not_sent_back() -> None:
 
     with peer(serve) as url:
         client = client_of(url)
-        assert client.ask(INVOICE, TOTAL).kind is Kind.BOOKED
-        assert client.ask(INVOICE, TOTAL).kind is Kind.BOOKED
+        assert client.ask(INVOICE, TOTAL).kind is OutcomeKind.BOOKED
+        assert client.ask(INVOICE, TOTAL).kind is OutcomeKind.BOOKED
     assert b"cookie" not in seen[1].lower()
 
 
 def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    assert offer_to(answer_with(http_answer(booking()))).kind is Kind.BOOKED
+    assert offer_to(answer_with(http_answer(booking()))).kind is OutcomeKind.BOOKED
 
 
 def test_a_kept_connection_is_used_again_and_a_dead_one_replaced() -> None:
@@ -197,7 +198,7 @@ def test_a_kept_connection_is_used_again_and_a_dead_one_replaced() -> None:
     with peer(serve, times=3) as url:
         client = client_of(url)
         for number in range(6):
-            assert client.ask(invoice_id(number), TOTAL).kind is Kind.BOOKED
+            assert client.ask(invoice_id(number), TOTAL).kind is OutcomeKind.BOOKED
             if number % 2:
                 wait_until_readable(client)
         client.close()
@@ -227,7 +228,7 @@ def test_a_request_is_sent_twice_only_if_none_of_it_left(monkeypatch: pytest.Mon
 
     with peer(serve, times=2) as url:
         client = client_of(url)
-        assert client.ask(INVOICE, TOTAL).kind is Kind.BOOKED
+        assert client.ask(INVOICE, TOTAL).kind is OutcomeKind.BOOKED
         kept = client._line._socket
         assert kept is not None
         kept.settimeout(5)
@@ -236,7 +237,7 @@ def test_a_request_is_sent_twice_only_if_none_of_it_left(monkeypatch: pytest.Mon
             kept.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # the reset is in
-        assert client.ask(INVOICE, TOTAL).kind is Kind.BOOKED
+        assert client.ask(INVOICE, TOTAL).kind is OutcomeKind.BOOKED
     assert requests == 2
 
 
@@ -253,9 +254,9 @@ def test_a_request_that_may_have_arrived_is_not_sent_again() -> None:
 
     with peer(serve, times=2) as url:
         client = client_of(url)
-        assert client.offer(INVOICE, offer_body(), TOTAL).kind is Kind.BOOKED
+        assert client.offer(INVOICE, offer_body(), TOTAL).kind is OutcomeKind.BOOKED
         found = client.offer(INVOICE, offer_body(), TOTAL)
-        assert found.kind is Kind.UNREACHABLE
+        assert found.kind is OutcomeKind.UNREACHABLE
         assert found.request_left
         assert requests == 2
         client.ask(INVOICE, TOTAL)  # lets the peer end
@@ -268,7 +269,7 @@ def test_a_page_that_cannot_be_had_is_an_outcome() -> None:
     with peer(reset) as url:
         found = client_of(url).page()
     assert isinstance(found, Outcome)
-    assert found.kind is Kind.UNREACHABLE
+    assert found.kind is OutcomeKind.UNREACHABLE
 
 
 @pytest.mark.parametrize(
@@ -298,14 +299,14 @@ def test_an_answer_too_many_spoils_one_question_and_not_those_that_follow() -> N
         client = client_of(url)
         kinds = [client.ask(invoice_id(number), TOTAL).kind for number in range(6)]
         client.close()
-    assert kinds[0] is Kind.BOOKED
-    assert set(kinds) <= {Kind.BOOKED, Kind.INCORRECT}
-    assert (Kind.INCORRECT, Kind.INCORRECT) not in itertools.pairwise(kinds)
+    assert kinds[0] is OutcomeKind.BOOKED
+    assert set(kinds) <= {OutcomeKind.BOOKED, OutcomeKind.INCORRECT}
+    assert (OutcomeKind.INCORRECT, OutcomeKind.INCORRECT) not in itertools.pairwise(kinds)
 
 
 def test_no_request_is_logged_by_the_libraries(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    assert offer_to(answer_with(http_answer(booking())), token="s3cret").kind is Kind.BOOKED
+    assert offer_to(answer_with(http_answer(booking())), token="s3cret").kind is OutcomeKind.BOOKED
     assert caplog.records == []
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from altibiz.client import AltibizClient
 from altibiz.fake import FakeAltibiz
-from altibiz.outcomes import Booking, Kind, Outcome, Page
+from altibiz.outcomes import Page
+from billing.erp_answers import Booking, Outcome, OutcomeKind
 from tests.altibiz.openapi_contract import check_answer, document
 from tests.support.altibiz_samples import (
     INVOICE,
@@ -162,15 +163,15 @@ def test_a_page_that_cannot_be_is_a_bad_request(http: httpx.Client, query: dict[
 
 
 def test_the_client_reads_each_of_these_answers(erp: FakeAltibiz, client: AltibizClient) -> None:
-    assert client.ask(INVOICE, TOTAL).kind is Kind.ABSENT
+    assert client.ask(INVOICE, TOTAL).kind is OutcomeKind.ABSENT
     first = client.offer(INVOICE, offer_body(), TOTAL)
-    assert (first.kind, first.status) == (Kind.BOOKED, 201)
+    assert (first.kind, first.status) == (OutcomeKind.BOOKED, 201)
     assert first.booking == Booking(INVOICE, "registered", "ALT-000001", None, TOTAL)
     assert client.offer(INVOICE, offer_body(), TOTAL).status == 200
     assert client.ask(INVOICE, TOTAL).booking == first.booking
-    assert client.offer(INVOICE, offer_body(tax_eur="1.31"), TOTAL).kind is Kind.CONFLICT
-    assert client.offer(invoice_id(8), offer_body(), TOTAL).kind is Kind.REFUSED
-    assert client.offer(invoice_id(8), b"{", TOTAL).kind is Kind.REFUSED
+    assert client.offer(INVOICE, offer_body(tax_eur="1.31"), TOTAL).kind is OutcomeKind.CONFLICT
+    assert client.offer(invoice_id(8), offer_body(), TOTAL).kind is OutcomeKind.REFUSED
+    assert client.offer(invoice_id(8), b"{", TOTAL).kind is OutcomeKind.REFUSED
     assert client.page() == Page((first.booking,), None)
 
 
@@ -188,8 +189,8 @@ def test_the_client_pages_through_everything(client: AltibizClient) -> None:
 
 def test_a_token_is_asked_for_where_one_is_given() -> None:
     with FakeAltibiz(token="s3cret") as erp:
-        assert client_of(erp.base_url).ask(INVOICE, TOTAL).kind is Kind.CREDENTIALS
+        assert client_of(erp.base_url).ask(INVOICE, TOTAL).kind is OutcomeKind.CREDENTIALS
         page = client_of(erp.base_url, token="other").page()
         assert isinstance(page, Outcome)
-        assert page.kind is Kind.CREDENTIALS
-        assert client_of(erp.base_url, token="s3cret").ask(INVOICE, TOTAL).kind is Kind.ABSENT
+        assert page.kind is OutcomeKind.CREDENTIALS
+        assert client_of(erp.base_url, token="s3cret").ask(INVOICE, TOTAL).kind is OutcomeKind.ABSENT

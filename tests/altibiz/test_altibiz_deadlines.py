@@ -8,7 +8,7 @@ import pytest
 
 from altibiz import resolver
 from altibiz.client import AltibizClient
-from altibiz.outcomes import Kind, Outcome
+from billing.erp_answers import Outcome, OutcomeKind
 from testkit.waiting import becomes_true
 from tests.support.altibiz_samples import (
     INVOICE,
@@ -31,20 +31,20 @@ SOME_MORE_SECONDS = 1.0
 
 def test_silence_ends_with_the_read_timeout() -> None:
     found = offer_to(wait_for_end)
-    assert found.kind is Kind.UNREACHABLE
+    assert found.kind is OutcomeKind.UNREACHABLE
     assert found.request_left
     assert 0.9 <= found.duration_seconds < 1.0 + SOME_MORE_SECONDS
 
 
 def test_the_total_timeout_cuts_a_longer_read_timeout_short() -> None:
     found = offer_to(wait_for_end, read_timeout_seconds=20.0, total_timeout_seconds=0.5)
-    assert found.kind is Kind.UNREACHABLE
+    assert found.kind is OutcomeKind.UNREACHABLE
     assert 0.4 <= found.duration_seconds < 0.5 + SOME_MORE_SECONDS
 
 
 def test_a_total_that_is_over_at_once_sends_nothing() -> None:
     found = client_of("http://127.0.0.1:9/api/v1", total_timeout_seconds=0.0).ask(INVOICE, TOTAL)
-    assert (found.kind, found.request_left) == (Kind.UNREACHABLE, False)
+    assert (found.kind, found.request_left) == (OutcomeKind.UNREACHABLE, False)
     assert "total timeout" in found.detail
 
 
@@ -60,7 +60,7 @@ def test_one_byte_at_a_time_ends_with_the_total_timeout() -> None:
             pass
 
     found = offer_to(serve)
-    assert found.kind is Kind.UNREACHABLE
+    assert found.kind is OutcomeKind.UNREACHABLE
     assert "total timeout" in found.detail or "timed out" in found.detail
     assert 1.9 <= found.duration_seconds < TOTAL_TIMEOUT_SECONDS + SOME_MORE_SECONDS
 
@@ -76,14 +76,14 @@ def test_a_peer_that_takes_the_request_a_byte_at_a_time_is_given_up() -> None:
         body = b" " * 20_000_000  # more than any socket buffer takes
         found = client_of(url).offer(INVOICE, body, TOTAL)
         done.set()
-    assert found.kind is Kind.UNREACHABLE
+    assert found.kind is OutcomeKind.UNREACHABLE
     assert found.request_left
     assert found.duration_seconds < TOTAL_TIMEOUT_SECONDS + SOME_MORE_SECONDS
 
 
 def test_a_name_that_is_none_is_unreachable() -> None:
     found = client_of("http://altibiz.invalid/api/v1").offer(INVOICE, offer_body(), TOTAL)
-    assert found.kind is Kind.UNREACHABLE
+    assert found.kind is OutcomeKind.UNREACHABLE
     assert not found.request_left
     assert found.duration_seconds < TOTAL_TIMEOUT_SECONDS + SOME_MORE_SECONDS
 
@@ -105,7 +105,7 @@ def test_a_lookup_that_hangs_is_given_up_and_costs_one_thread(monkeypatch: pytes
         clients = [client_of("http://slow.invalid/api/v1") for _ in range(4)]
         outcomes = list(pool.map(lambda client: client.ask(INVOICE, TOTAL), clients))
     release.set()
-    assert {found.kind for found in outcomes} == {Kind.UNREACHABLE}
+    assert {found.kind for found in outcomes} == {OutcomeKind.UNREACHABLE}
     assert max(found.duration_seconds for found in outcomes) < TOTAL_TIMEOUT_SECONDS + SOME_MORE_SECONDS
     assert lookups == 1
 
@@ -135,11 +135,11 @@ def test_an_abort_from_another_thread_ends_a_wait_for_the_answer() -> None:
     with peer(serve) as url:
         client = client_of(url, read_timeout_seconds=30.0, total_timeout_seconds=30.0)
         found = abort_soon(client, ready)
-        assert found.kind is Kind.UNREACHABLE
+        assert found.kind is OutcomeKind.UNREACHABLE
         assert found.detail == "aborted"
         assert found.duration_seconds < 5
         client.abort()
-        assert client.ask(INVOICE, TOTAL).kind is Kind.NOT_SENT
+        assert client.ask(INVOICE, TOTAL).kind is OutcomeKind.NOT_SENT
 
 
 def test_an_abort_ends_a_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +173,7 @@ def test_an_abort_ends_a_connection_attempt() -> None:
             filler.connect_ex(("127.0.0.1", port))
         url = f"http://127.0.0.1:{port}/api/v1"
         timed_out = client_of(url, connect_timeout_seconds=0.3).ask(INVOICE, TOTAL)
-        assert timed_out.kind is Kind.UNREACHABLE
+        assert timed_out.kind is OutcomeKind.UNREACHABLE
         assert 0.25 <= timed_out.duration_seconds < SOME_MORE_SECONDS + 0.3
         client = client_of(url, connect_timeout_seconds=30.0, total_timeout_seconds=30.0)
         connecting = threading.Event()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from altibiz.client import TrustUnusable
-from altibiz.outcomes import Kind, Outcome
+from billing.erp_answers import Outcome, OutcomeKind
 from testkit.ports import free_port
 from tests.support.altibiz_samples import INVOICE, client_of
 
@@ -31,7 +31,7 @@ def test_item_8_without_a_socket_nothing_was_sent(monkeypatch: pytest.MonkeyPatc
     url = nobody()
     monkeypatch.setattr("altibiz.line.socket.socket", refuse)
     outcome = ask(url)
-    assert (outcome.kind, outcome.local_fault, outcome.request_left) == (Kind.NOT_SENT, "resources", False)
+    assert (outcome.kind, outcome.local_fault, outcome.request_left) == (OutcomeKind.NOT_SENT, "resources", False)
     assert "none left" in outcome.detail
 
 
@@ -41,12 +41,12 @@ def test_item_8_without_a_thread_to_resolve_with_nothing_was_sent(monkeypatch: p
 
     monkeypatch.setattr("altibiz.resolver.threading.Thread.start", refuse)
     outcome = ask("http://erp.example/api/v1")
-    assert (outcome.kind, outcome.local_fault) == (Kind.NOT_SENT, "resources")
+    assert (outcome.kind, outcome.local_fault) == (OutcomeKind.NOT_SENT, "resources")
 
 
 def test_item_8_what_the_erp_does_is_not_taken_for_a_fault_of_this_machine() -> None:
     outcome = ask(nobody())
-    assert (outcome.kind, outcome.local_fault) == (Kind.UNREACHABLE, None)
+    assert (outcome.kind, outcome.local_fault) == (OutcomeKind.UNREACHABLE, None)
 
 
 def test_item_8_an_unusable_file_of_certificates_says_so(tmp_path: Path) -> None:

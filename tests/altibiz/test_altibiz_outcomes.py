@@ -8,17 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from altibiz.outcomes import (
-    Booking,
-    Kind,
-    Method,
-    Outcome,
-    Page,
-    classify,
-    classify_page,
-    not_sent,
-    retry_after_seconds,
-)
+from altibiz.outcomes import Page, classify, classify_page, retry_after_seconds
+from billing.erp_answers import Booking, Method, Outcome, OutcomeKind, not_sent
 from tests.support.altibiz_samples import INVOICE, TOTAL, Clock, booking
 
 NOW = Clock()
@@ -34,29 +25,29 @@ def outcome(
 @pytest.mark.parametrize("method", get_args(Method))
 @pytest.mark.parametrize("status", [500, 501, 502, 503, 504, 599, 429, 408])
 def test_it_is_the_erp_and_not_the_invoice(method: Method, status: int) -> None:
-    assert outcome(booking(), status, method).kind is Kind.ERROR
+    assert outcome(booking(), status, method).kind is OutcomeKind.ERROR
 
 
 @pytest.mark.parametrize("method", get_args(Method))
 @pytest.mark.parametrize("status", [401, 403])
 def test_it_is_our_credentials(method: Method, status: int) -> None:
-    assert outcome(b"", status, method).kind is Kind.CREDENTIALS
+    assert outcome(b"", status, method).kind is OutcomeKind.CREDENTIALS
 
 
 @pytest.mark.parametrize(
     ("status", "to_put", "to_get"),
     [
-        (400, Kind.REFUSED, Kind.NOT_CONTRACT),
-        (413, Kind.REFUSED, Kind.NOT_CONTRACT),
-        (422, Kind.REFUSED, Kind.NOT_CONTRACT),
-        (409, Kind.CONFLICT, Kind.NOT_CONTRACT),
-        (404, Kind.NOT_CONTRACT, Kind.ABSENT),
-        (201, Kind.BOOKED, Kind.NOT_CONTRACT),
-        (200, Kind.BOOKED, Kind.BOOKED),
+        (400, OutcomeKind.REFUSED, OutcomeKind.NOT_CONTRACT),
+        (413, OutcomeKind.REFUSED, OutcomeKind.NOT_CONTRACT),
+        (422, OutcomeKind.REFUSED, OutcomeKind.NOT_CONTRACT),
+        (409, OutcomeKind.CONFLICT, OutcomeKind.NOT_CONTRACT),
+        (404, OutcomeKind.NOT_CONTRACT, OutcomeKind.ABSENT),
+        (201, OutcomeKind.BOOKED, OutcomeKind.NOT_CONTRACT),
+        (200, OutcomeKind.BOOKED, OutcomeKind.BOOKED),
     ],
 )
 def test_a_status_means_one_thing_to_an_offer_and_another_to_a_question(
-    status: int, to_put: Kind, to_get: Kind
+    status: int, to_put: OutcomeKind, to_get: OutcomeKind
 ) -> None:
     assert outcome(booking(), status, "PUT").kind is to_put
     assert outcome(booking(), status, "GET").kind is to_get
@@ -65,12 +56,12 @@ def test_a_status_means_one_thing_to_an_offer_and_another_to_a_question(
 @pytest.mark.parametrize("method", get_args(Method))
 @pytest.mark.parametrize("status", [202, 204, 206, 301, 302, 307, 308, 405, 410, 418, 600, 999, 101])
 def test_a_status_without_a_row_is_another_server(method: Method, status: int) -> None:
-    assert outcome(booking(), status, method).kind is Kind.NOT_CONTRACT
+    assert outcome(booking(), status, method).kind is OutcomeKind.NOT_CONTRACT
 
 
 def test_the_status_decides_before_the_body() -> None:
     assert outcome(booking(), 500).booking is None
-    assert outcome(b"\xff\xfe", 422).kind is Kind.REFUSED
+    assert outcome(b"\xff\xfe", 422).kind is OutcomeKind.REFUSED
 
 
 @pytest.mark.parametrize(
@@ -97,19 +88,19 @@ def test_the_status_decides_before_the_body() -> None:
     ],
 )
 def test_an_answer_that_says_nothing_about_an_invoice(body: bytes) -> None:
-    assert outcome(body).kind is Kind.NONSENSE
+    assert outcome(body).kind is OutcomeKind.NONSENSE
 
 
 @pytest.mark.parametrize("charset", ["utf-16", "iso-8859-2", "windows-1250", "nonsense"])
 def test_a_charset_that_json_has_not_says_nothing(charset: str) -> None:
     assert outcome(booking(), headers={"content-type": f'application/json; Charset="{charset}"'}).kind is (
-        Kind.NONSENSE
+        OutcomeKind.NONSENSE
     )
 
 
 @pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "application/json;charset=UTF-8", ""])
 def test_utf_8_is_taken_by_any_of_its_names(content_type: str) -> None:
-    assert outcome(booking(), headers={"content-type": content_type}).kind is Kind.BOOKED
+    assert outcome(booking(), headers={"content-type": content_type}).kind is OutcomeKind.BOOKED
 
 
 @pytest.mark.parametrize(
@@ -140,7 +131,7 @@ def test_utf_8_is_taken_by_any_of_its_names(content_type: str) -> None:
 )
 def test_an_answer_that_is_wrong_about_the_invoice(changed: dict[str, Any]) -> None:
     found = outcome(booking(**changed))
-    assert found.kind is Kind.INCORRECT
+    assert found.kind is OutcomeKind.INCORRECT
     assert found.booking is None
     assert found.detail
 
@@ -155,14 +146,14 @@ def test_each_state_of_a_right_booking_is_taken() -> None:
 
 
 def test_totals_are_equal_by_value_and_unknown_ones_not_compared() -> None:
-    assert outcome(booking(total_with_tax_eur="11.3")).kind is Kind.BOOKED
+    assert outcome(booking(total_with_tax_eur="11.3")).kind is OutcomeKind.BOOKED
     other = booking(total_with_tax_eur="99.00")
-    assert classify("GET", INVOICE, None, 200, JSON, other, NOW).kind is Kind.BOOKED
+    assert classify("GET", INVOICE, None, 200, JSON, other, NOW).kind is OutcomeKind.BOOKED
 
 
 def test_absent_fields_are_as_good_as_null() -> None:
     bare = {"network_user_invoice_id": INVOICE, "state": "initiated", "total_with_tax_eur": "11.30"}
-    assert outcome(json.dumps(bare).encode()).kind is Kind.BOOKED
+    assert outcome(json.dumps(bare).encode()).kind is OutcomeKind.BOOKED
 
 
 @pytest.mark.parametrize(
@@ -221,7 +212,7 @@ def test_a_refusal_says_why() -> None:
 
 def test_what_was_given_back_never_left() -> None:
     assert not_sent("PUT", "lease too short") == Outcome(
-        Kind.NOT_SENT, "PUT", detail="lease too short", request_left=False
+        OutcomeKind.NOT_SENT, "PUT", detail="lease too short", request_left=False
     )
 
 
@@ -261,7 +252,7 @@ def test_no_answer_at_all_raises_or_is_taken_for_a_booking(
     method: Method, status: int, headers: dict[str, str], body: bytes
 ) -> None:
     found = classify(method, INVOICE, TOTAL, status, headers, body, NOW)
-    assert found.kind is not Kind.BOOKED
+    assert found.kind is not OutcomeKind.BOOKED
     assert len(found.detail) <= 520
     assert isinstance(classify_page(status, headers, body, NOW), Outcome)
 
@@ -269,7 +260,7 @@ def test_no_answer_at_all_raises_or_is_taken_for_a_booking(
 @given(ALMOST, st.sampled_from([200, 201, 204, 404, 500]))
 def test_a_booking_is_taken_only_if_exactly_right(value: dict[str, Any], status: int) -> None:
     found = classify("PUT", INVOICE, TOTAL, status, JSON, json.dumps(value).encode(), NOW)
-    if found.kind is Kind.BOOKED:
+    if found.kind is OutcomeKind.BOOKED:
         assert status in (200, 201)
         assert is_exactly_right(value, TOTAL)
     elif status in (200, 201) and is_exactly_right(value, TOTAL):
@@ -289,10 +280,10 @@ def test_a_page_is_read_as_it_is() -> None:
 def test_what_is_no_page_is_nonsense(body: bytes) -> None:
     found = classify_page(200, JSON, body, NOW)
     assert isinstance(found, Outcome)
-    assert found.kind is Kind.NONSENSE
+    assert found.kind is OutcomeKind.NONSENSE
 
 
 def test_a_missing_page_is_another_server() -> None:
     found = classify_page(404, JSON, b"", NOW)
     assert isinstance(found, Outcome)
-    assert found.kind is Kind.NOT_CONTRACT
+    assert found.kind is OutcomeKind.NOT_CONTRACT

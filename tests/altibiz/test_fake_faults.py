@@ -12,7 +12,7 @@ import pytest
 from altibiz.client import AltibizClient
 from altibiz.fake import FakeAltibiz
 from altibiz.fake.faults import BOOKING_KINDS, INCORRECT_KINDS, NONSENSE_KINDS
-from altibiz.outcomes import Kind, Outcome
+from billing.erp_answers import Outcome, OutcomeKind
 from testkit.waiting import wait_until
 from tests.support.altibiz_samples import INVOICE, TOTAL, Clock, client_of, invoice_id, offer_body
 
@@ -33,7 +33,7 @@ class Rig:
         added: dict[str, Any] = answer.json()
         return added
 
-    def offer(self, of: str = INVOICE) -> Kind:
+    def offer(self, of: str = INVOICE) -> OutcomeKind:
         return self.client.offer(of, offer_body(of), TOTAL).kind
 
     def booked(self) -> list[str]:
@@ -61,32 +61,32 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 def test_a_drop_resets_the_connection_with_or_without_a_booking(rig: Rig, when: str) -> None:
     rig.fault(kind="drop", when=when, remaining=1)
     found = rig.client.offer(INVOICE, offer_body(), TOTAL)
-    assert found.kind is Kind.UNREACHABLE
+    assert found.kind is OutcomeKind.UNREACHABLE
     assert found.request_left
     assert rig.booked() == ([INVOICE] if when == "after" else [])
     asked = rig.client.ask(INVOICE, TOTAL).kind
-    assert asked is (Kind.BOOKED if when == "after" else Kind.ABSENT)
+    assert asked is (OutcomeKind.BOOKED if when == "after" else OutcomeKind.ABSENT)
 
 
 def test_a_cut_answer_and_a_trickled_one_are_booked_but_not_told(rig: Rig) -> None:
     rig.fault(kind="cut", remaining=1)
-    assert rig.offer() is Kind.UNREACHABLE
+    assert rig.offer() is OutcomeKind.UNREACHABLE
     rig.fault(kind="trickle", seconds=0.05, remaining=1)
     slow = rig.client.offer(OTHER, offer_body(OTHER), TOTAL)
-    assert slow.kind is Kind.UNREACHABLE
+    assert slow.kind is OutcomeKind.UNREACHABLE
     assert slow.duration_seconds < 4
     assert rig.booked() == [INVOICE, OTHER]
 
 
 def test_a_trickle_that_is_fast_enough_is_an_answer(rig: Rig) -> None:
     rig.fault(kind="trickle", seconds=0.0, remaining=1)
-    assert rig.offer() is Kind.BOOKED
+    assert rig.offer() is OutcomeKind.BOOKED
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_hang_ends_with_the_clients_patience(rig: Rig, when: str) -> None:
     rig.fault(kind="hang", when=when)
-    assert rig.offer() is Kind.UNREACHABLE
+    assert rig.offer() is OutcomeKind.UNREACHABLE
     assert len(rig.booked()) == (when == "after")
     rig.client.close()
     wait_until(lambda: rig.stats()["in_flight"] == 0)
@@ -101,7 +101,7 @@ def test_a_held_request_goes_on_when_released(rig: Rig) -> None:
         assert rig.stats()["in_flight"] == 1
         assert rig.booked() == []
         assert rig.control.post("/release").json() == {"released": [INVOICE]}
-        assert waiting.result(10).kind is Kind.BOOKED
+        assert waiting.result(10).kind is OutcomeKind.BOOKED
         patient.close()
     assert rig.stats()["held"] == []
 
@@ -109,64 +109,64 @@ def test_a_held_request_goes_on_when_released(rig: Rig) -> None:
 def test_a_delay_is_only_a_delay(rig: Rig) -> None:
     rig.fault(kind="delay", seconds=0.2, remaining=1)
     found = rig.client.offer(INVOICE, offer_body(), TOTAL)
-    assert found.kind is Kind.BOOKED
+    assert found.kind is OutcomeKind.BOOKED
     assert found.duration_seconds >= 0.2
 
 
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (500, Kind.ERROR),
-        (502, Kind.ERROR),
-        (503, Kind.ERROR),
-        (429, Kind.ERROR),
-        (408, Kind.ERROR),
-        (400, Kind.REFUSED),
-        (413, Kind.REFUSED),
-        (422, Kind.REFUSED),
-        (401, Kind.CREDENTIALS),
-        (403, Kind.CREDENTIALS),
-        (404, Kind.NOT_CONTRACT),
-        (409, Kind.CONFLICT),
-        (204, Kind.NOT_CONTRACT),
-        (302, Kind.NOT_CONTRACT),
-        (599, Kind.ERROR),
+        (500, OutcomeKind.ERROR),
+        (502, OutcomeKind.ERROR),
+        (503, OutcomeKind.ERROR),
+        (429, OutcomeKind.ERROR),
+        (408, OutcomeKind.ERROR),
+        (400, OutcomeKind.REFUSED),
+        (413, OutcomeKind.REFUSED),
+        (422, OutcomeKind.REFUSED),
+        (401, OutcomeKind.CREDENTIALS),
+        (403, OutcomeKind.CREDENTIALS),
+        (404, OutcomeKind.NOT_CONTRACT),
+        (409, OutcomeKind.CONFLICT),
+        (204, OutcomeKind.NOT_CONTRACT),
+        (302, OutcomeKind.NOT_CONTRACT),
+        (599, OutcomeKind.ERROR),
     ],
 )
-def test_any_status_can_be_answered(rig: Rig, status: int, kind: Kind) -> None:
+def test_any_status_can_be_answered(rig: Rig, status: int, kind: OutcomeKind) -> None:
     rig.fault(kind="status", status=status, retry_after="7", remaining=1)
     found = rig.client.offer(INVOICE, offer_body(), TOTAL)
     assert (found.kind, found.status) == (kind, status)
-    assert found.retry_after_seconds == (7 if kind is Kind.ERROR else None)
+    assert found.retry_after_seconds == (7 if kind is OutcomeKind.ERROR else None)
     assert rig.booked() == []
 
 
 def test_a_status_after_booking_and_with_a_body_of_its_own(rig: Rig) -> None:
     rig.fault(kind="status", status=500, when="after", body="{}", remaining=1)
-    assert rig.offer() is Kind.ERROR
-    assert rig.offer() is Kind.BOOKED
+    assert rig.offer() is OutcomeKind.ERROR
+    assert rig.offer() is OutcomeKind.BOOKED
     assert rig.booked() == [INVOICE]
 
 
 @pytest.mark.parametrize("kind", NONSENSE_KINDS)
 def test_an_answer_can_say_nothing(rig: Rig, kind: str) -> None:
     rig.fault(kind=kind, remaining=2)
-    assert rig.offer() is Kind.NONSENSE
-    assert rig.client.ask(INVOICE, TOTAL).kind is Kind.NONSENSE
-    assert rig.offer() is Kind.BOOKED
+    assert rig.offer() is OutcomeKind.NONSENSE
+    assert rig.client.ask(INVOICE, TOTAL).kind is OutcomeKind.NONSENSE
+    assert rig.offer() is OutcomeKind.BOOKED
     assert rig.booked() == [INVOICE]
 
 
 @pytest.mark.parametrize("kind", sorted({*INCORRECT_KINDS} - {"foreign_bill_id", "changed_bill_id", "step_back"}))
 def test_an_answer_can_be_wrong_by_itself(rig: Rig, kind: str) -> None:
     rig.fault(kind=kind, remaining=1)
-    assert rig.offer() is Kind.INCORRECT
-    assert rig.offer() is Kind.BOOKED
+    assert rig.offer() is OutcomeKind.INCORRECT
+    assert rig.offer() is OutcomeKind.BOOKED
 
 
 def test_an_answer_can_be_wrong_beside_what_we_know(rig: Rig) -> None:
     """These can be trusted by themselves; only our stored state shows that they are wrong."""
-    assert rig.offer(OTHER) is Kind.BOOKED
+    assert rig.offer(OTHER) is OutcomeKind.BOOKED
     bill_ids = []
     for kind in (None, "foreign_bill_id", "changed_bill_id", "step_back"):
         if kind is not None:
@@ -204,7 +204,7 @@ def test_a_booking_can_be_aborted(rig: Rig) -> None:
     booking = rig.client.offer(INVOICE, offer_body(), TOTAL).booking
     assert booking is not None
     assert (booking.state, booking.abort_reason) == ("aborted", "no such project")
-    assert rig.offer(OTHER) is Kind.BOOKED
+    assert rig.offer(OTHER) is OutcomeKind.BOOKED
 
 
 def test_an_erp_that_books_twice_shows_it(rig: Rig) -> None:
@@ -218,18 +218,18 @@ def test_an_erp_that_books_twice_shows_it(rig: Rig) -> None:
 
 def test_a_fault_keeps_to_its_scope(rig: Rig) -> None:
     one = rig.fault(kind="status", status=500, invoice_id=INVOICE, method="PUT")
-    assert rig.offer(OTHER) is Kind.BOOKED
-    assert rig.client.ask(INVOICE, TOTAL).kind is Kind.ABSENT
-    assert [rig.offer(), rig.offer()] == [Kind.ERROR, Kind.ERROR]
+    assert rig.offer(OTHER) is OutcomeKind.BOOKED
+    assert rig.client.ask(INVOICE, TOTAL).kind is OutcomeKind.ABSENT
+    assert [rig.offer(), rig.offer()] == [OutcomeKind.ERROR, OutcomeKind.ERROR]
     assert [fault["hits"] for fault in rig.control.get("/faults").json()] == [2]
     all_of_them = rig.fault(kind="status", status=503)
     page = rig.client.page()
     assert isinstance(page, Outcome)
-    assert page.kind is Kind.ERROR
+    assert page.kind is OutcomeKind.ERROR
     rig.control.delete(f"/faults/{one['id']}")
     assert [fault["id"] for fault in rig.control.get("/faults").json()] == [all_of_them["id"]]
     assert rig.control.delete("/faults").json() == []
-    assert rig.offer() is Kind.BOOKED
+    assert rig.offer() is OutcomeKind.BOOKED
     assert rig.stats()["offers"] == {INVOICE: 3, OTHER: 1}
     assert rig.stats()["asks"] == {INVOICE: 1}
 

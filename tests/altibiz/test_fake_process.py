@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from altibiz.fake.ledger import Ledger, Plan
-from altibiz.outcomes import Kind
+from billing.erp_answers import OutcomeKind
 from tests.support.altibiz_samples import INVOICE, TOTAL, Clock, client_of, invoice_id, offer_body, offered
 
 pytestmark = pytest.mark.slow
@@ -70,7 +70,7 @@ def test_a_request_to_stop_ends_it_though_requests_hang(tmp_path: Path, sent: si
         client = client_of(url, read_timeout_seconds=0.2)
         control = url.replace("/api/v1", "/control/faults")
         httpx.post(control, json={"kind": "hang"}, trust_env=False).raise_for_status()
-        assert client.offer(INVOICE, offer_body(), TOTAL).kind is Kind.UNREACHABLE
+        assert client.offer(INVOICE, offer_body(), TOTAL).kind is OutcomeKind.UNREACHABLE
         os.kill(running.pid, sent)
         assert running.wait(10) == status
 

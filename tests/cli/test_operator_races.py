@@ -10,7 +10,8 @@ from sqlalchemy import Connection, text
 
 from altibiz.client import AltibizClient
 from altibiz.fake.server import FakeAltibiz
-from altibiz.outcomes import Booking, Kind, Outcome, Page
+from altibiz.outcomes import Page
+from billing.erp_answers import Booking, Outcome, OutcomeKind
 from cli.reconcile import compare_bookings
 from persistence import claims, corrections, invoices
 from persistence.browsing import Filter, list_invoices
@@ -103,7 +104,7 @@ class _Erp:
 
     def ask(self, invoice_id: str, total: Decimal | None) -> Outcome:
         self.asked.append(invoice_id)
-        return Outcome(Kind.BOOKED, "GET", 200, booking=self._now)
+        return Outcome(OutcomeKind.BOOKED, "GET", 200, booking=self._now)
 
 
 @pytest.mark.parametrize(("bill_id", "kinds"), [("ALT-000001", []), ("ALT-7", ["bill_id"])])

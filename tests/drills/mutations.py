@@ -19,7 +19,7 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "deliver before commit",
-        "actors/claiming.py",
+        "actors/claimer.py",
         "        return found, claims.several_open(connection, approved_only=by.approved_only)\n",
         "        self._tell(ERP_GATEWAY, Deliveries(found, claim.asked_at_seconds, True, claim.probe))\n"
         "        __import__('threading').Event().wait(0.3)\n"
@@ -46,7 +46,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the period is taken from the clock instead of from what is missing",
-        "actors/releasing.py",
+        "actors/scheduling.py",
         "due_periods(Period.parse(first), self._parts.now(), schedule, zone)]",
         "due_periods(Period.parse(first), self._parts.now(), schedule, zone)][-1:]",
         ("S1", "down_over_months", "idle"),
@@ -96,7 +96,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an outage of the database crashes who meets it",
-        "actors/db_writer.py",
+        "actors/writer.py",
         "            report_database_error(self._conditions, error, self.name)\n            self._resting = True\n",
         "            raise RuntimeError from error\n",
         ("D1", "stopped_fast", "storing"),
@@ -128,7 +128,7 @@ MUTATIONS = (
     ),
     Mutation(
         "times in the database are left as they are when its clock is set back",
-        "actors/presence.py",
+        "actors/instance_registration.py",
         "        if not self._clamped:\n",
         "        if not self._clamped and False:\n",
         ("S1", "database_clock_back", "initiated"),

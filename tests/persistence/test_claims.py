@@ -8,15 +8,17 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import text
 
+from billing.erp_answers import AnswerPolicy, Outcome, OutcomeKind, not_sent
 from billing.invoice import Invoice, calculate
 from persistence import claims, instances, invoices, recalculation
+from persistence.answers import store_answers
 from persistence.bases import fetch_bases
 from persistence.browsing import Filter, list_invoices, show_invoices
 from persistence.claims import Claimer, Delivery
 from persistence.database import Database
 from persistence.errors import RowRefused
 from persistence.master_data import import_master
-from persistence.quarantine import InvoiceFault, count_crash, count_fault
+from persistence.quarantine import count_crash
 from persistence.readings import import_readings
 from persistence.writes import Change, Exchange, apply_changes, store_calculations, was_written
 from tests.support.sample import BAD
@@ -24,6 +26,7 @@ from tests.support.sample import BAD
 ZAGREB = ZoneInfo("Europe/Zagreb")
 US = Claimer("here#1", 60.0)
 OTHERS = Claimer("there#1", 60.0)
+AT_ONCE = AnswerPolicy(0.0, 0.0, 0.0, 2, lambda _, most: most)
 
 
 @pytest.fixture
@@ -178,17 +181,21 @@ def test_a_bill_id_that_another_invoice_has_is_refused_by_the_database(calculate
     assert refused.value.constraint == "invoices_bill_id_key"
 
 
-def refusal(delivery: Delivery) -> InvoiceFault:
-    change = Change(
-        invoice_id=delivery.invoice_id, claim=delivery.claim, reason="PUT: 422", outcome="refused", failures=1,
-        exchange=Exchange("PUT", "refused", 422, "422"),
-    )  # fmt: skip
-    return InvoiceFault(change, "refused", 1, "erp_refused_invoice")
-
-
 def refuse(database: Database, delivery: Delivery) -> bool:
+    refused = Outcome(OutcomeKind.REFUSED, "PUT", 422, "422")
     with database.transaction() as connection:
-        return count_fault(connection, US.name, uuid.uuid4(), refusal(delivery))
+        stored = store_answers(connection, US.name, uuid.uuid4(), [(delivery, refused)], AT_ONCE)
+    return delivery.invoice_id in stored.held
+
+
+def test_what_was_given_back_counts_as_no_attempt_and_is_no_exchange(calculated: Database) -> None:
+    (offer, *_) = deliveries(calculated, US)
+    with calculated.transaction() as connection:
+        answers = [(offer, not_sent("PUT", "nothing leaves for the ERP now"))]
+        assert store_answers(connection, US.name, uuid.uuid4(), answers, AT_ONCE).done == {offer.invoice_id}
+        assert connection.execute(text("SELECT count(*) FROM erp_exchanges")).scalar() == 0
+    assert column(calculated, offer.invoice_id, "attempts") == 0
+    assert again(calculated, offer.invoice_id).action == "offer"
 
 
 def again(database: Database, invoice_id: str) -> Delivery:

@@ -8,19 +8,20 @@ import pytest
 from sqlalchemy import text
 
 from actors.condition_reporter import ConditionReporter
-from actors.parts import Parts, SettingsHolder
-from actors.presence import Presence
+from actors.context import ActorContext, SettingsHolder
+from actors.instance_registration import InstanceRegistration
 from alarming.catalogue import CATALOGUE, Code
+from billing.erp_answers import AnswerPolicy, Outcome, OutcomeKind
 from config.settings import Settings
 from persistence import claims, corrections, instances
 from persistence.alarms import AlarmRecord, Severity, StateSettings, acknowledge, read_state, store
+from persistence.answers import store_answers
 from persistence.claims import Claimer
 from persistence.clock_step import clamp_times
 from persistence.connection import reader
 from persistence.database import ConnectionSettings, Database
 from persistence.delivery_pause import pause
 from persistence.overview import pause_in_force
-from persistence.quarantine import InvoiceFault, count_fault
 from persistence.writes import Change, Exchange, apply_changes
 from supervision.clock import SystemClock
 from supervision.testing import FakeClock
@@ -62,8 +63,8 @@ def set_clock_back(database: Database, seconds: float = STEP_SECONDS) -> None:
     run(database, f"UPDATE invoices SET {moved}", seconds=seconds)
 
 
-def presence(clock: Any = None) -> Presence:
-    parts = Parts(
+def presence(clock: Any = None) -> InstanceRegistration:
+    parts = ActorContext(
         SettingsHolder(Settings()),
         clock or SystemClock(),
         Random(1),
@@ -75,10 +76,10 @@ def presence(clock: Any = None) -> Presence:
         Database,
         lambda: None,
     )
-    return Presence(parts, ConditionReporter(lambda *_: None, ()))
+    return InstanceRegistration(parts, ConditionReporter(lambda *_: None, ()))
 
 
-def show(database: Database, shown: Presence) -> None:
+def show(database: Database, shown: InstanceRegistration) -> None:
     with database.transaction() as connection:
         shown.show(connection)
 
@@ -179,26 +180,20 @@ def test_item_9_an_operators_order_waits_no_longer_than_an_offer_takes(billed: D
 def test_item_9_a_booking_from_before_the_step_is_no_witness(billed: Database) -> None:
     first, second, *_ = claim_offers(billed)
 
-    def exchange(outcome: str) -> Exchange:
-        return Exchange("PUT", outcome, 201 if outcome == "booked" else 422, outcome)
-
     booked = Change(
         invoice_id=first.invoice_id, claim=first.claim, reason="booked", to_state="registered", bill_id="B-1",
-        outcome="booked", passed=True, exchange=exchange("booked"),
+        outcome="booked", passed=True, exchange=Exchange("PUT", "booked", 201, "booked"),
     )  # fmt: skip
-    refused = Change(
-        invoice_id=second.invoice_id, claim=second.claim, reason="422", outcome="refused",
-        exchange=exchange("refused"),
-    )  # fmt: skip
+    refused = [(second, Outcome(OutcomeKind.REFUSED, "PUT", 422, "422"))]
+    policy = AnswerPolicy(0.0, 0.0, 0.0, 5, lambda _, most: most)
     with billed.transaction() as connection:
         assert apply_changes(connection, BY.name, uuid.uuid4(), [booked])
     run(billed, "UPDATE erp_exchanges SET last_at = last_at + make_interval(secs => :step)", step=STEP_SECONDS)
     for _ in range(2):
         run(billed, f"UPDATE invoices SET {CLAIMED} WHERE id = :id", by=BY.name, id=second.invoice_id)
         with billed.transaction() as connection:
-            assert not count_fault(
-                connection, BY.name, uuid.uuid4(), InvoiceFault(refused, "refused", 1, "erp_refused_invoice")
-            )
+            stored = store_answers(connection, BY.name, uuid.uuid4(), refused, policy)
+            assert (set(stored.done), set(stored.held)) == ({second.invoice_id}, set())
 
 
 def test_item_9_a_pause_keeps_its_length(billed: Database) -> None:

@@ -5,10 +5,12 @@ import uuid
 import pytest
 from sqlalchemy import text
 
+from billing.erp_answers import AnswerPolicy, Outcome, OutcomeKind
 from persistence import claims, instances
-from persistence.claims import Claimer
+from persistence.answers import store_answers
+from persistence.claims import Claimer, Delivery
 from persistence.database import Database
-from persistence.quarantine import InvoiceFault, count_crash, count_fault
+from persistence.quarantine import count_crash
 from persistence.writes import Change, Exchange, apply_changes, store_calculations
 from tests.support.writer_alone import calculated, import_three_users
 
@@ -97,12 +99,16 @@ def test_item_8_witness_is_a_booking_of_the_same_daemon(due: Database, what: str
     def count() -> bool:
         if what == "crash":
             return crash(due) == [POISON]
-        change = Change(
-            invoice_id=POISON, claim=claim(due, POISON, HERE), reason="422", exchange=Exchange("PUT", what, 422, "422")
-        )
-        kind, limit = ("refused", 1) if what == "refusal" else ("incorrect", 2)
+        kind = OutcomeKind.REFUSED if what == "refusal" else OutcomeKind.INCORRECT
         with due.transaction() as connection:
-            return count_fault(connection, HERE, uuid.uuid4(), InvoiceFault(change, kind, limit, "erp_error"))
+            (total, incorrect) = connection.execute(
+                text("SELECT total_with_tax_eur, incorrect_count FROM invoices WHERE id = :id"), {"id": POISON}
+            ).one()
+        delivery = Delivery(POISON, claim(due, POISON, HERE), "offer", "sent", total, b"{}", 0, 0, incorrect)
+        answers = [(delivery, Outcome(kind, "PUT", 422, "422"))]
+        policy = AnswerPolicy(0.0, 0.0, 0.0, 2, lambda _, most: most)
+        with due.transaction() as connection:
+            return POISON in store_answers(connection, HERE, uuid.uuid4(), answers, policy).held
 
     assert [count(), count()] == [False, False]
     book(due, HEALTHY, THERE)

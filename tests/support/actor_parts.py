@@ -4,7 +4,7 @@ import random
 import uuid
 from datetime import UTC, datetime
 
-from actors.parts import Parts, SettingsHolder
+from actors.context import ActorContext, SettingsHolder
 from config.settings import Settings
 from persistence.database import ConnectionSettings, Database
 from supervision.clock import SystemClock
@@ -19,10 +19,10 @@ class SkippingClock(SystemClock):
         return super().monotonic() + self.skipped_seconds
 
 
-def make_parts(database_url: str, clock: SystemClock | None = None, **settings: object) -> Parts:
+def make_parts(database_url: str, clock: SystemClock | None = None, **settings: object) -> ActorContext:
     """Of the instance `here`, alone under its name, in September 2026."""
     connection = ConnectionSettings.from_url(database_url)
-    return Parts(
+    return ActorContext(
         settings_holder=SettingsHolder(Settings.model_validate(settings)),
         clock=clock or SystemClock(),
         randomness=random.Random(1),

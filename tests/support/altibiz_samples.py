@@ -12,7 +12,7 @@ from typing import Any
 
 from altibiz.client import AltibizClient
 from altibiz.contract import ORDINALS
-from altibiz.outcomes import Outcome
+from billing.erp_answers import Outcome
 
 TOTAL = Decimal("11.30")
 INVOICE = "NU-0007.2026-10.1"

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from altibiz.client import AltibizClient
 from altibiz.fake.server import FakeAltibiz
-from altibiz.outcomes import Kind
+from billing.erp_answers import OutcomeKind
 from persistence import claims, invoices
 from persistence.browsing import Filter, list_invoices
 from persistence.claims import Delivery
@@ -62,7 +62,7 @@ def book(database: Database, erp: FakeAltibiz, *, but: Collection[str] = ()) -> 
             continue
         assert delivery.body is not None
         outcome = client.offer(delivery.invoice_id, delivery.body, delivery.total_with_tax_eur)
-        assert outcome.kind is Kind.BOOKED
+        assert outcome.kind is OutcomeKind.BOOKED
         assert outcome.booking is not None
         booking = outcome.booking
         change(

@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from actors import biller, db_writer
+from actors import biller, writer
 from actors.biller import Biller
-from actors.db_writer import DbWriter
-from actors.messages import ALARMS, BILLER, DB_WRITER, Look
-from actors.parts import Parts
+from actors.context import ActorContext
+from actors.messages import ALARMS, BILLER, DB_WRITER, Poll
+from actors.writer import DbWriter
 from alarming.conditions import ConditionActive, ConditionCleared
 from supervision.testing import ActorHarness
 
@@ -17,7 +17,7 @@ from supervision.testing import ActorHarness
 class BillerAlone:
     """Biller and db_writer in the test's own thread."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ActorContext) -> None:
         self.stages = {
             BILLER: ActorHarness(BILLER, lambda: Biller(parts)),
             DB_WRITER: ActorHarness(DB_WRITER, lambda: DbWriter(parts)),
@@ -32,7 +32,7 @@ class BillerAlone:
         while not (found := condition()):
             assert time.monotonic() < end, f"not within {seconds} s"
             self._talk()
-            beats = {BILLER: (biller._Overdue(), Look()), DB_WRITER: (db_writer._Retry(), db_writer._Tick())}
+            beats = {BILLER: (biller._Overdue(), Poll()), DB_WRITER: (writer._Retry(), writer._Tick())}
             for name, messages in beats.items():
                 for each in messages:
                     self.stages[name].actor.on_receive(each)

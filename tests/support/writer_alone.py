@@ -11,10 +11,19 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 
-from actors import db_writer
-from actors.db_writer import DbWriter
-from actors.messages import ALARMS, BILLER, DB_WRITER, ERP_GATEWAY, Calculate, ClaimDeliveries, ClaimDue, Deliveries
-from actors.parts import Parts, SettingsHolder
+from actors import writer
+from actors.context import ActorContext, SettingsHolder
+from actors.messages import (
+    ALARMS,
+    BILLER,
+    DB_WRITER,
+    ERP_GATEWAY,
+    ClaimDeliveries,
+    ClaimDue,
+    ClaimedDeliveries,
+    ClaimedDue,
+)
+from actors.writer import DbWriter
 from alarming.conditions import ConditionActive, ConditionCleared
 from billing.invoice import Invoice, calculate
 from config.settings import Settings
@@ -35,7 +44,7 @@ LIMITS: dict[str, Any] = {
 }
 
 
-def parts_on(database_url: str, settings: dict[str, Any] | None = None) -> Parts:
+def parts_on(database_url: str, settings: dict[str, Any] | None = None) -> ActorContext:
     """Of a daemon in September 2026 that is called `here`."""
     in_force = Settings.model_validate(settings or LIMITS)
     limits = in_force.database
@@ -44,7 +53,7 @@ def parts_on(database_url: str, settings: dict[str, Any] | None = None) -> Parts
         statement_timeout_seconds=limits.statement_timeout_seconds,
         lock_timeout_seconds=limits.lock_timeout_seconds,
     )
-    return Parts(
+    return ActorContext(
         settings_holder=SettingsHolder(in_force),
         clock=SystemClock(),
         randomness=random.Random(1),
@@ -69,7 +78,7 @@ def import_three_users(database: Database) -> None:
 class WriterAlone:
     """A db_writer whose messages come from the test."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ActorContext) -> None:
         self.parts = parts
         self._harness = ActorHarness(DB_WRITER, lambda: DbWriter(parts))
         self._harness.actor.on_start()
@@ -87,7 +96,7 @@ class WriterAlone:
 
     def let_time_pass(self) -> None:
         """Its timers fire."""
-        self.tell(db_writer._Retry(), db_writer._Tick())
+        self.tell(writer._Retry(), writer._Tick())
 
     def until(
         self, condition: Callable[[], Any], *asks: Callable[[], object], seconds: float = PATIENCE_SECONDS
@@ -117,7 +126,10 @@ class WriterAlone:
         """What was handed out to the biller and to the gateway."""
         answers = (*self.told(BILLER), *self.told(ERP_GATEWAY))
         return {
-            each for message in answers if isinstance(message, Calculate | Deliveries) for each in message.invoice_ids
+            each
+            for message in answers
+            if isinstance(message, ClaimedDue | ClaimedDeliveries)
+            for each in message.invoice_ids
         }
 
     def troubled(self, code: str = "database_error") -> dict[str | None, str]:
@@ -144,7 +156,7 @@ class WriterAlone:
         held = (
             each
             for message in self.told(ERP_GATEWAY)
-            if isinstance(message, Deliveries)
+            if isinstance(message, ClaimedDeliveries)
             for each in message.invoice_ids
         )
         return ClaimDeliveries(frozenset(held), 10, 10, self.parts.clock.boottime(), probe)

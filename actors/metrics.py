@@ -2,13 +2,13 @@
 
 from prometheus_client import Histogram
 
-from altibiz.outcomes import Kind, Outcome
+from billing.erp_answers import Outcome, OutcomeKind
 from persistence.closings import Closing
 
 BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
-class Meters:
+class ActorMetrics:
     """Counters that any thread may feed and read; they begin anew with the process."""
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Meters:
 
     def answered(self, outcome: Outcome) -> None:
         """Counts a request that left; one that did not is none."""
-        if outcome.kind is not Kind.NOT_SENT:
+        if outcome.kind is not OutcomeKind.NOT_SENT:
             self.requests.labels(outcome.method, str(outcome.kind)).observe(outcome.duration_seconds)
 
     def writer_waits(self, waiting: bool, now_seconds: float) -> None:

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, text
 
-from actors.parts import Parts
+from actors.context import ActorContext
 from persistence.bisection import is_row_fault
 from persistence.database import Database
 from persistence.errors import DatabaseFailed, RowHeldUp
@@ -19,27 +19,27 @@ LOCK_LOOK_SECONDS = 2.0
 SHORT_WAIT = "SET LOCAL lock_timeout = '300ms'"
 
 
-class Transactions:
+class DeadlineTransactions:
     """Runs transactions for an actor until the deadline of the message that it has in hand."""
 
-    def __init__(self, parts: Parts, database: Database) -> None:
-        self._parts = parts
+    def __init__(self, context: ActorContext, database: Database) -> None:
+        self._context = context
         self._database = database
         self._deadline = 0.0
         self._short_waits = False
 
     def begin(self) -> None:
         """A message is taken in hand: it has the time of one statement for all its work."""
-        self._deadline = self._parts.clock.monotonic() + self._parts.settings.database.statement_timeout_seconds
+        self._deadline = self._context.clock.monotonic() + self._context.settings.database.statement_timeout_seconds
         self._short_waits = False
 
     def seconds_left(self) -> float:
         """Until the deadline."""
-        return max(0.0, self._deadline - self._parts.clock.monotonic())
+        return max(0.0, self._deadline - self._context.clock.monotonic())
 
     def has_time(self, share: float = LEAST_SHARE) -> bool:
         """Whether this share of the message's time is left: else it is not worth beginning another transaction."""
-        return self.seconds_left() > share * self._parts.settings.database.statement_timeout_seconds
+        return self.seconds_left() > share * self._context.settings.database.statement_timeout_seconds
 
     def run(self, work: Callable[[Connection], T]) -> T:
         """Runs a transaction; `work` may run several times. Raises RowHeldUp for a lock that is on no table.

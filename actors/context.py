@@ -1,4 +1,4 @@
-"""What the composition root hands to the actors: settings in force, time, chance, identity, connections."""
+"""What the process hands to its actors: settings in force, time, chance, identity, connections."""
 
 import uuid
 from collections.abc import Callable
@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
 
-from actors.meters import Meters
+from actors.metrics import ActorMetrics
+from billing.periods import Period, Schedule, due_periods
 from config.settings import Settings
+from persistence.claims import Claimer
 from persistence.database import Database
 from supervision.clock import Clock
 
@@ -20,14 +22,14 @@ class SettingsHolder:
 
 
 @dataclass(frozen=True)
-class Parts:
+class ActorContext:
     """What every actor may need; nothing in it is an actor.
 
     `now` is the billing clock: what periods close, the schedule and the readings' grace go by (it can be moved in
     tests); every other duration goes by `clock` or the database. `connect` makes a connection of the caller's own,
     under a name that the server shows. `proved_alone` says that the state directory's lock has proved the predecessor
     dead; else the instance's name is locked in the database. `token` gives the ERP's token as it stands now.
-    `meters` take what is counted for monitoring.
+    `metrics` take what is counted for monitoring.
     """
 
     settings_holder: SettingsHolder
@@ -40,12 +42,23 @@ class Parts:
     proved_alone: bool
     connect: Callable[..., Database]
     token: Callable[[], str | None]
-    meters: Meters = field(default_factory=Meters)
+    metrics: ActorMetrics = field(default_factory=ActorMetrics)
 
     @property
     def claimer(self) -> str:
         """The name that claims are made under: a later incarnation's is another."""
         return f"{self.instance}#{self.incarnation}"
+
+    def as_claimer(self) -> Claimer:
+        """Who claims, by the settings in force."""
+        settings = self.settings
+        return Claimer(self.claimer, settings.work.lease_seconds, settings.billing.approval == "required")
+
+    def due_periods(self, first: str) -> list[str]:
+        """The periods from the first one to be billed that are over by the schedule and the billing clock."""
+        settings = self.settings
+        schedule = Schedule(settings.billing.schedule)
+        return [str(each) for each in due_periods(Period.parse(first), self.now(), schedule, settings.zone)]
 
     @property
     def settings(self) -> Settings:

@@ -11,41 +11,50 @@ deadline for all its work with the database, below the hang deadline; what is le
 import logging
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.attribution import tell_of_exception
-from actors.claiming import Claiming
+from actors.claimer import InvoiceClaimer
 from actors.condition_reporter import DATABASE_CODES, ConditionReporter, DatabaseBackoff, report_database_error
+from actors.context import ActorContext
+from actors.deadline_transactions import LOCK_NOT_AVAILABLE, TIMED_OUT, DeadlineTransactions
 from actors.failpoints import failpoint
-from actors.left_out import LeftOut
+from actors.instance_registration import InstanceRegistration
 from actors.messages import (
     BILLER,
     ERP_GATEWAY,
-    Calculate,
+    BookingContradicted,
     ClaimDeliveries,
     ClaimDue,
-    Contradicted,
+    ClaimedDeliveries,
+    ClaimedDue,
     CountCrash,
-    Deliveries,
-    ForgetWaits,
-    Look,
+    CountPendingWrites,
     MakeDue,
-    Record,
-    Store,
-    Unfinished,
+    Poll,
+    ResetBackoffs,
+    WriteCalculations,
+    WriteOutcome,
 )
-from actors.parts import Parts
-from actors.presence import Presence
-from actors.reactions import incorrect
-from actors.releasing import Releasing
-from actors.transactions import LOCK_NOT_AVAILABLE, TIMED_OUT, Transactions
-from actors.write_group import GroupResult, GroupWriter
-from actors.write_queue import Calculated, Crash, ForgetWait, Item, Stale, WriteQueue, defer, writes_of
+from actors.refused_rows import RefusedRows
+from actors.scheduling import InvoiceScheduler
+from actors.write_group import (
+    BackoffReset,
+    Calculated,
+    Crash,
+    GroupResult,
+    GroupWriter,
+    Item,
+    StaleCalculation,
+    WriteQueue,
+    items_of,
+)
 from alarming.catalogue import Code
+from billing.erp_answers import OutcomeKind
 from persistence import claims, recalculation
 from persistence.bisection import Failed, bisect
 from persistence.errors import CommitUnknown, DatabaseFailed, PersistenceError, RowHeldUp, RowRefused
-from persistence.writes import Change, was_written
+from persistence.writes import was_written
 from supervision import Actor, Timer
 from supervision.errors import SupervisionError
 
@@ -68,71 +77,71 @@ class _Retry:
 
 
 @dataclass(frozen=True, slots=True)
-class _GoOn:
+class _Continue:
     """Time for what was deferred, or for what a message left undone at its deadline."""
 
 
 class DbWriter(Actor):
-    """Groups writes, then claims; tells who asked."""
+    """Groups writes, then claims; tells the actor that has asked."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, context: ActorContext) -> None:
         super().__init__()
-        self._parts = parts
-        self._database = parts.connect("db_writer", listen=True)
+        self._context = context
+        self._database = context.connect("db_writer", listen=True)
         self._queue = WriteQueue()
-        self._group = GroupWriter(parts)
         self._group_at_most = GROUP_AT_MOST
         self._conditions = ConditionReporter(
             self.tell, (*DATABASE_CODES, Code.INSTANCE_NAME_TAKEN, Code.DAEMON_WAS_DOWN, Code.POISON_INVOICE)
         )
-        self._transactions = Transactions(parts, self._database)
-        self._left_out = LeftOut(parts, self._transactions, self._conditions)
-        self._releasing = Releasing(parts, self._transactions, self._left_out)
-        self._claiming = Claiming(
-            parts, self._transactions, self._left_out, answer=self._nudge, refuse=self._refuse_claim
+        self._transactions = DeadlineTransactions(context, self._database)
+        self._refused_rows = RefusedRows(context, self._transactions, self._conditions)
+        self._scheduler = InvoiceScheduler(context, self._transactions, self._refused_rows)
+        self._claimer = InvoiceClaimer(
+            context, self._transactions, self._refused_rows, reply=self._nudge, refuse=self._refuse_claim
         )
-        self._presence = Presence(parts, self._conditions)
-        self._make_due_asked = self._forget_asked = False
-        self._unsure: tuple[uuid.UUID, list[Item]] | None = None
+        self._registration = InstanceRegistration(context, self._conditions)
+        self._make_due_asked = self._reset_asked = False
+        self._unsure: tuple[uuid.UUID, Sequence[Item]] | None = None
         self._backoff = DatabaseBackoff()
         self._resting = False
         self._failure_told = False
-        self._going_on: Timer | None = None
+        self._continuing: Timer | None = None
         self._one_at_a_time_until = float("-inf")
 
     def on_start(self) -> None:
         failpoint("db_writer.start")
         if self.epoch > 1:
-            self._go_on_after_another()
+            self._take_over()
         self.on_unblock(self._database.unblock)
         self.every(TICK_SECONDS, _Tick())
         self._work(tick=True)
 
     def on_receive(self, message: object) -> object:
-        if isinstance(message, Unfinished):
+        if isinstance(message, CountPendingWrites):
             return len(self._queue)
         failpoint("db_writer.receive", message)
-        tick = False
-        now = self._parts.clock.monotonic()
+        now = self._context.clock.monotonic()
         grouped = now >= self._one_at_a_time_until
-        for each in (message, *(self.take_waiting(GROUP_AT_MOST) if grouped else ())):
+        messages = (message, *(self.take_waiting(GROUP_AT_MOST) if grouped else ()))
+        for each in messages:
             match each:
                 case _Tick():
-                    tick = True
+                    pass
                 case _Retry():
                     self._resting = False
-                case _GoOn():
-                    self._going_on = None
+                case _Continue():
+                    self._continuing = None
                 case ClaimDue() | ClaimDeliveries():
-                    self._claiming.ask(each)
-                case Store() | Record() | CountCrash():
-                    self._queue.add(writes_of(each, now))
-                case ForgetWaits():
-                    self._forget_asked = True
+                    self._claimer.request(each)
+                case WriteCalculations() | WriteOutcome() | CountCrash():
+                    self._queue.add(items_of(each, now))
+                case ResetBackoffs():
+                    self._reset_asked = True
                 case MakeDue():
                     self._make_due_asked = True
                 case _:
                     logger.warning("db_writer was told what it does not know: %r", each)
+        tick = _Tick() in messages
         self._note_lag()
         if not self._resting:
             self._work(tick=tick)
@@ -141,23 +150,23 @@ class DbWriter(Actor):
             self._show_life_meanwhile()
         return None
 
-    def _go_on_after_another(self) -> None:
-        """After a crash what crashes is to be alone in hand; and who waits for a claim may ask for it again."""
-        window_seconds = self._parts.settings.supervision.window_seconds
-        self._one_at_a_time_until = self._parts.clock.monotonic() + window_seconds
-        for name, nothing in ((BILLER, Calculate(())), (ERP_GATEWAY, Deliveries((), 0.0, several_open=True))):
+    def _take_over(self) -> None:
+        """After a crash what crashes is to be alone in hand; and whoever waits for a claim may ask for it again."""
+        window_seconds = self._context.settings.supervision.window_seconds
+        self._one_at_a_time_until = self._context.clock.monotonic() + window_seconds
+        for name, nothing in ((BILLER, ClaimedDue(())), (ERP_GATEWAY, ClaimedDeliveries((), 0.0, several_open=True))):
             self._nudge(name, nothing)
-            self._nudge(name, Look())
+            self._nudge(name, Poll())
 
     def _note_lag(self) -> None:
-        self._parts.meters.writer_waits(bool(self._queue), self._parts.clock.monotonic())
+        self._context.metrics.writer_waits(bool(self._queue), self._context.clock.monotonic())
 
     def on_stop(self) -> None:
         try:
             # After a crash nobody leaves, and what was in hand is not tried again here: its claims tell the next one.
             if self.stopping and not self._resting:
                 self._work(tick=False)
-                self._guarded(self._presence.leave)
+                self._guarded(self._registration.deregister)
         finally:
             self._database.close()
 
@@ -167,7 +176,7 @@ class DbWriter(Actor):
         self._begin()
         if self._guarded(lambda: self._all_of_it(tick=tick)):
             self._backoff.reset()
-            self._go_on_later()
+            self._continue_later()
 
     def _begin(self) -> None:
         self._transactions.begin()
@@ -184,9 +193,9 @@ class DbWriter(Actor):
         return True
 
     def _all_of_it(self, *, tick: bool) -> None:
-        if tick or not self._presence.arrived:
+        if tick or not self._registration.registered:
             self._show_life()
-        if not self._presence.may_work():
+        if not self._registration.may_work():
             return
         self._resolve_commit()
         self._write_all()
@@ -194,39 +203,35 @@ class DbWriter(Actor):
             return  # the next message comes at once
         if tick:
             self._look_around()
-        self._release()
-        self._claiming.answer_all(self._queue.invoice_ids)
-        if tick:
-            self._take_up_requests()
+        self._schedule()
+        self._claimer.answer_all(self._queue.invoice_ids)
+        # Others have changed data: what rests on the data of before is calculated again.
+        if tick and self._transactions.run(recalculation.take_up):
+            self._nudge(BILLER, Poll())
         self._conditions.clear_all(self.name)
 
-    def _take_up_requests(self) -> None:
-        """Others have changed data: what rests on the data of before is calculated again."""
-        if self._transactions.run_unless_refused(recalculation.take_up):
-            self._nudge(BILLER, Look())
-
-    def _release(self) -> None:
-        if self._forget_asked:
-            self._queue.add(map(ForgetWait, self._releasing.forget_waits()))
-            self._forget_asked = False
-            self._nudge(ERP_GATEWAY, Look())
+    def _schedule(self) -> None:
+        if self._reset_asked:
+            self._queue.add(Item(each, BackoffReset()) for each in self._scheduler.reset_backoffs())
+            self._reset_asked = False
+            self._nudge(ERP_GATEWAY, Poll())
         if self._make_due_asked:
-            if self._releasing.make_due():
-                self._nudge(BILLER, Look())
+            if self._scheduler.make_due():
+                self._nudge(BILLER, Poll())
             self._make_due_asked = False
 
     def _show_life(self) -> None:
         # Not run again after a deadlock: what it has found in the database it keeps.
         with self._database.transaction(self._transactions.seconds_left()) as connection:
-            self._presence.show(connection)
-        self._presence.say()
-        for invoice_id, reason in self._presence.take_stuck().items():
-            self._left_out.add(invoice_id, f"its claim can't be freed: {reason}")
-        said = self._database.notifications()
-        restored = self._presence.take_restored()
-        if restored or said or self._database.listens_anew():
-            self._nudge(BILLER, Look(newly_due=True))
-            self._nudge(ERP_GATEWAY, Look(restored=restored))
+            self._registration.show(connection)
+        self._registration.report()
+        for invoice_id, reason in self._registration.take_stuck().items():
+            self._refused_rows.add(invoice_id, f"its claim can't be freed: {reason}")
+        notified = self._database.notifications()
+        restored = self._registration.take_restored()
+        if restored or notified or self._database.listens_anew():
+            self._nudge(BILLER, Poll(newly_due=True))
+            self._nudge(ERP_GATEWAY, Poll(restored=restored))
 
     def _show_life_meanwhile(self) -> None:
         """A sign of life is no use to wait for: what holds up the invoices need not hold up this."""
@@ -236,12 +241,12 @@ class DbWriter(Actor):
         except PersistenceError as error:
             logger.debug("no sign of life: %s", error)
 
-    def _go_on_later(self) -> None:
-        now = self._parts.clock.monotonic()
+    def _continue_later(self) -> None:
+        now = self._context.clock.monotonic()
         undone = self._queue.ready(1, now) or not self._transactions.has_time()
         later = now if undone else self._queue.next_seconds()
-        if later is not None and self._going_on is None and not self.stopping:
-            self._going_on = self.after(max(0.0, later - now), _GoOn())
+        if later is not None and self._continuing is None and not self.stopping:
+            self._continuing = self.after(max(0.0, later - now), _Continue())
 
     def _resolve_commit(self) -> None:
         """A COMMIT whose answer was lost may have happened: its id in the history says so."""
@@ -252,14 +257,14 @@ class DbWriter(Actor):
         self._unsure = None
         if happened:
             self._queue.remove(items)
-            self._nudge(ERP_GATEWAY, Look())
+            self._nudge(ERP_GATEWAY, Poll())
 
     # Writing
 
     def _write_all(self) -> None:
         # Whatever there is to write, some time is left for what has been asked for.
         while self._transactions.has_time(0.5):
-            began = self._parts.clock.monotonic()
+            began = self._context.clock.monotonic()
             items = self._queue.ready(self._group_at_most, began)
             if not items:
                 return
@@ -270,24 +275,24 @@ class DbWriter(Actor):
                     self._stored(part, outcome)
 
     def _store(self, items: Sequence[Item]) -> GroupResult:
-        write_id, began = uuid.uuid4(), self._parts.clock.monotonic()
+        write_id, began = uuid.uuid4(), self._context.clock.monotonic()
         whole_time = self._transactions.has_time(0.5)
         try:
-            result = self._transactions.run(lambda connection: self._group.write(connection, write_id, items, began))
+            result = self._transactions.run(
+                lambda connection: GroupWriter(self._context, connection, write_id, began).write(items)
+            )
         except CommitUnknown:
-            self._unsure = (write_id, list(items))
+            self._unsure = (write_id, items)
             raise
-        except DatabaseFailed as error:
-            if error.sqlstate == TIMED_OUT:
+        except PersistenceError as error:
+            if isinstance(error, DatabaseFailed) and error.sqlstate == TIMED_OUT:
                 self._took_too_long(items, error, whole_time=whole_time)
             raise
-        except PersistenceError:
-            raise
-        except Exception as error:  # told of here, and bisected by who called
+        except Exception as error:  # told of here, and bisected by the caller
             if not self._failure_told:
                 self._failure_told = True
                 ids = [item.invoice_id for item in items]
-                tell_of_exception(self, error, ids, self._parts.settings.supervision.window_seconds)
+                tell_of_exception(self, error, ids, self._context.settings.supervision.window_seconds)
             raise
         self._group_at_most = min(GROUP_AT_MOST, 2 * self._group_at_most)
         return result
@@ -300,11 +305,11 @@ class DbWriter(Actor):
         self._queue.to_end(items)
 
     def _stored(self, items: Sequence[Item], result: GroupResult) -> None:
-        locked = {id(item) for item in result.deferred}
-        done = [item for item in items if id(item) not in locked]
+        deferred = {id(item) for item in result.deferred}
+        done = [item for item in items if id(item) not in deferred]
         self._queue.remove(done)
         for item in done:
-            self._left_out.discard(item.invoice_id)
+            self._refused_rows.discard(item.invoice_id)
             if not isinstance(item.write, Crash):
                 self._conditions.clear(Code.POISON_INVOICE, item.invoice_id)
         for invoice_id in result.held:
@@ -313,21 +318,23 @@ class DbWriter(Actor):
         for invoice_id, reason in result.poison.items():
             summary = f"work on {invoice_id} crashes, and no other invoice has passed since: {reason}"
             self._conditions.raise_condition(Code.POISON_INVOICE, summary, invoice_id)
-        quiet_seconds = self._parts.settings.alarms.quiet_seconds
+        quiet_seconds = self._context.settings.alarms.quiet_seconds
         for invoice_id, summary in result.contradicted.items():
             self._conditions.raise_condition(
                 Code.ERP_INCORRECT_DATA, summary, invoice_id, immediately=True, clear_after_seconds=quiet_seconds
             )
-        for name, reply in dict.fromkeys(result.nudges):
-            self._nudge(name, reply)
+        for name, message in dict.fromkeys(result.nudges):
+            self._nudge(name, message)
         self._defer(result.deferred)
 
     def _defer(self, items: Sequence[Item]) -> None:
-        """Their rows are locked by somebody else: they are tried again, and it is said who it is."""
+        """Their rows are locked by somebody else: they are tried again, and it is said by which session."""
         for item in items:
-            defer(item, self._parts.clock.monotonic())
+            item.defer(self._context.clock.monotonic())
         if again := [item.invoice_id for item in items if item.deferrals > 1]:
-            self._left_out.look_who_locks(again)
+            self._refused_rows.report_lockers(again)
+
+    # Rows that can't be worked on
 
     def _refuse_write(self, item: Item, error: Exception, since_seconds: float) -> None:
         """The database refuses this one alone, or work on it raises."""
@@ -337,17 +344,17 @@ class DbWriter(Actor):
             return
         self._queue.remove([item])
         constraint = error.constraint if isinstance(error, RowRefused) else None
-        if isinstance(write, Change) and constraint == BILL_ID_TAKEN:
-            most = self._parts.settings.erp.max_incorrect_answers
-            wrong = incorrect(write, f"its bill_id {write.bill_id} is another invoice's", most)
-            self._nudge(ERP_GATEWAY, Contradicted(invoice_id, wrong.change.reason))
-            self._queue.add([wrong])
+        if isinstance(write, WriteOutcome) and constraint == BILL_ID_TAKEN and write.outcome.booking is not None:
+            reason = f"its bill_id {write.outcome.booking.bill_id} is another invoice's"
+            wrong = replace(write.outcome, kind=OutcomeKind.INCORRECT, booking=None, detail=reason)
+            self._nudge(ERP_GATEWAY, BookingContradicted(invoice_id, reason))
+            self._queue.add([Item(invoice_id, WriteOutcome(write.delivery, wrong))])
         elif isinstance(write, Calculated) and constraint == BILLED_TWICE:
-            self._queue.add([Stale(invoice_id, write.claim)])
-        elif isinstance(write, ForgetWait):
-            self._releasing.refuse_wait(invoice_id, error)
+            self._queue.add([Item(invoice_id, StaleCalculation(write.claim))])
+        elif isinstance(write, BackoffReset):
+            self._scheduler.refuse_reset(invoice_id, error)
         elif isinstance(write, Crash):
-            self._left_out.add(invoice_id, str(error))
+            self._refused_rows.add(invoice_id, str(error))
         else:
             self._count_refusal(invoice_id, error, since_seconds)
 
@@ -355,31 +362,29 @@ class DbWriter(Actor):
         logger.warning("the database refuses what is to be stored of %s: %s", invoice_id, error)
         if isinstance(error, PersistenceError):
             self._conditions.raise_condition(Code.DATABASE_ERROR, str(error), invoice_id)
-        self._queue.add([Crash(invoice_id, f"{self.name} crashed: {error}", since_seconds)])
-
-    # Rows that can't be worked on
+        self._queue.add([Item(invoice_id, Crash(f"{self.name} crashed: {error}", since_seconds))])
 
     def _refuse_claim(self, invoice_id: str, error: Exception) -> None:
         """The database refuses to have this one claimed: it is claimed as it stands, so that it can be counted."""
-        by = claims.Claimer(self._parts.claimer, self._parts.settings.work.lease_seconds)
+        by = self._context.as_claimer()
 
         def claim(ids: Sequence[str]) -> None:
             self._transactions.run(lambda connection: claims.claim_as_it_is(connection, by, ids[0]))
 
         for _, outcome in bisect([invoice_id], claim):
             if isinstance(outcome, Failed):
-                self._left_out.add(invoice_id, str(outcome.error))
+                self._refused_rows.add(invoice_id, str(outcome.error))
             else:
-                self._count_refusal(invoice_id, error, self._parts.clock.monotonic())
+                self._count_refusal(invoice_id, error, self._context.clock.monotonic())
 
     def _look_around(self) -> None:
         """What is left out is tried again; what could be claimed and isn't may be locked by somebody else."""
-        if again := self._left_out.try_again(self._releasing.make_these_due):
-            self._queue.add(map(ForgetWait, self._releasing.take_waits_refused(again)))
-            self._nudge(BILLER, Look())
-            self._nudge(ERP_GATEWAY, Look())
-        self._transactions.run_unless_refused(self._presence.catch_up)
-        self._left_out.look_for_locks()
+        if again := self._refused_rows.try_again(self._scheduler.make_these_due):
+            self._queue.add(Item(each, BackoffReset()) for each in self._scheduler.take_resets_refused(again))
+            self._nudge(BILLER, Poll())
+            self._nudge(ERP_GATEWAY, Poll())
+        self._transactions.run_unless_refused(self._registration.catch_up)
+        self._refused_rows.find_locked()
 
     def _nudge(self, name: str, message: object) -> None:
         """A message is only a nudge: one that can't be delivered costs a moment."""

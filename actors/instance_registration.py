@@ -7,8 +7,9 @@ from datetime import UTC
 from sqlalchemy import Connection
 
 from actors.condition_reporter import ConditionReporter
-from actors.parts import Parts
+from actors.context import ActorContext
 from alarming.catalogue import Code
+from billing.quarantine import backoff_seconds
 from persistence import instances
 from persistence.clock_step import clamp_times, clock_seconds
 from persistence.connection import reader, try_instance_lock
@@ -25,14 +26,14 @@ LONGEST_START_DELAY_SECONDS = 300.0
 CLOCK_STEP_SECONDS = 1.0
 
 
-class Presence:
+class InstanceRegistration:
     """Arrives once, then shows that it lives; says what it found."""
 
-    def __init__(self, parts: Parts, conditions: ConditionReporter) -> None:
-        self._parts = parts
+    def __init__(self, context: ActorContext, conditions: ConditionReporter) -> None:
+        self._context = context
         self._conditions = conditions
         self._arrival: Arrival | None = None
-        self._said = False
+        self._reported = False
         self._name_is_ours = False
         self._seen_at = float("-inf")
         self._work_from = float("-inf")
@@ -43,55 +44,55 @@ class Presence:
         self._stuck: Mapping[str, str] = {}
 
     @property
-    def arrived(self) -> bool:
+    def registered(self) -> bool:
         """Whether the database knows this incarnation."""
         return self._arrival is not None
 
     def may_work(self) -> bool:
         """Whether the name is ours and no wait after a giving up is left."""
-        return self.arrived and self._name_is_ours and self._parts.clock.monotonic() >= self._work_from
+        return self.registered and self._name_is_ours and self._context.clock.monotonic() >= self._work_from
 
     def show(self, connection: Connection) -> None:
         """Arrives, or gives a sign of life when its time has come; follows the database's clock when it is set back.
 
         Raises SchemaMismatch and the like.
         """
-        parts = self._parts
+        context = self._context
         # Asked at each look, since the lock lasts only as long as the session.
-        self._name_is_ours = parts.proved_alone or try_instance_lock(connection, parts.instance)
+        self._name_is_ours = context.proved_alone or try_instance_lock(connection, context.instance)
         if not self._name_is_ours:
             return
         self._show(connection)
         self._follow_clock(connection)
 
     def _show(self, connection: Connection) -> None:
-        parts = self._parts
+        context = self._context
         if self._arrival is None:
             check_schema(reader(connection))
-            self._arrival = instances.arrive(connection, parts.instance, parts.incarnation, parts.version)
+            self._arrival = instances.arrive(connection, context.instance, context.incarnation, context.version)
             self._stuck = self._arrival.stuck
             delay = 0.0
             if self._arrival.gave_ups:
-                delay = min(LONGEST_START_DELAY_SECONDS, 2.0**self._arrival.gave_ups)
+                delay = backoff_seconds(self._arrival.gave_ups, 1.0, LONGEST_START_DELAY_SECONDS)
                 logger.warning(
                     "the last %s ends were its own giving up: work begins in %.0f s", self._arrival.gave_ups, delay
                 )
-            self._work_from = parts.clock.monotonic() + delay
-        elif not instances.is_registered(connection, parts.instance, parts.incarnation):
+            self._work_from = context.clock.monotonic() + delay
+        elif not instances.is_registered(connection, context.instance, context.incarnation):
             check_schema(reader(connection))
-            instances.register_again(connection, parts.instance, parts.incarnation, parts.version)
+            instances.register_again(connection, context.instance, context.incarnation, context.version)
             self._restored = True
-        elif parts.clock.monotonic() - self._seen_at >= SIGN_OF_LIFE_SECONDS:
-            instances.sign_of_life(connection, parts.instance, parts.incarnation)
+        elif context.clock.monotonic() - self._seen_at >= SIGN_OF_LIFE_SECONDS:
+            instances.sign_of_life(connection, context.instance, context.incarnation)
         else:
             return
-        self._seen_at = parts.clock.monotonic()
+        self._seen_at = context.clock.monotonic()
 
     def catch_up(self, connection: Connection) -> None:
         """Looks whether what was found at the arrival is done; apart, so that no sign of life waits for invoices."""
         if self._catching_up:
             self._catching_up = instances.left_over(
-                connection, self._parts.instance, approved_only=self._parts.settings.billing.approval == "required"
+                connection, self._context.instance, approved_only=self._context.settings.billing.approval == "required"
             )
 
     def take_stuck(self) -> Mapping[str, str]:
@@ -104,15 +105,15 @@ class Presence:
 
         Noticed by CLOCK_BOOTTIME, which nobody sets. However long the question takes, it can't look like a step.
         """
-        before = self._parts.clock.boottime()
+        before = self._context.clock.boottime()
         clock = clock_seconds(connection)
         step_seconds = clock - before - self._clock_ahead_seconds
-        self._clock_ahead_seconds = clock - self._parts.clock.boottime()
+        self._clock_ahead_seconds = clock - self._context.clock.boottime()
         if step_seconds < -CLOCK_STEP_SECONDS:
             logger.warning("the database's clock went back by %.0f s: what waits by it is put right", -step_seconds)
             self._clamped = False
         if not self._clamped:
-            settings = self._parts.settings
+            settings = self._context.settings
             erp, lease_seconds = settings.erp, settings.work.lease_seconds
             self._clamped = clamp_times(
                 connection,
@@ -125,18 +126,18 @@ class Presence:
                 longest_lease_seconds=lease_seconds + 3 * erp.total_timeout_seconds + 65,
             )
 
-    def say(self) -> None:
+    def report(self) -> None:
         """Tells the alarms what was found: after the transaction, so that nothing is said that did not happen."""
         if not self._name_is_ours:
             self._conditions.raise_condition(
-                Code.INSTANCE_NAME_TAKEN, f"another session holds the instance name {self._parts.instance}"
+                Code.INSTANCE_NAME_TAKEN, f"another session holds the instance name {self._context.instance}"
             )
             return
         self._conditions.clear(Code.INSTANCE_NAME_TAKEN)
-        if self._arrival is not None and not self._said:
-            self._said = True
-            self._tell_of_absence(self._arrival)
-        elif self._said and not self._catching_up:
+        if self._arrival is not None and not self._reported:
+            self._reported = True
+            self._report_absence(self._arrival)
+        elif self._reported and not self._catching_up:
             self._conditions.clear(Code.DAEMON_WAS_DOWN)
 
     def take_restored(self) -> bool:
@@ -149,15 +150,15 @@ class Presence:
             )
         return restored
 
-    def leave(self, database: Database | None = None) -> None:
+    def deregister(self, database: Database | None = None) -> None:
         """Stores a clean end; raises as the database does."""
         if database is None:
-            database = self._parts.connect("leaving")
+            database = self._context.connect("leaving")
         if self._arrival is not None and self._name_is_ours:
-            with database, database.transaction(self._parts.settings.database.connect_timeout_seconds) as connection:
-                instances.depart(connection, self._parts.instance, self._parts.incarnation, "clean")
+            with database, database.transaction(self._context.settings.database.connect_timeout_seconds) as connection:
+                instances.depart(connection, self._context.instance, self._context.incarnation, "clean")
 
-    def _tell_of_absence(self, arrival: Arrival) -> None:
+    def _report_absence(self, arrival: Arrival) -> None:
         if arrival.down_seconds is None or arrival.down_since is None:
             return
         self._catching_up = True

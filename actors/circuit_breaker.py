@@ -7,7 +7,7 @@ pybreaker counts and keeps the states. What it can't do is done here:
 - Its `call` holds a lock while the guarded function runs, so through it all requests would go one after another.
   Requests run free; the breaker is told each outcome afterwards, by a call that does nothing else.
 - Its clock is the wall clock. When to probe is decided here by the monotonic clock, and it is told to half-open.
-- It lets an outcome of an older state count. Each request carries the generation of the gate that let it out, and an
+- It lets an outcome of an older state count. Each request carries the epoch of the gate that let it out, and an
   answer from before the last change of state neither opens, closes nor prolongs anything.
 - It would open for one invoice that always gets 500. Failures of one invoice alone don't open it while there are
   others (docs/spec/failures.md, "The breaker").
@@ -21,14 +21,16 @@ from typing import Literal
 
 import pybreaker
 
-Shut = Literal["breaker", "credentials", "local"]
+from billing.quarantine import backoff_seconds
+
+OpenReason = Literal["breaker", "credentials", "local"]
 # Longer than any process lives: pybreaker never half-opens by its own (wall) clock.
 NEVER_BY_ITSELF_SECONDS = 10 * 365 * 86400
 
 
 @dataclass(frozen=True, slots=True)
-class GatePolicy:
-    """When the gate shuts and how it is tried again; all durations in seconds."""
+class BreakerPolicy:
+    """When the gate opens and how it is tried again; all durations in seconds."""
 
     failure_threshold: int
     reset_seconds: float
@@ -42,22 +44,22 @@ class _FailedError(Exception):
     """Tells the breaker of a failure."""
 
 
-class Gate:
+class CircuitBreaker:
     """Open, or shut and tried by one probe at a time."""
 
-    def __init__(self, policy: GatePolicy, monotonic: Callable[[], float], randomness: Random) -> None:
+    def __init__(self, policy: BreakerPolicy, monotonic: Callable[[], float], randomness: Random) -> None:
         self._policy = policy
         self._monotonic = monotonic
         self._randomness = randomness
-        self._breaker = pybreaker.CircuitBreaker(
+        self._pybreaker = pybreaker.CircuitBreaker(
             fail_max=policy.failure_threshold,
             reset_timeout=NEVER_BY_ITSELF_SECONDS,
             success_threshold=policy.success_threshold,
             throw_new_error_on_trip=False,
         )
-        self.generation = 0
-        self.shut: Shut | None = None
-        self.failed_last: str | None = None
+        self.epoch = 0
+        self.open_reason: OpenReason | None = None
+        self.last_failed: str | None = None
         self._probe_at = 0.0
         self._probe_out = False
         self._paused_until = 0.0
@@ -65,37 +67,42 @@ class Gate:
         self._failed_in_a_row: set[str | None] = set()
         self._refused_probes = 0
 
-    def configure(self, policy: GatePolicy) -> None:
+    def configure(self, policy: BreakerPolicy) -> None:
         """Puts new thresholds and times in force; the state stays."""
         self._policy = policy
-        self._breaker.fail_max = policy.failure_threshold
-        self._breaker.success_threshold = policy.success_threshold
+        self._pybreaker.fail_max = policy.failure_threshold
+        self._pybreaker.success_threshold = policy.success_threshold
 
     @property
     def state(self) -> str:
         """The breaker's state by its usual names: closed, open, half-open."""
-        return str(self._breaker.current_state)
+        return str(self._pybreaker.current_state)
 
     @property
     def paused(self) -> bool:
         """Whether a Retry-After of the whole ERP is still running."""
         return self._monotonic() < self._paused_until
 
-    def lets_through(self) -> bool:
+    def allows_requests(self) -> bool:
         """Whether requests may leave freely."""
-        return self.shut is None and not self.paused
+        return self.open_reason is None and not self.paused
 
-    def wants_probe(self) -> bool:
+    def probe_due(self) -> bool:
         """Whether one request should be tried now, because the gate is shut and its time has come."""
-        return self.shut is not None and not self._probe_out and not self.paused and self._monotonic() >= self._probe_at
+        return (
+            self.open_reason is not None
+            and not self._probe_out
+            and not self.paused
+            and self._monotonic() >= self._probe_at
+        )
 
-    def probe_begins(self) -> None:
+    def begin_probe(self) -> None:
         """A probe is on its way: no other until it is answered or lost."""
         self._probe_out = True
-        if self.shut == "breaker" and self.state != pybreaker.STATE_HALF_OPEN:
-            self._breaker.half_open()
+        if self.open_reason == "breaker" and self.state != pybreaker.STATE_HALF_OPEN:
+            self._pybreaker.half_open()
 
-    def probe_lost(self) -> None:
+    def _probe_lost(self) -> None:
         """The probe came to nothing (given back, its courier died, nothing to probe with): another one soon."""
         self._probe_out = False
         self._probe_at = self._monotonic() + self._policy.retry_base_seconds
@@ -104,106 +111,104 @@ class Gate:
         """Retry-After of the whole ERP: nothing leaves before."""
         self._paused_until = max(self._paused_until, self._monotonic() + seconds)
 
-    def succeeded(self, generation: int) -> bool:
+    def record_success(self, epoch: int) -> bool:
         """The ERP answered as its contract says; returns whether this opened the gate again."""
-        if generation != self.generation:
+        if epoch != self.epoch:
             return False
         self._first_failure_at = None
         self._failed_in_a_row.clear()
         self._probe_out = False
-        if self.shut == "credentials":
-            return self._open()
+        if self.open_reason == "credentials":
+            return self._close()
         self._tell_breaker(failed=False)
-        if self.shut == "breaker":
+        if self.open_reason == "breaker":
             self._probe_at = self._monotonic()
             if self.state == pybreaker.STATE_CLOSED:
-                return self._open()
+                return self._close()
         return False
 
-    def failed(self, generation: int, invoice_id: str | None, *, several_open: bool) -> bool:
+    def record_failure(self, epoch: int, invoice_id: str | None, *, several_open: bool) -> bool:
         """The ERP failed as a whole, not this invoice; returns whether this shut the gate."""
-        if generation != self.generation:
+        if epoch != self.epoch:
             return False
         now = self._monotonic()
-        self.failed_last = invoice_id
+        self.last_failed = invoice_id
         self._probe_out = False
         if self._first_failure_at is None:
             self._first_failure_at = now
-        if self.shut == "credentials":
+        if self.open_reason == "credentials":
             self._probe_at = now + self._backoff()
             return False
         self._failed_in_a_row.add(invoice_id)
-        last = self._breaker.fail_counter + 1 >= self._policy.failure_threshold
-        if self.shut is None and last and len(self._failed_in_a_row) < 2 and several_open:
+        last = self._pybreaker.fail_counter + 1 >= self._policy.failure_threshold
+        if self.open_reason is None and last and len(self._failed_in_a_row) < 2 and several_open:
             return False
         self._tell_breaker(failed=True)
         if self.state != pybreaker.STATE_OPEN:
             return False
-        if self.shut == "breaker":
+        if self.open_reason == "breaker":
             self._probe_at = now + self._policy.reset_seconds
             return False
-        self._shut("breaker")
+        self._open("breaker")
         # While the alarm is pending, one retry falls before it stands (docs/spec/failures.md, "When an alarm stands").
         early = self._first_failure_at + 0.5 * self._policy.raise_within_seconds
         self._probe_at = min(now + self._policy.reset_seconds, max(early, now + 0.1))
         return True
 
-    def refused_credentials(self, generation: int, invoice_id: str | None) -> bool:
+    def record_refused_credentials(self, epoch: int, invoice_id: str | None) -> bool:
         """401 or 403: nothing more is sent but probes, with backoff; returns whether this shut the gate."""
-        if generation != self.generation:
+        if epoch != self.epoch:
             return False
-        self.failed_last = invoice_id
+        self.last_failed = invoice_id
         self._probe_out = False
-        shuts = self.shut != "credentials"
-        if shuts:
-            self._shut("credentials")
+        opens = self.open_reason != "credentials"
+        if opens:
+            self._open("credentials")
             self._refused_probes = 0
         self._probe_at = self._monotonic() + self._backoff()
-        return shuts
+        return opens
 
-    def kept_here(self, generation: int) -> bool:
+    def record_local_fault(self, epoch: int) -> bool:
         """A fault of this machine's own let the request not leave: probes with backoff; whether this shut the gate."""
-        if generation != self.generation:
+        if epoch != self.epoch:
             return False
         self._probe_out = False
-        shuts = self.shut != "local"
-        if shuts:
-            self._shut("local")
+        opens = self.open_reason != "local"
+        if opens:
+            self._open("local")
             self._refused_probes = 0
         self._probe_at = self._monotonic() + self._backoff()
-        return shuts
+        return opens
 
-    def left(self, generation: int) -> bool:
+    def record_sent(self, epoch: int) -> bool:
         """A request has left this machine; returns whether this opened the gate that a local fault had shut."""
-        return self.shut == "local" and generation == self.generation and self._open()
+        return self.open_reason == "local" and epoch == self.epoch and self._close()
 
-    def said_nothing(self, generation: int) -> None:
+    def record_neutral(self, epoch: int) -> None:
         """An outcome that is neutral: it says nothing about the ERP as a whole."""
-        if generation == self.generation and self._probe_out:
-            self.probe_lost()
+        if epoch == self.epoch and self._probe_out:
+            self._probe_lost()
 
     def _backoff(self) -> float:
         self._refused_probes += 1
-        limit = min(
-            self._policy.retry_max_seconds, self._policy.retry_base_seconds * 2.0 ** min(self._refused_probes, 30)
-        )
+        limit = backoff_seconds(self._refused_probes, self._policy.retry_base_seconds, self._policy.retry_max_seconds)
         return self._randomness.uniform(limit / 2, limit)
 
-    def _shut(self, why: Shut) -> None:
-        self.shut = why
-        self.generation += 1
+    def _open(self, why: OpenReason) -> None:
+        self.open_reason = why
+        self.epoch += 1
 
-    def _open(self) -> bool:
-        self.shut = None
-        self.generation += 1
+    def _close(self) -> bool:
+        self.open_reason = None
+        self.epoch += 1
         self._refused_probes = 0
         self._probe_out = False
-        self._breaker.close()
+        self._pybreaker.close()
         return True
 
     def _tell_breaker(self, *, failed: bool) -> None:
         with contextlib.suppress(_FailedError):
-            self._breaker.call(_fail if failed else _succeed)
+            self._pybreaker.call(_fail if failed else _succeed)
 
 
 def _fail() -> None:

@@ -1,0 +1,158 @@
+"""Claims for the biller and the gateway: one statement a kind; a row that refuses it is isolated."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from actors.context import ActorContext
+from actors.deadline_transactions import DeadlineTransactions
+from actors.failpoints import failpoint
+from actors.messages import BILLER, ERP_GATEWAY, ClaimDeliveries, ClaimDue, ClaimedDeliveries, ClaimedDue
+from actors.refused_rows import RefusedRows
+from persistence import claims
+from persistence.bisection import Failed, bisect, is_row_fault
+from persistence.claims import Claimer, Kind, Wanted
+from persistence.errors import DatabaseFailed
+
+Request = ClaimDue | ClaimDeliveries
+PROBE_CANDIDATES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """One kind of claim: `claim` takes what it finds, among these ids if any; `candidates` names what it would take.
+
+    `kind` None is a probe.
+    """
+
+    kind: Kind | None
+    limit: int
+    claim: Callable[[Connection, Sequence[str] | None], list[Any]]
+    candidates: Callable[[Connection], Sequence[str]]
+
+
+class InvoiceClaimer:
+    """Keeps the last request of each kind until it is answered.
+
+    `reply` tells the actor that has asked; `refuse` takes an invoice whose claim the database refuses, and why.
+    """
+
+    def __init__(
+        self,
+        context: ActorContext,
+        transactions: DeadlineTransactions,
+        refused_rows: RefusedRows,
+        *,
+        reply: Callable[[str, object], None],
+        refuse: Callable[[str, Exception], None],
+    ) -> None:
+        self._context = context
+        self._transactions = transactions
+        self._refused_rows = refused_rows
+        self._tell = reply
+        self._refuse = refuse
+        self._requests: dict[type, Request] = {}
+
+    def request(self, request: Request) -> None:
+        """A later request takes the place of an earlier one of its kind."""
+        self._requests[type(request)] = request
+
+    def answer_all(self, in_hand: Collection[str]) -> None:
+        """Claims all that was asked for. One kind that fails keeps the other from nothing; it stays asked for.
+
+        What a write still waits for is `in_hand`. Raises the error of the database, unless it is one row's.
+        """
+        failed: DatabaseFailed | None = None
+        for kind, request in list(self._requests.items()):
+            try:
+                self._answer(request, in_hand)  # with the database away it stays asked for
+            except DatabaseFailed as error:
+                failed = error
+            else:
+                del self._requests[kind]
+        if failed is not None:
+            raise failed
+
+    def _answer(self, request: Request, in_hand: Collection[str]) -> None:
+        by = self._context.as_claimer()
+        if isinstance(request, ClaimDue):
+            failpoint("db_writer.claim_due")
+            wanted = Wanted(request.limit, in_hand)
+            batch, _ = self._claim(by, [self._search(by, "due", claims.claim_due, wanted)], request)
+            self._tell(BILLER, ClaimedDue(batch, request.ask))
+            return
+        failpoint("db_writer.claim_deliveries")
+        holding = {*request.holding, *in_hand}
+        if request.probe:
+            searches = [self._probe(by, request.never)]
+        else:
+            offers = self._search(by, "offers", claims.claim_deliveries, Wanted(request.offers, holding))
+            questions = self._search(by, "questions", claims.claim_questions, Wanted(request.questions, holding))
+            searches = [each for each in (offers, questions) if each.limit]
+        found, several = self._claim(by, searches, request)
+        self._tell(ERP_GATEWAY, ClaimedDeliveries(found, request.asked_at_seconds, several, request.probe))
+
+    def _search(self, by: Claimer, kind: Kind, claim: Callable[..., list[Any]], wanted: Wanted) -> _Search:
+        def take(connection: Connection, only: Sequence[str] | None) -> list[Any]:
+            refused = self._refused_rows.ids
+            return claim(connection, by, limit=wanted.limit, holding=wanted.holding, left_out=refused, only=only)
+
+        def candidates(connection: Connection) -> Sequence[str]:
+            return claims.candidates(connection, by, kind, Wanted(wanted.limit, wanted.holding, self._refused_rows.ids))
+
+        return _Search(kind, wanted.limit, take, candidates)
+
+    def _probe(self, by: Claimer, never: str | None) -> _Search:
+        def take(connection: Connection, only: Sequence[str] | None) -> list[Any]:
+            return claims.claim_probe(connection, by, never=never, left_out=self._refused_rows.ids, only=only)
+
+        def candidates(connection: Connection) -> Sequence[str]:
+            wanted = Wanted(PROBE_CANDIDATES, (), self._refused_rows.ids)
+            return claims.probe_candidates(connection, by, wanted, never=never)
+
+        return _Search(None, 1, take, candidates)
+
+    def _claim(self, by: Claimer, searches: Sequence[_Search], request: Request) -> tuple[list[Any], bool]:
+        """What was found, all in one transaction, and whether several are open; apart if a row is refused."""
+
+        def claim_together(connection: Connection) -> tuple[list[Any], bool]:
+            found = [each for search in searches for each in search.claim(connection, None)]
+            if isinstance(request, ClaimDue):
+                return found, True
+            return found, claims.several_open(connection, approved_only=by.approved_only)
+
+        try:
+            return self._transactions.run(claim_together)
+        except Exception as error:  # whatever a row makes the work raise
+            if not is_row_fault(error):
+                raise
+        return [each for search in searches for each in self._isolate(search)], True
+
+    def _isolate(self, search: _Search) -> list[Any]:
+        found: list[Any] = []
+
+        def claim(ids: Sequence[str]) -> list[Any]:
+            return self._transactions.run(lambda connection: search.claim(connection, ids))
+
+        for part, outcome in bisect(self._candidates(search), claim, self._transactions.has_time):
+            if isinstance(outcome, Failed):
+                self._refuse(part[0], outcome.error)
+            else:
+                found += outcome
+            if len(found) >= search.limit:
+                break
+        return found
+
+    def _candidates(self, search: _Search) -> Sequence[str]:
+        kind = search.kind
+        try:
+            return self._transactions.run(search.candidates)
+        except DatabaseFailed as error:
+            if kind is None or not error.concerns_row:
+                raise
+        # A row can't even be read: the history knows which invoices there are.
+        known = self._transactions.run(lambda connection: claims.known_in(connection, kind))
+        refused = set(self._refused_rows.ids)
+        return [each for each in known if each not in refused]

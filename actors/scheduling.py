@@ -1,0 +1,80 @@
+"""Sets invoices going without a claim: makes them due, and ends the waits that the ERP has caused."""
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import Connection
+
+from actors.context import ActorContext
+from actors.deadline_transactions import DeadlineTransactions
+from actors.refused_rows import RefusedRows
+from persistence import claims, invoices
+from persistence.bisection import Failed, isolate
+
+
+class InvoiceScheduler:
+    """Works in one statement for all invoices; a row that refuses it is isolated and left out."""
+
+    def __init__(self, context: ActorContext, transactions: DeadlineTransactions, refused_rows: RefusedRows) -> None:
+        self._context = context
+        self._transactions = transactions
+        self._refused_rows = refused_rows
+        self._resets_refused: set[str] = set()
+
+    def make_due(self) -> bool:
+        """Makes the invoices of closed periods due where they are missing; whether there were any."""
+        made = 0
+        for part, outcome in isolate(self.make_these_due, self._missing, self._transactions.has_time):
+            if isinstance(outcome, Failed):
+                self._refused_rows.add(part[0], str(outcome.error))
+            else:
+                made += outcome
+        return made > 0
+
+    def make_these_due(self, only: Sequence[str] | None) -> int:
+        """Makes these due, None: all but what is refused. Raises as `DeadlineTransactions.run` does."""
+        refused = self._refused_rows.ids if only is None else ()
+
+        def make(connection: Connection) -> int:
+            periods = self._due_periods(connection)
+            by = self._context.claimer
+            return invoices.make_due(connection, by, periods, reason="the period is due", left_out=refused, only=only)
+
+        return self._transactions.run(make)
+
+    def _missing(self) -> list[str]:
+        refused = self._refused_rows.ids
+        return self._transactions.run(
+            lambda connection: invoices.missing(connection, self._due_periods(connection), left_out=refused)
+        )
+
+    def _due_periods(self, connection: Connection) -> list[str]:
+        first = invoices.first_billed_period(connection)
+        return [] if first is None else self._context.due_periods(first)
+
+    def reset_backoffs(self) -> list[str]:
+        """Ends the waits; returns which still wait, since somebody else has locked them."""
+        refused = self._refused_rows.ids
+
+        def reset(only: Sequence[str] | None) -> int:
+            return self._transactions.run(lambda connection: claims.forget_waits_for_the_erp(connection, refused, only))
+
+        def waiting() -> list[str]:
+            return self._transactions.run(
+                lambda connection: claims.waiting_for_the_erp(connection, self._refused_rows.ids)
+            )
+
+        for part, outcome in isolate(reset, waiting, self._transactions.has_time):
+            if isinstance(outcome, Failed):
+                self.refuse_reset(part[0], outcome.error)
+        return waiting()
+
+    def refuse_reset(self, invoice_id: str, error: Exception) -> None:
+        """The database refuses to have this one's wait ended: it is ended when it takes a change again."""
+        self._refused_rows.add(invoice_id, str(error))
+        self._resets_refused.add(invoice_id)
+
+    def take_resets_refused(self, invoice_ids: Collection[str]) -> set[str]:
+        """Those among these whose wait is still to be ended; once."""
+        taken = self._resets_refused.intersection(invoice_ids)
+        self._resets_refused -= taken
+        return taken
