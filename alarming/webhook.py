@@ -47,12 +47,7 @@ class WebhookSettings:
 
 def alert(record: AlarmRecord, now: datetime, ends_after_seconds: float) -> dict[str, Any]:
     """One alarm as Alertmanager's `postableAlert`; the labels are its identity, and stay the same while it stands."""
-    labels = {
-        "alertname": record.code,
-        "severity": record.severity.value,
-        "key": record.key,
-        "job": "billingd",
-    }
+    labels = {"alertname": record.code, "severity": record.severity.value, "key": record.key, "job": "billingd"}
     if record.key == record.instance:
         labels["instance"] = record.instance
     annotations = {"summary": record.summary, "count": str(record.count), "alarm_id": record.id}

@@ -76,11 +76,7 @@ class AltibizClient:
             keepalive_expiry=KEEPALIVE_SECONDS,
             network_backend=Backend(self._line),
         )
-        self._headers = {
-            "accept": "application/json",
-            "accept-encoding": "identity",
-            "user-agent": "billingd",
-        }
+        self._headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "billingd"}
         if token is not None:
             self._headers["authorization"] = f"Bearer {_checked_token(token)}"
         self._offer_headers = {**self._headers, "content-type": "application/json"}

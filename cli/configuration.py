@@ -46,10 +46,7 @@ def _notes(loaded: Loaded) -> list[str]:
 
 
 @app.command()
-def show(
-    context: typer.Context,
-    as_json: AsJson = False,
-) -> None:
+def show(context: typer.Context, as_json: AsJson = False) -> None:
     """Print every key with its value, secrets masked, and where the value comes from."""
     loaded = configuration(context)
     values = shown_values(loaded.settings)

@@ -259,10 +259,7 @@ def _webhook(settings: Settings) -> Check:
     return Check("webhook", Health.UNKNOWN, f"{url} is not asked: only an alarm shows whether it takes any")
 
 
-def doctor(
-    context: typer.Context,
-    as_json: AsJson = False,
-) -> int:
+def doctor(context: typer.Context, as_json: AsJson = False) -> int:
     """Look at configuration, state directory, database, ERP and daemon; changes nothing. 1 if anything is bad."""
     checks: list[Check] = []
     for check in _checks(context):

@@ -23,8 +23,7 @@ from web.formatting import cell, percent
 
 
 def explain(
-    context: typer.Context,
-    invoice_id: Annotated[str, typer.Argument(metavar="ID", help="Such as user-001.2026-10.1")],
+    context: typer.Context, invoice_id: Annotated[str, typer.Argument(metavar="ID", help="Such as user-001.2026-10.1")]
 ) -> None:
     """Explain an invoice, from the readings to each cent.
 

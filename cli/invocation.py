@@ -49,8 +49,7 @@ def month(text: str) -> str:
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 OnlyMonth = Annotated[str | None, typer.Option(parser=month, metavar="YYYY-MM", help="Only of this month.")]
 Reason = Annotated[
-    str | None,
-    typer.Option("--reason", metavar="TEXT", help="Why; kept with what is done. Asked for on a terminal."),
+    str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept with what is done. Asked for on a terminal.")
 ]
 
 

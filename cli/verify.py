@@ -176,11 +176,7 @@ def _what_differs(place: _Place, now: Measured) -> str:
     return f"{meter}: a reading within the period was changed, though no figure of the invoice rests on it"
 
 
-def verify(
-    context: typer.Context,
-    period: OnlyMonth = None,
-    as_json: AsJson = False,
-) -> int:
+def verify(context: typer.Context, period: OnlyMonth = None, as_json: AsJson = False) -> int:
     """Compute every invoice again from readings and snapshots, and check its history's chain. 1 if anything is off."""
     with database(configuration(context).settings, "verify", unlimited=True) as opened:
         result = verify_invoices(opened, period)

@@ -77,12 +77,7 @@ def _alarm(alarm: _Document) -> _Document:
     """The alarm with what its code means, and the first invoices that it names."""
     entry, found = CATALOGUE.get(alarm["code"]), alarm["context"].get("invoices")
     ids = [each for each in found if is_invoice_id(str(each))] if isinstance(found, list) else []
-    return {
-        **alarm,
-        "text": entry and entry.english,
-        "ids": ids[:_IDS_SHOWN],
-        "more": alarm["count"] - _IDS_SHOWN,
-    }
+    return {**alarm, "text": entry and entry.english, "ids": ids[:_IDS_SHOWN], "more": alarm["count"] - _IDS_SHOWN}
 
 
 def _alike_children(children: Sequence[_Document]) -> Sequence[_Document]:

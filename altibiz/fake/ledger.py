@@ -109,14 +109,7 @@ class Ledger:
     def offered_again(self, entry: Entry, status: int) -> None:
         """Count an offer of what is booked already, with how it was answered."""
         self.offers[entry.invoice_id] += 1
-        self._append(
-            {
-                "kind": "offered-again",
-                "at": self._now().isoformat(),
-                "id": entry.invoice_id,
-                "status": status,
-            }
-        )
+        self._append({"kind": "offered-again", "at": self._now().isoformat(), "id": entry.invoice_id, "status": status})
 
     def settle(self, entry: Entry, verdict: Verdict, abort_reason: str | None) -> None:
         """Give the verdict of an initiated booking now; a given one stays."""
