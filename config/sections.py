@@ -20,9 +20,10 @@ from config.values import (
     TcpAddress,
     TimeZoneName,
     UnixAddress,
-    masked_url,
     parse_listen,
 )
+from network.urls import DatabaseUrl as DatabaseUrlParts
+from network.urls import masked_url
 
 DAY_SECONDS = 86400.0
 
@@ -72,6 +73,11 @@ class DatabaseSettings(Section):
     def embedded(self) -> bool:
         """Whether the database is the daemon's own."""
         return self.url.get_secret_value() == EMBEDDED
+
+    @property
+    def address(self) -> DatabaseUrlParts | None:
+        """The parts of the URL; None for the embedded server."""
+        return None if self.embedded else DatabaseUrlParts.parse(self.url.get_secret_value())
 
     @property
     def shown_url(self) -> str:

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from altibiz import resolver
 from altibiz.client import AltibizClient
 from altibiz.outcomes import Kind, Outcome
+from network import resolver
 from tests.altibiz_samples import (
     INVOICE,
     TOTAL,
@@ -187,6 +187,6 @@ def test_an_abort_ends_a_connection_attempt() -> None:
 def wait_until_held(client: AltibizClient, held: threading.Event) -> None:
     until = time.monotonic() + 10
     pause = threading.Event()
-    while client._line._socket is None and time.monotonic() < until:
+    while client._network._socket is None and time.monotonic() < until:
         pause.wait(0.01)
     held.set()
