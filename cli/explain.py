@@ -15,7 +15,7 @@ from billing.invoice import LINES
 from billing.rounding import format_plain, round_half_away
 from cli.database import database
 from cli.invocation import CommandFailed, configuration
-from cli.output import columns, put_lines
+from cli.output import columns, print_lines
 from persistence.browsing import show_invoices
 from persistence.connection import reader
 from persistence.corrections import registered_revisions
@@ -39,7 +39,7 @@ def explain(
     if not invoice["lines"]:
         why = f": {invoice['held_reason']}" if invoice["held_reason"] else ""
         raise CommandFailed(f"{invoice_id}: it is {invoice['state']}, and nothing of it is calculated{why}")
-    put_lines(explanation_lines(invoice, registered))
+    print_lines(explanation_lines(invoice, registered))
 
 
 _Document = Mapping[str, Any]

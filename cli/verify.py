@@ -12,7 +12,7 @@ from billing.calculation import Registers, format_instant
 from billing.recomputation import recompute
 from cli.database import database
 from cli.invocation import AsJson, OnlyMonth, configuration
-from cli.output import columns, fitted, put_json, put_lines, say
+from cli.output import columns, print_json, print_lines, print_note, truncated
 from persistence import verification
 from persistence.corrections import registered_revisions
 from persistence.database import Database
@@ -181,9 +181,9 @@ def verify(context: typer.Context, period: OnlyMonth = None, as_json: AsJson = F
     with database(configuration(context).settings, "verify", unlimited=True) as opened:
         result = verify_invoices(opened, period)
     if as_json:
-        put_json(_document(result))
+        print_json(_document(result))
     else:
-        _tell(result)
+        _print_result(result)
     return 1 if result.findings else 0
 
 
@@ -203,15 +203,15 @@ def _finding(each: Finding) -> dict[str, str]:
     return {"id": each.invoice_id, "kind": each.kind, "what": each.what}
 
 
-def _tell(result: VerificationResult) -> None:
+def _print_result(result: VerificationResult) -> None:
     if result.findings:
         rows = [(each.invoice_id, each.kind, each.what) for each in result.findings]
-        put_lines(fitted(columns(("invoice", "finding", "what"), rows)))
+        print_lines(truncated(columns(("invoice", "finding", "what"), rows)))
     for title, notes in (("replaced since", result.replaced), ("not verifiable", result.not_verifiable)):
         for each in notes:
-            say(f"{title}: {each.invoice_id}: {each.what}")
+            print_note(f"{title}: {each.invoice_id}: {each.what}")
     if result.root is not None:
         root = result.root
-        say(f"root of {root.day} over {root.invoices} invoices: {root.root} (the log of that day has it too)")
+        print_note(f"root of {root.day} over {root.invoices} invoices: {root.root} (the log of that day has it too)")
     faults = f"{len(result.findings)} findings" if result.findings else "nothing was changed"
-    say(f"{result.verified} invoices verified: {faults}")
+    print_note(f"{result.verified} invoices verified: {faults}")
