@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Self
 from urllib.parse import quote
 
 import httpcore
@@ -81,6 +81,12 @@ class AltibizClient:
         if token is not None:
             self._headers["authorization"] = f"Bearer {_checked_token(token)}"
         self._offer_headers = {**self._headers, "content-type": "application/json"}
+
+    @classmethod
+    def from_settings(cls, erp: Any, token: str | None, **clocks: Any) -> Self:
+        """For the section `erp` of the configuration; `clocks` are `now` and `boottime`. Raises as the constructor."""
+        names = ("connect_timeout_seconds", "read_timeout_seconds", "total_timeout_seconds", "ca_file")
+        return cls(erp.base_url, token=token, **{name: getattr(erp, name) for name in names}, **clocks)
 
     def offer(
         self, invoice_id: str, body: bytes, total_with_tax: Decimal, *, leave_by_seconds: float = float("inf")
