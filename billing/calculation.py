@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 
 from billing.catalogues import CatalogueKind, Item, is_billed_for_peak, items_of
+from billing.instants import format_instant
 from billing.periods import QUARTER_HOUR
 from billing.rounding import format_money, format_plain, round_half_away
 
@@ -204,8 +205,3 @@ def lacks(
 
 def _gap(after: datetime | None) -> str:
     return "" if after is None else f"; the first gap follows the reading at {format_instant(after)}"
-
-
-def format_instant(instant: datetime) -> str:
-    """Writes an aware instant as ISO 8601 in UTC with `Z`."""
-    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")

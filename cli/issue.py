@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import Connection
 
-from billing.calculation import format_instant
+from billing.instants import format_instant
 from billing.periods import Period
 from cli.database import database
 from cli.invocation import CommandFailed, caller_identity, configuration, month

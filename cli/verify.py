@@ -8,7 +8,8 @@ from typing import Any
 import typer
 from sqlalchemy import Connection, Row
 
-from billing.calculation import Registers, format_instant
+from billing.calculation import Registers
+from billing.instants import format_instant
 from billing.recomputation import recompute
 from cli.database import database
 from cli.invocation import AsJson, OnlyMonth, configuration

@@ -6,7 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from alarming.catalogue import CATALOGUE
-from billing.identity import InvoiceId
+from billing.identity import is_invoice_id
 from billing.states import State
 from persistence.browsing import Hour
 from web.formatting import about, number
@@ -47,14 +47,6 @@ def parts(status: _Document, hours: Sequence[Hour] | str, moving: Collection[Sta
         "alike_children": _alike_children,
     }
     return {name: render(f"overview/{name}.html", **context) for name in PARTS}
-
-
-def is_invoice_id(text: str) -> bool:
-    try:
-        InvoiceId.parse(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _station(state: State, status: _Document, moving: Collection[State]) -> dict[str, Any]:
