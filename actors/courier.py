@@ -93,16 +93,8 @@ class Courier(Actor):
         if self._client is None or self._made_with != (erp, token):
             self._close()
             assert erp.base_url is not None, "run checks erp.base_url"
-            self._client = AltibizClient(
-                erp.base_url,
-                now=self._context.clock.wall,
-                token=token,
-                connect_timeout_seconds=erp.connect_timeout_seconds,
-                read_timeout_seconds=erp.read_timeout_seconds,
-                total_timeout_seconds=erp.total_timeout_seconds,
-                ca_file=erp.ca_file,
-                boottime=self._context.clock.boottime,
-            )
+            clock = self._context.clock
+            self._client = AltibizClient.from_settings(erp, token, now=clock.wall, boottime=clock.boottime)
             self._made_with = (erp, token)
         return self._client
 

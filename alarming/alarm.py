@@ -1,6 +1,5 @@
 """One alarm: the subjects for which the condition of its code and key is active, and how it is shown to others."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from alarming.catalogue import CATALOGUE, ClearRule, ClearScope, Code, Entry
 from alarming.conditions import ConditionActive
+from billing.identity import is_invoice_id
 from persistence.alarms import EXAMPLES, AlarmRecord, Group, Severity
 from persistence.storable_text import clean_context, clean_line
 
@@ -16,7 +16,6 @@ SUBJECTS_AT_MOST: Final = 10_000
 """How many subjects are told apart; those beyond it share one place, so that memory stays bounded."""
 
 _MAILBOX_SECONDS = 10.0  # no report waits longer to be read: more is a jump of the wall clock
-_INVOICE_ID = re.compile(r"[A-Za-z0-9-]{1,64}\.\d{4}-\d{2}\.\d+")
 
 
 class Now(NamedTuple):
@@ -99,7 +98,7 @@ class Alarm:
         if subject not in self.active_subjects and len(self.active_subjects) >= SUBJECTS_AT_MOST:
             subject = None
         ends_seconds = None if ends_after_seconds is None else now.seconds + ends_after_seconds
-        of_invoice = subject is not None and is_invoice(subject)
+        of_invoice = subject is not None and is_invoice_id(subject)
         active = self.active_subjects.setdefault(subject, ActiveSubject(first_seconds, ends_seconds, of_invoice))
         active.ends_seconds = ends_seconds
         if subject is not None and of_invoice and len(self.invoices) < SUBJECTS_AT_MOST:
@@ -162,11 +161,6 @@ class Alarm:
         return context
 
 
-def is_invoice(subject: str) -> bool:
-    """Whether a subject is an invoice's id (docs/spec/billing.md, "Identity")."""
-    return _INVOICE_ID.fullmatch(subject) is not None
-
-
 def _content(group: Group) -> tuple[object, ...]:
     return group.count, group.ids, group.reason, group.reasons
 
@@ -195,7 +189,7 @@ def revived(record: AlarmRecord, now: Now, quiet_seconds: float, window_seconds:
     alarm.line_seconds, alarm.line_count = now.seconds - age_seconds, record.count
     if record.cleared_at is not None:
         return alarm
-    alarm.invoices = dict.fromkeys(filter(is_invoice, record.active_subjects))
+    alarm.invoices = dict.fromkeys(filter(is_invoice_id, record.active_subjects))
     alarm.context.pop("subjects", None)
     alarm.context.pop("invoices", None)
     alarm.awaits_state = alarm.entry is not None and alarm.entry.by_period and record.key != record.instance
@@ -203,7 +197,7 @@ def revived(record: AlarmRecord, now: Now, quiet_seconds: float, window_seconds:
     ends_seconds = None
     if alarm.clear_rule is ClearRule.REPORTED:
         # An invoice is heard of again, or found to be final; another subject may not exist any more.
-        known = {subject if is_invoice(subject) else None for subject in record.active_subjects}
+        known = {subject if is_invoice_id(subject) else None for subject in record.active_subjects}
         subjects = known or (() if alarm.awaits_state else (None,))
     elif alarm.clear_rule is ClearRule.STABLE:
         subjects, ends_seconds = record.active_subjects or (None,), now.seconds + window_seconds

@@ -7,24 +7,21 @@ from typing import Any
 
 from alarming.catalogue import CATALOGUE
 from alarming.register import Change
+from billing.instants import format_instant
 from persistence.alarms import AlarmRecord, Severity
 
 LOG_LEVELS = {Severity.CRITICAL: 50, Severity.MAJOR: 40, Severity.MINOR: 30, Severity.WARNING: 30}
 """The level of a raised alarm's record (`logging`); of a cleared one it is INFO."""
-
-
-def instant(at: datetime | None) -> str | None:
-    """ISO 8601 in UTC with Z."""
-    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+_INSTANTS = ("raised_at", "last_at", "cleared_at", "acked_at")
 
 
 def to_json(record: AlarmRecord) -> dict[str, Any]:
     """An alarm as JSON (docs/spec/interfaces.md, "JSON")."""
+    instants = {name: getattr(record, name) for name in _INSTANTS}
     return {
         "id": record.id, "code": record.code, "key": record.key, "severity": record.severity.value,
-        "summary": record.summary, "count": record.count, "raised_at": instant(record.raised_at),
-        "last_at": instant(record.last_at), "cleared_at": instant(record.cleared_at),
-        "acked_at": instant(record.acked_at), "context": dict(record.context),
+        "summary": record.summary, "count": record.count,
+        **{name: at and format_instant(at) for name, at in instants.items()}, "context": dict(record.context),
     }  # fmt: skip
 
 
@@ -36,15 +33,16 @@ def to_spool(record: AlarmRecord) -> dict[str, Any]:
 
 def from_spool(entry: Mapping[str, Any]) -> AlarmRecord:
     """The opposite of `to_spool`. Raises KeyError, ValueError or TypeError for anything else."""
-    raised_at, last_at = _instant(entry["raised_at"]), _instant(entry["last_at"])
-    if raised_at is None or last_at is None:
+    instants: dict[str, Any] = {
+        name: None if entry[name] is None else datetime.fromisoformat(str(entry[name])) for name in _INSTANTS
+    }
+    if instants["raised_at"] is None or instants["last_at"] is None:
         raise ValueError("an alarm without the instant when it was raised")
     return AlarmRecord(
         id=str(entry["id"]), code=str(entry["code"]), key=str(entry["key"]), severity=Severity(entry["severity"]),
-        summary=str(entry["summary"]), count=int(entry["count"]), raised_at=raised_at, last_at=last_at,
-        instance=str(entry["instance"]), cleared_at=_instant(entry["cleared_at"]),
-        acked_at=_instant(entry["acked_at"]), context=dict(entry["context"]), reopened=int(entry["reopened"]),
-        active_subjects=tuple(map(str, entry["ailing"])),
+        summary=str(entry["summary"]), count=int(entry["count"]), instance=str(entry["instance"]),
+        context=dict(entry["context"]), reopened=int(entry["reopened"]),
+        active_subjects=tuple(map(str, entry["ailing"])), **instants,
     )  # fmt: skip
 
 
@@ -78,10 +76,6 @@ def fields(change: Change, record: AlarmRecord) -> dict[str, str]:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
         known.setdefault(f"BILLINGD_{name.upper()}", text)
     return known
-
-
-def _instant(text: object) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(str(text))
 
 
 def _duration(seconds: float) -> str:

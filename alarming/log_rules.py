@@ -24,22 +24,10 @@ DISTINCT_AT_MOST: Final = 256
 _OTHERS = "others"
 _OWN_LOGGERS = "billingd.alarms"
 _SUMMARY_CHARACTERS = 300
-_OURS = frozenset(
-    (
-        "billing",
-        "persistence",
-        "altibiz",
-        "supervision",
-        "actors",
-        "alarming",
-        "config",
-        "daemon",
-        "cli",
-        "web",
-        "testkit",
-        "drills",
-    )
-)
+_OURS = frozenset((
+    "billing", "network", "persistence", "altibiz", "supervision", "actors", "alarming", "config", "daemon", "cli",
+    "web", "testkit", "drills",
+))  # fmt: skip
 
 
 @dataclass(frozen=True)

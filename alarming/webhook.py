@@ -16,7 +16,7 @@ import httpx
 from alarming.background import BackgroundThread
 from alarming.catalogue import CATALOGUE, Code
 from alarming.conditions import Condition, ConditionActive, ConditionCleared
-from alarming.formats import instant
+from billing.instants import format_instant
 from persistence.alarms import AlarmRecord
 
 PATH: Final = "/api/v2/alerts"
@@ -47,12 +47,7 @@ class WebhookSettings:
 
 def alert(record: AlarmRecord, now: datetime, ends_after_seconds: float) -> dict[str, Any]:
     """One alarm as Alertmanager's `postableAlert`; the labels are its identity, and stay the same while it stands."""
-    labels = {
-        "alertname": record.code,
-        "severity": record.severity.value,
-        "key": record.key,
-        "job": "billingd",
-    }
+    labels = {"alertname": record.code, "severity": record.severity.value, "key": record.key, "job": "billingd"}
     if record.key == record.instance:
         labels["instance"] = record.instance
     annotations = {"summary": record.summary, "count": str(record.count), "alarm_id": record.id}
@@ -63,8 +58,8 @@ def alert(record: AlarmRecord, now: datetime, ends_after_seconds: float) -> dict
     return {
         "labels": labels,
         "annotations": annotations,
-        "startsAt": instant(record.raised_at),
-        "endsAt": instant(ends_at),
+        "startsAt": format_instant(record.raised_at),
+        "endsAt": format_instant(ends_at),
     }
 
 
@@ -83,8 +78,8 @@ class Notice:
         return {
             "labels": {"alertname": self.name, "severity": "info", "key": self.key, "job": "billingd"},
             "annotations": {"summary": self.summary},
-            "startsAt": instant(self.at),
-            "endsAt": instant(self.ends_at),
+            "startsAt": format_instant(self.at),
+            "endsAt": format_instant(self.ends_at),
         }
 
 

@@ -7,15 +7,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Self
 from urllib.parse import quote
 
 import httpcore
 import httpx
 
-from altibiz.line import TOO_LATE, Backend, Line
+from altibiz.network import TOO_LATE, DeadlineNetworkBackend
 from altibiz.outcomes import Now, Page, classify, classify_page, kind_of_status, printable
 from billing.erp_answers import Method, Outcome, OutcomeKind, not_sent
+from network.urls import http_url
 
 BODY_LIMIT_BYTES: Final = 1_000_000
 # Below the idle limit of the common servers (5 s at least), so that it is mostly we who close.
@@ -56,24 +57,26 @@ class AltibizClient:
         """
         self._now = now
         self._total_timeout_seconds = total_timeout_seconds
-        self._line = Line(connect_timeout_seconds, read_timeout_seconds, boottime)
+        self._network = DeadlineNetworkBackend(connect_timeout_seconds, read_timeout_seconds, boottime)
         url = _checked_url(base_url)
-        self._invoices_url = f"{str(url).rstrip('/')}/network-user-invoices"
+        self._invoices_url = f"{url}/network-user-invoices"
         # Without httpx's Client, which would add redirects, cookies and defaults: none may be, and they cost a fifth.
         self._pool = httpcore.ConnectionPool(
             ssl_context=_ssl_context(url.scheme, ca_file),
             max_connections=1,
             keepalive_expiry=KEEPALIVE_SECONDS,
-            network_backend=Backend(self._line),
+            network_backend=self._network,
         )
-        self._headers = {
-            "accept": "application/json",
-            "accept-encoding": "identity",
-            "user-agent": "billingd",
-        }
+        self._headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "billingd"}
         if token is not None:
             self._headers["authorization"] = f"Bearer {_checked_token(token)}"
         self._offer_headers = {**self._headers, "content-type": "application/json"}
+
+    @classmethod
+    def from_settings(cls, erp: Any, token: str | None, **clocks: Any) -> Self:
+        """For the section `erp` of the configuration; `clocks` are `now` and `boottime`. Raises as the constructor."""
+        names = ("connect_timeout_seconds", "read_timeout_seconds", "total_timeout_seconds", "ca_file")
+        return cls(erp.base_url, token=token, **{name: getattr(erp, name) for name in names}, **clocks)
 
     def offer(
         self, invoice_id: str, body: bytes, total_with_tax: Decimal, *, leave_by_seconds: float = float("inf")
@@ -99,7 +102,7 @@ class AltibizClient:
 
     def abort(self) -> None:
         """From any thread, for good: a blocked call returns at once as UNREACHABLE, later ones NOT_SENT."""
-        self._line.abort()
+        self._network.abort()
 
     def close(self) -> None:
         """Drop the connection."""
@@ -130,10 +133,10 @@ class AltibizClient:
     def _exchange(
         self, method: Method, url: str, body: bytes | None, leave_by_seconds: float = float("inf")
     ) -> "_Answer | Outcome":
-        if self._line.aborted:
+        if self._network.aborted:
             return not_sent(method, "aborted")
-        self._line.begin(self._total_timeout_seconds, leave_by_seconds)
-        if self._line.too_late:
+        self._network.begin(self._total_timeout_seconds, leave_by_seconds)
+        if self._network.too_late:
             return not_sent(method, TOO_LATE)
         headers = self._headers if body is None else self._offer_headers
         request = httpx.Request(method, url, headers=headers, content=body)
@@ -142,7 +145,7 @@ class AltibizClient:
         except _TRANSPORT_ERRORS as error:
             if not self._never_left_a_kept_connection():
                 return self._failed(method, error)
-        self._line.begin_again()
+        self._network.begin_again()
         try:
             return self._send(method, request)
         except _TRANSPORT_ERRORS as error:
@@ -150,8 +153,8 @@ class AltibizClient:
 
     def _never_left_a_kept_connection(self) -> bool:
         """Whether the peer had closed the connection we kept before the kernel took one byte of the request."""
-        line = self._line
-        return not (line.connects_anew or line.bytes_sent or line.bytes_received or line.aborted)
+        network = self._network
+        return not (network.connects_anew or network.bytes_sent or network.bytes_received or network.aborted)
 
     def _send(self, method: Method, request: httpx.Request) -> "_Answer | Outcome":
         url = request.url
@@ -179,15 +182,15 @@ class AltibizClient:
         return _Answer(answer.status, headers, body or b"")
 
     def _failed(self, method: Method, error: Exception) -> Outcome:
-        line = self._line
-        if line.too_late:
+        network = self._network
+        if network.too_late:
             return not_sent(method, TOO_LATE)
-        left = line.bytes_sent > 0
-        if line.exhausted and not left:
+        left = network.bytes_sent > 0
+        if network.exhausted and not left:
             return not_sent(method, printable(str(error)), "resources")
-        detail = "aborted" if line.aborted else printable(str(error)) or type(error).__name__
-        not_http = isinstance(error, httpcore.RemoteProtocolError) and not line.peer_closed
-        if not_http and line.bytes_received:
+        detail = "aborted" if network.aborted else printable(str(error)) or type(error).__name__
+        not_http = isinstance(error, httpcore.RemoteProtocolError) and not network.peer_closed
+        if not_http and network.bytes_received:
             return Outcome(OutcomeKind.NONSENSE, method, detail=f"not HTTP: {detail}", request_left=left)
         return Outcome(OutcomeKind.UNREACHABLE, method, detail=detail, request_left=left)
 
@@ -217,12 +220,9 @@ def _read_limited(answer: httpcore.Response, headers: httpx.Headers) -> bytes | 
 
 def _checked_url(base_url: str) -> httpx.URL:
     try:
-        url = httpx.URL(base_url)
+        return httpx.URL(http_url(base_url))
     except (httpx.InvalidURL, ValueError) as error:
-        raise ValueError(f"not a URL: {base_url!r}") from error
-    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment or url.userinfo:
-        raise ValueError("an ERP's address is http:// or https:// with host and path, without user or query")
-    return url
+        raise ValueError(f"the ERP's address can't be used: {error}") from error
 
 
 def _checked_token(token: str) -> str:

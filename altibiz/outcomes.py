@@ -17,7 +17,6 @@ RETRY_AFTER_LIMIT_SECONDS: Final = 3600.0
 DETAIL_LIMIT_CHARACTERS: Final = 500
 
 DECIMAL_PATTERN: Final = r"^-?[0-9]{1,14}(\.[0-9]{1,6})?$"
-INVOICE_ID_PATTERN: Final = r"^[A-Za-z0-9-]{1,64}\.[0-9]{4}-(0[1-9]|1[0-2])\.[1-9][0-9]*$"
 BILL_ID_LIMIT_CHARACTERS: Final = 64
 ABORT_REASON_LIMIT_CHARACTERS: Final = 500
 
@@ -58,9 +57,7 @@ def classify(
         retry_after = retry_after_seconds(headers, now) if kind is OutcomeKind.ERROR else None
         return Outcome(kind, method, status, detail, retry_after)
     value = _read_json(headers, body)
-    if isinstance(value, _Fault):
-        return Outcome(OutcomeKind.NONSENSE, method, status, value.reason)
-    booking = _read_booking(value)
+    booking = value if isinstance(value, _Fault) else _read_booking(value)
     if isinstance(booking, _Fault):
         return Outcome(booking.kind, method, status, booking.reason)
     wrong = _what_is_wrong(booking, invoice_id, total_with_tax)
@@ -82,12 +79,8 @@ def classify_page(status: int, headers: Mapping[str, str], body: bytes, now: Now
         retry_after = retry_after_seconds(headers, now) if kind is OutcomeKind.ERROR else None
         return Outcome(kind, "GET", status, f"{status}{_problem_detail(headers, body)}", retry_after)
     value = _read_json(headers, body)
-    if isinstance(value, _Fault):
-        return Outcome(OutcomeKind.NONSENSE, "GET", status, value.reason)
-    page = _read_page(value)
-    if isinstance(page, _Fault):
-        return Outcome(OutcomeKind.NONSENSE, "GET", status, page.reason)
-    return page
+    page = value if isinstance(value, _Fault) else _read_page(value)
+    return Outcome(OutcomeKind.NONSENSE, "GET", status, page.reason) if isinstance(page, _Fault) else page
 
 
 def kind_of_status(method: Method, status: int) -> OutcomeKind | None:
@@ -198,9 +191,9 @@ def _read_booking(value: object) -> Booking | _Fault:
     bill_id, abort_reason = value.get("bill_id"), value.get("abort_reason")
     if not _DECIMAL.match(total):
         return _Fault(printable(f"total {total!a} is no decimal"), OutcomeKind.INCORRECT)
-    if not (bill_id is None or isinstance(bill_id, str)):
+    if not isinstance(bill_id, str | None):
         return _Fault("bill_id is no string", OutcomeKind.INCORRECT)
-    if not (abort_reason is None or isinstance(abort_reason, str)):
+    if not isinstance(abort_reason, str | None):
         return _Fault("abort_reason is no string", OutcomeKind.INCORRECT)
     if not all(_is_storable(text) for text in (invoice_id, state, bill_id, abort_reason) if text is not None):
         return _Fault("text that can't be stored", OutcomeKind.INCORRECT)
@@ -220,16 +213,12 @@ def _what_is_wrong(booking: Booking, invoice_id: str, total_with_tax: Decimal | 
         return f"total {booking.total_with_tax} instead of {total_with_tax}"
     if booking.state not in ("initiated", "registered", "aborted"):
         return printable(f"unknown state {booking.state!a}")
-    if booking.state == "registered":
-        if not booking.bill_id or len(booking.bill_id) > BILL_ID_LIMIT_CHARACTERS:
-            return printable(f"registered with bill_id {booking.bill_id!a}")
-    elif booking.bill_id is not None:
-        return printable(f"{booking.state} with bill_id {booking.bill_id!a}")
-    if booking.state == "aborted":
-        if not booking.abort_reason or len(booking.abort_reason) > ABORT_REASON_LIMIT_CHARACTERS:
-            return printable(f"aborted with abort_reason {booking.abort_reason!a}")
-    elif booking.abort_reason is not None:
-        return printable(f"{booking.state} with abort_reason {booking.abort_reason!a}")
+    for state, name, value, longest in (
+        ("registered", "bill_id", booking.bill_id, BILL_ID_LIMIT_CHARACTERS),
+        ("aborted", "abort_reason", booking.abort_reason, ABORT_REASON_LIMIT_CHARACTERS),
+    ):
+        if (not value or len(value) > longest) if booking.state == state else value is not None:
+            return printable(f"{booking.state} with {name} {value!a}")
     return ""
 
 
@@ -237,7 +226,7 @@ def _read_page(value: object) -> Page | _Fault:
     if not isinstance(value, dict) or not isinstance(value.get("bookings"), list) or "next" not in value:
         return _Fault("not a page of bookings")
     following = value["next"]
-    if not (following is None or isinstance(following, str)):
+    if not isinstance(following, str | None):
         return _Fault("next is no string")
     bookings = []
     for entry in value["bookings"]:

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 
 from billing.catalogues import CatalogueKind, Item, is_billed_for_peak, items_of
+from billing.instants import format_instant
 from billing.periods import QUARTER_HOUR
 from billing.rounding import format_money, format_plain, round_half_away
 
-_FREE_REACTIVE_SHARE = Decimal("0.33")  # of active energy; what lies beyond is charged
+FREE_REACTIVE_SHARE = Decimal("0.33")  # of active energy; what lies beyond is charged
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,40 +121,72 @@ class Calculation:
 
 
 @dataclass(frozen=True, slots=True)
-class _Amount:
+class ReactiveEnergy:
+    """What the amount of reactive energy comes from: taken and given in kVArh, active in kWh."""
+
+    taken: Decimal
+    given: Decimal
+    active: Decimal
+
+    @property
+    def free(self) -> Decimal:
+        """What may be taken and given without charge."""
+        return FREE_REACTIVE_SHARE * self.active
+
+    @property
+    def excess(self) -> Decimal:
+        """What lies beyond; negative where it doesn't."""
+        return abs(self.taken) + abs(self.given) - self.free
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """An item's amount and what it came from.
+
+    `min` and `max` are the readings of `register` in kWh or kVArh, or `max` alone the peak in kW.
+    """
+
     amount: Decimal
     min: Decimal | None = None
     max: Decimal | None = None
+    register: str | None = None
+    reactive: ReactiveEnergy | None = None
 
 
-def _energy(at_start: Registers, at_end: Registers, register: str) -> _Amount:
+def _energy(at_start: Registers, at_end: Registers, register: str) -> Amount:
     lower, upper = (
         round_half_away(Decimal(getattr(registers, register)) / 1000, 2) for registers in (at_start, at_end)
     )
-    return _Amount(round_half_away(upper - lower, 0), lower, upper)
+    return Amount(round_half_away(upper - lower, 0), lower, upper, register)
 
 
-def _amounts(at_start: Registers, at_end: Registers, max_t1_step_wh: int | None) -> dict[Item, _Amount]:
+def amounts(at_start: Registers, at_end: Registers, max_t1_step_wh: int | None) -> dict[Item, Amount]:
+    """Every item's amount (docs/spec/billing.md, "Items of a calculation")."""
     t0 = _energy(at_start, at_end, "active_import_total_wh")
     t1 = _energy(at_start, at_end, "active_import_t1_wh")
     t2 = _energy(at_start, at_end, "active_import_t2_wh")
-    reactive_import = _energy(at_start, at_end, "reactive_import_total_varh").amount
-    reactive_export = _energy(at_start, at_end, "reactive_export_total_varh").amount
-    excess = abs(reactive_import) + abs(reactive_export) - _FREE_REACTIVE_SHARE * t0.amount
+    taken = _energy(at_start, at_end, "reactive_import_total_varh").amount
+    given = _energy(at_start, at_end, "reactive_export_total_varh").amount
+    reactive = ReactiveEnergy(taken, given, t0.amount)
     # four quarter hours an hour: Wh in a quarter hour times 4 is the mean power in W
     peak_kw = round_half_away(Decimal(4 * (max_t1_step_wh or 0)) / 1000, 2)
     return {
         Item.USAGE_ACTIVE_ENERGY_T0: t0,
         Item.USAGE_ACTIVE_ENERGY_T1: t1,
         Item.USAGE_ACTIVE_ENERGY_T2: t2,
-        Item.USAGE_ACTIVE_POWER_PEAK_T1: _Amount(round_half_away(peak_kw, 0), max=peak_kw),
-        Item.USAGE_REACTIVE_ENERGY: _Amount(round_half_away(max(excess, Decimal(0)), 0)),
-        Item.USAGE_METER_FEE: _Amount(Decimal(1)),
+        Item.USAGE_ACTIVE_POWER_PEAK_T1: Amount(round_half_away(peak_kw, 0), max=peak_kw),
+        Item.USAGE_REACTIVE_ENERGY: Amount(round_half_away(max(reactive.excess, Decimal(0)), 0), reactive=reactive),
+        Item.USAGE_METER_FEE: Amount(Decimal(1)),
         Item.SUPPLY_ACTIVE_ENERGY_T1: t1,
         Item.SUPPLY_ACTIVE_ENERGY_T2: t2,
         Item.SUPPLY_RENEWABLE_ENERGY_FEE: t0,
         Item.SUPPLY_BUSINESS_USAGE_FEE: t0,
     }
+
+
+def price(amount: Decimal, price_eur: Decimal) -> Decimal:
+    """What an amount costs, in whole cents."""
+    return round_half_away(amount * price_eur, 2)
 
 
 def calculate_items(location: MeasurementLocationBasis, regulatory_prices: Mapping[Item, Decimal]) -> Calculation:
@@ -163,19 +196,15 @@ def calculate_items(location: MeasurementLocationBasis, regulatory_prices: Mappi
     """
     if location.at_start is None or location.at_end is None or location.catalogue is None:
         raise ValueError(f"measurement location {location.id} is not ready")
-    amounts = _amounts(location.at_start, location.at_end, location.max_t1_step_wh)
+    found = amounts(location.at_start, location.at_end, location.max_t1_step_wh)
     prices = {**location.catalogue.prices, **regulatory_prices}
-    return Calculation(
-        location.id,
-        location.meter_id,
-        location.catalogue.kind,
-        tuple(_price(item, amounts[item], prices[item]) for item in items_of(location.catalogue.kind)),
-    )
+    kind = location.catalogue.kind
+    items = tuple(_priced(item, found[item], prices[item]) for item in items_of(kind))
+    return Calculation(location.id, location.meter_id, kind, items)
 
 
-def _price(item: Item, amount: _Amount, price_eur: Decimal) -> CalculationItem:
-    total_eur = round_half_away(amount.amount * price_eur, 2)
-    return CalculationItem(item, amount.min, amount.max, amount.amount, price_eur, total_eur)
+def _priced(item: Item, of: Amount, price_eur: Decimal) -> CalculationItem:
+    return CalculationItem(item, of.min, of.max, of.amount, price_eur, price(of.amount, price_eur))
 
 
 def lacks(
@@ -204,8 +233,3 @@ def lacks(
 
 def _gap(after: datetime | None) -> str:
     return "" if after is None else f"; the first gap follows the reading at {format_instant(after)}"
-
-
-def format_instant(instant: datetime) -> str:
-    """Writes an aware instant as ISO 8601 in UTC with `Z`."""
-    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")

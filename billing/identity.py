@@ -38,6 +38,11 @@ class InvoiceId:
         return InvoiceId(self.network_user_id, self.period, self.revision + 1)
 
 
+def is_invoice_id(text: str) -> bool:
+    """Whether a text is an invoice's id (docs/spec/billing.md, "Identity")."""
+    return _INVOICE_ID.fullmatch(text) is not None
+
+
 def is_network_user_id(text: str) -> bool:
     """Whether a text may name a network user."""
     return NETWORK_USER_ID.fullmatch(text) is not None

@@ -6,15 +6,10 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 
-from billing.calculation import (
-    Calculation,
-    MeasurementLocationBasis,
-    calculate_items,
-    format_instant,
-    lacks,
-)
+from billing.calculation import Calculation, MeasurementLocationBasis, calculate_items, lacks
 from billing.catalogues import Item
 from billing.identity import InvoiceId
+from billing.instants import format_instant
 from billing.rounding import format_money, format_plain, round_half_away
 
 READINGS_INCOMPLETE = "readings_incomplete"

@@ -11,9 +11,9 @@ import typer
 from alarming.catalogue import CATALOGUE, Entry
 from alarming.formats import to_json
 from cli.database import database
-from cli.invocation import AsJson, CommandFailed, Reason, caller_identity, configuration, given_reason
+from cli.invocation import AsJson, CommandFailed, Reason, caller_identity, configuration, resolve_reason
 from cli.lazy_group import command_group
-from cli.output import alarm_lines, columns, fitted, put, put_json, put_lines, say
+from cli.output import alarm_lines, columns, print_json, print_line, print_lines, print_note, truncated
 from persistence.alarms import find, statistics
 
 app = command_group("The alarms: what stands, taking note of one, and what a code means.")
@@ -29,12 +29,12 @@ def list_them(
     with database(configuration(context).settings, "alarms list") as opened, opened.reading() as reader:
         found = [to_json(each) for each in find(reader, cleared_too=everything)]
     if as_json:
-        put_json(found)
+        print_json(found)
         return
-    put_lines(fitted(alarm_lines(found, cleared_too=everything)))
-    say(f"{len(found)} alarm{'' if len(found) == 1 else 's'}")
+    print_lines(truncated(alarm_lines(found, cleared_too=everything)))
+    print_note(f"{len(found)} alarm{'' if len(found) == 1 else 's'}")
     if found:
-        say("`billingd alarms explain CODE` says what one means and what to do")
+        print_note("`billingd alarms explain CODE` says what one means and what to do")
 
 
 @app.command()
@@ -46,11 +46,11 @@ def ack(
     """Take note of an alarm; who, when and why are kept, the first time counts."""
     from persistence.alarms import acknowledge  # writing takes SQLAlchemy, which `list` need not wait for
 
-    settings, given = configuration(context).settings, given_reason(reason)
+    settings, given = configuration(context).settings, resolve_reason(reason)
     with database(settings, "alarms ack") as opened:
         if not opened.run(lambda connection: acknowledge(connection, alarm_id, caller_identity(), given)):
             raise CommandFailed(f"there is no alarm {alarm_id}: `billingd alarms list --all` shows their ids")
-    put(f"{alarm_id}: acknowledged")
+    print_line(f"{alarm_id}: acknowledged")
 
 
 @app.command()
@@ -63,15 +63,15 @@ def stats(
     with database(configuration(context).settings, "alarms stats") as opened, opened.reading() as reader:
         found = statistics(reader, days)
     if as_json:
-        put_json([asdict(each) for each in found])
+        print_json([asdict(each) for each in found])
         return
     titles = ("code", "alarms", "standing", "came back", "stood for s", "longest s")
     rows = [
         (of.code, of.alarms, of.standing, of.reopened, round(of.standing_seconds), round(of.longest_seconds))
         for of in found
     ]
-    put_lines(columns(titles, rows, right=titles[1:]) if rows else ())
-    say(f"{sum(each.alarms for each in found)} alarms in {days:g} days")
+    print_lines(columns(titles, rows, right=titles[1:]) if rows else ())
+    print_note(f"{sum(each.alarms for each in found)} alarms in {days:g} days")
 
 
 @app.command()
@@ -89,10 +89,10 @@ def explain(
             guess = f"did you mean {close[0]}?" if close else f"the codes are {', '.join(sorted(CATALOGUE))}"
             raise CommandFailed(f"there is no alarm code {code}: {guess}")
         for rule in rules:
-            put(f"{code} ({rule.severity}) is a rule of your configuration, key alarms.rules:")
-            put(f"it stands for log records of {rule.logger or 'any logger'} that match {rule.pattern}")
+            print_line(f"{code} ({rule.severity}) is a rule of your configuration, key alarms.rules:")
+            print_line(f"it stands for log records of {rule.logger or 'any logger'} that match {rule.pattern}")
         return
-    put_lines(_explanation(entry, croatian=croatian))
+    print_lines(_explanation(entry, croatian=croatian))
 
 
 def _explanation(entry: Entry, *, croatian: bool) -> Iterator[str]:

@@ -3,8 +3,8 @@
 A command is a function in a module of cli/; a group of commands is a `command_group`. COMMANDS registers it
 by one line, with the line that `billingd --help` shows for it. The module is imported only when its command
 is called, so it may import at its top what it needs; app.py itself may not. A command returns its exit status
-(None is 0), raises CommandFailed for what may well happen, writes data with `put` or `put_json`, and all else
-with `say` or the log.
+(None is 0), raises CommandFailed for what may well happen, writes data with `print_line` or `print_json`, and all else
+with `print_note` or the log.
 """
 
 import gc
@@ -19,7 +19,7 @@ from typer.main import get_command
 
 from cli.invocation import CommandFailed
 from cli.lazy_group import LazyGroup
-from cli.output import put, say
+from cli.output import print_line, print_note
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("cli.run:run", "Run the daemon in the foreground."),
@@ -77,9 +77,9 @@ def _print_version(asked: bool) -> None:
         from importlib.metadata import PackageNotFoundError, version  # rarely asked for, and not quick
 
         try:
-            put(f"billingd {version('billingd')}")
+            print_line(f"billingd {version('billingd')}")
         except PackageNotFoundError:
-            put("billingd, from a checkout that is not installed")
+            print_line("billingd, from a checkout that is not installed")
         raise typer.Exit
 
 
@@ -112,18 +112,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         result = get_command(app).main(args=arguments, prog_name="billingd", standalone_mode=False)
     except CommandFailed as error:
-        say(" ".join(str(error).split()))
+        print_note(" ".join(str(error).split()))
         return error.status
     except typer.TyperException as error:
         used: typer.Context | None = getattr(error, "ctx", None)
         if used:
-            say(f"{used.get_usage()}\nTry '{used.command_path} --help'.")
-        say(error.format_message())
+            print_note(f"{used.get_usage()}\nTry '{used.command_path} --help'.")
+        print_note(error.format_message())
         return USED_WRONGLY
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except _expected() as error:
-        say(" ".join(str(error).split()))
+        print_note(" ".join(str(error).split()))
         return 1
     return result if isinstance(result, int) else 0
 
@@ -139,7 +139,7 @@ def main() -> None:
         # A reader who has had enough (`| head`) needs no message; Python's own last flush must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if status == 0 and not isinstance(error, BrokenPipeError):
-            say(f"cannot write the output: {error.strerror}")
+            print_note(f"cannot write the output: {error.strerror}")
         status = status or 1
     sys.exit(status)
 

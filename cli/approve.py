@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from cli.database import database
-from cli.invocation import CommandFailed, Reason, caller_identity, configuration, given_reason, month
-from cli.output import columns, put_lines, say
+from cli.invocation import CommandFailed, Reason, caller_identity, configuration, month, resolve_reason
+from cli.output import columns, print_lines, print_note
 from persistence import approval
 from persistence.approval import Preview
 
@@ -39,26 +39,26 @@ def approve(
         raise typer.BadParameter("is needed where nobody can be asked", ctx=context, param_hint="'--yes'")
     settings, wanted = configuration(context).settings, list(dict.fromkeys(ids)) if ids else None
     if settings.billing.approval == "none":
-        say("note: billing.approval is none, so calculated invoices are sent without approval")
+        print_note("note: billing.approval is none, so calculated invoices are sent without approval")
     with database(settings, "invoices approve") as opened:
         with opened.transaction() as connection:
             seen = approval.preview(connection, period, wanted)
-        put_lines(_lines(seen))
+        print_lines(_lines(seen))
         if preview or not seen.ids:
             return 0 if preview or wanted is None else _refuse(wanted, [])
         if not yes and not typer.confirm(f"Approve these {len(seen.ids)}?", err=True):
             raise CommandFailed("nothing is approved")
-        given, by = given_reason(reason), caller_identity()
+        given, by = resolve_reason(reason), caller_identity()
         # What was shown, and not the period again: what was calculated since has been seen by nobody.
         approved = opened.run(lambda connection: approval.approve(connection, by, given, seen.ids))
-    say(f"{len(approved)} approved")
+    print_note(f"{len(approved)} approved")
     return _refuse(wanted or seen.ids, approved)
 
 
 def _refuse(wanted: Sequence[str], approved: Sequence[str]) -> int:
     missing = set(wanted) - set(approved)
     for invoice_id in (each for each in wanted if each in missing):
-        say(f"{invoice_id}: there is no such invoice that waits for approval")
+        print_note(f"{invoice_id}: there is no such invoice that waits for approval")
     return 1 if missing else 0
 
 

@@ -4,7 +4,7 @@ import typer
 
 from cli.invocation import AsJson, config_path, configuration
 from cli.lazy_group import command_group
-from cli.output import put, put_json, say
+from cli.output import print_json, print_line, print_note
 from config.certificates import refuse_unusable_certificates
 from config.default_file import default_file
 from config.keys import KEYS, Shown, shown_values
@@ -24,11 +24,11 @@ def check_config(context: typer.Context) -> int:
     except ConfigurationRejected as error:
         where = f"{error.path}: " if error.path else ""
         for problem in error.problems:
-            put(f"{where}{problem}")
+            print_line(f"{where}{problem}")
         return PROBLEMS_FOUND
     for note in _notes(loaded):
-        say(f"note: {note}")
-    put(f"{loaded.path or 'built-in defaults'}: no problems")
+        print_note(f"note: {note}")
+    print_line(f"{loaded.path or 'built-in defaults'}: no problems")
     return 0
 
 
@@ -46,15 +46,12 @@ def _notes(loaded: Loaded) -> list[str]:
 
 
 @app.command()
-def show(
-    context: typer.Context,
-    as_json: AsJson = False,
-) -> None:
+def show(context: typer.Context, as_json: AsJson = False) -> None:
     """Print every key with its value, secrets masked, and where the value comes from."""
     loaded = configuration(context)
     values = shown_values(loaded.settings)
     if as_json:
-        put_json(
+        print_json(
             {
                 "path": loaded.path,
                 "sha256": loaded.sha256,
@@ -70,11 +67,13 @@ def show(
             }
         )
         return
-    put(f"# {loaded.path or 'no file: built-in defaults'}" + (f", sha256 {loaded.sha256}" if loaded.path else ""))
+    print_line(
+        f"# {loaded.path or 'no file: built-in defaults'}" + (f", sha256 {loaded.sha256}" if loaded.path else "")
+    )
     rows = [(name, _text(value), str(loaded.sources[name])) for name, value in values.items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, text, source in rows:
-        put(f"{name:<{widths[0]}}  {text:<{widths[1]}}  {source}")
+        print_line(f"{name:<{widths[0]}}  {text:<{widths[1]}}  {source}")
 
 
 def _text(value: Shown) -> str:
@@ -84,4 +83,4 @@ def _text(value: Shown) -> str:
 @app.command()
 def default() -> None:
     """Print the default file, commented key by key."""
-    put(default_file().removesuffix("\n"))
+    print_line(default_file().removesuffix("\n"))

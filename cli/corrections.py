@@ -10,8 +10,8 @@ from billing.erp_answers import Outcome, OutcomeKind
 from billing.invoice import Invoice
 from cli.database import database
 from cli.erp import erp_client
-from cli.invocation import CommandFailed, Reason, caller_identity, configuration, given_reason
-from cli.output import put, say
+from cli.invocation import CommandFailed, Reason, caller_identity, configuration, resolve_reason
+from cli.output import print_line, print_note
 from config.settings import Settings
 from persistence import corrections
 from persistence.corrections import Order, OrderRefused, TakenUp
@@ -28,9 +28,9 @@ def correct(context: typer.Context, invoice_id: InvoiceId, reason: Reason = None
 
     A held invoice is superseded, if the ERP, asked first, has nothing of it.
     """
-    invoice = execute_order(configuration(context).settings, "correct", invoice_id, given_reason(reason))
+    invoice = execute_order(configuration(context).settings, "correct", invoice_id, resolve_reason(reason))
     assert invoice is not None, "an order to correct makes a revision or is refused"
-    put(f"{invoice_id}: corrected by {invoice.id}, {invoice.total_with_tax_eur} EUR with tax")
+    print_line(f"{invoice_id}: corrected by {invoice.id}, {invoice.total_with_tax_eur} EUR with tax")
 
 
 def waive(context: typer.Context, invoice_id: InvoiceId, reason: Reason = None) -> None:
@@ -38,8 +38,8 @@ def waive(context: typer.Context, invoice_id: InvoiceId, reason: Reason = None) 
 
     It may be due, calculated or held, and becomes aborted; the ERP is asked first.
     """
-    execute_order(configuration(context).settings, "waive", invoice_id, given_reason(reason))
-    put(f"{invoice_id}: waived")
+    execute_order(configuration(context).settings, "waive", invoice_id, resolve_reason(reason))
+    print_line(f"{invoice_id}: waived")
 
 
 def execute_order(settings: Settings, order: Order, invoice_id: str, reason: str) -> Invoice | None:
@@ -88,7 +88,9 @@ def _ask(settings: Settings, taken: TakenUp) -> dict[str, Exchange]:
         return {}
     with erp_client(settings, status=1) as client:
         if taken.wait_seconds > 0:
-            say(f"waiting {taken.wait_seconds:.0f} s: until then an offer of {taken.invoice_id} may be under way")
+            print_note(
+                f"waiting {taken.wait_seconds:.0f} s: until then an offer of {taken.invoice_id} may be under way"
+            )
             threading.Event().wait(taken.wait_seconds)
         invoice_id = str(taken.invoice_id)
         outcome = client.ask(invoice_id, None)

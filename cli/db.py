@@ -5,7 +5,7 @@ import typer
 from cli.database import database
 from cli.invocation import configuration
 from cli.lazy_group import command_group
-from cli.output import put
+from cli.output import print_line
 from persistence.migrate import expected_revision, upgrade
 
 app = command_group("The schema of the database.")
@@ -17,4 +17,4 @@ def upgrade_schema(context: typer.Context) -> None:
     with database(configuration(context).settings, "db upgrade", unlimited=True, any_schema=True) as opened:
         migrated = upgrade(opened)
         what = "now has" if migrated else "has"
-        put(f"the database {opened.settings.where} {what} the schema {expected_revision()}")
+        print_line(f"the database {opened.settings.where} {what} the schema {expected_revision()}")

@@ -21,7 +21,7 @@ from billing.erp_answers import Outcome, OutcomeKind
 from cli.erp import erp_client
 from cli.invocation import AsJson, CommandFailed, config_path
 from cli.ops_client import NoAnswer, fetch_status
-from cli.output import put, put_json
+from cli.output import print_json, print_line
 from config.load import ConfigurationRejected, Loaded, load
 from config.settings import Settings
 from daemon.database import limits, server_settings
@@ -259,20 +259,17 @@ def _webhook(settings: Settings) -> Check:
     return Check("webhook", Health.UNKNOWN, f"{url} is not asked: only an alarm shows whether it takes any")
 
 
-def doctor(
-    context: typer.Context,
-    as_json: AsJson = False,
-) -> int:
+def doctor(context: typer.Context, as_json: AsJson = False) -> int:
     """Look at configuration, state directory, database, ERP and daemon; changes nothing. 1 if anything is bad."""
     checks: list[Check] = []
     for check in _checks(context):
         checks.append(check)
         if not as_json:
-            put(f"{check.health.value:<8} {check.name}: {cell(check.what)}")
+            print_line(f"{check.health.value:<8} {check.name}: {cell(check.what)}")
             if check.advice:
-                put(f"{'':<8} → {cell(check.advice)}")
+                print_line(f"{'':<8} → {cell(check.advice)}")
     if as_json:
-        put_json([asdict(each) for each in checks])
+        print_json([asdict(each) for each in checks])
     return 1 if any(check.health is Health.BAD for check in checks) else 0
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cli.invocation import CommandFailed
-from cli.output import put, say, write_text
+from cli.output import print_line, print_note, write_text
 from drills.outage import STATIONS, run_outages
 from drills.report import Table, document, storm_line, total
 from drills.run import run_cells
@@ -47,15 +47,15 @@ def drill(
     folder = Path(tempfile.mkdtemp(prefix="billingd-drill-"))
     try:
         if storm is not None:
-            return 0 if run_storms([seed], storm, folder, lambda result: put(storm_line(result))) else 1
+            return 0 if run_storms([seed], storm, folder, lambda result: print_line(storm_line(result))) else 1
         if outage is not None:
-            return 0 if run_outages(STATIONS, outage, folder, lambda result: put(result.line())) else 1
+            return 0 if run_outages(STATIONS, outage, folder, lambda result: print_line(result.line())) else 1
         cells = _cells(failure or [], variant or [], state or [])
         cells = cells if number is None else sample(cells, number, seed)
         # A cell mostly waits: two for each processor keep it busy.
         jobs = jobs or 2 * (os.cpu_count() or 1)
-        results = run_cells(cells, folder, jobs=jobs, tell=Table(cells, put, say).take)
-        put(total(results, seed))
+        results = run_cells(cells, folder, jobs=jobs, tell=Table(cells, print_line, print_note).take)
+        print_line(total(results, seed))
         if json_file is not None:
             write_text(json_file, json.dumps(document(results, seed), indent=1, ensure_ascii=False) + "\n")
         return 0 if all(result.held for result in results) else 1

@@ -19,15 +19,8 @@ def erp_client(settings: Settings, *, status: int = CANNOT_ASK) -> closing[Altib
         raise CommandFailed("the configuration has no erp.base_url: the ERP can't be asked", status)
     try:
         token = erp_token(settings)
-        client = AltibizClient(
-            erp.base_url,
-            now=SystemClock().wall,
-            token=token.get_secret_value() if token else None,
-            connect_timeout_seconds=erp.connect_timeout_seconds,
-            read_timeout_seconds=erp.read_timeout_seconds,
-            total_timeout_seconds=erp.total_timeout_seconds,
-            ca_file=erp.ca_file,
+        return closing(
+            AltibizClient.from_settings(erp, token.get_secret_value() if token else None, now=SystemClock().wall)
         )
     except (SecretUnreadable, ValueError) as error:
         raise CommandFailed(f"the ERP can't be asked: {error}", status) from error
-    return closing(client)

@@ -9,13 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
+from billing.calculation import FREE_REACTIVE_SHARE, Amount, Registers, amounts, price
 from billing.catalogues import Item
 from billing.corrections import RegisteredRevision
 from billing.invoice import LINES
 from billing.rounding import format_plain, round_half_away
 from cli.database import database
 from cli.invocation import CommandFailed, configuration
-from cli.output import columns, put_lines
+from cli.output import columns, print_lines
 from persistence.browsing import show_invoices
 from persistence.connection import reader
 from persistence.corrections import registered_revisions
@@ -23,8 +24,7 @@ from web.formatting import cell, percent
 
 
 def explain(
-    context: typer.Context,
-    invoice_id: Annotated[str, typer.Argument(metavar="ID", help="Such as user-001.2026-10.1")],
+    context: typer.Context, invoice_id: Annotated[str, typer.Argument(metavar="ID", help="Such as user-001.2026-10.1")]
 ) -> None:
     """Explain an invoice, from the readings to each cent.
 
@@ -40,22 +40,10 @@ def explain(
     if not invoice["lines"]:
         why = f": {invoice['held_reason']}" if invoice["held_reason"] else ""
         raise CommandFailed(f"{invoice_id}: it is {invoice['state']}, and nothing of it is calculated{why}")
-    put_lines(explanation_lines(invoice, registered))
+    print_lines(explanation_lines(invoice, registered))
 
 
 _Document = Mapping[str, Any]
-
-# The register that each measured item is the difference of.
-_REGISTER_OF = {
-    Item.USAGE_ACTIVE_ENERGY_T0: "active_import_total_wh",
-    Item.USAGE_ACTIVE_ENERGY_T1: "active_import_t1_wh",
-    Item.USAGE_ACTIVE_ENERGY_T2: "active_import_t2_wh",
-    Item.SUPPLY_ACTIVE_ENERGY_T1: "active_import_t1_wh",
-    Item.SUPPLY_ACTIVE_ENERGY_T2: "active_import_t2_wh",
-    Item.SUPPLY_RENEWABLE_ENERGY_FEE: "active_import_total_wh",
-    Item.SUPPLY_BUSINESS_USAGE_FEE: "active_import_total_wh",
-}
-_REACTIVE = ("reactive_import_total_varh", "reactive_export_total_varh")
 
 
 def explanation_lines(invoice: _Document, registered: Sequence[RegisteredRevision]) -> Iterator[str]:
@@ -88,9 +76,11 @@ def _place(number: int, calculation: _Document, place: _Document, snapshot: _Doc
         ("register", "start", "end", "difference"), rows, right=("start", "end", "difference"), indent="   "
     )
     yield ""
+    found = amounts(Registers(**start), Registers(**end), place["max_t1_step_wh"])
     for item in calculation["items"]:
-        yield f"   {LINES[Item(item['item'])][1]} ({item['item']})"
-        for step in (*_amount(item, place), _priced(item)):
+        kind = Item(item["item"])
+        yield f"   {LINES[kind][1]} ({kind})"
+        for step in (*_amount(item, found[kind], place), _priced(item)):
             yield f"      {step}"
 
 
@@ -99,48 +89,28 @@ def _catalogue(catalogue: _Document) -> str:
     return f"catalogue {catalogue['id']}{since}"
 
 
-def _amount(item: _Document, place: _Document) -> Iterator[str]:
-    kind = Item(item["item"])
-    if kind in _REGISTER_OF:
-        name = _REGISTER_OF[kind]
-        start, end = place["registers_at_start"][name], place["registers_at_end"][name]
-        low, high = _thousandths(start), _thousandths(end)
-        yield f"{name}: {start} / 1000 = {low} at the start, {end} / 1000 = {high} at the end"
-        yield _checked(f"{high} - {low} = {high - low}, rounded", round_half_away(high - low, 0), item["amount"], "kWh")
-    elif kind is Item.USAGE_ACTIVE_POWER_PEAK_T1:
-        step = place["max_t1_step_wh"]
-        peak = round_half_away(Decimal(4 * step) / 1000, 2)
-        yield f"the highest quarter hour of {place['quarter_hour_pairs']}: 4 × {step} Wh / 1000 = {peak} kW"
-        yield _checked("rounded", round_half_away(peak, 0), item["amount"], "kW")
-    elif kind is Item.USAGE_REACTIVE_ENERGY:
-        yield from _reactive(item, place)
+def _amount(item: _Document, of: Amount, place: _Document) -> Iterator[str]:
+    if of.register is not None and of.min is not None and of.max is not None:
+        start, end = place["registers_at_start"][of.register], place["registers_at_end"][of.register]
+        yield f"{of.register}: {start} / 1000 = {of.min} at the start, {end} / 1000 = {of.max} at the end"
+        yield _checked(f"{of.max} - {of.min} = {of.max - of.min}, rounded", of.amount, item["amount"], "kWh")
+    elif of.reactive is not None:
+        energy, free, excess = of.reactive, format_plain(of.reactive.free), format_plain(of.reactive.excess)
+        both = f"taken {energy.taken} + given {energy.given} kVArh"
+        yield f"{both}, of which {FREE_REACTIVE_SHARE} × {energy.active} kWh = {free} are free"
+        yield _checked(f"beyond that {excess}, at least 0, rounded", of.amount, item["amount"], "kVArh")
+    elif of.max is not None:
+        step, pairs = place["max_t1_step_wh"], place["quarter_hour_pairs"]
+        yield f"the highest quarter hour of {pairs}: 4 × {step} Wh / 1000 = {of.max} kW"
+        yield _checked("rounded", of.amount, item["amount"], "kW")
     else:
-        yield _checked("one a month", Decimal(1), item["amount"], "")
-
-
-def _reactive(item: _Document, place: _Document) -> Iterator[str]:
-    energy = [_energy(place, name) for name in (*_REACTIVE, "active_import_total_wh")]
-    taken, given, active = energy
-    allowed = Decimal("0.33") * active
-    excess = abs(taken) + abs(given) - allowed
-    yield f"taken {taken} + given {given} kVArh, of which 0.33 × {active} kWh = {format_plain(allowed)} are free"
-    beyond = round_half_away(max(excess, Decimal(0)), 0)
-    yield _checked(f"beyond that {format_plain(excess)}, at least 0, rounded", beyond, item["amount"], "kVArh")
-
-
-def _energy(place: _Document, name: str) -> Decimal:
-    start, end = place["registers_at_start"][name], place["registers_at_end"][name]
-    return round_half_away(_thousandths(end) - _thousandths(start), 0)
-
-
-def _thousandths(register: int) -> Decimal:
-    return round_half_away(Decimal(register) / 1000, 2)
+        yield _checked("one a month", of.amount, item["amount"], "")
 
 
 def _priced(item: _Document) -> str:
-    amount, price = Decimal(item["amount"]), Decimal(item["price_eur"])
-    product = f"{item['amount']} × {item['price_eur']} EUR = {format_plain(amount * price)}, rounded"
-    return _checked(product, round_half_away(amount * price, 2), item["total_eur"], "EUR")
+    amount, price_eur = Decimal(item["amount"]), Decimal(item["price_eur"])
+    product = f"{item['amount']} × {item['price_eur']} EUR = {format_plain(amount * price_eur)}, rounded"
+    return _checked(product, price(amount, price_eur), item["total_eur"], "EUR")
 
 
 def _invoice_lines(invoice: _Document, registered: Sequence[RegisteredRevision]) -> Iterator[str]:

@@ -9,7 +9,7 @@ import typer
 from billing.invoice import LINES
 from cli.database import database
 from cli.invocation import configuration, month
-from cli.output import csv_line, put, say, write_text
+from cli.output import csv_line, print_line, print_note, write_text
 from persistence.monthly import month_rows
 from web.formatting import percent
 
@@ -46,10 +46,10 @@ def export(
                 )
             )  # fmt: skip
     if file is None:
-        put("\n".join(lines))
+        print_line("\n".join(lines))
     else:
         write_text(file, "\n".join(lines) + "\n")
-    say(f"{len(lines) - 1} invoices of {period}")
+    print_note(f"{len(lines) - 1} invoices of {period}")
 
 
 def _amount(price: str | None) -> Decimal | None:

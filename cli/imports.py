@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from cli.database import database
-from cli.invocation import Reason, caller_identity, configuration, given_reason
+from cli.invocation import Reason, caller_identity, configuration, resolve_reason
 from cli.lazy_group import command_group
-from cli.output import counted, put, say
+from cli.output import counted, print_line, print_note
 from persistence.database import Database
 from persistence.master_data import MasterRejected, MasterReport, import_master
 from persistence.readings import ReadingsRejected, ReadingsReport, import_readings, replace_readings
@@ -31,22 +31,22 @@ def master(
             report = opened.run(lambda connection: import_master(connection, file))
         except MasterRejected as error:
             for problem in error.problems:
-                say(problem)
+                print_note(problem)
             return 1
-        _tell_master(file, report)
+        _print_master_report(file, report)
         return 0
 
 
-def _tell_master(file: Path, report: MasterReport) -> None:
+def _print_master_report(file: Path, report: MasterReport) -> None:
     for warning in report.warnings:
-        say(f"note: {warning}")
-    put(f"{file}: imported")
+        print_note(f"note: {warning}")
+    print_line(f"{file}: imported")
     for name in report.added:
         counts = (report.added[name], report.updated[name], report.unchanged[name])
         if any(counts):
-            put(f"  {name}: {counts[0]} added, {counts[1]} updated, {counts[2]} unchanged")
+            print_line(f"  {name}: {counts[0]} added, {counts[1]} updated, {counts[2]} unchanged")
     if report.open_invoices_touched:
-        put(f"  {counted(report.open_invoices_touched, 'open invoice')} touched by changed prices")
+        print_line(f"  {counted(report.open_invoices_touched, 'open invoice')} touched by changed prices")
 
 
 @app.command()
@@ -62,17 +62,17 @@ def readings(
     if reason is not None and not replace:
         raise typer.BadParameter("goes with --replace only", ctx=context, param_hint="'--reason'")
     settings = configuration(context).settings
-    given = given_reason(reason) if replace else ""
+    given = resolve_reason(reason) if replace else ""
     status = 0
     with database(settings, "import readings", unlimited=True) as opened:
         for file in files:
             try:
                 report = _take(opened, file, replace=replace, reason=given)
             except ReadingsRejected as error:
-                say(str(error))
+                print_note(str(error))
                 status = 1
             else:
-                _tell_readings(report)
+                _print_readings_report(report)
     return status
 
 
@@ -85,19 +85,19 @@ def _take(opened: Database, file: Path, *, replace: bool, reason: str) -> Readin
         return opened.run(lambda connection: import_readings(connection, file, progress=progress))
 
 
-def _tell_readings(report: ReadingsReport) -> None:
+def _print_readings_report(report: ReadingsReport) -> None:
     replaced = f", {report.replaced} replaced" if report.replaced else ""
     span = f"{report.first_at:%Y-%m-%dT%H:%MZ} to {report.last_at:%Y-%m-%dT%H:%MZ}"
-    put(
+    print_line(
         f"{report.file}: {counted(report.rows, 'row')} of {counted(report.meters, 'meter')}, {span}: "
         f"{report.new} new{replaced}, {report.same} known"
     )
     if report.invoices_released:
-        put(f"  {counted(report.invoices_released, 'invoice')} waiting for readings will be looked at again")
+        print_line(f"  {counted(report.invoices_released, 'invoice')} waiting for readings will be looked at again")
     if report.invoices:
-        put("  computed from replaced values, and unchanged (see `billingd invoices correct`):")
+        print_line("  computed from replaced values, and unchanged (see `billingd invoices correct`):")
         for invoice_id in report.invoices:
-            put(f"    {invoice_id}")
+            print_line(f"    {invoice_id}")
 
 
 @contextmanager

@@ -49,8 +49,7 @@ def month(text: str) -> str:
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 OnlyMonth = Annotated[str | None, typer.Option(parser=month, metavar="YYYY-MM", help="Only of this month.")]
 Reason = Annotated[
-    str | None,
-    typer.Option("--reason", metavar="TEXT", help="Why; kept with what is done. Asked for on a terminal."),
+    str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept with what is done. Asked for on a terminal.")
 ]
 
 
@@ -63,7 +62,7 @@ def caller_identity() -> str:
         return f"cli:{user_id}"
 
 
-def given_reason(reason: str | None) -> str:
+def resolve_reason(reason: str | None) -> str:
     """The reason given, else asked for on a terminal, else "none given" (docs/spec/interfaces.md, "Commands")."""
     if reason is None and sys.stdin.isatty() and sys.stderr.isatty():
         # Not typer's prompt: a blank of it goes to standard output, which is for data.

@@ -10,7 +10,7 @@ from cli.database import database
 from cli.invocation import AsJson, OnlyMonth, configuration
 from cli.invoice_view import invoice_lines
 from cli.lazy_group import command_group
-from cli.output import fitted_text, put, put_json, say, write_text
+from cli.output import print_json, print_line, print_note, truncated_text, write_text
 from persistence import browsing
 from web.formatting import percent
 
@@ -46,13 +46,13 @@ def list_them(
         listed = browsing.list_invoices(reader, wanted) if as_json else []
         table = None if as_json else browsing.table(reader, wanted)
     if table is None:
-        put_json([_as_json(each) for each in listed])
+        print_json([_as_json(each) for each in listed])
         return
     if table.number:
-        put(fitted_text(table.text))
-    say(f"{table.number} invoice{'' if table.number == 1 else 's'}")
+        print_line(truncated_text(table.text))
+    print_note(f"{table.number} invoice{'' if table.number == 1 else 's'}")
     for held_code, number in table.codes.items():
-        say(f"{number} {held_code}: `billingd alarms explain {held_code}` says what to do")
+        print_note(f"{number} {held_code}: `billingd alarms explain {held_code}` says what to do")
 
 
 @app.command()
@@ -73,12 +73,12 @@ def show(
         found = browsing.show_invoices(reader, wanted)
     if body:
         for each in found:
-            put(each["body"] or "")
+            print_line(each["body"] or "")
     elif as_json:
-        put_json([_as_json(each) for each in found])
+        print_json([_as_json(each) for each in found])
     elif html is None:
         for place, each in enumerate(found):
-            put("\n" * (place > 0) + "\n".join(invoice_lines(each)))
+            print_line("\n" * (place > 0) + "\n".join(invoice_lines(each)))
     if html is not None and found:
         from web.templating import render  # only a page needs it
 
@@ -86,7 +86,7 @@ def show(
     unknown = set(wanted) - {each["id"] for each in found}
     for invoice_id in wanted:
         if invoice_id in unknown:
-            say(f"{invoice_id}: there is no such invoice")
+            print_note(f"{invoice_id}: there is no such invoice")
     return 1 if unknown else 0
 
 

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 from sqlalchemy import Connection
 
-from billing.calculation import format_instant
+from billing.instants import format_instant
 from billing.periods import Period
 from cli.database import database
 from cli.invocation import CommandFailed, caller_identity, configuration, month
-from cli.output import put, say
+from cli.output import print_line, print_note
 from config.moved_clock import now_from
 from config.settings import Settings
 from persistence import invoices
@@ -42,8 +42,8 @@ def issue(
 
         made, there, left_out = opened.run(make)
         for user, reason in left_out.items():
-            say(f"note: no invoice of {period} for network user {user}: it {reason}")
-        put(f"{period}: {made} invoices made due, {there} were there")
+            print_note(f"note: no invoice of {period} for network user {user}: it {reason}")
+        print_line(f"{period}: {made} invoices made due, {there} were there")
 
 
 def _refuse_open(period: Period, settings: Settings) -> None:

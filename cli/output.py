@@ -17,7 +17,7 @@ from web.formatting import cell, on_one_line, plain, utc
 _GAP = "  "
 
 
-def put(text: str) -> None:
+def print_line(text: str) -> None:
     """Write one line of data to standard output. Raises CommandFailed when it can't be written."""
     try:
         sys.stdout.write(text + "\n")
@@ -35,22 +35,22 @@ def write_text(path: Path, text: str) -> None:
         raise CommandFailed(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
 
 
-def say(text: str) -> None:
+def print_note(text: str) -> None:
     """Write one line for the person to standard error: progress, notes, problems. It never raises."""
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 
 
-def put_json(document: Any) -> None:
+def print_json(document: Any) -> None:
     """Write one JSON document: decimals as strings, instants in UTC with Z (docs/spec/interfaces.md, "JSON")."""
-    put(json.dumps(document, default=plain, ensure_ascii=False, indent=2))
+    print_line(json.dumps(document, default=plain, ensure_ascii=False, indent=2))
 
 
-def put_lines(lines: Iterable[str]) -> None:
-    """Write lines of data. Raises CommandFailed as `put` does."""
+def print_lines(lines: Iterable[str]) -> None:
+    """Write lines of data. Raises CommandFailed as `print_line` does."""
     for line in lines:
-        put(line)
+        print_line(line)
 
 
 def counted(number: int, noun: str) -> str:
@@ -69,18 +69,18 @@ def alarm_lines(alarms: Sequence[Mapping[str, Any]], *, cleared_too: bool = Fals
     yield from columns(titles, rows, right=("count",)) if rows else ()
 
 
-def fitted(lines: Iterable[str]) -> Iterator[str]:
+def truncated(lines: Iterable[str]) -> Iterator[str]:
     """The same lines, cut to the width of the terminal where standard output is one: rows stay rows."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for line in lines:
         yield line if width is None or len(line) <= width else f"{line[: width - 1]}…"
 
 
-def fitted_text(text: str) -> str:
-    """The same lines, cut as `fitted` does, without control characters."""
+def truncated_text(text: str) -> str:
+    """The same lines, cut as `truncated` does, without control characters."""
     if text.replace("\n", "").isprintable() and not sys.stdout.isatty():
         return text  # of many lines, in a moment
-    return "\n".join(fitted(map(on_one_line, text.split("\n"))))
+    return "\n".join(truncated(map(on_one_line, text.split("\n"))))
 
 
 def columns(

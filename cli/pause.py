@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from cli.database import database
-from cli.invocation import Reason, caller_identity, configuration, given_reason
-from cli.output import put, say
+from cli.invocation import Reason, caller_identity, configuration, resolve_reason
+from cli.output import print_line, print_note
 from persistence import delivery_pause
 from web.formatting import cell
 
@@ -33,17 +33,19 @@ def pause(
     reason: Reason = None,
 ) -> None:
     """Pause delivery to the ERP: calculating goes on, nothing new is offered or asked until then."""
-    settings, given = configuration(context).settings, given_reason(reason)
+    settings, given = configuration(context).settings, resolve_reason(reason)
     with database(settings, "pause") as opened:
         made = opened.run(lambda connection: delivery_pause.pause(connection, caller_identity(), given, for_seconds))
-    put(f"delivery is paused until {cell(made.until)}: {made.reason}")
+    print_line(f"delivery is paused until {cell(made.until)}: {made.reason}")
     lease = f"{settings.work.lease_seconds:g} s (work.lease_seconds)"
-    say(f"what a daemon has in hand already may still leave within {lease}; `billingd resume` ends the pause before")
+    print_note(
+        f"what a daemon has in hand already may still leave within {lease}; `billingd resume` ends the pause before"
+    )
 
 
 def resume(context: typer.Context, reason: Reason = None) -> None:
     """Let delivery go on before the pause's own end; harmless without a pause."""
-    settings, given = configuration(context).settings, given_reason(reason)
+    settings, given = configuration(context).settings, resolve_reason(reason)
     with database(settings, "resume") as opened:
         was_paused = opened.run(lambda connection: delivery_pause.resume(connection, caller_identity(), given))
-    put("delivery goes on" if was_paused else "delivery was not paused")
+    print_line("delivery goes on" if was_paused else "delivery was not paused")

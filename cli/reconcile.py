@@ -13,7 +13,7 @@ from billing.reconciliation import Compared, Difference, Side, compare
 from cli.database import database
 from cli.erp import CANNOT_ASK, erp_client
 from cli.invocation import AsJson, CommandFailed, OnlyMonth, configuration
-from cli.output import columns, fitted, put_json, put_lines, say
+from cli.output import columns, print_json, print_lines, print_note, truncated
 from cli.report import write_report
 from persistence import reconciliation
 from persistence.database import Database
@@ -116,11 +116,11 @@ def reconcile(
             if path is not None and period is not None:
                 head = _report_head(result) if path is html else None
                 digest = write_report(opened, path, period, result.differences, html_head=head)
-                say(f"{path}: written, SHA-256 {digest}")
+                print_note(f"{path}: written, SHA-256 {digest}")
     if as_json:
-        put_json(_document(result))
+        print_json(_document(result))
     else:
-        _tell(result)
+        _print_result(result)
     return 1 if result.differences else 0
 
 
@@ -139,13 +139,15 @@ def _document(result: ReconciliationResult) -> dict[str, object]:
     }
 
 
-def _tell(result: ReconciliationResult) -> None:
+def _print_result(result: ReconciliationResult) -> None:
     if result.differences:
         titles = ("invoice", "difference", "here", "at the ERP")
-        put_lines(fitted(columns(titles, [astuple(each) for each in result.differences])))
+        print_lines(truncated(columns(titles, [astuple(each) for each in result.differences])))
     number = len(result.differences)
     found = "no difference" if not number else f"{number} difference{'s' if number > 1 else ''}"
     still = f", {len(result.open)} still open" if result.open else ""
-    say(f"{result.compared} compared: {found}{still}")
+    print_note(f"{result.compared} compared: {found}{still}")
     if result.differences:
-        say(f"`billingd invoices show {cell(result.differences[0].id)}` is our side of the first; nothing is changed")
+        print_note(
+            f"`billingd invoices show {cell(result.differences[0].id)}` is our side of the first; nothing is changed"
+        )

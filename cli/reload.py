@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from cli.invocation import CommandFailed, configuration
-from cli.output import put
+from cli.output import print_line
 from config.load import ConfigurationRejected
 from daemon.reload import ReloadOutcome, last_outcome, outcome_path, running_process
 
@@ -31,7 +31,7 @@ def reload(context: typer.Context) -> None:
     if not outcome.accepted:
         raise CommandFailed("; ".join(outcome.lines))
     for line in outcome.lines:
-        put(line)
+        print_line(line)
 
 
 def _state_dir(context: typer.Context) -> Path:

@@ -6,8 +6,8 @@ import typer
 from sqlalchemy import Connection
 
 from cli.database import database
-from cli.invocation import Reason, caller_identity, configuration, given_reason, month
-from cli.output import put, say
+from cli.invocation import Reason, caller_identity, configuration, month, resolve_reason
+from cli.output import print_line, print_note
 from persistence import invoices
 from persistence.connection import notify
 from persistence.locks import lock_invoices
@@ -27,7 +27,7 @@ def retry(
     """Put held invoices back where they stood, their counts reset."""
     if bool(ids) == (all_held or code is not None or period is not None):
         raise typer.BadParameter("give either ids, or --all-held, --code and --period", ctx=context, param_hint="ID")
-    settings, given, by = configuration(context).settings, "" if dry_run else given_reason(reason), caller_identity()
+    settings, given, by = configuration(context).settings, "" if dry_run else resolve_reason(reason), caller_identity()
     named = list(dict.fromkeys(ids or ()))
 
     def put_back(connection: Connection) -> dict[str, str | None]:
@@ -43,9 +43,9 @@ def retry(
         refused = opened.run(put_back)
     for invoice_id, problem in refused.items():
         if problem is None:
-            put(f"{invoice_id}: {'would go on' if dry_run else 'goes on'}")
+            print_line(f"{invoice_id}: {'would go on' if dry_run else 'goes on'}")
         else:
-            say(f"{invoice_id}: {problem}")
+            print_note(f"{invoice_id}: {problem}")
     if not refused:
-        say("no invoice is held" + (" that is asked for" if code or period else ""))
+        print_note("no invoice is held" + (" that is asked for" if code or period else ""))
     return 1 if any(refused.values()) else 0

@@ -11,7 +11,7 @@ import typer
 
 from cli.invocation import AsJson, configuration
 from cli.ops_client import NoAnswer, fetch_status
-from cli.output import fitted, put, put_json, put_lines, say
+from cli.output import print_json, print_line, print_lines, print_note, truncated
 from cli.status_view import status_lines
 from config.load import Loaded
 from web.formatting import cell
@@ -57,18 +57,18 @@ def status(
         return _watch(lambda: _ask(loaded), whole_tree=tree)
     answer = _ask(loaded)
     if as_json:
-        put_json(answer.document)
+        print_json(answer.document)
     elif nagios:
-        put(_nagios_line(answer))
+        print_line(_nagios_line(answer))
         return answer.nagios_status
     else:
-        put_lines(_screen(answer, whole_tree=tree))
+        print_lines(_render(answer, whole_tree=tree))
     return answer.exit_status
 
 
-def _screen(answer: _Answer, *, whole_tree: bool) -> list[str]:
+def _render(answer: _Answer, *, whole_tree: bool) -> list[str]:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    return list(fitted(status_lines(answer.document, width, whole_tree=whole_tree)))
+    return list(truncated(status_lines(answer.document, width, whole_tree=whole_tree)))
 
 
 def _watch(ask: Callable[[], _Answer], *, whole_tree: bool) -> int:
@@ -82,11 +82,11 @@ def _watch(ask: Callable[[], _Answer], *, whole_tree: bool) -> int:
 
             with Live(screen=True, auto_refresh=False, vertical_overflow="crop") as live:
                 while True:
-                    live.update(Text("\n".join(_screen(answer, whole_tree=whole_tree)), no_wrap=True), refresh=True)
+                    live.update(Text("\n".join(_render(answer, whole_tree=whole_tree)), no_wrap=True), refresh=True)
                     never.wait(WATCH_SECONDS)
                     answer = ask()
         while True:
-            put("\n".join([*_screen(answer, whole_tree=whole_tree), ""]))
+            print_line("\n".join([*_render(answer, whole_tree=whole_tree), ""]))
             sys.stdout.flush()
             never.wait(WATCH_SECONDS)
             answer = ask()
@@ -103,7 +103,7 @@ def _ask(loaded: Loaded) -> _Answer:
 
         return _Answer(*cached_status(loaded, error))
     if document["instance"] != settings.instance:
-        say(f"note: {settings.ops.listen} is answered by {cell(document['instance'])}, not {settings.instance}")
+        print_note(f"note: {settings.ops.listen} is answered by {cell(document['instance'])}, not {settings.instance}")
     return _Answer(document)
 
 

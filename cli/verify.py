@@ -8,11 +8,12 @@ from typing import Any
 import typer
 from sqlalchemy import Connection, Row
 
-from billing.calculation import Registers, format_instant
+from billing.calculation import Registers
+from billing.instants import format_instant
 from billing.recomputation import recompute
 from cli.database import database
 from cli.invocation import AsJson, OnlyMonth, configuration
-from cli.output import columns, fitted, put_json, put_lines, say
+from cli.output import columns, print_json, print_lines, print_note, truncated
 from persistence import verification
 from persistence.corrections import registered_revisions
 from persistence.database import Database
@@ -176,18 +177,14 @@ def _what_differs(place: _Place, now: Measured) -> str:
     return f"{meter}: a reading within the period was changed, though no figure of the invoice rests on it"
 
 
-def verify(
-    context: typer.Context,
-    period: OnlyMonth = None,
-    as_json: AsJson = False,
-) -> int:
+def verify(context: typer.Context, period: OnlyMonth = None, as_json: AsJson = False) -> int:
     """Compute every invoice again from readings and snapshots, and check its history's chain. 1 if anything is off."""
     with database(configuration(context).settings, "verify", unlimited=True) as opened:
         result = verify_invoices(opened, period)
     if as_json:
-        put_json(_document(result))
+        print_json(_document(result))
     else:
-        _tell(result)
+        _print_result(result)
     return 1 if result.findings else 0
 
 
@@ -207,15 +204,15 @@ def _finding(each: Finding) -> dict[str, str]:
     return {"id": each.invoice_id, "kind": each.kind, "what": each.what}
 
 
-def _tell(result: VerificationResult) -> None:
+def _print_result(result: VerificationResult) -> None:
     if result.findings:
         rows = [(each.invoice_id, each.kind, each.what) for each in result.findings]
-        put_lines(fitted(columns(("invoice", "finding", "what"), rows)))
+        print_lines(truncated(columns(("invoice", "finding", "what"), rows)))
     for title, notes in (("replaced since", result.replaced), ("not verifiable", result.not_verifiable)):
         for each in notes:
-            say(f"{title}: {each.invoice_id}: {each.what}")
+            print_note(f"{title}: {each.invoice_id}: {each.what}")
     if result.root is not None:
         root = result.root
-        say(f"root of {root.day} over {root.invoices} invoices: {root.root} (the log of that day has it too)")
+        print_note(f"root of {root.day} over {root.invoices} invoices: {root.root} (the log of that day has it too)")
     faults = f"{len(result.findings)} findings" if result.findings else "nothing was changed"
-    say(f"{result.verified} invoices verified: {faults}")
+    print_note(f"{result.verified} invoices verified: {faults}")

@@ -3,7 +3,6 @@
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
 
 from config.document import Problem
 from config.load import ConfigurationRejected, Loaded
@@ -26,12 +25,10 @@ def refuse_unusable_certificates(loaded: Loaded) -> None:
 def _files(settings: Settings) -> Iterator[tuple[str, Path]]:
     if settings.erp.ca_file is not None:
         yield "erp.ca_file", settings.erp.ca_file
-    if not settings.database.embedded:
-        query = dict(parse_qsl(urlsplit(settings.database.url.get_secret_value()).query))
-        # Any other mode of TLS looks at no certificate, and a socket of this machine has none.
-        looked_at = query.get("sslmode") in ("require", "verify-ca", "verify-full") and "host" not in query
-        if looked_at and query.get("sslrootcert"):
-            yield "database.url", Path(query["sslrootcert"])
+    database = settings.database.address
+    # Any other mode of TLS looks at no certificate, and a socket of this machine has none.
+    if database and database.tls_mode in ("require", "verify-ca", "verify-full") and database.tls_root_certificate:
+        yield "database.url", Path(database.tls_root_certificate)
 
 
 def _why_unusable(path: Path) -> str | None:

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from config.sections import Section
 from config.settings import Settings
-from config.values import masked_url
+from network.urls import masked_url
 
 Shown = str | int | float | bool | list[dict[str, Any]] | None
 """A value as people and JSON see it: secrets masked, decimals as strings."""

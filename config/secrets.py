@@ -1,7 +1,6 @@
 """Reads secrets from their files when they are needed, and says in one line what is wrong with a file."""
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
@@ -69,7 +68,5 @@ def database_password(settings: Settings) -> SecretStr | None:
     """Return the database user's password, from its file, else from the URL. Raises SecretUnreadable."""
     path = settings.database.password_file
     password = read_secret(path, "database.password_file", "password") if path else None
-    if password or settings.database.embedded:
-        return password
-    stated = urlsplit(settings.database.url.get_secret_value()).password
-    return SecretStr(unquote(stated)) if stated else None
+    address = settings.database.address
+    return password or (SecretStr(address.password) if address and address.password else None)

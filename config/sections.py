@@ -20,9 +20,10 @@ from config.values import (
     TcpAddress,
     TimeZoneName,
     UnixAddress,
-    masked_url,
     parse_listen,
 )
+from network.urls import DatabaseUrl as DatabaseUrlParts
+from network.urls import masked_url
 
 DAY_SECONDS = 86400.0
 
@@ -62,10 +63,7 @@ class DatabaseSettings(Section):
         5, "How long opening a connection to the database may take.", ge=0.01, le=600
     )
     statement_timeout_seconds: Seconds = seconds(
-        30,
-        "How long one statement of the daemon may take; imports and migrations have no limit.",
-        ge=0.01,
-        le=3600,
+        30, "How long one statement of the daemon may take; imports and migrations have no limit.", ge=0.01, le=3600
     )
     lock_timeout_seconds: Seconds = seconds(
         5, "How long one statement of the daemon may wait for a lock of someone else.", ge=0.01, le=3600
@@ -75,6 +73,11 @@ class DatabaseSettings(Section):
     def embedded(self) -> bool:
         """Whether the database is the daemon's own."""
         return self.url.get_secret_value() == EMBEDDED
+
+    @property
+    def address(self) -> DatabaseUrlParts | None:
+        """The parts of the URL; None for the embedded server."""
+        return None if self.embedded else DatabaseUrlParts.parse(self.url.get_secret_value())
 
     @property
     def shown_url(self) -> str:
@@ -99,11 +102,7 @@ class BreakerSettings(Section):
     """When the ERP counts as away, and when as back."""
 
     failure_threshold: Count = setting(
-        5,
-        "After how many failures in a row the ERP counts as away and is left alone.",
-        live=True,
-        ge=1,
-        le=10_000,
+        5, "After how many failures in a row the ERP counts as away and is left alone.", live=True, ge=1, le=10_000
     )
     reset_seconds: Seconds = seconds(
         15, "How long an ERP that counts as away is left alone before one request probes it.", live=True
@@ -139,18 +138,12 @@ class ErpSettings(Section):
         16, "How many requests this daemon has under way with the ERP at once.", live=True, ge=1, le=256
     )
     poll_interval_seconds: Seconds = seconds(
-        10,
-        "How long after the ERP took an invoice it is first asked for its verdict; later with backoff.",
-        live=True,
+        10, "How long after the ERP took an invoice it is first asked for its verdict; later with backoff.", live=True
     )
     retry: RetrySettings = Field(default=RetrySettings(), description="The waits between attempts.")
     breaker: BreakerSettings = Field(default=BreakerSettings(), description="When the ERP counts as away.")
     max_incorrect_answers: Count = setting(
-        5,
-        "After how many untrustworthy answers in a row about one invoice it is held.",
-        live=True,
-        ge=1,
-        le=1000,
+        5, "After how many untrustworthy answers in a row about one invoice it is held.", live=True, ge=1, le=1000
     )
 
 
@@ -165,14 +158,10 @@ class BillingSettings(Section):
         live=True,
     )
     approval: Literal["none", "required"] = setting(
-        "none",
-        "Whether a person has to approve invoices before the ERP is offered them: none or required.",
-        live=True,
+        "none", "Whether a person has to approve invoices before the ERP is offered them: none or required.", live=True
     )
     look_every_seconds: Seconds = seconds(
-        300,
-        "How often the daemon looks for what is due or waits, besides every start, import and nudge.",
-        live=True,
+        300, "How often the daemon looks for what is due or waits, besides every start, import and nudge.", live=True
     )
     readings_grace_seconds: Seconds = seconds(
         DAY_SECONDS,
@@ -230,15 +219,11 @@ class AlarmRule(Section):
     pattern: Pattern = Field(description="A regular expression searched in the message.")
     code: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64, description="The alarm's code.")
     key: str = Field(
-        "",
-        max_length=200,
-        description="The alarm's key; {name} stands for a named group, empty for the instance.",
+        "", max_length=200, description="The alarm's key; {name} stands for a named group, empty for the instance."
     )
     severity: Literal["critical", "major", "minor", "warning"] = Field("major", description="The alarm's severity.")
     clear_after_seconds: Seconds | None = Field(
-        None,
-        gt=0,
-        description="It clears after so long without another; without a value, alarms.quiet_seconds.",
+        None, gt=0, description="It clears after so long without another; without a value, alarms.quiet_seconds."
     )
     clear_pattern: Pattern | None = Field(None, description="A record whose message matches this clears it.")
 
@@ -285,13 +270,10 @@ class OpsSettings(Section):
     """The endpoint for monitoring."""
 
     listen: ListenAddress = setting(
-        "127.0.0.1:9464",
-        "Where /healthz, /readyz, /metrics and /status are served: host:port, unix:/path or off.",
+        "127.0.0.1:9464", "Where /healthz, /readyz, /metrics and /status are served: host:port, unix:/path or off."
     )
     token_file: Path | None = setting(
-        None,
-        "A file that holds the token for the control room; without it the control room is off.",
-        live=True,
+        None, "A file that holds the token for the control room; without it the control room is off.", live=True
     )
 
     @property

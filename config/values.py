@@ -6,16 +6,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import SplitResult, parse_qsl, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from network import urls
+
 EMBEDDED = "embedded"
 _CRON_FIELDS = 5
-_DATABASE_OPTIONS = {"host", "sslmode", "sslrootcert"}
-_TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 
 
 @dataclass(frozen=True)
@@ -58,57 +57,10 @@ def parse_listen(text: str) -> TcpAddress | UnixAddress | None:
     return TcpAddress(host, int(port))
 
 
-def _split_url(text: str) -> SplitResult:
-    try:
-        parts = urlsplit(text)
-        parts.port  # noqa: B018 - reading it is what raises when the port is no number
-    except ValueError as error:
-        # The library's own words may repeat the password.
-        raise ValueError("this is not a URL: look at its host and port") from error
-    if re.search(r"\s", text):
-        raise ValueError("a URL has no spaces in it")
-    return parts
-
-
-def _http_url(text: str) -> str:
-    parts = _split_url(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("give a URL that starts with http:// or https:// and a host")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("a URL may not carry a user or password: use the token file")
-    if parts.query or parts.fragment:
-        raise ValueError("a URL may not have a ? or # part here")
-    return text.rstrip("/")
-
-
 def _database_url(secret: SecretStr) -> SecretStr:
-    text = secret.get_secret_value()
-    if text == EMBEDDED:
-        return secret
-    parts = _split_url(text)
-    if parts.scheme != "postgresql":
-        raise ValueError("give `embedded` or postgresql://user@host:port/name")
-    if not parts.path.strip("/"):
-        raise ValueError("the database's name is missing: postgresql://user@host:port/name")
-    if not parts.username:
-        raise ValueError("the user is missing: postgresql://user@host:port/name")
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if unknown := sorted(set(options) - _DATABASE_OPTIONS):
-        known = ", ".join(sorted(_DATABASE_OPTIONS))
-        raise ValueError(f"unknown in the URL behind ?: {', '.join(unknown)} (known: {known})")
-    if options.get("sslmode", "prefer") not in _TLS_MODES:
-        raise ValueError(f"sslmode has to be one of {', '.join(_TLS_MODES)}")
+    if (text := secret.get_secret_value()) != EMBEDDED:
+        urls.DatabaseUrl.parse(text)
     return secret
-
-
-def masked_url(text: str) -> str:
-    """Return `text` with the password of the URL masked."""
-    scheme, mark, rest = text.partition("://")
-    authority, slash, path = rest.partition("/")
-    # As in reading it: the last @ ends the password, however many are in it.
-    login, at, host = authority.rpartition("@")
-    user, colon, _ = login.partition(":")
-    return f"{scheme}{mark}{user}{':***' if colon else ''}{at}{host}{slash}{path}"
 
 
 def _time_zone(name: str) -> str:
@@ -164,7 +116,7 @@ Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 """A duration; may be fractional."""
 Count = Annotated[int, Field(strict=True)]
 Percent = Annotated[Decimal, BeforeValidator(_number), Field(ge=0, le=100)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
+HttpUrl = Annotated[str, AfterValidator(urls.http_url)]
 """http or https, with the path, without a slash at its end."""
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 """`embedded` or postgresql://; secret, since it may hold the password."""

@@ -13,6 +13,8 @@ from typing import Any, Literal, Self
 from logging_journald import JournaldTransport  # type: ignore[import-untyped]
 from pydantic import SecretStr
 
+from billing.instants import format_instant
+
 Format = Literal["auto", "journal", "console", "json"]
 
 # What these say below a warning is about themselves, and httpcore's would name request headers.
@@ -71,7 +73,7 @@ class _Text(logging.Formatter):
 
 
 def _at(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return format_instant(datetime.fromtimestamp(record.created, UTC), "milliseconds")
 
 
 def json_line(record: logging.LogRecord, text: str) -> str:

@@ -7,10 +7,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pg8000.exceptions import Error as DriverError
 
+from network.urls import DatabaseUrl
 from persistence.errors import DatabaseFailed, DatabaseUnreachable
 from persistence.reader import Reader
 from persistence.session import Session, open_socket, tls, translate
@@ -28,7 +28,6 @@ T = TypeVar("T")
 TRY_AGAIN = ("40001", "40P01")
 TRIES = 5
 _PAUSE_SECONDS = 0.05
-_TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 
 
 @dataclass(frozen=True)
@@ -50,41 +49,20 @@ class ConnectionSettings:
 
     @classmethod
     def from_url(cls, url: str, *, password: str | None = None, **limits: Any) -> Self:
-        """From `postgresql://user@host:port/name?sslmode=…&sslrootcert=…`, or `…@/name?host=/socket/folder`.
+        """From a URL as `network.urls.DatabaseUrl` describes it; `password` wins over the URL's.
 
-        `password` wins over the URL's. Raises ValueError, without the URL in it, since that may hold a password.
+        Raises ValueError, without the URL in it, since that may hold a password.
         """
-        try:
-            parsed = urlsplit(url)
-            port = parsed.port or 5432
-            if not parsed.scheme:
-                raise ValueError
-        except ValueError:
-            raise ValueError("not a URL of the form postgresql://user@host:port/name") from None
-        if parsed.scheme not in ("postgresql", "postgres"):
-            raise ValueError(f"a database URL starts with postgresql://, not {parsed.scheme}://")
-        query = dict(parse_qsl(parsed.query, keep_blank_values=True))
-        folder = query.pop("host", None)
-        mode = query.pop("sslmode", "prefer")
-        certificate = query.pop("sslrootcert", None)
-        if query:
-            raise ValueError(f"unknown in the database URL: {', '.join(sorted(query))}")
-        if mode not in _TLS_MODES:
-            raise ValueError(f"sslmode is one of {', '.join(_TLS_MODES)}, not {mode}")
-        name = unquote(parsed.path.removeprefix("/"))
-        if not parsed.username or not name:
-            raise ValueError("a database URL names user and database: postgresql://user@host:port/name")
-        if password is None and parsed.password is not None:
-            password = unquote(parsed.password)
+        parts = DatabaseUrl.parse(url)
         return cls(
-            host=parsed.hostname or "localhost",
-            port=port,
-            database=name,
-            user=unquote(parsed.username),
-            password=password,
-            unix_socket=Path(folder) / f".s.PGSQL.{port}" if folder else None,
-            tls_mode="disable" if folder else mode,
-            tls_root_certificate=certificate,
+            host=parts.host,
+            port=parts.port,
+            database=parts.database,
+            user=parts.user,
+            password=parts.password if password is None else password,
+            unix_socket=parts.socket_folder and parts.socket_folder / f".s.PGSQL.{parts.port}",
+            tls_mode=parts.tls_mode,
+            tls_root_certificate=parts.tls_root_certificate,
             **limits,
         )
 

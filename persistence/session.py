@@ -20,6 +20,7 @@ from pg8000.core import IN_TRANSACTION, SYNC_MSG, Context
 from pg8000.exceptions import DatabaseError, InterfaceError
 from scramp import ScramException  # type: ignore[import-untyped] # the driver's, as untyped as it
 
+from network.resolver import AddressInfo, resolve
 from persistence.errors import (
     CommitUnknown,
     CredentialsRefused,
@@ -256,8 +257,8 @@ def open_socket(address: tuple[str, int] | Path, timeout_seconds: float) -> sock
         return _open_unix(address, timeout_seconds)
     error: OSError = OSError(f"the name {address[0]} has no address")
     give_up = time.monotonic() + timeout_seconds
-    for family, kind, protocol, _, target in _resolve(address, timeout_seconds):
-        sock = socket.socket(family, kind, protocol)
+    for family, target in _resolve(address, timeout_seconds):
+        sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.settimeout(max(0.1, give_up - time.monotonic()))
             sock.connect(target)
@@ -289,25 +290,13 @@ def _open_unix(path: Path, timeout_seconds: float) -> socket.socket:
     return sock
 
 
-def _resolve(address: tuple[str, int], timeout_seconds: float) -> list[Any]:
-    """Looks the name up in a thread of its own: the resolver has no time limit that a caller could set."""
-    found: list[Any] = []
-    failed: list[OSError] = []
-
-    def look_up() -> None:
-        try:
-            found.extend(socket.getaddrinfo(*address, type=socket.SOCK_STREAM))
-        except OSError as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=look_up, name="resolve-database", daemon=True)
-    thread.start()
-    thread.join(timeout_seconds)
-    if thread.is_alive():
-        raise TimeoutError(f"the name {address[0]} was not resolved within {timeout_seconds:g} s")
-    if failed:
-        raise OSError(f"the name {address[0]} is not resolved: {failed[0].strerror}") from failed[0]
-    return found
+def _resolve(address: tuple[str, int], timeout_seconds: float) -> list[AddressInfo]:
+    try:
+        return resolve(*address, timeout_seconds)
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise OSError(f"the name {address[0]} is not resolved: {error.strerror or error}") from error
 
 
 def _keep_alive(sock: socket.socket) -> None:

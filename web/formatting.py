@@ -5,6 +5,7 @@ from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 
+from billing.instants import format_instant
 from billing.rounding import format_plain
 
 NO_REASON = "none given"
@@ -43,7 +44,7 @@ def plain(value: object) -> object:
     if isinstance(value, Decimal | Path):
         return str(value)
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return format_instant(value)
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, Enum):

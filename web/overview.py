@@ -6,7 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from alarming.catalogue import CATALOGUE
-from billing.identity import InvoiceId
+from billing.identity import is_invoice_id
 from billing.states import State
 from persistence.browsing import Hour
 from web.formatting import about, number
@@ -49,14 +49,6 @@ def parts(status: _Document, hours: Sequence[Hour] | str, moving: Collection[Sta
     return {name: render(f"overview/{name}.html", **context) for name in PARTS}
 
 
-def is_invoice_id(text: str) -> bool:
-    try:
-        InvoiceId.parse(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _station(state: State, status: _Document, moving: Collection[State]) -> dict[str, Any]:
     invoices, oldest_seconds = status["invoices"].get(state, 0), status["oldest_seconds"].get(state)
     waits = state is State.DUE and status["waiting"]
@@ -77,12 +69,7 @@ def _alarm(alarm: _Document) -> _Document:
     """The alarm with what its code means, and the first invoices that it names."""
     entry, found = CATALOGUE.get(alarm["code"]), alarm["context"].get("invoices")
     ids = [each for each in found if is_invoice_id(str(each))] if isinstance(found, list) else []
-    return {
-        **alarm,
-        "text": entry and entry.english,
-        "ids": ids[:_IDS_SHOWN],
-        "more": alarm["count"] - _IDS_SHOWN,
-    }
+    return {**alarm, "text": entry and entry.english, "ids": ids[:_IDS_SHOWN], "more": alarm["count"] - _IDS_SHOWN}
 
 
 def _alike_children(children: Sequence[_Document]) -> Sequence[_Document]:

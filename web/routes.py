@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from billing.identity import is_invoice_id
 from billing.states import State
 from persistence import invoices
 from persistence.browsing import browse, show_invoices
@@ -23,7 +24,6 @@ from web.auth import LOCKOUT_SECONDS, Authenticator, Session, TooManyAttempts, i
 from web.background_queries import BackgroundQueries, DatabaseUnavailable
 from web.event_stream import OverviewFeed
 from web.formatting import NO_REASON
-from web.overview import is_invoice_id
 from web.templating import render
 
 logger = logging.getLogger(__name__)

@@ -19,11 +19,19 @@ from altibiz.fake import answers
 from altibiz.fake.answers import Transports, json_answer, problem
 from altibiz.fake.control import control_routes
 from altibiz.fake.faults import INCORRECT_KINDS, NONSENSE_KINDS, Fault, Faults, falsify
-from altibiz.fake.ledger import Entry, Ledger, Plan
+from altibiz.fake.ledger import Entry, FaultPlan, Ledger
 
 BASE_PATH: Final = "/api/v1"
 BODY_LIMIT_BYTES: Final = 1_000_000
 PAGE_LIMIT: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class FaultDecision:
+    """The right answer, and the booking it shows."""
+
+    answer: Response
+    entry: Entry | None = None
 
 
 @dataclass
@@ -78,7 +86,7 @@ class Fake:
             return self._raw(answers.never)
         return await self._faulty(fault, invoice_id, lambda: self._decide(request, invoice_id, body))
 
-    async def _faulty(self, fault: Fault | None, invoice_id: str, decide: "Callable[[], Decided]") -> Response:
+    async def _faulty(self, fault: Fault | None, invoice_id: str, decide: Callable[[], FaultDecision]) -> Response:
         """The answer that `decide` books and gives, with the fault before, after or in place of it."""
         if fault is None:
             return decide().answer
@@ -120,49 +128,49 @@ class Fake:
     def _raw(self, act: answers.Act) -> Response:
         return answers.RawResponse(self.transports, act)
 
-    def _decide(self, request: Request, invoice_id: str, body: bytes | None) -> "Decided":
+    def _decide(self, request: Request, invoice_id: str, body: bytes | None) -> FaultDecision:
         if not self._may(request):
-            return Decided(problem(401, "no such token"))
+            return FaultDecision(problem(401, "no such token"))
         if request.method == "PUT":
             return self._offer(invoice_id, body)
         entry = self.ledger.find(invoice_id)
         if entry is None:
-            return Decided(problem(404, "no such booking"))
-        return Decided(json_answer(entry.as_booking()), entry)
+            return FaultDecision(problem(404, "no such booking"))
+        return FaultDecision(json_answer(entry.as_booking()), entry)
 
     def _may(self, request: Request) -> bool:
         return self.token is None or request.headers.get("authorization") == f"Bearer {self.token}"
 
-    def _offer(self, invoice_id: str, body: bytes | None) -> "Decided":
+    def _offer(self, invoice_id: str, body: bytes | None) -> FaultDecision:
         if body is None:
-            return Decided(problem(413, f"more than {BODY_LIMIT_BYTES} bytes"))
+            return FaultDecision(problem(413, f"more than {BODY_LIMIT_BYTES} bytes"))
         try:
             offered = json.loads(body)
         except (ValueError, RecursionError):
-            return Decided(problem(400, "not JSON"))
+            return FaultDecision(problem(400, "not JSON"))
         try:
             invoice = NetworkUserInvoice.model_validate(offered)
         except ValidationError as error:
-            return Decided(problem(422, _what_is_wrong(error)))
+            return FaultDecision(problem(422, _what_is_wrong(error)))
         if invoice.network_user_invoice_id != invoice_id:
-            return Decided(problem(422, "network_user_invoice_id is not the path's"))
+            return FaultDecision(problem(422, "network_user_invoice_id is not the path's"))
         return self._book(invoice_id, offered)
 
-    def _book(self, invoice_id: str, offered: dict[str, Any]) -> "Decided":
+    def _book(self, invoice_id: str, offered: dict[str, Any]) -> FaultDecision:
         entry = self.ledger.find(invoice_id)
         fault = self.faults.take("PUT", invoice_id, booking=True)
         if entry is None or (fault is not None and fault.kind == "book_twice"):
-            entry = self.ledger.book(invoice_id, offered, _plan(fault))
-            return Decided(json_answer(entry.as_booking(), 201), entry)
+            entry = self.ledger.book(invoice_id, offered, _fault_plan(fault))
+            return FaultDecision(json_answer(entry.as_booking(), 201), entry)
         status = 200 if entry.body == offered else 409
         self.ledger.offered_again(entry, status)
         if status == 409:
-            return Decided(problem(409, "known with another body"))
-        return Decided(json_answer(entry.as_booking()), entry)
+            return FaultDecision(problem(409, "known with another body"))
+        return FaultDecision(json_answer(entry.as_booking()), entry)
 
     async def _list(self, request: Request) -> Response:
         fault = self.faults.take("GET", None, booking=False)
-        return await self._faulty(fault, "", lambda: Decided(self._page(request)))
+        return await self._faulty(fault, "", lambda: FaultDecision(self._page(request)))
 
     def _page(self, request: Request) -> Response:
         if not self._may(request):
@@ -182,14 +190,6 @@ class Fake:
         return json_answer({"bookings": [entry.as_booking() for entry in page], "next": following})
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """The right answer, and the booking it shows."""
-
-    answer: Response
-    entry: Entry | None = None
-
-
 async def _read_body(request: Request) -> bytes | None:
     """The body, or None if it is too long."""
     body = bytearray()
@@ -205,7 +205,7 @@ def _what_is_wrong(error: ValidationError) -> str:
     return "; ".join(places)[:400]
 
 
-def _plan(fault: Fault | None) -> Plan:
+def _fault_plan(fault: Fault | None) -> FaultPlan:
     if fault is None or fault.kind == "book_twice":
-        return Plan()
-    return Plan(fault.seconds, None) if fault.kind == "initiated" else Plan(0.0, fault.reason)
+        return FaultPlan()
+    return FaultPlan(fault.seconds, None) if fault.kind == "initiated" else FaultPlan(0.0, fault.reason)

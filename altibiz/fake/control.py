@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from altibiz.fake.app import Fake
 
 
-class VerdictOrder(BaseModel):
+class VerdictOverride(BaseModel):
     """The verdict on initiated bookings, due now; without `invoice_id` on all of them."""
 
     model_config = ConfigDict(extra="forbid")
@@ -75,7 +75,7 @@ class _Control:
 
     async def verdict(self, request: Request) -> Response:
         try:
-            order = VerdictOrder.model_validate_json(await request.body() or b"{}")
+            order = VerdictOverride.model_validate_json(await request.body() or b"{}")
         except ValidationError as error:
             return problem(422, str(error))
         settled = [

@@ -1,51 +1,22 @@
 """Owns what the fake ERP was told to do wrong: to which requests, how often, and how."""
 
 import itertools
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from altibiz.fake.ledger import Entry, Ledger
 
-NONSENSE_KINDS: Final = ("not_json", "other_shape", "html", "truncated", "huge", "wrong_charset")
-INCORRECT_KINDS: Final = (
-    "other_id",
-    "other_total",
-    "unknown_state",
-    "no_bill_id",
-    "no_abort_reason",
-    "foreign_bill_id",
-    "changed_bill_id",
+TransportKind = Literal["delay", "status", "drop", "cut", "trickle", "hang", "hold"]
+NonsenseKind = Literal["not_json", "other_shape", "html", "truncated", "huge", "wrong_charset"]
+IncorrectKind = Literal[
+    "other_id", "other_total", "unknown_state", "no_bill_id", "no_abort_reason", "foreign_bill_id", "changed_bill_id",
     "step_back",
-)
-BOOKING_KINDS: Final = ("initiated", "abort", "book_twice")
-
-FaultKind = Literal[
-    "delay",
-    "status",
-    "drop",
-    "cut",
-    "trickle",
-    "hang",
-    "hold",
-    "not_json",
-    "other_shape",
-    "html",
-    "truncated",
-    "huge",
-    "wrong_charset",
-    "other_id",
-    "other_total",
-    "unknown_state",
-    "no_bill_id",
-    "no_abort_reason",
-    "foreign_bill_id",
-    "changed_bill_id",
-    "step_back",
-    "initiated",
-    "abort",
-    "book_twice",
-]
+]  # fmt: skip
+BookingKind = Literal["initiated", "abort", "book_twice"]
+NONSENSE_KINDS: Final = get_args(NonsenseKind)
+INCORRECT_KINDS: Final = get_args(IncorrectKind)
+BOOKING_KINDS: Final = get_args(BookingKind)
 
 
 class Fault(BaseModel):
@@ -53,7 +24,7 @@ class Fault(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: FaultKind
+    kind: TransportKind | NonsenseKind | IncorrectKind | BookingKind
     method: Literal["PUT", "GET", "ANY"] = "ANY"
     invoice_id: str | None = None
     remaining: Annotated[int, Field(ge=1)] | None = None

@@ -42,7 +42,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class FaultPlan:
     """What is to become of a new booking, and when."""
 
     initiated_seconds: float = 0.0
@@ -84,23 +84,23 @@ class Ledger:
             self._settle_if_time(entry)
         return self._entries
 
-    def book(self, invoice_id: str, body: dict[str, Any], plan: Plan) -> Entry:
+    def book(self, invoice_id: str, body: dict[str, Any], fault_plan: FaultPlan) -> Entry:
         """Enter a booking, on file before this returns."""
         at = self._now()
-        reason = plan.abort_reason
+        reason = fault_plan.abort_reason
         line: dict[str, Any] = {
             "kind": "booked",
             "at": at.isoformat(),
             "id": invoice_id,
             "number": len(self._entries) + 1,
             "verdict": "registered" if reason is None else "aborted",
-            "verdict_at": (at + timedelta(seconds=plan.initiated_seconds)).isoformat(),
+            "verdict_at": (at + timedelta(seconds=fault_plan.initiated_seconds)).isoformat(),
             "abort_reason": reason,
             "body": body,
         }
         lines = [line]
         entry = self._enter(line)
-        if plan.initiated_seconds <= 0:
+        if fault_plan.initiated_seconds <= 0:
             entry.settled = True
             lines.append(self._verdict_line(entry))
         self._append(*lines)
@@ -109,14 +109,7 @@ class Ledger:
     def offered_again(self, entry: Entry, status: int) -> None:
         """Count an offer of what is booked already, with how it was answered."""
         self.offers[entry.invoice_id] += 1
-        self._append(
-            {
-                "kind": "offered-again",
-                "at": self._now().isoformat(),
-                "id": entry.invoice_id,
-                "status": status,
-            }
-        )
+        self._append({"kind": "offered-again", "at": self._now().isoformat(), "id": entry.invoice_id, "status": status})
 
     def settle(self, entry: Entry, verdict: Verdict, abort_reason: str | None) -> None:
         """Give the verdict of an initiated booking now; a given one stays."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from altibiz import line
 from altibiz.client import AltibizClient
 from altibiz.fake.answers import RESET_LINGER
+from altibiz.network import DeadlineNetworkBackend, DeadlineStream
 from altibiz.outcomes import Page
 from billing.erp_answers import Outcome, OutcomeKind
 from tests.support.altibiz_samples import (
@@ -74,14 +74,14 @@ def test_an_offer_leaves_whole_and_its_answer_is_read() -> None:
 
 def test_a_refused_connection_is_unreachable_and_nothing_left(monkeypatch: pytest.MonkeyPatch) -> None:
     attempts = 0
-    connect = line.Line.connect
+    hold = DeadlineNetworkBackend.hold
 
-    def counted(self: line.Line, family: socket.AddressFamily, address: object) -> socket.socket:
+    def counted(self: DeadlineNetworkBackend, connection: socket.socket) -> None:
         nonlocal attempts
         attempts += 1
-        return connect(self, family, address)
+        hold(self, connection)
 
-    monkeypatch.setattr(line.Line, "connect", counted)
+    monkeypatch.setattr(DeadlineNetworkBackend, "hold", counted)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     found = client_of(f"http://127.0.0.1:{port}/api/v1").offer(INVOICE, offer_body(), TOTAL)
@@ -207,7 +207,7 @@ def test_a_kept_connection_is_used_again_and_a_dead_one_replaced() -> None:
 
 def wait_until_readable(client: AltibizClient) -> None:
     """Until the peer's end of a kept connection has come in."""
-    kept = client._line._socket
+    kept = client._network._socket
     if kept is not None:  # else it was seen and dropped already
         kept.settimeout(5)
         assert kept.recv(1, socket.MSG_PEEK) == b""
@@ -215,7 +215,7 @@ def wait_until_readable(client: AltibizClient) -> None:
 
 def test_a_request_is_sent_twice_only_if_none_of_it_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kept connection is broken after httpcore looked and before the first byte: safe to send anew."""
-    monkeypatch.setattr(line.Stream, "get_extra_info", lambda *_: None)  # as if it looked a moment too early
+    monkeypatch.setattr(DeadlineStream, "get_extra_info", lambda *_: None)  # as if it looked a moment too early
     requests = 0
 
     def serve(connection: socket.socket) -> None:
@@ -229,7 +229,7 @@ def test_a_request_is_sent_twice_only_if_none_of_it_left(monkeypatch: pytest.Mon
     with peer(serve, times=2) as url:
         client = client_of(url)
         assert client.ask(INVOICE, TOTAL).kind is OutcomeKind.BOOKED
-        kept = client._line._socket
+        kept = client._network._socket
         assert kept is not None
         kept.settimeout(5)
         try:
@@ -277,7 +277,7 @@ def test_a_page_that_cannot_be_had_is_an_outcome() -> None:
     ["", "erp.example", "ftp://erp.example", "http://", "http://user:pw@erp.example", "http://e?a=1"],
 )
 def test_an_address_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="an ERP's address"):
+    with pytest.raises(ValueError, match="the ERP's address"):
         AltibizClient(url, now=Clock())
 
 

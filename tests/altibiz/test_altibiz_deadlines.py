@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from altibiz import resolver
 from altibiz.client import AltibizClient
 from billing.erp_answers import Outcome, OutcomeKind
+from network import resolver
 from testkit.waiting import becomes_true
 from tests.support.altibiz_samples import (
     INVOICE,
@@ -187,5 +187,5 @@ def test_an_abort_ends_a_connection_attempt() -> None:
 
 
 def wait_until_held(client: AltibizClient, held: threading.Event) -> None:
-    becomes_true(lambda: client._line._socket is not None, within_seconds=10)
+    becomes_true(lambda: client._network._socket is not None, within_seconds=10)
     held.set()

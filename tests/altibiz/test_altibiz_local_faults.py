@@ -29,7 +29,7 @@ def test_item_8_without_a_socket_nothing_was_sent(monkeypatch: pytest.MonkeyPatc
         raise OSError(number, "none left")
 
     url = nobody()
-    monkeypatch.setattr("altibiz.line.socket.socket", refuse)
+    monkeypatch.setattr("altibiz.network.socket.socket", refuse)
     outcome = ask(url)
     assert (outcome.kind, outcome.local_fault, outcome.request_left) == (OutcomeKind.NOT_SENT, "resources", False)
     assert "none left" in outcome.detail
@@ -39,7 +39,7 @@ def test_item_8_without_a_thread_to_resolve_with_nothing_was_sent(monkeypatch: p
     def refuse(_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("altibiz.resolver.threading.Thread.start", refuse)
+    monkeypatch.setattr("network.resolver.threading.Thread.start", refuse)
     outcome = ask("http://erp.example/api/v1")
     assert (outcome.kind, outcome.local_fault) == (OutcomeKind.NOT_SENT, "resources")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from altibiz.fake.ledger import Ledger, Plan
+from altibiz.fake.ledger import FaultPlan, Ledger
 from billing.erp_answers import OutcomeKind
 from tests.support.altibiz_samples import INVOICE, TOTAL, Clock, client_of, invoice_id, offer_body, offered
 
@@ -79,7 +79,7 @@ def test_the_ledger_keeps_an_open_verdict_and_its_time(tmp_path: Path) -> None:
     clock = Clock()
     path = tmp_path / "ledger.jsonl"
     first = Ledger(path, clock)
-    first.book(INVOICE, offered(), Plan(initiated_seconds=60, abort_reason="no such project"))
+    first.book(INVOICE, offered(), FaultPlan(initiated_seconds=60, abort_reason="no such project"))
     first.offered_again(first.all()[0], 200)
     first.close()
     clock.advance(30)

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from config.keys import KEYS, nested, shown_values, values
 from config.settings import Settings
-from config.values import TcpAddress, UnixAddress, masked_url, parse_listen
+from config.values import TcpAddress, UnixAddress, parse_listen
+from network.urls import masked_url
 
 # docs/spec/interfaces.md, "Configuration": each key and whether SIGHUP changes it (a *).
 TABLE_TEXT = """

@@ -47,13 +47,13 @@ def test_imports_run_without_limits() -> None:
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("secret", "not a URL"),
-        ("mysql://ana:secret@db/bills", "mysql"),
+        ("secret", "postgresql://"),
+        ("mysql://ana:secret@db/bills", "postgresql://"),
         ("postgresql://ana:secret@db:port/bills", "not a URL"),
-        ("postgresql://ana:secret@db", "names user and database"),
-        ("postgresql://db/bills", "names user and database"),
-        ("postgresql://ana:secret@db/bills?sslmode=allow", "sslmode is one of"),
-        ("postgresql://ana:secret@db/bills?options=x", "unknown in the database URL: options"),
+        ("postgresql://ana:secret@db", "database's name is missing"),
+        ("postgresql://db/bills", "user is missing"),
+        ("postgresql://ana:secret@db/bills?sslmode=allow", "sslmode has to be one of"),
+        ("postgresql://ana:secret@db/bills?options=x", "unknown in the URL behind \\?: options"),
     ],
 )
 def test_a_wrong_url_is_refused_without_its_password(url: str, says: str) -> None:
