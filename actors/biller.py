@@ -16,10 +16,10 @@ from actors.failpoints import failpoint
 from actors.messages import DB_WRITER, ClaimDue, ClaimedDue, CountCrash, MakeDue, Poll, WriteCalculations
 from billing.invoice import Invoice, InvoiceBasis, NotReady, calculate
 from billing.quarantine import backoff_seconds
-from persistence.bases import fetch_bases
-from persistence.claims import Claimed
-from persistence.errors import DatabaseFailed, PersistenceError
-from persistence.writes import Change
+from persistence.connection.errors import DatabaseFailed, PersistenceError
+from persistence.invoices.calculation_inputs import fetch_bases
+from persistence.invoices.changes import Change
+from persistence.invoices.claims import Claimed
 from supervision import Actor, Timer
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from actors.context import ActorContext
 from actors.messages import ALARMS
 from alarming.actor import Announce
 from alarming.webhook import Notice
-from persistence import closings, invoices, verification
-from persistence.closings import Closing
-from persistence.errors import DatabaseFailed, PersistenceError
+from persistence.connection.errors import DatabaseFailed, PersistenceError
+from persistence.invoices import audit, period_closing, queries
+from persistence.invoices.period_closing import Closing
 from supervision import Actor
 from supervision.errors import SupervisionError
 
@@ -63,13 +63,13 @@ class Bookkeeper(Actor):
     def _close_periods(self) -> None:
         deadline = self._context.settings.database.statement_timeout_seconds
         with self._database.transaction(deadline) as connection:
-            first = invoices.first_billed_period(connection)
+            first = queries.first_billed_period(connection)
             if first is not None:
-                closings.close_periods(connection, self._context.due_periods(first))
+                period_closing.close_periods(connection, self._context.due_periods(first))
         with self._database.transaction(deadline) as connection:
-            for closing in closings.take_untold(connection):
+            for closing in period_closing.take_untold(connection):
                 self._say(closing)  # before it counts as said: a kill in between says it twice, never not at all
-            known = closings.last_closings(connection)
+            known = period_closing.last_closings(connection)
             now = connection.execute(text("SELECT now()")).scalar_one()
         self._context.metrics.closings = tuple(known)
         self._announce(known, now)
@@ -104,18 +104,18 @@ class Bookkeeper(Actor):
             return
         with self._database.transaction(self._context.settings.database.statement_timeout_seconds) as connection:
             day = connection.execute(text("SELECT (now() AT TIME ZONE 'UTC')::date")).scalar_one()
-            needed = verification.needs_root(connection, day)
+            needed = audit.needs_root(connection, day)
         if needed:
             try:
                 with self._database.transaction() as connection:
-                    position = verification.settled_position(connection)
+                    position = audit.settled_position(connection)
             except DatabaseFailed as error:
                 if error.sqlstate == LOCK_NOT_AVAILABLE:
                     return  # somebody writes at length: at the next look
                 raise
             if position:
                 with self._database.transaction() as connection:
-                    root = verification.make_root(connection, day, position)
+                    root = audit.make_root(connection, day, position)
                 if root is not None:
                     logger.info(
                         "the audit root of %s over %s invoices is %s", root.day, root.invoices, root.root,

@@ -11,10 +11,10 @@ from actors.deadline_transactions import DeadlineTransactions
 from actors.failpoints import failpoint
 from actors.messages import BILLER, ERP_GATEWAY, ClaimDeliveries, ClaimDue, ClaimedDeliveries, ClaimedDue
 from actors.refused_rows import RefusedRows
-from persistence import claims
-from persistence.bisection import Failed, bisect, is_row_fault
-from persistence.claims import Claimer, Kind, Wanted
-from persistence.errors import DatabaseFailed
+from persistence.connection.bisection import Failed, bisect, is_row_fault
+from persistence.connection.errors import DatabaseFailed
+from persistence.invoices import claims
+from persistence.invoices.claims import Claimer, Kind, Wanted
 
 Request = ClaimDue | ClaimDeliveries
 PROBE_CANDIDATES = 20

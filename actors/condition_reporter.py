@@ -7,7 +7,7 @@ from actors.messages import ALARMS
 from alarming.catalogue import CATALOGUE, ClearScope, Code
 from alarming.conditions import ConditionActive, ConditionCleared
 from billing.quarantine import backoff_seconds
-from persistence.errors import CredentialsRefused, DatabaseUnreachable, PersistenceError
+from persistence.connection.errors import CredentialsRefused, DatabaseUnreachable, PersistenceError
 from supervision.errors import SupervisionError
 
 

@@ -9,8 +9,8 @@ from random import Random
 from actors.metrics import ActorMetrics
 from billing.periods import Period, Schedule, due_periods
 from config.settings import Settings
-from persistence.claims import Claimer
-from persistence.database import Database
+from persistence.connection.database import Database
+from persistence.invoices.claims import Claimer
 from supervision.clock import Clock
 
 

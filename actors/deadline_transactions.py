@@ -6,9 +6,9 @@ from typing import TypeVar
 from sqlalchemy import Connection, text
 
 from actors.context import ActorContext
-from persistence.bisection import is_row_fault
-from persistence.database import Database
-from persistence.errors import DatabaseFailed, RowHeldUp
+from persistence.connection.bisection import is_row_fault
+from persistence.connection.database import Database
+from persistence.connection.errors import DatabaseFailed, RowHeldUp
 from persistence.locks import lock_tables_at_once
 
 T = TypeVar("T")

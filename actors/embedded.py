@@ -4,10 +4,10 @@ import logging
 from dataclasses import dataclass
 
 from actors.condition_reporter import DATABASE_CODES, ConditionReporter, report_database_error
-from persistence import migrate
-from persistence.database import Database
-from persistence.embedded import EmbeddedServer
-from persistence.errors import DatabaseUnreachable, PersistenceError
+from persistence.connection.database import Database
+from persistence.connection.errors import DatabaseUnreachable, PersistenceError
+from persistence.embedded.server import EmbeddedServer
+from persistence.schema import migrate
 from supervision import Actor
 
 logger = logging.getLogger(__name__)

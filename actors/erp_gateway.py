@@ -29,7 +29,7 @@ from actors.messages import (
 from alarming.catalogue import Code
 from billing.erp_answers import SIGNS, ErpHealth, Outcome, OutcomeKind, not_sent
 from billing.states import State
-from persistence.claims import Delivery
+from persistence.invoices.claims import Delivery
 from supervision import Actor, Timer
 from supervision.errors import SupervisionError
 

@@ -12,10 +12,10 @@ from alarming.catalogue import Code
 from billing.quarantine import backoff_seconds
 from persistence import instances
 from persistence.clock_step import clamp_times, clock_seconds
-from persistence.connection import reader, try_instance_lock
-from persistence.database import Database
+from persistence.connection.database import Database
+from persistence.connection.engine import reader, try_instance_lock
 from persistence.instances import Arrival
-from persistence.migrate import check_schema
+from persistence.schema.migrate import check_schema
 
 logger = logging.getLogger(__name__)
 

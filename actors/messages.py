@@ -6,8 +6,8 @@ from typing import Literal
 
 from billing.erp_answers import Outcome
 from billing.invoice import Invoice
-from persistence.claims import Claimed, Delivery
-from persistence.writes import Change
+from persistence.invoices.changes import Change
+from persistence.invoices.claims import Claimed, Delivery
 
 ALARMS = "alarms"
 DB_WRITER = "db_writer"

@@ -3,7 +3,7 @@
 from prometheus_client import Histogram
 
 from billing.erp_answers import Outcome, OutcomeKind
-from persistence.closings import Closing
+from persistence.invoices.period_closing import Closing
 
 BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 

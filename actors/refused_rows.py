@@ -12,8 +12,8 @@ from actors.deadline_transactions import DeadlineTransactions
 from alarming.catalogue import Code
 from billing.quarantine import backoff_seconds
 from billing.states import FINAL_STATES
-from persistence import claims, invoices
-from persistence.bisection import Failed, bisect
+from persistence.connection.bisection import Failed, bisect
+from persistence.invoices import claims, queries
 from persistence.locks import lock_invoices, locked_by
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class RefusedRows:
 
     def _try(self, ids: Sequence[str], make_due: Callable[[Sequence[str]], object]) -> bool:
         def touch(connection: Connection) -> str | None:
-            state = invoices.state_of(connection, ids[0])
+            state = queries.state_of(connection, ids[0])
             if state is None or state in FINAL_STATES:
                 return state
             if not lock_invoices(connection, ids, wait=False):

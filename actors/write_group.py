@@ -15,10 +15,10 @@ from billing.invoice import Invoice
 from billing.quarantine import backoff_seconds
 from billing.states import FINAL_STATES, State
 from persistence.answers import StoredAnswers, store_answers
-from persistence.claims import forget_waits_for_the_erp
+from persistence.invoices.changes import Change, apply_changes, end_stale, store_calculations
+from persistence.invoices.claims import forget_waits_for_the_erp
+from persistence.invoices.quarantine import count_crash, crashing_without_witness, limit_batch
 from persistence.locks import held_by_others, lock_invoices
-from persistence.quarantine import count_crash, crashing_without_witness, limit_batch
-from persistence.writes import Change, apply_changes, end_stale, store_calculations
 
 DEFER_BASE_SECONDS, DEFER_MOST_SECONDS = 0.1, 2.0
 

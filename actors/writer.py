@@ -51,10 +51,10 @@ from actors.write_group import (
 )
 from alarming.catalogue import Code
 from billing.erp_answers import OutcomeKind
-from persistence import claims, recalculation
-from persistence.bisection import Failed, bisect
-from persistence.errors import CommitUnknown, DatabaseFailed, PersistenceError, RowHeldUp, RowRefused
-from persistence.writes import was_written
+from persistence.connection.bisection import Failed, bisect
+from persistence.connection.errors import CommitUnknown, DatabaseFailed, PersistenceError, RowHeldUp, RowRefused
+from persistence.invoices import claims, recalculation
+from persistence.invoices.changes import was_written
 from supervision import Actor, Timer
 from supervision.errors import SupervisionError
 

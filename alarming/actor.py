@@ -18,7 +18,7 @@ from alarming.spool import Spool
 from alarming.webhook import Notice, Webhook, WebhookSettings
 from alarming.writer import LOOK_EVERY_SECONDS, AlarmWriter
 from persistence.alarms import AlarmRecord, StateSettings
-from persistence.database import Database
+from persistence.connection.database import Database
 from supervision import Actor, Clock, SystemClock, system_randomness
 
 NAME: Final = "alarms"

@@ -13,7 +13,7 @@ from alarming.register import AlarmRegister, Change, Identity, Outcome, Timing, 
 from alarming.spool import Spool
 from alarming.writer import Failed, Result, Stored
 from persistence.alarms import AlarmRecord, AlarmState
-from persistence.errors import CredentialsRefused, DatabaseUnreachable
+from persistence.connection.errors import CredentialsRefused, DatabaseUnreachable
 
 LOGGER: Final = logging.getLogger("billingd.alarms")
 SUBJECT: Final = "alarms"

@@ -13,8 +13,8 @@ from sqlalchemy import Connection
 from alarming.background import BackgroundThread
 from alarming.catalogue import CATALOGUE
 from persistence.alarms import AlarmRecord, AlarmState, StateSettings, read_state, store, sweep
-from persistence.database import Database
-from persistence.errors import PersistenceError, RowRefused
+from persistence.connection.database import Database
+from persistence.connection.errors import PersistenceError, RowRefused
 
 LOOK_EVERY_SECONDS: Final = 2.0
 """How often the invoices are looked at; also the pause while the database is away."""

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sqlalchemy import Connection
 
-from persistence.database import Database
+from persistence.connection.database import Database
 from testkit.deployment import Deployment
 from testkit.postgres import PostgresServer
 from testkit.waiting import wait_until

@@ -10,8 +10,8 @@ import httpx
 from sqlalchemy import Connection, text
 
 from billing.invoice import Invoice, calculate
-from persistence.bases import fetch_bases
-from persistence.database import Database
+from persistence.connection.database import Database
+from persistence.invoices.calculation_inputs import fetch_bases
 
 BATCH = 500
 LANES = 16

@@ -15,15 +15,15 @@ from sqlalchemy import text
 from benchmarks.stage import MONTH, Scale, one, server, table
 from billing.identity import InvoiceId
 from billing.invoice import Invoice, calculate
-from persistence import claims, invoices
-from persistence.bases import BASES, basis_values, fetch_bases
-from persistence.claims import Claimer
-from persistence.connection import copy_in
-from persistence.database import ConnectionSettings, Database
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.connection.engine import copy_in
+from persistence.invoices import claims, queries
+from persistence.invoices.calculation_inputs import BASES, basis_values, fetch_bases
+from persistence.invoices.changes import store_calculations
+from persistence.invoices.claims import Claimer
 from persistence.master_data import import_master
-from persistence.readings import import_readings
-from persistence.readings_months import Month, make_month
-from persistence.writes import store_calculations
+from persistence.readings.importing import import_readings
+from persistence.readings.partitions import Month, make_month
 
 ZAGREB = ZoneInfo("Europe/Zagreb")
 BATCH = 500
@@ -63,7 +63,7 @@ def _pair(database: Database, master: Path, readings: Path) -> dict[str, float]:
         import_master(connection, master)
     found["import"] = _timed(lambda: _import(database, readings))
     with database.transaction() as connection:
-        invoices.make_due(connection, BY.name, [MONTH], reason="bench")
+        queries.make_due(connection, BY.name, [MONTH], reason="bench")
     found["calculation"] = _timed(lambda: _calculate(database))
     found["rows"] = one(database, "SELECT count(*) FROM readings")
     found["invoices"] = one(database, "SELECT count(*) FROM invoices WHERE state = 'calculated'")

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from benchmarks.floor import SAFETY, Floor
 from benchmarks.stage import MONTH, Scale, one, server, start_erp, table, wait_registered, worlds
-from persistence.database import Database
+from persistence.connection.database import Database
 from testkit.deployment import Deployment
 from testkit.usage import cpu_seconds
 from tests.support.small_load import write_load

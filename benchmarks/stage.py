@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from persistence.database import Database
+from persistence.connection.database import Database
 from testkit.deployment import Deployment
 from testkit.postgres import PostgresServer
 from testkit.waiting import wait_until

@@ -49,9 +49,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 EXPECTED = (
     ("config.load", "ConfigurationRejected"),
     ("config.secrets", "SecretUnreadable"),
-    ("persistence.embedded", "LockTaken"),
+    ("persistence.embedded.server", "LockTaken"),
     ("daemon.lifecycle", "StartRefused"),
-    ("persistence.errors", "PersistenceError"),
+    ("persistence.connection.errors", "PersistenceError"),
     ("web.app", "CannotListen"),
 )
 USED_WRONGLY = 64

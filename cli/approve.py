@@ -9,8 +9,8 @@ import typer
 from cli.database import database
 from cli.invocation import CommandFailed, Reason, caller_identity, configuration, month, resolve_reason
 from cli.output import columns, print_lines, print_note
-from persistence import approval
-from persistence.approval import Preview
+from persistence.invoices import approval
+from persistence.invoices.approval import Preview
 
 _TITLES = {
     "largest": "The largest",

@@ -13,10 +13,10 @@ from cli.erp import erp_client
 from cli.invocation import CommandFailed, Reason, caller_identity, configuration, resolve_reason
 from cli.output import print_line, print_note
 from config.settings import Settings
-from persistence import corrections
-from persistence.corrections import Order, OrderRefused, TakenUp
-from persistence.database import Database
-from persistence.writes import Exchange, keep_exchanges
+from persistence.connection.database import Database
+from persistence.invoices import corrections
+from persistence.invoices.changes import Exchange, keep_exchanges
+from persistence.invoices.corrections import Order, OrderRefused, TakenUp
 from web.formatting import cell
 
 InvoiceId = Annotated[str, typer.Argument(metavar="ID", help="Such as user-001.2026-10.1")]

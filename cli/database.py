@@ -7,10 +7,10 @@ from cli.invocation import CommandFailed
 from config.secrets import SecretUnreadable
 from config.settings import Settings
 from daemon.database import limits, server_settings
-from persistence.database import ConnectionSettings, Database
-from persistence.embedded import LockTaken, borrowed
-from persistence.errors import PersistenceError, SchemaMismatch
-from persistence.migrate import check_schema, upgrade
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.connection.errors import PersistenceError, SchemaMismatch
+from persistence.embedded.server import LockTaken, borrowed
+from persistence.schema.migrate import check_schema, upgrade
 
 
 @contextmanager

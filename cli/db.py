@@ -6,7 +6,7 @@ from cli.database import database
 from cli.invocation import configuration
 from cli.lazy_group import command_group
 from cli.output import print_line
-from persistence.migrate import expected_revision, upgrade
+from persistence.schema.migrate import expected_revision, upgrade
 
 app = command_group("The schema of the database.")
 

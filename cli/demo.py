@@ -16,12 +16,12 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cli.invocation import CommandFailed
-from persistence import invoices
 from persistence.alarms import AlarmRecord, find
-from persistence.browsing import Filter, list_invoices
-from persistence.connection import reader
-from persistence.database import Database
-from persistence.errors import PersistenceError
+from persistence.connection.database import Database
+from persistence.connection.engine import reader
+from persistence.connection.errors import PersistenceError
+from persistence.invoices import queries
+from persistence.invoices.listing import Filter, list_invoices
 from testkit.deployment import Deployment
 from testkit.waiting import NotReached, wait_until
 
@@ -105,7 +105,7 @@ class Demo:
         try:
             self._database = self.deployment.database()
             with self._database.transaction() as connection:
-                invoices.counts(connection)
+                queries.counts(connection)
         except PersistenceError:
             return False
         return True
@@ -120,7 +120,7 @@ class Demo:
 
     def _look(self) -> None:
         if self._database is not None:
-            self._counts = self._read(invoices.counts) or self._counts
+            self._counts = self._read(queries.counts) or self._counts
             self._alarms = self._read(lambda connection: find(reader(connection), cleared_too=True)) or self._alarms
 
     def _alarm_stands(self) -> bool:

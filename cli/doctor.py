@@ -25,12 +25,12 @@ from cli.output import print_json, print_line
 from config.load import ConfigurationRejected, Loaded, load
 from config.settings import Settings
 from daemon.database import limits, server_settings
-from persistence.database import Database
-from persistence.embedded import EmbeddedServer
-from persistence.errors import PersistenceError, SchemaMismatch
-from persistence.migrate import check_schema
-from persistence.overview import pause_in_force
-from persistence.server import lacking_rights, server_facts
+from persistence.connection.database import Database
+from persistence.connection.errors import PersistenceError, SchemaMismatch
+from persistence.connection.server_facts import lacking_rights, server_facts
+from persistence.embedded.server import EmbeddedServer
+from persistence.invoices.overview import pause_in_force
+from persistence.schema.migrate import check_schema
 from supervision.clock import SystemClock
 from web.formatting import cell
 

@@ -17,9 +17,9 @@ from billing.rounding import format_plain, round_half_away
 from cli.database import database
 from cli.invocation import CommandFailed, configuration
 from cli.output import columns, print_lines
-from persistence.browsing import show_invoices
-from persistence.connection import reader
-from persistence.corrections import registered_revisions
+from persistence.connection.engine import reader
+from persistence.invoices.corrections import registered_revisions
+from persistence.invoices.listing import show_invoices
 from web.formatting import cell, percent
 
 

@@ -10,7 +10,7 @@ from billing.invoice import LINES
 from cli.database import database
 from cli.invocation import configuration, month
 from cli.output import csv_line, print_line, print_note, write_text
-from persistence.monthly import month_rows
+from persistence.invoices.monthly_report import month_rows
 from web.formatting import percent
 
 _ORDINALS = [ordinal for ordinal, _ in LINES.values()]

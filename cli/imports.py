@@ -12,9 +12,9 @@ from cli.database import database
 from cli.invocation import Reason, caller_identity, configuration, resolve_reason
 from cli.lazy_group import command_group
 from cli.output import counted, print_line, print_note
-from persistence.database import Database
+from persistence.connection.database import Database
 from persistence.master_data import MasterRejected, MasterReport, import_master
-from persistence.readings import ReadingsRejected, ReadingsReport, import_readings, replace_readings
+from persistence.readings.importing import ReadingsRejected, ReadingsReport, import_readings, replace_readings
 
 app = command_group("Import master data or readings from files.")
 

@@ -12,7 +12,7 @@ _Document = Mapping[str, Any]
 
 
 def invoice_lines(invoice: _Document) -> Iterator[str]:
-    """The lines of one invoice as `persistence.browsing.show_invoices` gives it."""
+    """The lines of one invoice as `persistence.invoices.listing.show_invoices` gives it."""
     yield "═" * _WIDTH
     yield f"INVOICE {invoice['id']}".ljust(_WIDTH // 2) + _state(invoice).rjust(_WIDTH // 2)
     yield "═" * _WIDTH

@@ -11,7 +11,7 @@ from cli.invocation import AsJson, OnlyMonth, configuration
 from cli.invoice_view import invoice_lines
 from cli.lazy_group import command_group
 from cli.output import print_json, print_line, print_note, truncated_text, write_text
-from persistence import browsing
+from persistence.invoices import listing
 from web.formatting import percent
 
 COMMANDS = {
@@ -41,10 +41,10 @@ def list_them(
     as_json: AsJson = False,
 ) -> None:
     """List invoices by period and network user, those that wait included."""
-    wanted = browsing.Filter(period, state.value if state else None, network_user, code)
+    wanted = listing.Filter(period, state.value if state else None, network_user, code)
     with database(configuration(context).settings, "invoices list") as opened, opened.reading() as reader:
-        listed = browsing.list_invoices(reader, wanted) if as_json else []
-        table = None if as_json else browsing.table(reader, wanted)
+        listed = listing.list_invoices(reader, wanted) if as_json else []
+        table = None if as_json else listing.table(reader, wanted)
     if table is None:
         print_json([_as_json(each) for each in listed])
         return
@@ -70,7 +70,7 @@ def show(
         raise typer.BadParameter("goes without --json and --html", ctx=context, param_hint="'--body'")
     wanted = list(dict.fromkeys(ids))
     with database(configuration(context).settings, "invoices show") as opened, opened.reading() as reader:
-        found = browsing.show_invoices(reader, wanted)
+        found = listing.show_invoices(reader, wanted)
     if body:
         for each in found:
             print_line(each["body"] or "")

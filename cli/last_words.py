@@ -20,7 +20,7 @@ from config.load import ConfigurationRejected, load
 from config.settings import Settings
 from daemon import logs
 from persistence.alarms import AlarmRecord, store
-from persistence.embedded import LockTaken, StateLock
+from persistence.embedded.server import LockTaken, StateLock
 from supervision.clock import SystemClock
 
 logger = logging.getLogger("billingd")

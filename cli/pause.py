@@ -8,7 +8,7 @@ import typer
 from cli.database import database
 from cli.invocation import Reason, caller_identity, configuration, resolve_reason
 from cli.output import print_line, print_note
-from persistence import delivery_pause
+from persistence.invoices import delivery_pause
 from web.formatting import cell
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -15,9 +15,9 @@ from cli.erp import CANNOT_ASK, erp_client
 from cli.invocation import AsJson, CommandFailed, OnlyMonth, configuration
 from cli.output import columns, print_json, print_lines, print_note, truncated
 from cli.report import write_report
-from persistence import reconciliation
-from persistence.database import Database
-from persistence.reconciliation import Pair
+from persistence.connection.database import Database
+from persistence.invoices import reconciliation
+from persistence.invoices.reconciliation import Pair
 from web.formatting import cell
 
 PAGE_BOOKINGS = 1000

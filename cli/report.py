@@ -9,8 +9,8 @@ from pathlib import Path
 from billing.reconciliation import Difference
 from cli.invocation import CommandFailed
 from cli.output import csv_line
-from persistence.database import Database
-from persistence.monthly import line_totals, location_totals, month_rows
+from persistence.connection.database import Database
+from persistence.invoices.monthly_report import line_totals, location_totals, month_rows
 
 COLUMNS = (
     "row", "location", "network_user", "invoice", "line", "name", "state", "bill_id", "invoices", "total_eur",

@@ -11,10 +11,10 @@ from config.settings import Settings
 from daemon.database import limits, server_settings
 from daemon.summary import SERIOUS
 from persistence.alarms import find
-from persistence.database import ConnectionSettings, Database
-from persistence.embedded import EmbeddedServer
-from persistence.errors import PersistenceError
-from persistence.overview import Overview, Seen, last_seen, overview
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.connection.errors import PersistenceError
+from persistence.embedded.server import EmbeddedServer
+from persistence.invoices.overview import Overview, Seen, last_seen, overview
 from supervision.clock import SystemClock
 from web.formatting import cell
 

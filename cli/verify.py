@@ -14,12 +14,12 @@ from billing.recomputation import recompute
 from cli.database import database
 from cli.invocation import AsJson, OnlyMonth, configuration
 from cli.output import columns, print_json, print_lines, print_note, truncated
-from persistence import verification
-from persistence.corrections import registered_revisions
-from persistence.database import Database
-from persistence.measured import Measured, Span, measure
-from persistence.readings_months import Month, attached_months
-from persistence.verification import Finding, Root
+from persistence.connection.database import Database
+from persistence.invoices import audit
+from persistence.invoices.audit import Finding, Root
+from persistence.invoices.corrections import registered_revisions
+from persistence.readings.partitions import Month, attached_months
+from persistence.readings.registers import Measured, Span, measure
 from web.formatting import cell
 
 # An import that replaces readings may have begun so long before an invoice was stored that still met the old ones.
@@ -41,14 +41,14 @@ def verify_invoices(opened: Database, period: str | None) -> VerificationResult:
     """Checks every calculated invoice of a period, or of all, and the whole trail; changes nothing."""
     result = VerificationResult()
     with opened.transaction() as connection:
-        result.findings += verification.broken_trails(connection, period)
-        checked = verification.check_root(connection)
+        result.findings += audit.broken_trails(connection, period)
+        checked = audit.check_root(connection)
     if checked is not None:
         result.root, holds = checked
         if not holds:
             what = f"the trail up to position {result.root.position} is not what the root of {result.root.day} covers"
             result.findings.append(Finding("-", "root", what))
-    for rows in verification.stored_invoices(opened, period):
+    for rows in audit.stored_invoices(opened, period):
         result.verified += len(rows)
         with opened.transaction() as connection:
             for row in rows:
@@ -152,7 +152,7 @@ def _was_so(connection: Connection, place: _Place) -> bool:
 
 def _who_replaced(connection: Connection, place: _Place) -> str:
     span = place.span
-    found = verification.replacements(connection, span.meter_id, span.start, span.end)
+    found = audit.replacements(connection, span.meter_id, span.start, span.end)
     last = found[-1]
     return (
         f"{len(found)} readings of meter {span.meter_id} were replaced, the last by {last.replaced_by} "

@@ -4,7 +4,7 @@ from typing import Any
 
 from config.secrets import database_password
 from config.settings import Settings
-from persistence.database import ConnectionSettings
+from persistence.connection.database import ConnectionSettings
 
 
 def limits(settings: Settings, name: str) -> dict[str, Any]:

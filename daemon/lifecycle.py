@@ -45,9 +45,9 @@ from daemon.reload import outcome_path, write_outcome
 from daemon.status import StatusCollector
 from daemon.systemd_notify import SystemdNotifier
 from persistence import instances
-from persistence.database import ConnectionSettings, Database
-from persistence.embedded import EmbeddedServer
-from persistence.errors import PersistenceError
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.connection.errors import PersistenceError
+from persistence.embedded.server import EmbeddedServer
 from supervision import ChildSpec, StartFailed, SupervisionError, System, dump_stacks, fan_out, log_events
 from supervision.clock import SystemClock, system_randomness
 from web.app import OpsEndpoint

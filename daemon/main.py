@@ -7,7 +7,7 @@ from pathlib import Path
 from config.load import Loaded
 from daemon import logs
 from daemon.lifecycle import Daemon, StartRefused
-from persistence.embedded import LockTaken, StateLock
+from persistence.embedded.server import LockTaken, StateLock
 
 
 def run(loaded: Loaded, config_path: Path | None, version: str) -> int:

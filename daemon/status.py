@@ -10,9 +10,9 @@ from actors.context import ActorContext
 from actors.messages import ERP_GATEWAY, ErpStatus, GetErpStatus
 from config.load import Loaded
 from daemon.summary import summarize
-from persistence.database import Database
-from persistence.errors import PersistenceError
-from persistence.overview import Overview, overview
+from persistence.connection.database import Database
+from persistence.connection.errors import PersistenceError
+from persistence.invoices.overview import Overview, overview
 from supervision import SupervisionError, System
 
 logger = logging.getLogger(__name__)

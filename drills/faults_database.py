@@ -15,8 +15,8 @@ from drills.faults import BRIEF_SECONDS, Fault, Switched
 from drills.faults_locks import DAEMON_BACKENDS, ERROR, Cancelled, Deadlocked, ImportOpen, Locked
 from drills.stage import FINISH_SECONDS, REACH_SECONDS, Stage
 from drills.states import State
-from persistence.database import Database
-from persistence.errors import PersistenceError
+from persistence.connection.database import Database
+from persistence.connection.errors import PersistenceError
 from testkit.postgres import APP_USER
 from testkit.proxy import Trap
 from testkit.waiting import becomes_true, wait_until

@@ -9,8 +9,8 @@ from sqlalchemy import text
 from drills.faults import BRIEF_SECONDS, Fault
 from drills.stage import Stage
 from drills.states import State
-from persistence.errors import PersistenceError
-from persistence.readings import import_readings
+from persistence.connection.errors import PersistenceError
+from persistence.readings.importing import import_readings
 from testkit.waiting import NotReached, becomes_true
 
 ERROR = ("database_error",)

@@ -10,7 +10,7 @@ from drills.stage import Setting, Stage
 from drills.states import State
 from drills.world import World
 from persistence.master_data import import_master
-from persistence.readings import import_readings
+from persistence.readings.importing import import_readings
 from testkit.alarms_seen import wall_seconds
 from testkit.waiting import becomes_true, pause
 

@@ -13,7 +13,7 @@ from drills.stage import Stage
 from drills.table import Cell
 from drills.world import World
 from persistence.master_data import import_master
-from persistence.readings import import_readings
+from persistence.readings.importing import import_readings
 from testkit.postgres import PostgresServer
 from testkit.waiting import abandon
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from drills.world import World
-from persistence.connection import notify
-from persistence.errors import PersistenceError
-from persistence.invoices import held_ids, retry_held
+from persistence.connection.engine import notify
+from persistence.connection.errors import PersistenceError
+from persistence.invoices.queries import held_ids, retry_held
 from persistence.master_data import import_master
-from persistence.readings import import_readings
+from persistence.readings.importing import import_readings
 from testkit.deployment import NOW, Deployment, merged
 from testkit.erp import CERTIFICATES, FakeErp
 from testkit.postgres import VOLATILE, PostgresServer

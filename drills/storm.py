@@ -20,7 +20,7 @@ from drills.run import play_each, prepared
 from drills.stage import Setting, Stage
 from drills.states import STATES
 from drills.world import World
-from persistence.errors import PersistenceError
+from persistence.connection.errors import PersistenceError
 from supervision.clock import Randomness
 from testkit.alarms_seen import supervision_events
 from testkit.waiting import LOOK_SECONDS, NotReached, becomes_true, pause, wait_until

@@ -1,6 +1,6 @@
 """The table of alarms, a copy of what stands, and the alarms that follow from the other tables.
 
-Each function takes a connection or reader inside a transaction and raises the errors of persistence.errors.
+Each function takes a connection or reader inside a transaction and raises the errors of persistence.connection.errors.
 """
 
 import json
@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from persistence.reader import Reader
+from persistence.connection.reader import Reader
 from persistence.storable_text import clean_context, clean_line
 
 if TYPE_CHECKING:

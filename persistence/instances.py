@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from persistence.bisection import Failed, bisect
-from persistence.claims import INSTANCE, MAY_LEAVE, PAUSED
+from persistence.connection.bisection import Failed, bisect
+from persistence.invoices.claims import INSTANCE, MAY_LEAVE, PAUSED
 from persistence.locks import lock_invoices
 
 

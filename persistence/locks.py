@@ -11,7 +11,7 @@ from typing import Literal
 
 from sqlalchemy import Connection, text
 
-from persistence.errors import DatabaseFailed
+from persistence.connection.errors import DatabaseFailed
 
 LOCK_NOT_AVAILABLE = "55P03"
 PATIENCE_SECONDS = 60.0

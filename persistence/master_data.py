@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, text
 
-from persistence import recalculation
+from persistence.invoices import recalculation
 from persistence.locks import lock_meters_in_turns
 from persistence.master_file import FIELDS, Entry, MasterFile, read_master
 

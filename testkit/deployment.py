@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from persistence import invoices
-from persistence.database import ConnectionSettings, Database
-from persistence.embedded import EmbeddedServer
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.embedded.server import EmbeddedServer
+from persistence.invoices import queries
 from testkit.daemon_process import DaemonProcess, environment_of
 from testkit.erp import FakeErp
 from testkit.waiting import WAIT_SECONDS
@@ -83,7 +83,7 @@ class Deployment:
     def counts(self) -> dict[str, int]:
         """How many invoices are in each state that has some. Raises PersistenceError."""
         with self.database() as database, database.transaction() as connection:
-            return invoices.counts(connection)
+            return queries.counts(connection)
 
     def all_registered(self, number: int) -> bool:
         """Whether there are so many invoices, all of them registered."""

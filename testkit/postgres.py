@@ -13,10 +13,10 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from persistence.database import ConnectionSettings, Database
-from persistence.embedded import EmbeddedServer
-from persistence.errors import PersistenceError
-from persistence.migrate import upgrade
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.connection.errors import PersistenceError
+from persistence.embedded.server import EmbeddedServer
+from persistence.schema.migrate import upgrade
 from testkit.ports import free_port
 
 APP_USER = "app"

@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 from _pytest.terminal import TerminalReporter
 
-from persistence.database import ConnectionSettings, Database
+from persistence.connection.database import ConnectionSettings, Database
 from testkit.postgres import PostgresServer
 
 # How long an example takes says how busy the machine is: speed is measured in benchmarks/.

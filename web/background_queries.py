@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from config.secrets import SecretUnreadable
-from persistence.database import Database
-from persistence.errors import PersistenceError
+from persistence.connection.database import Database
+from persistence.connection.errors import PersistenceError
 
 QUERIES_AT_MOST = 2
 """At the same time: a database that hangs holds no more threads and connections than this."""

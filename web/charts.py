@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from billing.states import State
-from persistence.browsing import Hour
+from persistence.invoices.listing import Hour
 from web.formatting import about, number
 
 WIDTH, HEIGHT = 240, 100

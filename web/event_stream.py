@@ -11,8 +11,8 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from billing.states import State
-from persistence.browsing import Hour, last_hours
-from persistence.connection import reader
+from persistence.connection.engine import reader
+from persistence.invoices.listing import Hour, last_hours
 from web.background_queries import BackgroundQueries, DatabaseUnavailable
 from web.overview import MAIN_STATES, parts
 

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from alarming.catalogue import CATALOGUE
 from billing.identity import is_invoice_id
 from billing.states import State
-from persistence.browsing import Hour
+from persistence.invoices.listing import Hour
 from web.formatting import about, number
 from web.templating import render
 

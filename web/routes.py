@@ -16,10 +16,10 @@ from starlette.routing import Route
 
 from billing.identity import is_invoice_id
 from billing.states import State
-from persistence import invoices
-from persistence.browsing import browse, show_invoices
-from persistence.connection import notify, reader
-from persistence.database import Database
+from persistence.connection.database import Database
+from persistence.connection.engine import notify, reader
+from persistence.invoices import queries
+from persistence.invoices.listing import browse, show_invoices
 from web.auth import LOCKOUT_SECONDS, Authenticator, Session, TooManyAttempts, is_cross_site
 from web.background_queries import BackgroundQueries, DatabaseUnavailable
 from web.event_stream import OverviewFeed
@@ -207,7 +207,7 @@ class ControlRoom:
         reason = _printable((await _form(request)).get("reason", ""))[:REASON_CHARACTERS]
 
         def retry(connection: Connection) -> str | None:
-            problem = invoices.retry_held(connection, ACTOR, invoice_id, reason or NO_REASON)
+            problem = queries.retry_held(connection, ACTOR, invoice_id, reason or NO_REASON)
             notify(connection, "retry")
             return problem
 

@@ -15,7 +15,7 @@ from actors.context import ActorContext, SettingsHolder
 from actors.messages import BILLER, CLOCK
 from config.sections import BillingSettings, DatabaseSettings, ErpSettings
 from config.settings import Settings
-from persistence.database import Database
+from persistence.connection.database import Database
 from supervision.clock import SystemClock
 from supervision.testing import ActorHarness, FakeClock, wait_until
 

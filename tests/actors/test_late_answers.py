@@ -25,11 +25,11 @@ from actors.messages import (
 )
 from actors.writer import DbWriter
 from config.settings import Settings
-from persistence.claims import Delivery
-from persistence.database import ConnectionSettings, Database
-from persistence.invoices import counts
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.invoices.claims import Delivery
+from persistence.invoices.queries import counts
 from persistence.master_data import import_master
-from persistence.readings import import_readings
+from persistence.readings.importing import import_readings
 from supervision.clock import SystemClock
 from supervision.testing import ActorHarness
 from tests.support.sample import BAD

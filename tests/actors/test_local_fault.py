@@ -18,7 +18,7 @@ from actors.messages import (
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
 from billing.erp_answers import Outcome, OutcomeKind, not_sent
-from persistence.claims import Delivery
+from persistence.invoices.claims import Delivery
 from supervision.testing import ActorHarness
 from tests.support.actor_parts import SkippingClock, make_parts
 

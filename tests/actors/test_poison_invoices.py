@@ -28,10 +28,10 @@ from alarming.conditions import ConditionActive
 from altibiz.client import AltibizClient
 from billing.erp_answers import Outcome, OutcomeKind
 from billing.invoice import calculate
-from persistence.claims import Delivery
-from persistence.database import Database
+from persistence.connection.database import Database
+from persistence.invoices.claims import Delivery
 from persistence.master_data import import_master
-from persistence.readings import import_readings
+from persistence.readings.importing import import_readings
 from supervision.testing import ActorHarness
 from tests.support.biller_alone import BillerAlone
 from tests.support.small_load import write_load

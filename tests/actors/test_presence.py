@@ -10,9 +10,10 @@ from actors.messages import ALARMS, BILLER, DB_WRITER, ERP_GATEWAY, Poll
 from actors.writer import DbWriter, _Tick
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
-from persistence import delivery_pause, instances
-from persistence.connection import notify
-from persistence.database import Database
+from persistence import instances
+from persistence.connection.database import Database
+from persistence.connection.engine import notify
+from persistence.invoices import delivery_pause
 from supervision.testing import ActorHarness
 from testkit.waiting import wait_until
 from tests.support.actor_parts import SkippingClock, make_parts

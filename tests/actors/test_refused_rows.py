@@ -11,9 +11,9 @@ from sqlalchemy import text
 
 from actors.messages import CountCrash, MakeDue, ResetBackoffs, WriteCalculations, WriteOutcome
 from billing.erp_answers import Booking, Outcome, OutcomeKind
-from persistence.claims import Delivery
-from persistence.database import Database
-from persistence.writes import Change
+from persistence.connection.database import Database
+from persistence.invoices.changes import Change
+from persistence.invoices.claims import Delivery
 from tests.support.slow_readings import make_user, url_of_user
 from tests.support.writer_alone import WriterAlone, calculated, import_three_users, parts_on, rows
 

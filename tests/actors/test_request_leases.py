@@ -15,8 +15,8 @@ from altibiz.client import AltibizClient
 from billing.erp_answers import Outcome, OutcomeKind
 from config.sections import ErpSettings
 from config.settings import Settings
-from persistence.claims import Delivery
-from persistence.database import Database
+from persistence.connection.database import Database
+from persistence.invoices.claims import Delivery
 from supervision.testing import ActorHarness, FakeClock
 from tests.support.altibiz_samples import (
     INVOICE,

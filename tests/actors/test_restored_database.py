@@ -24,11 +24,12 @@ from actors.writer import DbWriter, _Tick
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive
 from billing.invoice import Invoice, calculate
-from persistence import claims, instances
-from persistence.bases import fetch_bases
-from persistence.claims import Delivery
-from persistence.database import Database
-from persistence.writes import store_calculations
+from persistence import instances
+from persistence.connection.database import Database
+from persistence.invoices import claims
+from persistence.invoices.calculation_inputs import fetch_bases
+from persistence.invoices.changes import store_calculations
+from persistence.invoices.claims import Delivery
 from supervision.testing import ActorHarness
 from tests.support.actor_parts import make_parts
 from tests.support.billed_months import AUGUST, calculate_august, claim_offers

@@ -7,9 +7,9 @@ from pathlib import Path
 from sqlalchemy import text
 
 from actors.messages import MakeDue, WriteCalculations
-from persistence.database import Database
+from persistence.connection.database import Database
+from persistence.invoices.changes import Change
 from persistence.master_data import import_master
-from persistence.writes import Change
 from tests.support.small_load import write_load
 from tests.support.writer_alone import WriterAlone, parts_on, rows
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from persistence.database import Database
+from persistence.connection.database import Database
 from persistence.master_data import import_master
-from persistence.readings import import_readings
+from persistence.readings.importing import import_readings
 from tests.support.biller_alone import BillerAlone
 from tests.support.slow_readings import make_user, mend, spoil, url_of_user
 from tests.support.small_load import write_load

@@ -11,8 +11,8 @@ from actors.messages import (
     WriteOutcome,
 )
 from billing.erp_answers import Booking, Outcome, OutcomeKind
-from persistence.claims import Delivery
-from persistence.database import Database
+from persistence.connection.database import Database
+from persistence.invoices.claims import Delivery
 from tests.support.writer_alone import WriterAlone, calculated, import_three_users, parts_on, rows
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from alarming.actor import NAME, AlarmActor, AlarmSettings, AlarmSnapshot
 from alarming.log_rules import LogConditions
 from persistence.alarms import AlarmRecord, find
-from persistence.database import Database
+from persistence.connection.database import Database
 from supervision import ChildSpec, SupervisorSpec, System, SystemClock
 
 SETTINGS = AlarmSettings(raise_within_seconds=1.0, quiet_seconds=2.0, look_every_seconds=0.2, window_seconds=1.0)

@@ -14,7 +14,7 @@ from typing import Any
 from alarming.actor import NAME, AlarmActor, AlarmSettings
 from alarming.conditions import ConditionActive, ConditionCleared
 from persistence.alarms import find
-from persistence.database import ConnectionSettings, Database
+from persistence.connection.database import ConnectionSettings, Database
 from supervision import ChildSpec, SupervisorSpec, System
 
 CODE = "erp_credentials"

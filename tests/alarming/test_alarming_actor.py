@@ -14,7 +14,7 @@ from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
 from alarming.documents import journal_catalogue
 from persistence.alarms import find
-from persistence.database import Database
+from persistence.connection.database import Database
 from testkit.postgres import PostgresServer
 from tests.alarming.alarming_house import SETTINGS, House, in_table, wait_for
 from tests.support.invoice_rows import add_invoices, add_users, set_state

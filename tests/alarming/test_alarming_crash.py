@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from persistence.database import Database
+from persistence.connection.database import Database
 from tests.support.sample import ROOT
 
 POINTS = ("decided", "kept", "said", "noted", "storing", "uncommitted", "stored")

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from alarming.actor import AlarmSettings
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
-from persistence.database import Database
+from persistence.connection.database import Database
 from tests.alarming.alarming_house import FORGETFUL, SETTINGS, House, in_table, wait_for
 from tests.support.invoice_rows import add_invoices, add_users, set_state
 

@@ -18,9 +18,9 @@ from persistence.alarms import (
     read_state,
     store,
 )
-from persistence.corrections import take_up, waive
-from persistence.database import Database
-from persistence.writes import Change
+from persistence.connection.database import Database
+from persistence.invoices.changes import Change
+from persistence.invoices.corrections import take_up, waive
 from tests.support.billed_months import AUGUST, calculate_august, change, claim_offers
 from tests.support.invoice_rows import add_invoices, add_users, set_state
 

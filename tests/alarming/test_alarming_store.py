@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import text
 
 from persistence.alarms import AlarmRecord, Severity, acknowledge, find, statistics, store, sweep
-from persistence.database import Database
-from persistence.errors import PersistenceError
+from persistence.connection.database import Database
+from persistence.connection.errors import PersistenceError
 from supervision import SystemClock
 
 NOW = SystemClock().wall()

@@ -23,7 +23,7 @@ from billing.erp_answers import (
     decide,
 )
 from billing.states import FINAL_STATES, State, is_allowed
-from persistence.claims import OFFER_AGAIN
+from persistence.invoices.claims import OFFER_AGAIN
 
 POLICY = AnswerPolicy(10.0, 1.0, 300.0, 5, lambda _, most: most)
 JITTER = replace(POLICY, uniform=Random(1).uniform)

@@ -13,8 +13,8 @@ from alarming.catalogue import CATALOGUE, Entry
 from altibiz.fake.ledger import FaultPlan
 from altibiz.fake.server import FakeAltibiz
 from persistence.alarms import AlarmRecord, Severity, store
-from persistence.database import Database
-from persistence.writes import Change
+from persistence.connection.database import Database
+from persistence.invoices.changes import Change
 from tests.cli.command_line import Commands
 from tests.support.altibiz_samples import offered
 from tests.support.billed_months import AUGUST, book, calculate_august, change, claim_offers, hold, states

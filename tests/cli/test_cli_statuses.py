@@ -9,7 +9,7 @@ import typer
 from cli import app as cli
 from cli import invoices
 from cli.invocation import CommandFailed
-from persistence.errors import CommitUnknown
+from persistence.connection.errors import CommitUnknown
 
 # Called by a unit of systemd, not by people.
 HIDDEN = ("last-words",)

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from alarming.catalogue import CATALOGUE
 from persistence.alarms import AlarmRecord, Severity, store
-from persistence.database import Database
+from persistence.connection.database import Database
 from tests.cli.command_line import Commands
 
 AT = datetime(2026, 11, 15, 12, tzinfo=UTC)

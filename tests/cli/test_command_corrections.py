@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import text
 
 from altibiz.fake.server import FakeAltibiz
-from persistence import claims
-from persistence.database import ConnectionSettings, Database
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.invoices import claims
 from tests.cli.command_line import Commands
 from tests.support.billed_months import AUGUST, book, calculate_august, claim_offers, hold, states
 from tests.support.calculated_rows import BY

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from persistence.database import ConnectionSettings, Database
-from persistence.embedded import EmbeddedServer, StateLock
-from persistence.migrate import current_revision, expected_revision
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.embedded.server import EmbeddedServer, StateLock
+from persistence.schema.migrate import current_revision, expected_revision
 from testkit.ports import free_port
 from testkit.postgres import PostgresServer
 from tests.cli.command_line import Commands

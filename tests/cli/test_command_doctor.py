@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import text
 
 from altibiz.fake.server import FakeAltibiz
-from persistence.database import Database
-from persistence.delivery_pause import pause
+from persistence.connection.database import Database
+from persistence.invoices.delivery_pause import pause
 from testkit.ports import free_port
 from tests.cli.command_line import Commands, Done
 from tests.support.altibiz_samples import CERTIFICATE, KEY

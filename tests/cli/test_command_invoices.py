@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from persistence import invoices
-from persistence.browsing import Filter, list_invoices
-from persistence.database import ConnectionSettings, Database
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.invoices import queries
+from persistence.invoices.listing import Filter, list_invoices
 from persistence.master_data import import_master
-from persistence.readings import import_readings
+from persistence.readings.importing import import_readings
 from tests.cli.command_line import Commands
 from tests.support.calculated_rows import calculate_due
 from tests.support.invoice_rows import add_invoices, add_users
@@ -35,10 +35,10 @@ def calculated(database: Database) -> Database:
         import_master(connection, BAD / "master.yaml")
     with database.transaction() as connection:
         import_readings(connection, BAD / "readings-2026-08.csv.gz")
-        invoices.make_due(connection, "test", ["2026-08"], reason="test")
+        queries.make_due(connection, "test", ["2026-08"], reason="test")
     assert len(calculate_due(database)) == 3
     with database.transaction() as connection:
-        invoices.make_due(connection, "test", ["2026-09"], reason="test")
+        queries.make_due(connection, "test", ["2026-09"], reason="test")
     return database
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from persistence.browsing import Filter, list_invoices, show_invoices
-from persistence.database import ConnectionSettings, Database
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.invoices.listing import Filter, list_invoices, show_invoices
 from persistence.master_data import import_master
 from tests.cli.command_line import Commands
 from tests.support.sample import BAD

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 
 from altibiz.fake.ledger import FaultPlan, Ledger
 from altibiz.fake.server import FakeAltibiz
-from persistence.database import Database
+from persistence.connection.database import Database
 from tests.cli.command_line import Commands
 from tests.support.billed_months import AUGUST, book, calculate_august
 from tests.support.invoice_rows import add_invoices, add_users

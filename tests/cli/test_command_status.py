@@ -19,7 +19,7 @@ import pytest
 
 from persistence import instances
 from persistence.alarms import AlarmRecord, Severity, store
-from persistence.database import Database
+from persistence.connection.database import Database
 from testkit.deployment import Deployment
 from testkit.ports import free_port
 from testkit.waiting import wait_until

@@ -11,8 +11,8 @@ from sqlalchemy import text
 
 from altibiz.fake.ledger import FaultPlan
 from altibiz.fake.server import FakeAltibiz
-from persistence import verification
-from persistence.database import ConnectionSettings, Database
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.invoices import audit
 from testkit.postgres import PostgresServer
 from tests.cli.command_line import Commands
 from tests.support.billed_months import AUGUST, book, calculate_august
@@ -60,9 +60,9 @@ def booked(database: Database) -> Database:
 
 def make_root(database: Database, day: date) -> None:
     with database.transaction() as connection:
-        position = verification.settled_position(connection)
+        position = audit.settled_position(connection)
     with database.transaction() as connection:
-        assert verification.make_root(connection, day, position) is not None
+        assert audit.make_root(connection, day, position) is not None
 
 
 def tamper(database: Database, *statements: str) -> None:

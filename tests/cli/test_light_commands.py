@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from persistence.database import Database
+from persistence.connection.database import Database
 from testkit.deployment import Deployment
 from tests.support.invoice_rows import add_invoices, add_users
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from persistence.database import ConnectionSettings, Database
+from persistence.connection.database import ConnectionSettings, Database
 from testkit.waiting import wait_until
 from tests.cli.command_line import Commands, Done
 from tests.support.invoice_rows import add_invoices, add_users

@@ -13,11 +13,11 @@ from altibiz.fake.server import FakeAltibiz
 from altibiz.outcomes import Page
 from billing.erp_answers import Booking, Outcome, OutcomeKind
 from cli.reconcile import compare_bookings
-from persistence import claims, corrections, invoices
-from persistence.browsing import Filter, list_invoices
-from persistence.connection import reader
-from persistence.corrections import Order, OrderRefused, TakenUp
-from persistence.database import ConnectionSettings, Database
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.connection.engine import reader
+from persistence.invoices import claims, corrections, queries
+from persistence.invoices.corrections import Order, OrderRefused, TakenUp
+from persistence.invoices.listing import Filter, list_invoices
 from tests.support.billed_months import AUGUST, book, calculate_august, claim_offers, hold, states
 from tests.support.calculated_rows import BY
 
@@ -44,7 +44,7 @@ def test_a_retry_between_the_question_and_the_order_wins(database: Database, ord
         hold(database, delivery)
     taken = take_up(database, order)
     with database.transaction() as connection:
-        assert invoices.retry_held(connection, "cli:you", FIRST, "mended") is None
+        assert queries.retry_held(connection, "cli:you", FIRST, "mended") is None
     with database.transaction() as again, pytest.raises(OrderRefused, match="changed meanwhile and is sent now"):
         carry_out(again, order, taken)
     assert states(database)[FIRST] == "sent"

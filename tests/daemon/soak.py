@@ -13,15 +13,15 @@ from pathlib import Path
 from sqlalchemy import text
 
 from billing.invoice import Invoice, calculate
-from persistence import corrections
-from persistence.bases import fetch_bases
-from persistence.browsing import Filter, list_invoices
-from persistence.corrections import OrderRefused
-from persistence.database import ConnectionSettings, Database
-from persistence.errors import PersistenceError
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.connection.errors import PersistenceError
+from persistence.invoices import corrections
+from persistence.invoices.calculation_inputs import fetch_bases
+from persistence.invoices.corrections import OrderRefused
+from persistence.invoices.listing import Filter, list_invoices
 from persistence.locks import lock_meters
 from persistence.master_data import import_master
-from persistence.readings import import_readings, replace_readings
+from persistence.readings.importing import import_readings, replace_readings
 from tests.billing.billing_samples import ZAGREB
 from tests.support.small_load import HEADER
 

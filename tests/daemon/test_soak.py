@@ -10,10 +10,10 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from persistence.browsing import Filter, list_invoices
-from persistence.database import ConnectionSettings, Database
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.invoices.listing import Filter, list_invoices
 from persistence.locks import lock_invoices
-from persistence.readings import replace_readings
+from persistence.readings.importing import replace_readings
 from supervision.clock import system_randomness
 from testkit.deployment import Deployment
 from testkit.waiting import wait_until

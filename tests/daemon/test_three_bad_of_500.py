@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from persistence.database import Database
+from persistence.connection.database import Database
 from persistence.master_data import import_master
-from persistence.readings import import_readings
+from persistence.readings.importing import import_readings
 from testkit.deployment import Deployment
 from testkit.waiting import wait_until
 from tests.support.slow_readings import make_user, spoil, url_of_user

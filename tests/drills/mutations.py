@@ -29,7 +29,7 @@ MUTATIONS = (
     ),
     Mutation(
         "no unique constraint on bill_id",
-        "persistence/migrations/versions/0001_initial.py",
+        "persistence/schema/migrations/versions/0001_initial.py",
         "    bill_id text UNIQUE,\n",
         "    bill_id text,\n",
         ("E2", "foreign_bill_id", "sending_before"),
@@ -37,7 +37,7 @@ MUTATIONS = (
     ),
     Mutation(
         "no look before a repeated offer",
-        "persistence/claims.py",
+        "persistence/invoices/claims.py",
         "(state = 'calculated' OR (state = 'sent'\n"
         "                    AND last_outcome = ANY(CAST(:offer_again AS text[])))) IS TRUE AS offer",
         "(state IN ('calculated', 'sent')) AS offer",
@@ -72,7 +72,7 @@ MUTATIONS = (
     ),
     Mutation(
         "blame without a witness",
-        "persistence/quarantine.py",
+        "persistence/invoices/quarantine.py",
         '    return bool(\n        connection.execute(\n            text(f"SELECT EXISTS ({passed}',
         '    return True or bool(\n        connection.execute(\n            text(f"SELECT EXISTS ({passed}',
         ("E3", "400_long", "calculated"),
@@ -80,7 +80,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a step without its history",
-        "persistence/writes.py",
+        "persistence/invoices/changes.py",
         "        FROM changed WHERE to_state <> from_state\n",
         "        FROM changed WHERE to_state <> from_state AND to_state <> 'registered'\n",
         ("S1", "killed", "sending_before"),

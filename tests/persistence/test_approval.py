@@ -5,9 +5,9 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import text
 
-from persistence import approval, claims
-from persistence.claims import Claimer
-from persistence.database import Database
+from persistence.connection.database import Database
+from persistence.invoices import approval, claims
+from persistence.invoices.claims import Claimer
 from tests.support.invoice_rows import add_invoices, add_users
 
 APPROVED_ONLY = Claimer("here#1", 60.0, approved_only=True)

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import text
 
 from cli.verify import VerificationResult, verify_invoices
-from persistence.database import ConnectionSettings, Database
+from persistence.connection.database import ConnectionSettings, Database
 from persistence.master_data import import_master
-from persistence.readings import ReadingsRejected, ReadingsReport, import_readings
+from persistence.readings.importing import ReadingsRejected, ReadingsReport, import_readings
 from testkit.waiting import wait_until
 from tests.support.billed_months import calculate_august
 from tests.support.sample import BAD, ROOT

@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import text
 
 from billing.invoice import Invoice, NotReady, calculate
-from persistence.bases import BASES, fetch_bases
-from persistence.database import Database
+from persistence.connection.database import Database
+from persistence.invoices.calculation_inputs import BASES, fetch_bases
 from persistence.master_data import import_master
-from persistence.readings import import_readings
-from persistence.readings_months import Month, make_month
+from persistence.readings.importing import import_readings
+from persistence.readings.partitions import Month, make_month
 from tests.support.sample import BAD, SAMPLE
 
 ZAGREB = ZoneInfo("Europe/Zagreb")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persistence.bisection import Failed, bisect, is_row_fault, isolate
-from persistence.errors import CommitUnknown, DatabaseFailed, DatabaseUnreachable, RowHeldUp, RowRefused
+from persistence.connection.bisection import Failed, bisect, is_row_fault, isolate
+from persistence.connection.errors import CommitUnknown, DatabaseFailed, DatabaseUnreachable, RowHeldUp, RowRefused
 
 
 @given(st.lists(st.booleans(), max_size=60))

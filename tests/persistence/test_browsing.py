@@ -2,9 +2,9 @@
 
 from sqlalchemy import Connection, text
 
-from persistence.browsing import browse, last_hours
-from persistence.connection import reader
-from persistence.database import Database
+from persistence.connection.database import Database
+from persistence.connection.engine import reader
+from persistence.invoices.listing import browse, last_hours
 from tests.support.invoice_rows import add_invoices, add_users
 
 HOUR = 3600.0

@@ -5,10 +5,11 @@ import uuid
 import pytest
 from sqlalchemy import text
 
-from persistence import claims, corrections, instances
-from persistence.claims import Claimer
-from persistence.database import Database
-from persistence.quarantine import count_crash
+from persistence import instances
+from persistence.connection.database import Database
+from persistence.invoices import claims, corrections
+from persistence.invoices.claims import Claimer
+from persistence.invoices.quarantine import count_crash
 from tests.support.billed_months import AUGUST, calculate_august
 from tests.support.calculated_rows import BY
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from persistence.database import ConnectionSettings
+from persistence.connection.database import ConnectionSettings
 
 
 def test_a_url_names_server_database_and_user() -> None:

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from persistence.connection import copy_in, notify, try_instance_lock
-from persistence.database import ConnectionSettings, Database
-from persistence.errors import DatabaseFailed, RowRefused
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.connection.engine import copy_in, notify, try_instance_lock
+from persistence.connection.errors import DatabaseFailed, RowRefused
 
 COPY_METERS = "COPY meters (id, kind, phases) FROM STDIN"
 

@@ -13,16 +13,17 @@ from actors.instance_registration import InstanceRegistration
 from alarming.catalogue import CATALOGUE, Code
 from billing.erp_answers import AnswerPolicy, Outcome, OutcomeKind
 from config.settings import Settings
-from persistence import claims, corrections, instances
+from persistence import instances
 from persistence.alarms import AlarmRecord, Severity, StateSettings, acknowledge, read_state, store
 from persistence.answers import store_answers
-from persistence.claims import Claimer
 from persistence.clock_step import clamp_times
-from persistence.connection import reader
-from persistence.database import ConnectionSettings, Database
-from persistence.delivery_pause import pause
-from persistence.overview import pause_in_force
-from persistence.writes import Change, Exchange, apply_changes
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.connection.engine import reader
+from persistence.invoices import claims, corrections
+from persistence.invoices.changes import Change, Exchange, apply_changes
+from persistence.invoices.claims import Claimer
+from persistence.invoices.delivery_pause import pause
+from persistence.invoices.overview import pause_in_force
 from supervision.clock import SystemClock
 from supervision.testing import FakeClock
 from tests.support.billed_months import AUGUST, calculate_august, claim_offers

@@ -12,8 +12,8 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Connection, text
 
-from persistence.database import Database
-from persistence.errors import (
+from persistence.connection.database import Database
+from persistence.connection.errors import (
     CommitUnknown,
     CredentialsRefused,
     DatabaseFailed,

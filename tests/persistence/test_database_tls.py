@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from persistence.database import ConnectionSettings, Database
-from persistence.errors import DatabaseUnreachable
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.connection.errors import DatabaseUnreachable
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
 

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from persistence import embedded, unprivileged
-from persistence.database import Database
-from persistence.embedded import EmbeddedServer, LockTaken, StateLock, borrowed
-from persistence.errors import CredentialsRefused, DatabaseUnreachable
+from persistence.connection.database import Database
+from persistence.connection.errors import CredentialsRefused, DatabaseUnreachable
+from persistence.embedded import server as embedded_server
+from persistence.embedded import unprivileged
+from persistence.embedded.server import EmbeddedServer, LockTaken, StateLock, borrowed
 from testkit.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -74,7 +75,7 @@ def test_nobody_gets_in_without_the_password(state_dir: Path) -> None:
 def test_a_running_server_is_adopted_and_outlives_its_starter(state_dir: Path) -> None:
     program = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from persistence.embedded import EmbeddedServer, StateLock\n"
+        "from persistence.embedded.server import EmbeddedServer, StateLock\n"
         "lock = StateLock(Path(sys.argv[1]), 'billingd run').acquire()\n"
         "EmbeddedServer(Path(sys.argv[1])).start_or_adopt()\n"
         "os.killpg(0, signal.SIGKILL)\n"
@@ -124,7 +125,7 @@ def test_a_stale_pid_file_with_a_living_foreign_number_stops_nobody(state_dir: P
 def test_half_an_initdb_is_never_taken_for_a_cluster(tmp_path: Path) -> None:
     state_dir = tmp_path / "state"
     program = (
-        "import sys; from pathlib import Path; from persistence.embedded import EmbeddedServer\n"
+        "import sys; from pathlib import Path; from persistence.embedded.server import EmbeddedServer\n"
         "EmbeddedServer(Path(sys.argv[1])).start_or_adopt()\n"
     )
     starter = subprocess.Popen([sys.executable, "-c", program, str(state_dir)], cwd=Path.cwd())
@@ -160,7 +161,7 @@ def test_a_server_that_takes_long_is_waited_for_and_told_of(state_dir: Path) -> 
 
 
 def test_a_cluster_that_does_not_start_says_why(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "_FAILED_START_SECONDS", 0.1)
+    monkeypatch.setattr(embedded_server, "_FAILED_START_SECONDS", 0.1)
     (state_dir / "postgres" / "data" / "PG_VERSION").write_text("9\n")
     with pytest.raises(DatabaseUnreachable, match="incompatible"):
         EmbeddedServer(state_dir).start_or_adopt()

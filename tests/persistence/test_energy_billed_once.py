@@ -12,14 +12,14 @@ from sqlalchemy import text
 from altibiz.fake.server import FakeAltibiz
 from billing.identity import InvoiceId
 from billing.invoice import ENERGY_ALREADY_BILLED, Invoice, NotReady, calculate
-from persistence import claims, corrections, invoices, recalculation
-from persistence.bases import fetch_bases
-from persistence.corrections import OrderRefused, TakenUp
-from persistence.database import Database
-from persistence.errors import RowRefused
+from persistence.connection.database import Database
+from persistence.connection.errors import RowRefused
+from persistence.invoices import claims, corrections, queries, recalculation
+from persistence.invoices.calculation_inputs import fetch_bases
+from persistence.invoices.changes import Change, store_calculations
+from persistence.invoices.corrections import OrderRefused, TakenUp
 from persistence.master_data import import_master
-from persistence.readings import import_readings
-from persistence.writes import Change, store_calculations
+from persistence.readings.importing import import_readings
 from tests.billing.billing_samples import ZAGREB
 from tests.support.billed_months import book, states
 from tests.support.calculated_rows import BY, calculate_due
@@ -52,7 +52,7 @@ def database(database: Database) -> Iterator[Database]:
 
 def make_due(database: Database, *users: str) -> None:
     with database.transaction() as connection:
-        invoices.make_due(connection, "test", ["2026-08"], users=users, reason="test")
+        queries.make_due(connection, "test", ["2026-08"], users=users, reason="test")
 
 
 def give_to_them(database: Database, folder: Path) -> None:

@@ -18,14 +18,15 @@ import yaml
 from sqlalchemy import Connection, text
 
 from billing.invoice import Invoice, NotReady, calculate
-from persistence import claims, corrections, invoices, locks, recalculation
-from persistence.bases import fetch_bases
-from persistence.claims import Claimer
-from persistence.corrections import OrderRefused
-from persistence.database import ConnectionSettings, Database
+from persistence import locks
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.invoices import claims, corrections, queries, recalculation
+from persistence.invoices.calculation_inputs import fetch_bases
+from persistence.invoices.changes import Change, apply_changes, store_calculations
+from persistence.invoices.claims import Claimer
+from persistence.invoices.corrections import OrderRefused
 from persistence.master_data import import_master
-from persistence.readings import ReadingsReport, import_readings, replace_readings
-from persistence.writes import Change, apply_changes, store_calculations
+from persistence.readings.importing import ReadingsReport, import_readings, replace_readings
 from testkit.postgres import PostgresServer
 from tests.billing.billing_samples import ZAGREB
 from tests.support.interleaving import Run, every_order, pause
@@ -74,7 +75,7 @@ class Field:
         ours = self.sessions["observer"]
         ours.run(partial(import_master, path=path))
         ours.run(partial(import_readings, path=everything))
-        ours.run(lambda connection: invoices.make_due(connection, "test", [PERIOD], reason="test"))
+        ours.run(lambda connection: queries.make_due(connection, "test", [PERIOD], reason="test"))
         self._register(ours)
         with ours.transaction() as connection:
             connection.execute(text("TRUNCATE recalculation_requests"))

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 
-from persistence import claims, corrections, instances, invoices, locks, recalculation
-from persistence.connection import notify
-from persistence.database import Database
-from persistence.errors import DatabaseFailed
+from persistence import instances, locks
+from persistence.connection.database import Database
+from persistence.connection.engine import notify
+from persistence.connection.errors import DatabaseFailed
+from persistence.invoices import claims, corrections, queries, recalculation
 from persistence.locks import lock_invoices, lock_meters
 from persistence.master_data import import_master
-from persistence.readings import import_readings
+from persistence.readings.importing import import_readings
 from tests.billing.billing_samples import ZAGREB
 from tests.support.billed_months import AUGUST, calculate_august, claim_offers, hold, states
 from tests.support.calculated_rows import BY, calculate_due
@@ -40,7 +41,7 @@ def due(database: Database) -> Database:
     with database.transaction() as connection:
         import_master(connection, BAD / "master.yaml")
     with database.transaction() as connection:
-        invoices.make_due(connection, "test", ["2026-08"], reason="test")
+        queries.make_due(connection, "test", ["2026-08"], reason="test")
         recalculation.take_up(connection)
     return database
 
@@ -133,7 +134,7 @@ def test_item_10_a_retry_of_many_locks_in_the_order_of_the_ids(database: Databas
     def retry(connection: Connection) -> list[str | None]:
         lock_invoices(connection, list(reversed(AUGUST)))
         notify(connection, "retry")
-        return [invoices.retry_held(connection, "me", each, "x") for each in reversed(AUGUST)]
+        return [queries.retry_held(connection, "me", each, "x") for each in reversed(AUGUST)]
 
     with database.transaction() as connection:
         lock_invoices(connection, AUGUST[:1])

@@ -9,9 +9,9 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from persistence import migrate
-from persistence.database import ConnectionSettings, Database
-from persistence.errors import RowRefused, SchemaMismatch
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.connection.errors import RowRefused, SchemaMismatch
+from persistence.schema import migrate
 from testkit.postgres import PostgresServer
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persistence.readings_file import COLUMNS, RowStream
+from persistence.readings.file import COLUMNS, RowStream
 
 HEADER = ",".join(COLUMNS) + "\n"
 ROW = "meter-1,2026-08-01T00:00:00Z,1234567890,1234567000,890,1,2,3\n"

@@ -4,10 +4,10 @@ import uuid
 
 from sqlalchemy import text
 
-from persistence import claims, recalculation
-from persistence.database import Database
+from persistence.connection.database import Database
+from persistence.invoices import claims, recalculation
+from persistence.invoices.changes import Change, apply_changes
 from persistence.locks import lock_invoices
-from persistence.writes import Change, apply_changes
 from tests.persistence.test_claims import US, column, due, write
 
 __all__ = ["due"]  # a fixture

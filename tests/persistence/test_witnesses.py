@@ -6,12 +6,13 @@ import pytest
 from sqlalchemy import text
 
 from billing.erp_answers import AnswerPolicy, Outcome, OutcomeKind
-from persistence import claims, instances
+from persistence import instances
 from persistence.answers import store_answers
-from persistence.claims import Claimer, Delivery
-from persistence.database import Database
-from persistence.quarantine import count_crash
-from persistence.writes import Change, Exchange, apply_changes, store_calculations
+from persistence.connection.database import Database
+from persistence.invoices import claims
+from persistence.invoices.changes import Change, Exchange, apply_changes, store_calculations
+from persistence.invoices.claims import Claimer, Delivery
+from persistence.invoices.quarantine import count_crash
 from tests.support.writer_alone import calculated, import_three_users
 
 POISON, HEALTHY = "user-004.2026-08.1", "user-008.2026-08.1"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from actors.context import ActorContext, SettingsHolder
 from config.settings import Settings
-from persistence.database import ConnectionSettings, Database
+from persistence.connection.database import ConnectionSettings, Database
 from supervision.clock import SystemClock
 
 

@@ -6,13 +6,13 @@ from collections.abc import Collection
 from altibiz.client import AltibizClient
 from altibiz.fake.server import FakeAltibiz
 from billing.erp_answers import OutcomeKind
-from persistence import claims, invoices
-from persistence.browsing import Filter, list_invoices
-from persistence.claims import Delivery
-from persistence.database import Database
+from persistence.connection.database import Database
+from persistence.invoices import claims, queries
+from persistence.invoices.changes import Change, apply_changes
+from persistence.invoices.claims import Delivery
+from persistence.invoices.listing import Filter, list_invoices
 from persistence.master_data import import_master
-from persistence.readings import import_readings
-from persistence.writes import Change, apply_changes
+from persistence.readings.importing import import_readings
 from supervision.clock import SystemClock
 from tests.support.calculated_rows import BY, calculate_due
 from tests.support.sample import BAD
@@ -26,7 +26,7 @@ def calculate_august(database: Database) -> None:
         import_master(connection, BAD / "master.yaml")
     with database.transaction() as connection:
         import_readings(connection, BAD / "readings-2026-08.csv.gz")
-        invoices.make_due(connection, "test", ["2026-08"], reason="test")
+        queries.make_due(connection, "test", ["2026-08"], reason="test")
     assert len(calculate_due(database)) == 3
 
 

@@ -4,11 +4,11 @@ import uuid
 from zoneinfo import ZoneInfo
 
 from billing.invoice import Invoice, calculate
-from persistence import claims
-from persistence.bases import fetch_bases
-from persistence.claims import Claimer
-from persistence.database import Database
-from persistence.writes import store_calculations
+from persistence.connection.database import Database
+from persistence.invoices import claims
+from persistence.invoices.calculation_inputs import fetch_bases
+from persistence.invoices.changes import store_calculations
+from persistence.invoices.claims import Claimer
 
 BY = Claimer("here#1", 60.0)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import text
 
-from persistence.database import Database
+from persistence.connection.database import Database
 
 DEADLINE_SECONDS = 30.0
 _HERE = threading.local()

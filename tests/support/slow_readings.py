@@ -2,7 +2,7 @@
 
 from sqlalchemy import text
 
-from persistence.database import Database
+from persistence.connection.database import Database
 
 USER, PASSWORD = "reading_app", "reading"
 _ROLE = f"""

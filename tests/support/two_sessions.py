@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from sqlalchemy import Connection, text
 
-from persistence.database import ConnectionSettings, Database
+from persistence.connection.database import ConnectionSettings, Database
 from testkit.waiting import wait_until
 
 T = TypeVar("T")

@@ -27,10 +27,10 @@ from actors.writer import DbWriter
 from alarming.conditions import ConditionActive, ConditionCleared
 from billing.invoice import Invoice, calculate
 from config.settings import Settings
-from persistence.bases import fetch_bases
-from persistence.database import ConnectionSettings, Database
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.invoices.calculation_inputs import fetch_bases
 from persistence.master_data import import_master
-from persistence.readings import import_readings
+from persistence.readings.importing import import_readings
 from supervision.clock import SystemClock
 from supervision.mailbox import Envelope
 from supervision.testing import ActorHarness

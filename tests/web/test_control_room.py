@@ -14,7 +14,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from persistence.browsing import show_invoices
+from persistence.invoices.listing import show_invoices
 from testkit.deployment import Deployment
 from testkit.postgres import PostgresServer
 from testkit.waiting import wait_until

@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from billing.states import State
 from cli.report import COLUMNS
-from persistence.browsing import Hour
+from persistence.invoices.listing import Hour
 from web.auth import FAILURES_AT_MOST, LOCKOUT_SECONDS, SESSION_SECONDS, Authenticator, TooManyAttempts, is_cross_site
 from web.formatting import about
 from web.overview import parts

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from billing.calculation import Registers
-from persistence.bases import STEPS, registers, registers_of, within
+from persistence.invoices.calculation_inputs import STEPS, registers, registers_of, within
 
 _REGISTERS = [field.name for field in fields(Registers)]
 

@@ -10,10 +10,10 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from persistence.database import CHANNEL
-from persistence.errors import PersistenceError
-from persistence.reader import Reader
-from persistence.session import Session
+from persistence.connection.database import CHANNEL
+from persistence.connection.errors import PersistenceError
+from persistence.connection.reader import Reader
+from persistence.connection.session import Session
 
 __all__ = ["connect", "copy_in", "notify", "reader", "try_instance_lock"]
 

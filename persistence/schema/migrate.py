@@ -4,9 +4,9 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from persistence.database import Database
-from persistence.errors import SchemaMismatch
-from persistence.reader import Reader
+from persistence.connection.database import Database
+from persistence.connection.errors import SchemaMismatch
+from persistence.connection.reader import Reader
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -31,7 +31,7 @@ def _upgrade(connection: "Connection", where: str) -> bool:
     from alembic import command  # slow to import, and rarely needed: every command looks at the schema
     from alembic.config import Config
 
-    from persistence.connection import reader
+    from persistence.connection.engine import reader
 
     reading = reader(connection)
     reading.rows("SELECT pg_advisory_xact_lock(:key)", key=_MIGRATING_LOCK)

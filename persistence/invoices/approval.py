@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from persistence.connection import notify
+from persistence.connection.engine import notify
 from persistence.locks import lock_invoices
 
 EXAMPLES = 5

@@ -5,11 +5,11 @@ from typing import Any
 from pg8000.dbapi import convert_paramstyle
 from pg8000.exceptions import Error as DriverError
 
-from persistence.session import Session
+from persistence.connection.session import Session
 
 
 class Reader:
-    """What a transaction on a session finds; its methods raise the errors of persistence.errors."""
+    """What a transaction on a session finds; its methods raise the errors of persistence.connection.errors."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -2,8 +2,8 @@
 
 from sqlalchemy import Connection, text
 
-from persistence.connection import notify, reader
-from persistence.overview import Pause, pause_in_force
+from persistence.connection.engine import notify, reader
+from persistence.invoices.overview import Pause, pause_in_force
 
 
 def pause(connection: Connection, by: str, reason: str, seconds: float) -> Pause:

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from persistence.reader import Reader
+from persistence.connection.reader import Reader
 
 _BY_PERIOD = "SELECT period, state, count(*) AS number FROM invoices GROUP BY period, state ORDER BY 1, 2"
 _OLDEST = """

@@ -21,7 +21,7 @@ from pg8000.exceptions import DatabaseError, InterfaceError
 from scramp import ScramException  # type: ignore[import-untyped] # the driver's, as untyped as it
 
 from network.resolver import AddressInfo, resolve
-from persistence.errors import (
+from persistence.connection.errors import (
     CommitUnknown,
     CredentialsRefused,
     DatabaseFailed,

@@ -18,10 +18,10 @@ from sqlalchemy import Connection, text
 from billing.corrections import RegisteredRevision, correction
 from billing.identity import InvoiceId
 from billing.invoice import Invoice, NotReady, calculate
-from persistence.bases import fetch_bases
-from persistence.connection import notify
+from persistence.connection.engine import notify
+from persistence.invoices.calculation_inputs import fetch_bases
+from persistence.invoices.changes import insert_calculated
 from persistence.locks import lock_invoices, lock_meters
-from persistence.writes import insert_calculated
 
 Order = Literal["correct", "waive"]
 

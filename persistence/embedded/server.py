@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from persistence.database import ConnectionSettings, Database
-from persistence.errors import DatabaseFailed, DatabaseUnreachable
-from persistence.unprivileged import prepare, run_as
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.connection.errors import DatabaseFailed, DatabaseUnreachable
+from persistence.embedded.unprivileged import prepare, run_as
 
 __all__ = ["EmbeddedServer", "LockTaken", "StateLock", "borrowed"]
 

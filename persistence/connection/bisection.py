@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from persistence.errors import DatabaseFailed, PersistenceError
+from persistence.connection.errors import DatabaseFailed, PersistenceError
 
 T = TypeVar("T")
 R = TypeVar("R")

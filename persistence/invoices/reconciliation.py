@@ -9,7 +9,7 @@ from decimal import Decimal
 from sqlalchemy import Connection, text
 
 from billing.reconciliation import Side
-from persistence.database import Database
+from persistence.connection.database import Database
 
 PAGE_ROWS = 2000
 

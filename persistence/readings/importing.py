@@ -8,12 +8,12 @@ from pathlib import Path
 
 from sqlalchemy import Connection, text
 
-from persistence import recalculation
-from persistence.connection import copy_in
-from persistence.errors import RowRefused
+from persistence.connection.engine import copy_in
+from persistence.connection.errors import RowRefused
+from persistence.invoices import recalculation
 from persistence.locks import lock_meters_in_turns
-from persistence.readings_file import REGISTERS, ReadingsRejected, RowStream
-from persistence.readings_months import Month, MonthArchived, make_month, missing_months, months_of
+from persistence.readings.file import REGISTERS, ReadingsRejected, RowStream
+from persistence.readings.partitions import Month, MonthArchived, make_month, missing_months, months_of
 
 __all__ = ["ReadingsRejected", "ReadingsReport", "import_readings", "replace_readings"]
 

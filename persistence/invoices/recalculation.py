@@ -5,8 +5,8 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import Connection, text
 
 from billing.invoice import WAITS_FOR_DATA
-from persistence.connection import notify
-from persistence.errors import DatabaseFailed, RowRefused
+from persistence.connection.engine import notify
+from persistence.connection.errors import DatabaseFailed, RowRefused
 from persistence.locks import lock_invoices
 
 REQUESTS_AT_MOST = 20_000

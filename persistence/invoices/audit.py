@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from persistence.database import Database
+from persistence.connection.database import Database
 
 PAGE_ROWS = 300
 

@@ -14,8 +14,8 @@ from sqlalchemy import Connection, text
 
 from billing.erp_answers import CounterName
 from billing.quarantine import backoff_seconds, is_held
-from persistence.claims import INSTANCE, instance_of
-from persistence.writes import Change, apply_changes
+from persistence.invoices.changes import Change, apply_changes
+from persistence.invoices.claims import INSTANCE, instance_of
 
 PASSED_OFFER = "SELECT FROM erp_exchanges WHERE method = 'PUT' AND outcome = 'booked' AND instance = :instance"
 PASSED_QUESTION = "SELECT FROM erp_exchanges WHERE method = 'GET' AND outcome = 'booked' AND instance = :instance"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from pg8000.exceptions import Error as DriverError
 
 from network.urls import DatabaseUrl
-from persistence.errors import DatabaseFailed, DatabaseUnreachable
-from persistence.reader import Reader
-from persistence.session import Session, open_socket, tls, translate
+from persistence.connection.errors import DatabaseFailed, DatabaseUnreachable
+from persistence.connection.reader import Reader
+from persistence.connection.session import Session, open_socket, tls, translate
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -79,7 +79,7 @@ class ConnectionSettings:
 class Database:
     """One connection, used by one thread at a time; only `unblock` may be called from another.
 
-    Its methods raise the errors of persistence.errors and nothing else of the database's.
+    Its methods raise the errors of persistence.connection.errors and nothing else of the database's.
     """
 
     def __init__(self, settings: ConnectionSettings, *, listen: bool = False) -> None:
@@ -122,7 +122,9 @@ class Database:
         with self._used():
             session = self._begin(deadline_seconds)
             if self._connection is None:
-                from persistence.connection import connect  # with it comes SQLAlchemy: half of what a command imports
+                from persistence.connection.engine import (
+                    connect,  # with it comes SQLAlchemy: half of what a command imports
+                )
 
                 with self._connecting():
                     self._connection = connect(session)

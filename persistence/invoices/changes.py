@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 from billing.identity import InvoiceId
 from billing.invoice import Invoice
-from persistence.claims import instance_of
+from persistence.invoices.claims import instance_of
 from persistence.locks import held_by_others, lock_invoices, lock_meters
 
 

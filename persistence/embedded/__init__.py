@@ -1,0 +1,1 @@
+"""The embedded PostgreSQL server, for trying out, tests and the demo."""

@@ -1,0 +1,1 @@
+"""Invoices: claims, transitions (the only writer of state), what is read of them, a person's orders."""
