@@ -8,7 +8,7 @@ import pytest
 
 from billing.states import FINAL_STATES, OPEN_STATES, State, allowed_from, is_allowed
 
-SCHEMA = Path(__file__).resolve().parents[2] / "persistence/schema/migrations/versions/0001_initial.py"
+SCHEMA = Path(__file__).resolve().parents[2] / "persistence/schema/sql/0001_guards.sql"
 
 
 def test_final_states_lead_nowhere() -> None:

@@ -29,7 +29,7 @@ MUTATIONS = (
     ),
     Mutation(
         "no unique constraint on bill_id",
-        "persistence/schema/migrations/versions/0001_initial.py",
+        "persistence/schema/sql/0001_invoices.sql",
         "    bill_id text UNIQUE,\n",
         "    bill_id text,\n",
         ("E2", "foreign_bill_id", "sending_before"),
