@@ -5,15 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import text
-
 from actors.condition_reporter import DATABASE_CODES, ConditionReporter, report_database_error
 from actors.context import ActorContext
 from actors.messages import ALARMS
 from alarming.actor import Announce
 from alarming.webhook import Notice
 from persistence.connection.errors import DatabaseFailed, PersistenceError
-from persistence.invoices import audit, period_closing, queries
+from persistence.connection.statements import fetch_value
+from persistence.invoices import audit, due_invoices, period_closing
 from persistence.invoices.period_closing import Closing
 from supervision import Actor
 from supervision.errors import SupervisionError
@@ -63,14 +62,14 @@ class Bookkeeper(Actor):
     def _close_periods(self) -> None:
         deadline = self._context.settings.database.statement_timeout_seconds
         with self._database.transaction(deadline) as connection:
-            first = queries.first_billed_period(connection)
+            first = due_invoices.first_billed_period(connection)
             if first is not None:
                 period_closing.close_periods(connection, self._context.due_periods(first))
         with self._database.transaction(deadline) as connection:
             for closing in period_closing.take_untold(connection):
                 self._say(closing)  # before it counts as said: a kill in between says it twice, never not at all
             known = period_closing.last_closings(connection)
-            now = connection.execute(text("SELECT now()")).scalar_one()
+            now = fetch_value(connection, "SELECT now()")
         self._context.metrics.closings = tuple(known)
         self._announce(known, now)
 
@@ -103,7 +102,7 @@ class Bookkeeper(Actor):
         if now < self._root_due_seconds:
             return
         with self._database.transaction(self._context.settings.database.statement_timeout_seconds) as connection:
-            day = connection.execute(text("SELECT (now() AT TIME ZONE 'UTC')::date")).scalar_one()
+            day = fetch_value(connection, "SELECT (now() AT TIME ZONE 'UTC')::date")
             needed = audit.needs_root(connection, day)
         if needed:
             try:

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from actors.context import ActorContext
 from persistence.connection.bisection import is_row_fault
 from persistence.connection.database import Database
 from persistence.connection.errors import DatabaseFailed, RowHeldUp
+from persistence.connection.statements import execute
 from persistence.locks import lock_tables_at_once
 
 T = TypeVar("T")
@@ -74,5 +75,5 @@ class DeadlineTransactions:
 
     def _briefly(self, connection: Connection, work: Callable[[Connection], T]) -> T:
         if self._short_waits:
-            connection.execute(text(SHORT_WAIT))
+            execute(connection, SHORT_WAIT)
         return work(connection)

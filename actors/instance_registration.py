@@ -13,8 +13,7 @@ from billing.quarantine import backoff_seconds
 from persistence import instances
 from persistence.clock_step import clamp_times, clock_seconds
 from persistence.connection.database import Database
-from persistence.connection.engine import reader, try_instance_lock
-from persistence.instances import Arrival
+from persistence.instances import Arrival, try_instance_lock
 from persistence.schema.migrate import check_schema
 
 logger = logging.getLogger(__name__)
@@ -68,7 +67,7 @@ class InstanceRegistration:
     def _show(self, connection: Connection) -> None:
         context = self._context
         if self._arrival is None:
-            check_schema(reader(connection))
+            check_schema(connection)
             self._arrival = instances.arrive(connection, context.instance, context.incarnation, context.version)
             self._stuck = self._arrival.stuck
             delay = 0.0
@@ -79,7 +78,7 @@ class InstanceRegistration:
                 )
             self._work_from = context.clock.monotonic() + delay
         elif not instances.is_registered(connection, context.instance, context.incarnation):
-            check_schema(reader(connection))
+            check_schema(connection)
             instances.register_again(connection, context.instance, context.incarnation, context.version)
             self._restored = True
         elif context.clock.monotonic() - self._seen_at >= SIGN_OF_LIFE_SECONDS:

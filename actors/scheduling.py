@@ -8,7 +8,7 @@ from actors.context import ActorContext
 from actors.deadline_transactions import DeadlineTransactions
 from actors.refused_rows import RefusedRows
 from persistence.connection.bisection import Failed, isolate
-from persistence.invoices import claims, queries
+from persistence.invoices import claims, due_invoices
 
 
 class InvoiceScheduler:
@@ -37,18 +37,20 @@ class InvoiceScheduler:
         def make(connection: Connection) -> int:
             periods = self._due_periods(connection)
             by = self._context.claimer
-            return queries.make_due(connection, by, periods, reason="the period is due", left_out=refused, only=only)
+            return due_invoices.make_due(
+                connection, by, periods, reason="the period is due", left_out=refused, only=only
+            )
 
         return self._transactions.run(make)
 
     def _missing(self) -> list[str]:
         refused = self._refused_rows.ids
         return self._transactions.run(
-            lambda connection: queries.missing(connection, self._due_periods(connection), left_out=refused)
+            lambda connection: due_invoices.missing(connection, self._due_periods(connection), left_out=refused)
         )
 
     def _due_periods(self, connection: Connection) -> list[str]:
-        first = queries.first_billed_period(connection)
+        first = due_invoices.first_billed_period(connection)
         return [] if first is None else self._context.due_periods(first)
 
     def reset_backoffs(self) -> list[str]:

@@ -54,7 +54,7 @@ from billing.erp_answers import OutcomeKind
 from persistence.connection.bisection import Failed, bisect
 from persistence.connection.errors import CommitUnknown, DatabaseFailed, PersistenceError, RowHeldUp, RowRefused
 from persistence.invoices import claims, recalculation
-from persistence.invoices.changes import was_written
+from persistence.invoices.transitions import was_written
 from supervision import Actor, Timer
 from supervision.errors import SupervisionError
 

@@ -17,9 +17,9 @@ from billing.identity import InvoiceId
 from billing.invoice import Invoice, calculate
 from persistence.connection.database import ConnectionSettings, Database
 from persistence.connection.engine import copy_in
-from persistence.invoices import claims, queries
+from persistence.invoices import claims, due_invoices
 from persistence.invoices.calculation_inputs import BASES, basis_values, fetch_bases
-from persistence.invoices.changes import store_calculations
+from persistence.invoices.calculations import store_calculations
 from persistence.invoices.claims import Claimer
 from persistence.master_data import import_master
 from persistence.readings.importing import import_readings
@@ -63,7 +63,7 @@ def _pair(database: Database, master: Path, readings: Path) -> dict[str, float]:
         import_master(connection, master)
     found["import"] = _timed(lambda: _import(database, readings))
     with database.transaction() as connection:
-        queries.make_due(connection, BY.name, [MONTH], reason="bench")
+        due_invoices.make_due(connection, BY.name, [MONTH], reason="bench")
     found["calculation"] = _timed(lambda: _calculate(database))
     found["rows"] = one(database, "SELECT count(*) FROM readings")
     found["invoices"] = one(database, "SELECT count(*) FROM invoices WHERE state = 'calculated'")

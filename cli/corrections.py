@@ -15,8 +15,8 @@ from cli.output import print_line, print_note
 from config.settings import Settings
 from persistence.connection.database import Database
 from persistence.invoices import corrections
-from persistence.invoices.changes import Exchange, keep_exchanges
 from persistence.invoices.corrections import Order, OrderRefused, TakenUp
+from persistence.invoices.exchanges import Exchange, keep_exchanges
 from web.formatting import cell
 
 InvoiceId = Annotated[str, typer.Argument(metavar="ID", help="Such as user-001.2026-10.1")]

@@ -18,7 +18,6 @@ from rich.text import Text
 from cli.invocation import CommandFailed
 from persistence.alarms import AlarmRecord, find
 from persistence.connection.database import Database
-from persistence.connection.engine import reader
 from persistence.connection.errors import PersistenceError
 from persistence.invoices import queries
 from persistence.invoices.listing import Filter, list_invoices
@@ -82,7 +81,7 @@ class Demo:
             self._say("the ERP is back")
             self._until(lambda: self._counts.get("registered", 0) >= EXPECTED)
             self._until(lambda: all(alarm.cleared_at for alarm in self._alarms))
-            listed = self._read(lambda connection: list_invoices(reader(connection), Filter()))
+            listed = self._read(lambda connection: list_invoices(connection, Filter()))
             self._say("all is billed: stopping the daemon")
             daemon.stop()
             self._say(f"done in {time.monotonic() - begun:.0f} s")
@@ -121,7 +120,7 @@ class Demo:
     def _look(self) -> None:
         if self._database is not None:
             self._counts = self._read(queries.counts) or self._counts
-            self._alarms = self._read(lambda connection: find(reader(connection), cleared_too=True)) or self._alarms
+            self._alarms = self._read(lambda connection: find(connection, cleared_too=True)) or self._alarms
 
     def _alarm_stands(self) -> bool:
         return any(alarm.code == "erp_unreachable" and not alarm.cleared_at for alarm in self._alarms)

@@ -17,7 +17,6 @@ from billing.rounding import format_plain, round_half_away
 from cli.database import database
 from cli.invocation import CommandFailed, configuration
 from cli.output import columns, print_lines
-from persistence.connection.engine import reader
 from persistence.invoices.corrections import registered_revisions
 from persistence.invoices.listing import show_invoices
 from web.formatting import cell, percent
@@ -31,7 +30,7 @@ def explain(
     All of it out of what is stored with the invoice; each step is computed again and held against it.
     """
     with database(configuration(context).settings, "invoices explain") as opened, opened.transaction() as connection:
-        found = show_invoices(reader(connection), [invoice_id])
+        found = show_invoices(connection, [invoice_id])
         corrects = found[0]["snapshot"].get("corrects", []) if found else []
         registered = registered_revisions(connection, corrects)
     if not found:

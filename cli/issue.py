@@ -14,8 +14,8 @@ from cli.invocation import CommandFailed, caller_identity, configuration, month
 from cli.output import print_line, print_note
 from config.moved_clock import now_from
 from config.settings import Settings
-from persistence.connection.engine import notify
-from persistence.invoices import queries
+from persistence.connection.statements import notify
+from persistence.invoices import due_invoices
 from supervision.clock import SystemClock
 
 
@@ -33,12 +33,12 @@ def issue(
     with database(settings, "issue") as opened:
 
         def make(connection: Connection) -> tuple[int, int, dict[str, str]]:
-            if unknown := queries.unknown_users(connection, users or []):
+            if unknown := due_invoices.unknown_users(connection, users or []):
                 raise CommandFailed(f"no such network user in the master data: {', '.join(unknown)}")
-            made = queries.make_due(connection, caller_identity(), [period], users=users, reason="issued by hand")
+            made = due_invoices.make_due(connection, caller_identity(), [period], users=users, reason="issued by hand")
             notify(connection, "due")
-            there = queries.existing(connection, period, users) - made
-            return made, there, queries.not_billed(connection, period, users or [])
+            there = due_invoices.existing(connection, period, users) - made
+            return made, there, due_invoices.not_billed(connection, period, users or [])
 
         made, there, left_out = opened.run(make)
         for user, reason in left_out.items():

@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 from cli.database import database
 from cli.invocation import Reason, caller_identity, configuration, month, resolve_reason
 from cli.output import print_line, print_note
-from persistence.connection.engine import notify
-from persistence.invoices import queries
+from persistence.connection.statements import notify
+from persistence.invoices import held_invoices
 from persistence.locks import lock_invoices
 
 
@@ -32,12 +32,12 @@ def retry(
 
     def put_back(connection: Connection) -> dict[str, str | None]:
         if dry_run:
-            chosen = named or queries.held_ids(connection, code, period)
-            return {each: queries.why_no_retry(connection, each) for each in chosen}
+            chosen = named or held_invoices.held_ids(connection, code, period)
+            return {each: held_invoices.why_no_retry(connection, each) for each in chosen}
         lock_invoices(connection, named)
-        chosen = named or queries.lock_held(connection, code, period)
+        chosen = named or held_invoices.lock_held(connection, code, period)
         notify(connection, "retry")
-        return {each: queries.retry_held(connection, by, each, given) for each in chosen}
+        return {each: held_invoices.retry_held(connection, by, each, given) for each in chosen}
 
     with database(settings, "invoices retry") as opened:
         refused = opened.run(put_back)

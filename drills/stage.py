@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from drills.world import World
-from persistence.connection.engine import notify
 from persistence.connection.errors import PersistenceError
-from persistence.invoices.queries import held_ids, retry_held
+from persistence.connection.statements import notify
+from persistence.invoices.held_invoices import held_ids, retry_held
 from persistence.master_data import import_master
 from persistence.readings.importing import import_readings
 from testkit.deployment import NOW, Deployment, merged

@@ -10,11 +10,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from persistence.connection.reader import Reader
+from persistence.connection.statements import Source, execute, fetch_column, fetch_dicts, fetch_row, fetch_value
 from persistence.storable_text import clean_context, clean_line
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, CursorResult
+    from sqlalchemy import Connection
 
 EXAMPLES: Final = 20
 """How many subjects an alarm names (docs/spec/interfaces.md, "Alarm codes")."""
@@ -154,7 +154,7 @@ SELECT id FROM invoices WHERE id = ANY(string_to_array(:known, ',')) AND state I
 
 
 def read_state(
-    reader: Reader,
+    source: Source,
     settings: StateSettings,
     instance: str,
     now: datetime,
@@ -169,21 +169,22 @@ def read_state(
     """
     listed = ",".join(known)  # no id has a comma, and the driver is slow with arrays of thousands
     limits = {"grace": settings.readings_grace_seconds, "overdue": settings.overdue_seconds}
-    groups = reader.rows(_GROUPS, now=now, known=listed, time_zone=settings.time_zone, **limits)
-    standing = reader.rows(_STANDING, instance=instance, codes=list(state_codes), gone=GONE_SECONDS)
-    final = reader.rows(_FINAL, known=listed) if known else []
-    ids = reader.rows("SELECT id FROM alarms WHERE cleared_at IS NULL")
+    groups = fetch_dicts(source, _GROUPS, now=now, known=listed, time_zone=settings.time_zone, **limits)
+    standing = fetch_dicts(source, _STANDING, instance=instance, codes=list(state_codes), gone=GONE_SECONDS)
+    final = fetch_column(source, _FINAL, known=listed) if known else []
+    standing_ids = fetch_column(source, "SELECT id FROM alarms WHERE cleared_at IS NULL")
     return AlarmState(
         tuple(Group(**{**row, "ids": tuple(row["ids"])}) for row in groups),
         tuple(map(_record, standing)),
-        tuple(row["id"] for row in final),
-        frozenset(row["id"] for row in ids),
+        tuple(final),
+        frozenset(standing_ids),
     )
 
 
-def find(reader: Reader, *, cleared_too: bool = False) -> list[AlarmRecord]:
+def find(source: Source, *, cleared_too: bool = False) -> list[AlarmRecord]:
     """The standing alarms of all instances, the most urgent first; with the cleared ones if asked for."""
-    rows = reader.rows(
+    rows = fetch_dicts(
+        source,
         """SELECT * FROM alarms WHERE cleared_at IS NULL OR :cleared_too
            ORDER BY cleared_at IS NOT NULL, array_position(
                ARRAY['critical', 'major', 'minor', 'warning'], severity), raised_at DESC, id""",
@@ -192,9 +193,10 @@ def find(reader: Reader, *, cleared_too: bool = False) -> list[AlarmRecord]:
     return [_record(row) for row in rows]
 
 
-def statistics(reader: Reader, days: float = 30) -> list[CodeStatistics]:
+def statistics(source: Source, days: float = 30) -> list[CodeStatistics]:
     """Per code, the most frequent first: of the alarms raised or cleared in the last days, or standing."""
-    rows = reader.rows(
+    rows = fetch_dicts(
+        source,
         """SELECT code, count(*) AS alarms, sum(coalesce((context ->> 'reopened')::int, 0)) AS reopened,
                count(*) FILTER (WHERE cleared_at IS NULL) AS standing,
                sum(extract(epoch FROM coalesce(cleared_at, now()) - raised_at))::float8 AS standing_seconds,
@@ -210,13 +212,13 @@ def store(connection: "Connection", record: AlarmRecord) -> AlarmRecord:
     """Writes an alarm as it is; returns it with the id and acknowledgement under which it stands in the table."""
     statement = """SELECT id, raised_at, instance FROM alarms
                    WHERE code = :code AND key = :key AND cleared_at IS NULL FOR UPDATE"""
-    standing = _execute(connection, statement, code=record.code, key=record.key).one_or_none()
+    standing = fetch_row(connection, statement, code=record.code, key=record.key)
     if standing is not None and standing.id != record.id:
         if record.cleared_at is None:
             record = replace(record, id=standing.id, raised_at=standing.raised_at)
         elif standing.instance == record.instance:  # the same alarm, whose adoption did not reach the spool
             record = replace(record, id=standing.id)
-    acked_at = _execute(
+    acked_at = fetch_value(
         connection,
         """INSERT INTO alarms
                (id, code, key, severity, summary, count, raised_at, last_at, cleared_at, instance, context)
@@ -232,7 +234,7 @@ def store(connection: "Connection", record: AlarmRecord) -> AlarmRecord:
         severity=record.severity.value,
         summary=clean_line(record.summary),
         context=json.dumps(clean_context(record.context), ensure_ascii=False),
-    ).scalar_one()
+    )
     return replace(record, acked_at=acked_at)
 
 
@@ -242,7 +244,7 @@ def acknowledge(connection: "Connection", alarm_id: str, who: str, reason: str) 
     Of aborted invoices the last one counts: it speaks for those that were aborted until then.
     """
     return bool(
-        _execute(
+        execute(
             connection,
             """UPDATE alarms SET
                    acked_at = CASE WHEN code = 'invoice_aborted' THEN clock_timestamp()
@@ -251,25 +253,19 @@ def acknowledge(connection: "Connection", alarm_id: str, who: str, reason: str) 
             id=alarm_id,
             who=who,
             reason=reason,
-        ).rowcount
+        )
     )
 
 
 def sweep(connection: "Connection", instance: str) -> int:
     """Clears what an instance that has been gone for a day said of itself (docs/spec/interfaces.md, "Alarm codes")."""
-    return _execute(
+    return execute(
         connection,
         """UPDATE alarms SET cleared_at = now() WHERE cleared_at IS NULL AND key = instance
            AND instance <> :instance AND last_at < now() - interval '1 day' AND NOT EXISTS (SELECT
                FROM instances i WHERE i.name = alarms.instance AND i.seen_at >= now() - interval '1 day')""",
         instance=instance,
-    ).rowcount
-
-
-def _execute(connection: "Connection", statement: str, **values: object) -> "CursorResult[Any]":
-    from sqlalchemy import text  # half of what a command imports, and those that only list alarms have no use for it
-
-    return connection.execute(text(statement), values)
+    )
 
 
 def _record(row: Mapping[str, Any]) -> AlarmRecord:

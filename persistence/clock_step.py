@@ -1,6 +1,8 @@
 """What a database's clock leaves behind when it is set back: instants ahead of it, for which the work would wait."""
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
+
+from persistence.connection.statements import execute, fetch_value
 
 ROWS_AT_MOST = 2000
 """How many invoices one call changes, so that it ends soon; the rest is for the next one."""
@@ -54,7 +56,7 @@ _OTHERS = (
 
 def clock_seconds(connection: Connection) -> float:
     """The database's clock now, in seconds since 1970."""
-    return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())::float8")).scalar_one())
+    return float(fetch_value(connection, "SELECT extract(epoch FROM clock_timestamp())::float8"))
 
 
 def clamp_times(
@@ -66,7 +68,7 @@ def clamp_times(
     now at the latest. Locks invoices in the order of their ids, and waits for nobody: what is locked is left.
     """
     limits = {"longest_wait": longest_wait_seconds, "lease": lease_seconds, "longest_lease": longest_lease_seconds}
-    connection.execute(text(_CLAMP), limits)
+    execute(connection, _CLAMP, **limits)
     for statement in _OTHERS:
-        connection.execute(text(f"{_CLOCK} {statement}"))
-    return not connection.execute(text(_LEFT), limits).scalar_one()
+        execute(connection, f"{_CLOCK} {statement}")
+    return not fetch_value(connection, _LEFT, **limits)

@@ -6,11 +6,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
 from persistence.connection.bisection import Failed, bisect
-from persistence.invoices.claims import INSTANCE, MAY_LEAVE, PAUSED
+from persistence.connection.statements import execute, fetch, fetch_column, fetch_row, fetch_value
+from persistence.invoices.conditions import INSTANCE, MAY_LEAVE, PAUSED
 from persistence.locks import lock_invoices
+
+_INSTANCE_LOCKS = 7_240_061
+"""Seed of the advisory locks that stand for instance names, so that they meet no one else's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,28 +43,33 @@ def arrive(connection: Connection, name: str, incarnation: uuid.UUID, version: s
     The end of a whole process counts against no invoice. What was in hand at two unclean ends in a row is taken
     up last and in halves (docs/spec/failures.md, "Crashes"). Called again by the same incarnation it changes nothing.
     """
-    before = connection.execute(
-        text("""SELECT incarnation, seen_at, ended_at, ended_how, gave_ups,
+    before = fetch_row(
+        connection,
+        """SELECT incarnation, seen_at, ended_at, ended_how, gave_ups,
                 greatest(0, extract(epoch FROM now() - coalesce(ended_at, seen_at)))::float8 AS down_seconds
-                FROM instances WHERE name = :name FOR UPDATE"""),
-        {"name": name},
-    ).one_or_none()
+                FROM instances WHERE name = :name FOR UPDATE""",
+        name=name,
+    )
     again = before is not None and str(before.incarnation) == str(incarnation)
     clean = before is None or before.ended_how is not None
     if not again:
-        connection.execute(
-            text("""INSERT INTO instances (name, incarnation, version)
+        execute(
+            connection,
+            """INSERT INTO instances (name, incarnation, version)
                     VALUES (:name, CAST(:incarnation AS uuid), :version)
                     ON CONFLICT (name) DO UPDATE SET
                     incarnation = excluded.incarnation, version = excluded.version,
                     started_at = now(), seen_at = now(), ended_at = NULL, ended_how = NULL,
-                    unclean_ends = CASE WHEN :clean THEN 0 ELSE instances.unclean_ends + 1 END"""),
-            {"name": name, "incarnation": str(incarnation), "version": version, "clean": clean},
+                    unclean_ends = CASE WHEN :clean THEN 0 ELSE instances.unclean_ends + 1 END""",
+            name=name,
+            incarnation=str(incarnation),
+            version=version,
+            clean=clean,
         )
     in_hand, stuck = ([], {}) if again else _free(connection, name, unclean=not clean)
-    open_invoices = connection.execute(
-        text("SELECT count(*) FROM invoices WHERE state NOT IN ('registered', 'aborted')")
-    ).scalar_one()
+    open_invoices = fetch_value(
+        connection, "SELECT count(*) FROM invoices WHERE state NOT IN ('registered', 'aborted')"
+    )
     twice = [row.id for row in in_hand if not clean and row.unclean_ends >= 2]
     return Arrival(
         down_since=None if before is None or again else before.ended_at or before.seen_at,
@@ -80,20 +89,23 @@ def _free(connection: Connection, name: str, *, unclean: bool) -> tuple[list[Row
     Returns what was in hand, each with its unclean ends until now, and which could not be freed and why: those are
     free when their leases are over.
     """
-    marked = connection.execute(
-        text(f"""SELECT id, ({INSTANCE} = :name) IS TRUE AS in_hand,
+    marked = fetch(
+        connection,
+        f"""SELECT id, ({INSTANCE} = :name) IS TRUE AS in_hand,
                 unclean_ends + CAST(CAST(:unclean AS boolean) AS integer) AS unclean_ends FROM invoices
                 WHERE (claimed_by IS NOT NULL AND {INSTANCE} = :name)
-                OR (unclean_ends > 0 AND state NOT IN ('registered', 'aborted')) ORDER BY id"""),
-        {"name": name, "unclean": unclean},
-    ).all()
+                OR (unclean_ends > 0 AND state NOT IN ('registered', 'aborted')) ORDER BY id""",
+        name=name,
+        unclean=unclean,
+    )
     in_hand = [row for row in marked if row.in_hand]
     twice = [row.id for row in in_hand if unclean and row.unclean_ends >= 2]
     limit = (len(twice) + 1) // 2
 
     def free(ids: Sequence[str]) -> None:
-        connection.execute(
-            text(f"""UPDATE invoices i SET
+        execute(
+            connection,
+            f"""UPDATE invoices i SET
                     claimed_by = CASE WHEN NOT theirs THEN i.claimed_by END,
                     claimed_for = CASE WHEN NOT theirs THEN i.claimed_for END,
                     claimed_until = CASE WHEN NOT theirs THEN i.claimed_until END,
@@ -101,8 +113,12 @@ def _free(connection: Connection, name: str, *, unclean: bool) -> tuple[list[Row
                     batch_limit = CASE WHEN theirs AND i.id = ANY(CAST(:twice AS text[]))
                         THEN greatest(1, least(i.batch_limit, :limit)) ELSE i.batch_limit END
                     FROM (SELECT id, ({INSTANCE} = :name) IS TRUE AS theirs FROM invoices) AS before
-                    WHERE before.id = i.id AND i.id = ANY(CAST(:ids AS text[]))"""),
-            {"ids": list(ids), "twice": twice, "limit": limit, "name": name, "unclean": unclean},
+                    WHERE before.id = i.id AND i.id = ANY(CAST(:ids AS text[]))""",
+            ids=list(ids),
+            twice=twice,
+            limit=limit,
+            name=name,
+            unclean=unclean,
         )
 
     return in_hand, _each_that_can_be(connection, [row.id for row in marked], free)
@@ -128,22 +144,26 @@ def _each_that_can_be(
 def sign_of_life(connection: Connection, name: str, incarnation: uuid.UUID) -> bool:
     """Says that this incarnation lives; False if it is not registered, and nothing is changed then."""
     return bool(
-        connection.execute(
-            text("""UPDATE instances SET seen_at = now() WHERE name = :name
-                    AND incarnation = CAST(:incarnation AS uuid)"""),
-            {"name": name, "incarnation": str(incarnation)},
-        ).rowcount
+        execute(
+            connection,
+            """UPDATE instances SET seen_at = now() WHERE name = :name
+                    AND incarnation = CAST(:incarnation AS uuid)""",
+            name=name,
+            incarnation=str(incarnation),
+        )
     )
 
 
 def is_registered(connection: Connection, name: str, incarnation: uuid.UUID) -> bool:
     """Whether the name is registered for this incarnation; False after an older backup was put back."""
     return bool(
-        connection.execute(
-            text("""SELECT EXISTS (SELECT FROM instances WHERE name = :name
-                    AND incarnation = CAST(:incarnation AS uuid))"""),
-            {"name": name, "incarnation": str(incarnation)},
-        ).scalar()
+        fetch_value(
+            connection,
+            """SELECT EXISTS (SELECT FROM instances WHERE name = :name
+                    AND incarnation = CAST(:incarnation AS uuid))""",
+            name=name,
+            incarnation=str(incarnation),
+        )
     )
 
 
@@ -152,32 +172,40 @@ def register_again(connection: Connection, name: str, incarnation: uuid.UUID, ve
 
     The caller has proved that nobody else has the name. It is the end of no process, so nothing is counted.
     """
-    connection.execute(
-        text("""INSERT INTO instances (name, incarnation, version)
+    execute(
+        connection,
+        """INSERT INTO instances (name, incarnation, version)
                 VALUES (:name, CAST(:incarnation AS uuid), :version)
                 ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, version = excluded.version,
-                    started_at = now(), seen_at = now(), ended_at = NULL, ended_how = NULL"""),
-        {"name": name, "incarnation": str(incarnation), "version": version},
+                    started_at = now(), seen_at = now(), ended_at = NULL, ended_how = NULL""",
+        name=name,
+        incarnation=str(incarnation),
+        version=version,
     )
     _free(connection, name, unclean=False)
 
 
 def depart(connection: Connection, name: str, incarnation: uuid.UUID, how: str) -> None:
     """Stores how this incarnation ended ('clean' or 'gave_up') and frees its claims."""
-    connection.execute(
-        text("""UPDATE instances SET ended_at = now(), ended_how = :how,
+    execute(
+        connection,
+        """UPDATE instances SET ended_at = now(), ended_how = :how,
                 gave_ups = CASE WHEN :how = 'gave_up' THEN gave_ups + 1 ELSE 0 END WHERE name = :name
-                AND incarnation = CAST(:incarnation AS uuid)"""),
-        {"name": name, "incarnation": str(incarnation), "how": how},
+                AND incarnation = CAST(:incarnation AS uuid)""",
+        name=name,
+        incarnation=str(incarnation),
+        how=how,
     )
     by = f"{name}#{incarnation}"
-    in_hand = connection.execute(text("SELECT id FROM invoices WHERE claimed_by = :by"), {"by": by}).scalars().all()
+    in_hand = fetch_column(connection, "SELECT id FROM invoices WHERE claimed_by = :by", by=by)
 
     def free(ids: Sequence[str]) -> None:
-        connection.execute(
-            text("""UPDATE invoices SET claimed_by = NULL, claimed_for = NULL, claimed_until = NULL
-                    WHERE claimed_by = :by AND id = ANY(CAST(:ids AS text[]))"""),
-            {"by": by, "ids": list(ids)},
+        execute(
+            connection,
+            """UPDATE invoices SET claimed_by = NULL, claimed_for = NULL, claimed_until = NULL
+                    WHERE claimed_by = :by AND id = ANY(CAST(:ids AS text[]))""",
+            by=by,
+            ids=list(ids),
         )
 
     # What can't be freed the next incarnation finds in hand.
@@ -190,11 +218,22 @@ def left_over(connection: Connection, name: str, *, approved_only: bool) -> bool
     What waits for a person (an approval, the end of a pause) or for readings is not counted.
     """
     return bool(
-        connection.execute(
-            text(f"""SELECT EXISTS (SELECT FROM invoices i JOIN instances n ON n.name = :name
+        fetch_value(
+            connection,
+            f"""SELECT EXISTS (SELECT FROM invoices i JOIN instances n ON n.name = :name
                     WHERE i.state IN ('due', 'calculated', 'sent', 'initiated') AND i.held_code IS NULL
                     AND i.created_at < n.started_at
-                    AND (i.state = 'due' OR ({MAY_LEAVE} AND NOT {PAUSED})))"""),
-            {"name": name, "approved_only": approved_only},
-        ).scalar()
+                    AND (i.state = 'due' OR ({MAY_LEAVE} AND NOT {PAUSED})))""",
+            name=name,
+            approved_only=approved_only,
+        )
     )
+
+
+def try_instance_lock(connection: Connection, name: str) -> bool:
+    """Takes, or finds it has, the advisory lock that stands for an instance's name; False: someone else has it.
+
+    It lasts as long as the session, so each sign of life takes it again.
+    """
+    lock = "SELECT pg_try_advisory_lock(hashtextextended(:name, :seed))"
+    return bool(fetch_value(connection, lock, name=name, seed=_INSTANCE_LOCKS))

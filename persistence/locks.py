@@ -9,9 +9,10 @@ import time
 from collections.abc import Collection
 from typing import Literal
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from persistence.connection.errors import DatabaseFailed
+from persistence.connection.statements import execute, fetch, fetch_column
 
 LOCK_NOT_AVAILABLE = "55P03"
 PATIENCE_SECONDS = 60.0
@@ -42,10 +43,8 @@ def held_by_others(connection: Connection, table: Table, ids: Collection[str], g
     missing = set(ids).difference(got)
     if not missing:
         return missing
-    rows = connection.execute(
-        text(f"SELECT id FROM {table} WHERE id = ANY(CAST(:ids AS text[]))"), {"ids": sorted(missing)}
-    )
-    return set(rows.scalars())
+    there = f"SELECT id FROM {table} WHERE id = ANY(CAST(:ids AS text[]))"
+    return set(fetch_column(connection, there, ids=sorted(missing)))
 
 
 def lock_meters_in_turns(connection: Connection, meter_ids: Collection[str]) -> None:
@@ -58,7 +57,7 @@ def lock_meters_in_turns(connection: Connection, meter_ids: Collection[str]) -> 
     while True:
         try:
             with connection.begin_nested():
-                connection.execute(text(f"SET LOCAL lock_timeout = {round(_ONE_WAIT_SECONDS * 1000)}"))
+                execute(connection, f"SET LOCAL lock_timeout = {round(_ONE_WAIT_SECONDS * 1000)}")
                 lock_meters(connection, meter_ids)
         except DatabaseFailed as error:
             if error.sqlstate != LOCK_NOT_AVAILABLE:
@@ -79,8 +78,8 @@ def lock_meters_in_turns(connection: Connection, meter_ids: Collection[str]) -> 
 
 def lock_tables_at_once(connection: Connection) -> None:
     """Raises DatabaseFailed (55P03) if somebody else has locked one of the tables that calculations are stored in."""
-    connection.execute(text(f"LOCK TABLE {_WRITTEN} IN ROW EXCLUSIVE MODE NOWAIT"))
-    connection.execute(text(f"LOCK TABLE {_READ_LOCKED} IN ROW SHARE MODE NOWAIT"))
+    execute(connection, f"LOCK TABLE {_WRITTEN} IN ROW EXCLUSIVE MODE NOWAIT")
+    execute(connection, f"LOCK TABLE {_READ_LOCKED} IN ROW SHARE MODE NOWAIT")
 
 
 def locked_by(connection: Connection, table: Table, ids: Collection[str]) -> dict[str, str]:
@@ -89,14 +88,15 @@ def locked_by(connection: Connection, table: Table, ids: Collection[str]) -> dic
     A row that is locked bears the number of the transaction, and that transaction's session holds a lock on it. It
     only reads. A row that several sessions share a lock on is not found.
     """
-    rows = connection.execute(
-        text(f"""SELECT t.id, l.pid, coalesce(nullif(a.application_name, ''), a.usename, '?') AS application,
+    rows = fetch(
+        connection,
+        f"""SELECT t.id, l.pid, coalesce(nullif(a.application_name, ''), a.usename, '?') AS application,
                      to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS since
                  FROM {table} t JOIN pg_locks l ON l.locktype = 'transactionid' AND l.granted
                      AND l.mode = 'ExclusiveLock' AND l.transactionid = t.xmax
                  LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-                 WHERE t.id = ANY(CAST(:ids AS text[])) AND l.pid <> pg_backend_pid()"""),
-        {"ids": sorted(ids)},
+                 WHERE t.id = ANY(CAST(:ids AS text[])) AND l.pid <> pg_backend_pid()""",
+        ids=sorted(ids),
     )
     return {
         row.id: f"session {row.pid} ({row.application})" + (f" since {row.since}Z" if row.since else "") for row in rows
@@ -107,5 +107,4 @@ def _lock(connection: Connection, table: str, strength: str, ids: Collection[str
     if not ids:
         return []
     statement = f"SELECT id FROM {table} WHERE id = ANY(CAST(:ids AS text[])) ORDER BY id {strength}"
-    rows = connection.execute(text(statement if wait else f"{statement} SKIP LOCKED"), {"ids": sorted(ids)})
-    return list(rows.scalars())
+    return fetch_column(connection, statement if wait else f"{statement} SKIP LOCKED", ids=sorted(ids))

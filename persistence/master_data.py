@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
+from persistence.connection.statements import execute, fetch, fetch_column, fetch_value
 from persistence.invoices import recalculation
 from persistence.locks import lock_meters_in_turns
 from persistence.master_file import FIELDS, Entry, MasterFile, read_master
@@ -84,15 +85,15 @@ def import_master(connection: Connection, path: Path) -> MasterReport:
     """
     master = read_master(path)
     # One import of master data at a time: what is checked here still holds when it is stored.
-    connection.execute(text("LOCK TABLE measurement_locations IN SHARE ROW EXCLUSIVE MODE"))
+    execute(connection, "LOCK TABLE measurement_locations IN SHARE ROW EXCLUSIVE MODE")
     _find_unknown_references(connection, master)
     _find_meters_in_use(connection, master)
     if not master.problems and not any(master.entries.values()):
         master.fail(1, "file", "it has no entries")
     if master.problems:
         raise MasterRejected([problem for _, problem in sorted(master.problems)])
-    connection.execute(text("DROP TABLE IF EXISTS pg_temp.prices_before"))
-    connection.execute(text(f"CREATE TEMPORARY TABLE prices_before ON COMMIT DROP AS {_PRICES_OF_OPEN_INVOICES}"))
+    execute(connection, "DROP TABLE IF EXISTS pg_temp.prices_before")
+    execute(connection, f"CREATE TEMPORARY TABLE prices_before ON COMMIT DROP AS {_PRICES_OF_OPEN_INVOICES}")
     added, updated = {}, {}
     for list_name, entries in master.entries.items():
         added[list_name], updated[list_name] = _store(connection, list_name, entries)
@@ -101,7 +102,7 @@ def import_master(connection: Connection, path: Path) -> MasterReport:
         updated,
         {name: len(entries) - added[name] - updated[name] for name, entries in master.entries.items()},
         _warnings(connection),
-        connection.execute(text(_TOUCHED)).scalar_one(),
+        fetch_value(connection, _TOUCHED),
     )
     _mark_stale(connection, master.entries["meters"])
     return report
@@ -112,9 +113,9 @@ def _mark_stale(connection: Connection, meters: list[Entry]) -> None:
 
     The last act: nothing that others can hold up follows.
     """
-    lock_meters_in_turns(connection, connection.execute(text("SELECT id FROM meters")).scalars().all())
+    lock_meters_in_turns(connection, fetch_column(connection, "SELECT id FROM meters"))
     _update(connection, "meters", meters)
-    connection.execute(text("UPDATE meters SET version = version + 1"))
+    execute(connection, "UPDATE meters SET version = version + 1")
     recalculation.request(connection, None)
 
 
@@ -123,9 +124,9 @@ def _find_unknown_references(connection: Connection, master: MasterFile) -> None
         wanted = {str(entry.values[name]) for entry in master.entries[list_name]}
         unknown = wanted - master.ids[target]
         unknown -= set(
-            connection.execute(
-                text(f"SELECT id FROM {target} WHERE id = ANY(CAST(:ids AS text[]))"), {"ids": sorted(unknown)}
-            ).scalars()
+            fetch_column(
+                connection, f"SELECT id FROM {target} WHERE id = ANY(CAST(:ids AS text[]))", ids=sorted(unknown)
+            )
         )
         for entry in master.entries[list_name]:
             if entry.values[name] in unknown:
@@ -137,9 +138,10 @@ def _find_meters_in_use(connection: Connection, master: MasterFile) -> None:
     """A meter is at one measurement location; one that this file moves elsewhere gives its meter free."""
     entries = master.entries["measurement_locations"]
     moved = {entry.key[0] for entry in entries}
-    used = connection.execute(
-        text("SELECT meter_id, id FROM measurement_locations WHERE meter_id = ANY(CAST(:ids AS text[]))"),
-        {"ids": [str(entry.values["meter_id"]) for entry in entries]},
+    used = fetch(
+        connection,
+        "SELECT meter_id, id FROM measurement_locations WHERE meter_id = ANY(CAST(:ids AS text[]))",
+        ids=[str(entry.values["meter_id"]) for entry in entries],
     )
     used_at = {row.meter_id: row.id for row in used if row.id not in moved}
     for entry in entries:
@@ -157,32 +159,35 @@ def _store(connection: Connection, list_name: str, entries: list[Entry]) -> tupl
     changed = _count_changed(connection, list_name, entries)
     if list_name != "meters":
         _update(connection, list_name, entries)  # first: a new measurement location may get the meter of an old one
-    added = connection.execute(
-        text(f"""INSERT INTO {list_name} ({columns}) SELECT {columns} FROM {_given(list_name)}
-                 ON CONFLICT ({key}) DO NOTHING"""),
-        _rows(entries),
-    ).rowcount
+    added = execute(
+        connection,
+        f"""INSERT INTO {list_name} ({columns}) SELECT {columns} FROM {_given(list_name)}
+                 ON CONFLICT ({key}) DO NOTHING""",
+        **_rows(entries),
+    )
     return added, changed
 
 
 def _count_changed(connection: Connection, list_name: str, entries: list[Entry]) -> int:
     key, others = _columns(list_name)
     return int(
-        connection.execute(
-            text(f"""SELECT count(*) FROM {list_name} AS known JOIN {_given(list_name)} USING ({", ".join(key)})
-                     WHERE {_differ(others)}"""),
-            _rows(entries),
-        ).scalar_one()
+        fetch_value(
+            connection,
+            f"""SELECT count(*) FROM {list_name} AS known JOIN {_given(list_name)} USING ({", ".join(key)})
+                     WHERE {_differ(others)}""",
+            **_rows(entries),
+        )
     )
 
 
 def _update(connection: Connection, list_name: str, entries: list[Entry]) -> None:
     key, others = _columns(list_name)
-    connection.execute(
-        text(f"""UPDATE {list_name} AS known SET {", ".join(f"{c} = given.{c}" for c in others)}
+    execute(
+        connection,
+        f"""UPDATE {list_name} AS known SET {", ".join(f"{c} = given.{c}" for c in others)}
                  FROM {_given(list_name)} WHERE {" AND ".join(f"known.{c} = given.{c}" for c in key)}
-                 AND {_differ(others)}"""),
-        _rows(entries),
+                 AND {_differ(others)}""",
+        **_rows(entries),
     )
 
 
@@ -205,8 +210,8 @@ def _rows(entries: list[Entry]) -> dict[str, str]:
 
 
 def _warnings(connection: Connection) -> tuple[str, ...]:
-    without = connection.execute(text(_WITHOUT_MEASUREMENT_LOCATION)).scalars()
-    unpriced = connection.execute(text(_WITHOUT_PRICES))
+    without = fetch_column(connection, _WITHOUT_MEASUREMENT_LOCATION)
+    unpriced = fetch(connection, _WITHOUT_PRICES)
     return (
         *(f"network user {each} has no measurement location and gets no invoice" for each in without),
         *dict.fromkeys(

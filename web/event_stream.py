@@ -11,7 +11,6 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from billing.states import State
-from persistence.connection.engine import reader
 from persistence.invoices.listing import Hour, last_hours
 from web.background_queries import BackgroundQueries, DatabaseUnavailable
 from web.overview import MAIN_STATES, parts
@@ -112,7 +111,7 @@ class OverviewFeed:
 
     async def _count(self) -> None:
         try:
-            self._hours = await self._queries.run(lambda connection: last_hours(reader(connection)))
+            self._hours = await self._queries.run(lambda connection: last_hours(connection))
         except DatabaseUnavailable as error:
             self._hours = str(error)
         except Exception:  # the page says why there is no chart

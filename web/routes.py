@@ -17,8 +17,8 @@ from starlette.routing import Route
 from billing.identity import is_invoice_id
 from billing.states import State
 from persistence.connection.database import Database
-from persistence.connection.engine import notify, reader
-from persistence.invoices import queries
+from persistence.connection.statements import notify
+from persistence.invoices import held_invoices
 from persistence.invoices.listing import browse, show_invoices
 from web.auth import LOCKOUT_SECONDS, Authenticator, Session, TooManyAttempts, is_cross_site
 from web.background_queries import BackgroundQueries, DatabaseUnavailable
@@ -177,7 +177,7 @@ class ControlRoom:
 
         def look(connection: Connection) -> list[dict[str, Any]]:
             return browse(
-                reader(connection),
+                connection,
                 state=asked["state"] or None,
                 period=asked["period"] or None,
                 beginning=asked["beginning"],
@@ -194,7 +194,7 @@ class ControlRoom:
         invoice_id = request.path_params["id"]
         found = []
         if is_invoice_id(invoice_id):
-            found = await self._queries.run(lambda connection: show_invoices(reader(connection), [invoice_id]))
+            found = await self._queries.run(lambda connection: show_invoices(connection, [invoice_id]))
         if not found:
             return self._problem(session, 404, "Invoices", "there is no such invoice")
         said = "It goes on." if request.query_params.get("said") == "goes-on" else None
@@ -207,7 +207,7 @@ class ControlRoom:
         reason = _printable((await _form(request)).get("reason", ""))[:REASON_CHARACTERS]
 
         def retry(connection: Connection) -> str | None:
-            problem = queries.retry_held(connection, ACTOR, invoice_id, reason or NO_REASON)
+            problem = held_invoices.retry_held(connection, ACTOR, invoice_id, reason or NO_REASON)
             notify(connection, "retry")
             return problem
 

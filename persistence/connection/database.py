@@ -12,16 +12,11 @@ from pg8000.exceptions import Error as DriverError
 
 from network.urls import DatabaseUrl
 from persistence.connection.errors import DatabaseFailed, DatabaseUnreachable
-from persistence.connection.reader import Reader
 from persistence.connection.session import Session, open_socket, tls, translate
+from persistence.connection.statements import CHANNEL, Reader
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-
-__all__ = ["CHANNEL", "ConnectionSettings", "Database"]
-
-CHANNEL = "billingd"
-"""The channel of NOTIFY on which commands nudge the daemons."""
 
 T = TypeVar("T")
 # Serialization failure and deadlock: the transaction was rolled back for another's sake, and succeeds when repeated.
@@ -122,9 +117,8 @@ class Database:
         with self._used():
             session = self._begin(deadline_seconds)
             if self._connection is None:
-                from persistence.connection.engine import (
-                    connect,  # with it comes SQLAlchemy: half of what a command imports
-                )
+                # with it comes SQLAlchemy: half of what a command imports
+                from persistence.connection.engine import connect
 
                 with self._connecting():
                     self._connection = connect(session)

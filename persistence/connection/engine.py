@@ -1,25 +1,21 @@
-"""SQLAlchemy's connection over a session, and what is done with one besides its own statements."""
+"""SQLAlchemy's connection over a session, and COPY, which it doesn't know."""
 
 from collections.abc import Generator, Iterable
 from typing import BinaryIO, cast
 
 import sqlalchemy
 from pg8000.exceptions import Error as DriverError
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from persistence.connection.database import CHANNEL
 from persistence.connection.errors import PersistenceError
-from persistence.connection.reader import Reader
 from persistence.connection.session import Session
 
-__all__ = ["connect", "copy_in", "notify", "reader", "try_instance_lock"]
+__all__ = ["connect", "copy_in"]
 
 _COPY_CHUNK_BYTES = 65536
-_INSTANCE_LOCKS = 7_240_061
-"""Seed of the advisory locks that stand for instance names, so that they meet no one else's."""
 
 
 def connect(session: Session) -> Connection:
@@ -30,11 +26,6 @@ def connect(session: Session) -> Connection:
         return engine.connect()
     except DBAPIError as error:
         raise cast(Exception, error.orig) from error
-
-
-def reader(connection: Connection) -> Reader:
-    """Reads within the connection's transaction."""
-    return Reader(_session(connection))
 
 
 def _session(connection: Connection) -> Session:
@@ -78,20 +69,3 @@ def copy_in(connection: Connection, sql: str, stream: BinaryIO | Iterable[bytes]
             raise failed[0] from None
         raise (session.meaning(error) or error) from error
     return int(cursor.rowcount)
-
-
-def notify(connection: Connection, payload: str) -> None:
-    """Nudges every listening daemon when the transaction commits; `payload` is ASCII of less than 8000 bytes."""
-    connection.execute(text("SELECT pg_notify(:channel, :payload)"), {"channel": CHANNEL, "payload": payload})
-
-
-def try_instance_lock(connection: Connection, name: str) -> bool:
-    """Takes, or finds it has, the advisory lock that stands for an instance's name; False: someone else has it.
-
-    It lasts as long as the session, so whoever needs it asks again at each sign of life.
-    """
-    taken = connection.execute(
-        text("SELECT pg_try_advisory_lock(hashtextextended(:name, :seed))"),
-        {"name": name, "seed": _INSTANCE_LOCKS},
-    )
-    return bool(taken.scalar_one())

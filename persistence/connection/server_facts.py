@@ -2,31 +2,34 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection
+
+from persistence.connection.statements import fetch_column, fetch_row
 
 _WRITTEN = ("invoices", "invoice_documents", "invoice_history", "readings", "erp_exchanges", "alarms", "instances")
 
 
-def server_facts(connection: Connection) -> Row[Any]:
+def server_facts(connection: Connection) -> Any:
     """Its `version` and that as a `number`, `standby`, `read_only`, `encoding`, `now`, and its `free` connections."""
-    return connection.execute(
-        text("""SELECT current_setting('server_version') AS version,
+    return fetch_row(
+        connection,
+        """SELECT current_setting('server_version') AS version,
                     current_setting('server_version_num')::int AS number, pg_is_in_recovery() AS standby,
                     current_setting('transaction_read_only')::bool AS read_only,
                     current_setting('server_encoding') AS encoding, clock_timestamp() AS now,
                     current_setting('max_connections')::int - (SELECT count(*) FROM pg_stat_activity
-                        WHERE backend_type = 'client backend') AS free""")
-    ).one()
+                        WHERE backend_type = 'client backend') AS free""",
+    )
 
 
 def lacking_rights(connection: Connection) -> list[str]:
     """Each table and right that billing needs and this user has not."""
-    rows = connection.execute(
-        text("""SELECT name || ' ' || right_asked FROM unnest(CAST(:tables AS text[])) AS name,
+    return fetch_column(
+        connection,
+        """SELECT name || ' ' || right_asked FROM unnest(CAST(:tables AS text[])) AS name,
                     unnest(ARRAY['SELECT', 'INSERT']) AS right_asked
                 WHERE NOT has_table_privilege(name, right_asked)
                 UNION ALL SELECT 'invoices UPDATE' WHERE NOT has_table_privilege('invoices', 'UPDATE')
-                ORDER BY 1"""),
-        {"tables": list(_WRITTEN)},
+                ORDER BY 1""",
+        tables=list(_WRITTEN),
     )
-    return list(rows.scalars())

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from persistence.connection.database import ConnectionSettings, Database
 from persistence.connection.errors import DatabaseFailed, DatabaseUnreachable
+from persistence.connection.statements import fetch_value
 from persistence.embedded.unprivileged import prepare, run_as
 
 __all__ = ["EmbeddedServer", "LockTaken", "StateLock", "borrowed"]
@@ -279,7 +280,7 @@ class EmbeddedServer:
         try:
             with Database(settings) as maintenance:
                 with maintenance.reading() as reader:
-                    found = reader.value("SELECT 1 FROM pg_database WHERE datname = :name", name=_DATABASE)
+                    found = fetch_value(reader, "SELECT 1 FROM pg_database WHERE datname = :name", name=_DATABASE)
                 if not found:
                     maintenance.run_alone(f"CREATE DATABASE {_DATABASE}")
         except DatabaseUnreachable:

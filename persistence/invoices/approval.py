@@ -1,20 +1,23 @@
 """Calculated invoices that wait for a person's approval: what they come to, and letting them go."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection
 
-from persistence.connection.engine import notify
-from persistence.locks import lock_invoices
+from billing.states import State
+from persistence.connection.statements import fetch, fetch_column, fetch_row, notify
+from persistence.invoices.conditions import in_state
+from persistence.invoices.transitions import Step, change_state
 
 EXAMPLES = 5
 MONTHS = 3
 
-_WAITING = """
-    SELECT id FROM invoices WHERE state = 'calculated' AND approved_at IS NULL
+_WAITS = f"{in_state(State.CALCULATED)} AND approved_at IS NULL"
+_WAITING = f"""
+    SELECT id FROM invoices WHERE {_WAITS}
         AND (CAST(:period AS text) IS NULL OR period = :period)
         AND (CAST(:ids AS text[]) IS NULL OR id = ANY(CAST(:ids AS text[])))
     ORDER BY id
@@ -46,8 +49,8 @@ class Preview:
     total_eur: Decimal
     tax_eur: Decimal
     total_with_tax_eur: Decimal
-    lines: Sequence[Row[Any]]
-    extremes: dict[str, Sequence[Row[Any]]]
+    lines: Sequence[Any]
+    extremes: Mapping[str, Sequence[Any]]
 
 
 def preview(connection: Connection, period: str | None, ids: Sequence[str] | None) -> Preview:
@@ -56,36 +59,48 @@ def preview(connection: Connection, period: str | None, ids: Sequence[str] | Non
     The amounts of a calculated invoice never change, so all of it speaks of the same invoices.
     """
     asked_for = {"period": period, "ids": None if ids is None else list(ids)}
-    found = list(connection.execute(text(_WAITING), asked_for).scalars())
+    found = fetch_column(connection, _WAITING, **asked_for)
     wanted = {"ids": found, "months": MONTHS}
-    sums = connection.execute(
-        text(f"""{_SHOWN} SELECT coalesce(sum(total_eur), 0) AS total_eur,
+    sums = fetch_row(
+        connection,
+        f"""{_SHOWN} SELECT coalesce(sum(total_eur), 0) AS total_eur,
                  coalesce(sum(tax_eur), 0) AS tax_eur, coalesce(sum(total_with_tax_eur), 0) AS total_with_tax_eur
-                 FROM shown"""),
-        wanted,
-    ).one()
-    lines = connection.execute(
-        text(f"""{_SHOWN} SELECT line->>'ordinal' AS ordinal, min(line->>'name') AS name,
+                 FROM shown""",
+        **wanted,
+    )
+    lines = fetch(
+        connection,
+        f"""{_SHOWN} SELECT line->>'ordinal' AS ordinal, min(line->>'name') AS name,
                     sum((line->>'price_eur')::numeric) AS price_eur
                  FROM shown w JOIN invoice_documents d ON d.invoice_id = w.id,
-                    jsonb_array_elements(d.lines) AS line GROUP BY 1 ORDER BY 1"""),
-        wanted,
-    ).all()
+                    jsonb_array_elements(d.lines) AS line GROUP BY 1 ORDER BY 1""",
+        **wanted,
+    )
     orders = {
         "largest": "total_with_tax_eur DESC, id",
         "smallest": "total_with_tax_eur, id",
         "furthest": "abs(total_with_tax_eur / nullif(usual_eur, 0) - 1) DESC NULLS LAST, id",
     }
     extremes = {
-        name: connection.execute(
-            text(f"""{_SHOWN} SELECT id, total_with_tax_eur, usual_eur FROM shown
+        name: fetch(
+            connection,
+            f"""{_SHOWN} SELECT id, total_with_tax_eur, usual_eur FROM shown
                      WHERE {"usual_eur IS NOT NULL" if name == "furthest" else "true"}
-                     ORDER BY {order} LIMIT :examples"""),
-            {**wanted, "examples": EXAMPLES},
-        ).all()
+                     ORDER BY {order} LIMIT :examples""",
+            **wanted,
+            examples=EXAMPLES,
+        )
         for name, order in orders.items()
     }
     return Preview(found, sums.total_eur, sums.tax_eur, sums.total_with_tax_eur, lines, extremes)
+
+
+_APPROVE = Step(
+    where=f"i.id = ANY(CAST(:ids AS text[])) AND {_WAITS}",
+    to_state="i.state",
+    reason="'approved: ' || CAST(:reason AS text)",
+    sets="approved_at = clock_timestamp()",
+)
 
 
 def approve(connection: Connection, by: str, reason: str, ids: Sequence[str]) -> list[str]:
@@ -93,19 +108,6 @@ def approve(connection: Connection, by: str, reason: str, ids: Sequence[str]) ->
 
     Locks them in the order of their ids.
     """
-    locked = lock_invoices(connection, ids)
-    approved = connection.execute(
-        text("""
-            WITH approved AS (
-                UPDATE invoices SET approved_at = clock_timestamp(), history_length = history_length + 1
-                WHERE id = ANY(CAST(:ids AS text[])) AND state = 'calculated' AND approved_at IS NULL
-                RETURNING id, history_length
-            )
-            INSERT INTO invoice_history (invoice_id, seq, from_state, to_state, actor, reason, write_id)
-            SELECT id, history_length, 'calculated', 'calculated', :by, 'approved: ' || :reason, gen_random_uuid()
-            FROM approved RETURNING invoice_id"""),
-        {"ids": locked, "by": by, "reason": reason},
-    ).scalars()
-    found = sorted(approved)
+    found = sorted(row.id for row in change_state(connection, _APPROVE, by, ids=list(ids), reason=reason))
     notify(connection, "approve")
     return found

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
 from persistence.connection.database import Database
+from persistence.connection.statements import execute, fetch, fetch_row, fetch_value
 
 PAGE_ROWS = 300
 
@@ -81,47 +82,45 @@ _ROOT = """
 
 def broken_trails(connection: Connection, period: str | None) -> list[Finding]:
     """Histories and documents that are not what was written, of one period or of all."""
-    return [
-        Finding(row.invoice_id, row.kind, row.what) for row in connection.execute(text(_CHAINS), {"period": period})
-    ]
+    return [Finding(row.invoice_id, row.kind, row.what) for row in fetch(connection, _CHAINS, period=period)]
 
 
 def needs_root(connection: Connection, day: date) -> bool:
     """Whether a day has no root yet."""
-    return not connection.execute(
-        text("SELECT EXISTS (SELECT FROM audit_roots WHERE day >= :day)"), {"day": day}
-    ).scalar_one()
+    return not fetch_value(connection, "SELECT EXISTS (SELECT FROM audit_roots WHERE day >= :day)", day=day)
 
 
 def settled_position(connection: Connection) -> int:
     """The position up to which the trail is complete; the lock waits out whoever writes, and ends with this."""
-    connection.execute(text("SET LOCAL lock_timeout = '1s'"))
-    connection.execute(text("LOCK TABLE invoice_history IN SHARE MODE"))
-    return int(connection.execute(text("SELECT coalesce(max(position), 0) FROM invoice_history")).scalar_one())
+    execute(connection, "SET LOCAL lock_timeout = '1s'")
+    execute(connection, "LOCK TABLE invoice_history IN SHARE MODE")
+    return int(fetch_value(connection, "SELECT coalesce(max(position), 0) FROM invoice_history"))
 
 
 def make_root(connection: Connection, day: date, position: int) -> Root | None:
     """Stores a day's root, chained to the one before; None if another daemon was quicker."""
-    before = connection.execute(text("SELECT root FROM audit_roots ORDER BY day DESC LIMIT 1")).scalar_one_or_none()
-    made = connection.execute(text(_ROOT), {"before": before, "position": position}).one()
-    stored = connection.execute(
-        text("""INSERT INTO audit_roots (day, at, position, invoices, root)
+    before = fetch_value(connection, "SELECT root FROM audit_roots ORDER BY day DESC LIMIT 1")
+    made = fetch_row(connection, _ROOT, before=before, position=position)
+    stored = fetch_row(
+        connection,
+        """INSERT INTO audit_roots (day, at, position, invoices, root)
                 VALUES (:day, clock_timestamp(), :position, :invoices, decode(:root, 'hex'))
-                ON CONFLICT DO NOTHING RETURNING day"""),
-        {"day": day, "position": position, "invoices": made.invoices, "root": made.root},
-    ).one_or_none()
+                ON CONFLICT DO NOTHING RETURNING day""",
+        day=day,
+        position=position,
+        invoices=made.invoices,
+        root=made.root,
+    )
     return None if stored is None else Root(day, position, made.invoices, made.root)
 
 
 def check_root(connection: Connection) -> tuple[Root, bool] | None:
     """The last root, and whether it still is what the rows give; None if there is none yet."""
-    rows = connection.execute(
-        text("SELECT day, position, invoices, root FROM audit_roots ORDER BY day DESC LIMIT 2")
-    ).all()
+    rows = fetch(connection, "SELECT day, position, invoices, root FROM audit_roots ORDER BY day DESC LIMIT 2")
     if not rows:
         return None
     before = rows[1].root if len(rows) > 1 else None
-    now = connection.execute(text(_ROOT), {"before": before, "position": rows[0].position}).one()
+    now = fetch_row(connection, _ROOT, before=before, position=rows[0].position)
     root = Root(rows[0].day, rows[0].position, rows[0].invoices, rows[0].root.hex())
     return root, (now.root, now.invoices) == (root.root, root.invoices)
 
@@ -131,16 +130,19 @@ def stored_invoices(opened: Database, period: str | None) -> Iterator[Sequence[R
     after = ""
     while True:
         with opened.transaction() as connection:
-            rows = connection.execute(
-                text("""SELECT i.*, d.lines, d.calculations, d.snapshot, d.body, (
+            rows = fetch(
+                connection,
+                """SELECT i.*, d.lines, d.calculations, d.snapshot, d.body, (
                             SELECT min(at) FROM invoice_history h
                             WHERE h.invoice_id = i.id AND h.to_state = 'calculated'
                         ) AS calculated_at
                         FROM invoices i JOIN invoice_documents d ON d.invoice_id = i.id
                         WHERE (CAST(:period AS text) IS NULL OR i.period = :period) AND i.id COLLATE "C" > :after
-                        ORDER BY i.id COLLATE "C" LIMIT :limit"""),
-                {"period": period, "after": after, "limit": PAGE_ROWS},
-            ).all()
+                        ORDER BY i.id COLLATE "C" LIMIT :limit""",
+                period=period,
+                after=after,
+                limit=PAGE_ROWS,
+            )
         if rows:
             yield rows
         if len(rows) < PAGE_ROWS:
@@ -150,10 +152,11 @@ def stored_invoices(opened: Database, period: str | None) -> Iterator[Sequence[R
 
 def replacements(connection: Connection, meter_id: str, start: datetime, end: datetime) -> list[Row[Any]]:
     """What was replaced among a meter's readings of a period: at, replaced_at, replaced_by, reason."""
-    return list(
-        connection.execute(
-            text("""SELECT at, replaced_at, replaced_by, reason FROM readings_replaced
-                    WHERE meter_id = :meter AND at BETWEEN :start AND :end ORDER BY replaced_at, at"""),
-            {"meter": meter_id, "start": start, "end": end},
-        ).all()
+    return fetch(
+        connection,
+        """SELECT at, replaced_at, replaced_by, reason FROM readings_replaced
+                    WHERE meter_id = :meter AND at BETWEEN :start AND :end ORDER BY replaced_at, at""",
+        meter=meter_id,
+        start=start,
+        end=end,
     )

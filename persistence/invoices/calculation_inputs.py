@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
 from billing.calculation import MeasurementLocationBasis, PricedCatalogue, RegisterFall, Registers
 from billing.catalogues import (
@@ -19,6 +19,7 @@ from billing.catalogues import (
 )
 from billing.identity import InvoiceId
 from billing.invoice import InvoiceBasis, RegulatoryCatalogue
+from persistence.connection.statements import fetch
 
 _REGISTERS = [field.name for field in fields(Registers)]
 
@@ -113,7 +114,7 @@ def fetch_bases(connection: Connection, invoice_ids: Iterable[str], time_zone: Z
     no invoice id, and LookupError for a network user that the master data doesn't have.
     """
     ids = [InvoiceId.parse(each) for each in invoice_ids]
-    rows = connection.execute(text(BASES), basis_values(ids, time_zone))
+    rows = fetch(connection, BASES, **basis_values(ids, time_zone))
     by_place = {place: list(group) for place, group in groupby(rows, key=lambda row: row.place)}
     missing = [str(each) for place, each in enumerate(ids, start=1) if place not in by_place]
     if missing:

@@ -17,23 +17,34 @@ A claim is what makes several daemons, several incarnations and several threads 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
+
+from billing.states import State
+from persistence.connection.statements import execute, fetch, fetch_column, fetch_value
+from persistence.invoices.conditions import (
+    CLAIM_IS_OVER,
+    DELIVERABLE,
+    INSTANCE,
+    IS_DUE,
+    MAY_LEAVE,
+    PAUSED,
+    READY,
+    WORKING,
+    in_state,
+    instance_of,
+)
+from persistence.invoices.transitions import Step, change_state
 
 # Outcomes after which docs/spec/failures.md lets it be offered again without asking: the ERP said that it took
 # nothing, or the request never left. "absent" is the ERP's 404 to a question.
 OFFER_AGAIN = ("refused", "credentials", "too_many_requests", "not_sent", "absent")
 
-NEXT_CLAIM = "claim + 1 + floor(random() * 2147483648)::bigint"
+NEXT_CLAIM = "i.claim + 1 + floor(random() * 2147483648)::bigint"
 LEASE = "now() + make_interval(secs => :lease_seconds)"
-PAUSED = "EXISTS (SELECT FROM delivery_pauses WHERE resumed_at IS NULL AND until > now())"
-MAY_LEAVE = "(state <> 'calculated' OR approved_at IS NOT NULL OR NOT CAST(:approved_only AS boolean))"
-CLAIM_COLUMNS = ("claimed_by", "claimed_for", "claimed_until")
-# The same in SQL, of a row's claimer; null of a person's name.
-INSTANCE = "substring(claimed_by FROM '^(.*)#[^#]*$')"
 LEFT_OUT = "id <> ALL(CAST(:left_out AS text[]))"
-READY = "(next_attempt_at IS NULL OR next_attempt_at <= now()) AND (claimed_until IS NULL OR claimed_until <= now())"
+AMONG = " AND id = ANY(CAST(:only AS text[]))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +80,14 @@ class Claimer:
     approved_only: bool = False
 
 
-_PROBE = "state IN ('calculated', 'sent', 'initiated') AND (claimed_until IS NULL OR claimed_until <= now())"
+_PROBE = f"{DELIVERABLE} AND {CLAIM_IS_OVER}"
 _PROBE_ORDER = "(id = :never) IS TRUE, last_attempt_at NULLS FIRST, id"
 Kind = Literal["due", "offers", "questions"]
 _SEARCHES: dict[Kind, tuple[str, str, str]] = {  # the states, the claim's purpose, the order
-    "due": ("state = 'due'", "calculation", "next_attempt_at NULLS FIRST, period, id"),
-    "offers": ("state IN ('calculated', 'sent')", "delivery", "next_attempt_at NULLS FIRST, period, id"),
-    "questions": ("state = 'initiated'", "delivery", "next_attempt_at NULLS FIRST"),
+    "due": (IS_DUE, "calculation", "next_attempt_at NULLS FIRST, period, id"),
+    "offers": (in_state(State.CALCULATED, State.SENT), "delivery", "next_attempt_at NULLS FIRST, period, id"),
+    "questions": (in_state(State.INITIATED), "delivery", "next_attempt_at NULLS FIRST"),
 }
-
-
-def instance_of(claimer: str) -> str:
-    """The instance of a claimer's name, which may hold '#' itself: the incarnation behind the last one does not."""
-    return claimer.rpartition("#")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +103,7 @@ class Wanted:
     left_out: Collection[str] = ()
     only: Collection[str] | None = None
 
-    def values(self) -> dict[str, object]:
+    def values(self) -> dict[str, Any]:
         """What the SQL of a search asks for."""
         return {
             "limit": self.limit, "holding": list(self.holding), "left_out": list(self.left_out),
@@ -106,7 +112,7 @@ class Wanted:
 
     def among(self, where: str) -> str:
         """The search's condition, for these invoices."""
-        return f"{where} AND {LEFT_OUT}" + ("" if self.only is None else " AND id = ANY(CAST(:only AS text[]))")
+        return f"{where} AND {LEFT_OUT}" + ("" if self.only is None else AMONG)
 
 
 def claim_due(
@@ -122,17 +128,17 @@ def claim_due(
     wanted = Wanted(limit, holding, left_out, only)
     _, _, order = _SEARCHES["due"]
     for where, size in _claim_order("due"):
-        rows = connection.execute(
-            text(f"""
-                UPDATE invoices i SET claim = {NEXT_CLAIM}, claimed_by = :by, claimed_for = 'calculation',
+        rows = fetch(
+            connection,
+            f"""UPDATE invoices i SET claim = {NEXT_CLAIM}, claimed_by = :by, claimed_for = 'calculation',
                     claimed_until = {LEASE}
                 FROM (SELECT id FROM invoices WHERE {wanted.among(where)}
                       ORDER BY {order} LIMIT {size} FOR UPDATE SKIP LOCKED) AS picked
-                WHERE i.id = picked.id RETURNING i.id, i.claim, i.failures"""),
-            {"by": by.name, "lease_seconds": by.lease_seconds, **wanted.values()},
-        ).all()
+                WHERE i.id = picked.id RETURNING i.id, i.claim, i.failures""",
+            by=by.name, lease_seconds=by.lease_seconds, **wanted.values(),
+        )  # fmt: skip
         if rows:
-            return [Claimed(row.id, row.claim, row.failures) for row in rows]
+            return [Claimed(*row) for row in rows]
     return []
 
 
@@ -182,10 +188,13 @@ def candidates(connection: Connection, by: Claimer, kind: Kind, wanted: Wanted) 
     _, _, order = _SEARCHES[kind]
     more = "" if kind == "due" else f" AND {MAY_LEAVE} AND NOT {PAUSED}"
     for where, size in _claim_order(kind):
-        ids = connection.execute(
-            text(f"SELECT id FROM invoices WHERE {wanted.among(where)}{more} ORDER BY {order} LIMIT {size}"),
-            {"by": by.name, "approved_only": by.approved_only, **wanted.values()},
-        ).scalars()
+        ids = fetch_column(
+            connection,
+            f"SELECT id FROM invoices WHERE {wanted.among(where)}{more} ORDER BY {order} LIMIT {size}",
+            by=by.name,
+            approved_only=by.approved_only,
+            **wanted.values(),
+        )
         if found := list(ids):
             return found
     return []
@@ -194,11 +203,12 @@ def candidates(connection: Connection, by: Claimer, kind: Kind, wanted: Wanted) 
 def probe_candidates(connection: Connection, by: Claimer, wanted: Wanted, *, never: str | None) -> list[str]:
     """As `candidates`, for a probe."""
     where = f"{wanted.among(_PROBE)} AND {MAY_LEAVE} AND NOT {PAUSED}"
-    return list(
-        connection.execute(
-            text(f"SELECT id FROM invoices WHERE {where} ORDER BY {_PROBE_ORDER} LIMIT :limit"),
-            {"approved_only": by.approved_only, "never": never, **wanted.values()},
-        ).scalars()
+    return fetch_column(
+        connection,
+        f"SELECT id FROM invoices WHERE {where} ORDER BY {_PROBE_ORDER} LIMIT :limit",
+        approved_only=by.approved_only,
+        never=never,
+        **wanted.values(),
     )
 
 
@@ -208,30 +218,28 @@ def known_in(connection: Connection, kind: Kind) -> list[str]:
     It reads the whole history.
     """
     states, _, _ = _SEARCHES[kind]
-    return list(
-        connection.execute(
-            text(f"""SELECT invoice_id FROM (SELECT DISTINCT ON (invoice_id) invoice_id, to_state AS state
-                     FROM invoice_history ORDER BY invoice_id, seq DESC) AS last WHERE {states} ORDER BY invoice_id""")
-        ).scalars()
+    return fetch_column(
+        connection,
+        f"""SELECT invoice_id FROM (SELECT DISTINCT ON (invoice_id) invoice_id, to_state AS state
+                     FROM invoice_history ORDER BY invoice_id, seq DESC) AS last WHERE {states} ORDER BY invoice_id""",
     )
 
 
 def waiting_first(connection: Connection, by: Claimer, limit: int) -> list[str]:
     """The first invoices of each kind that could be claimed: one that stays among them is locked by somebody else."""
-    free = "(claimed_until IS NULL OR claimed_until <= now())"
     found = []
     for states, _, order in _SEARCHES.values():
-        more = "" if states == "state = 'due'" else f"AND {MAY_LEAVE} AND NOT {PAUSED}"
+        more = "" if states == IS_DUE else f"AND {MAY_LEAVE} AND NOT {PAUSED}"
         # Two ranges of one index: with OR between them all that wait for their time would be read.
         found += [
-            f"(SELECT id FROM invoices WHERE {states} AND {ready} AND batch_limit IS NULL AND {free} {more}"
+            f"(SELECT id FROM invoices WHERE {states} AND {ready} AND batch_limit IS NULL AND {CLAIM_IS_OVER} {more}"
             f" ORDER BY {order} LIMIT :limit)"
             for ready in ("next_attempt_at IS NULL", "next_attempt_at <= now()")
         ]
-    bisected = f"batch_limit IS NOT NULL AND state NOT IN ('registered', 'aborted', 'held') AND {READY}"
+    bisected = f"batch_limit IS NOT NULL AND {WORKING} AND {READY}"
     found.append(f"(SELECT id FROM invoices WHERE {bisected} ORDER BY batch_limit LIMIT :limit)")
     values = {"approved_only": by.approved_only, "limit": limit}
-    return list(connection.execute(text(" UNION ALL ".join(found)), values).scalars())
+    return fetch_column(connection, " UNION ALL ".join(found), **values)
 
 
 def _claim_order(kind: Kind) -> Sequence[tuple[str, str]]:
@@ -261,6 +269,10 @@ def _claim_in_order(connection: Connection, by: Claimer, kind: Kind, wanted: Wan
     return []
 
 
+_OFFER_AGAIN = f"{in_state(State.SENT)} AND last_outcome = ANY(CAST(:offer_again AS text[]))"
+_OFFER = f"({in_state(State.CALCULATED)} OR {_OFFER_AGAIN}) IS TRUE"
+
+
 def _claim(
     connection: Connection,
     by: Claimer,
@@ -271,54 +283,38 @@ def _claim(
     never: str | None = None,
 ) -> list[Delivery]:
     """Claims for delivery; `calculated` becomes `sent`, with its history, in the same statement."""
-    rows = connection.execute(
-        text(f"""
-            WITH picked AS (
-                SELECT id, state, (state = 'calculated' OR (state = 'sent'
-                    AND last_outcome = ANY(CAST(:offer_again AS text[])))) IS TRUE AS offer
-                FROM invoices WHERE {wanted.among(where)} AND {MAY_LEAVE} AND NOT {PAUSED}
-                ORDER BY {order} LIMIT {size} FOR UPDATE SKIP LOCKED
-            ), claimed AS (
-                UPDATE invoices i SET
-                    claim = {NEXT_CLAIM}, claimed_by = :by, claimed_for = 'delivery', claimed_until = {LEASE},
-                    state = CASE WHEN p.offer THEN 'sent' ELSE i.state END,
-                    updated_at = CASE WHEN p.state = 'calculated' THEN now() ELSE i.updated_at END,
-                    attempts = i.attempts + p.offer::int,
-                    last_outcome = CASE WHEN p.offer THEN NULL ELSE i.last_outcome END,
-                    last_attempt_at = clock_timestamp(),
-                    history_length = i.history_length + (p.state = 'calculated')::int
-                FROM picked p WHERE i.id = p.id
-                RETURNING i.*, p.offer, p.state AS from_state
-            ), logged AS (
-                INSERT INTO invoice_history (invoice_id, seq, from_state, to_state, actor, reason, write_id)
-                SELECT id, history_length, from_state, 'sent', :by, 'an offer begins', gen_random_uuid()
-                FROM claimed WHERE from_state = 'calculated'
-            )
-            SELECT c.id, c.claim, c.offer, c.state, c.total_with_tax_eur, c.failures, c.polls, c.incorrect_count,
-                   CASE WHEN c.offer THEN d.body END AS body
-            FROM claimed c JOIN invoice_documents d ON d.invoice_id = c.id"""),
-        {
-            "by": by.name, "lease_seconds": by.lease_seconds, "offer_again": list(OFFER_AGAIN), "never": never,
-            "approved_only": by.approved_only, **wanted.values(),
-        },
-    ).all()  # fmt: skip
-    return [
-        Delivery(
-            row.id, row.claim, "offer" if row.offer else "ask", row.state, row.total_with_tax_eur,
-            row.body, row.failures, row.polls, row.incorrect_count,
-        )
-        for row in rows
-    ]  # fmt: skip
+    step = Step(
+        where=f"{wanted.among(where)} AND {MAY_LEAVE} AND NOT {PAUSED}",
+        locking=f"ORDER BY {order} LIMIT {size} FOR UPDATE SKIP LOCKED",
+        more={"offer": _OFFER},
+        to_state=f"CASE WHEN {_OFFER} THEN '{State.SENT}' ELSE state END",
+        reason=f"CASE WHEN {in_state(State.CALCULATED)} THEN 'an offer begins' END",
+        sets=f"""
+            claim = {NEXT_CLAIM}, claimed_by = :by, claimed_for = 'delivery', claimed_until = {LEASE},
+            attempts = i.attempts + l.offer::int, last_attempt_at = clock_timestamp(),
+            last_outcome = CASE WHEN l.offer THEN NULL ELSE i.last_outcome END""",
+        then="""SELECT c.id, c.claim, CASE WHEN c.offer THEN 'offer' ELSE 'ask' END AS action, c.state,
+            c.total_with_tax_eur, CASE WHEN c.offer THEN d.body END AS body, c.failures, c.polls, c.incorrect_count
+        FROM changed c JOIN invoice_documents d ON d.invoice_id = c.id""",
+    )
+    rows = change_state(
+        connection, step, by.name, lease_seconds=by.lease_seconds, offer_again=list(OFFER_AGAIN), never=never,
+        approved_only=by.approved_only, **wanted.values(),
+    )  # fmt: skip
+    return [Delivery(*row) for row in rows]
 
 
 def claim_as_it_is(connection: Connection, by: Claimer, invoice_id: str) -> None:
     """Takes one in hand without a change of its state, so that what is wrong with it can be counted."""
-    connection.execute(
-        text(f"""UPDATE invoices SET claim = {NEXT_CLAIM}, claimed_by = :by, claimed_until = {LEASE},
-                 claimed_for = CASE WHEN state = 'due' THEN 'calculation' ELSE 'delivery' END
-                 WHERE id = :id AND state NOT IN ('registered', 'aborted', 'held')
-                 AND (claimed_by = :by OR claimed_until IS NULL OR claimed_until <= now())"""),
-        {"by": by.name, "lease_seconds": by.lease_seconds, "id": invoice_id},
+    execute(
+        connection,
+        f"""UPDATE invoices i SET claim = {NEXT_CLAIM}, claimed_by = :by, claimed_until = {LEASE},
+                 claimed_for = CASE WHEN {IS_DUE} THEN 'calculation' ELSE 'delivery' END
+                 WHERE id = :id AND {WORKING}
+                 AND (claimed_by = :by OR claimed_until IS NULL OR claimed_until <= now())""",
+        by=by.name,
+        lease_seconds=by.lease_seconds,
+        id=invoice_id,
     )
 
 
@@ -328,35 +324,34 @@ def touch(connection: Connection, by: str, invoice_id: str) -> None:
     A claim of an earlier incarnation of the same instance ends; its claimer has been proved dead.
     """
     dead = f"({INSTANCE} = :instance AND claimed_by <> :by) IS TRUE"
-    columns = ", ".join(f"{name} = CASE WHEN NOT {dead} THEN {name} END" for name in CLAIM_COLUMNS)
-    connection.execute(
-        text(f"UPDATE invoices SET {columns} WHERE id = :id"),
-        {"id": invoice_id, "by": by, "instance": instance_of(by)},
+    columns = ", ".join(
+        f"{name} = CASE WHEN NOT {dead} THEN {name} END" for name in ("claimed_by", "claimed_for", "claimed_until")
     )
+    execute(connection, f"UPDATE invoices SET {columns} WHERE id = :id", id=invoice_id, by=by, instance=instance_of(by))
 
 
 def several_open(connection: Connection, *, approved_only: bool = False) -> bool:
     """Whether more than one invoice is on its way to the ERP (docs/spec/failures.md, "The breaker")."""
     return bool(
-        connection.execute(
-            text(f"""SELECT count(*) > 1 FROM (SELECT FROM invoices
-                     WHERE state IN ('calculated', 'sent', 'initiated') AND {MAY_LEAVE} LIMIT 2) AS open_ones"""),
-            {"approved_only": approved_only},
-        ).scalar()
+        fetch_value(
+            connection,
+            f"""SELECT count(*) > 1 FROM (SELECT FROM invoices
+                     WHERE {DELIVERABLE} AND {MAY_LEAVE} LIMIT 2) AS open_ones""",
+            approved_only=approved_only,
+        )
     )
 
 
-_WAITS_FOR_THE_ERP = """state IN ('calculated', 'sent', 'initiated') AND failures > 0 AND claimed_by IS NULL
+_WAITS_FOR_THE_ERP = f"""{DELIVERABLE} AND failures > 0 AND claimed_by IS NULL
     AND incorrect_count = 0 AND refused_since IS NULL AND crash_count = 0"""
 
 
 def waiting_for_the_erp(connection: Connection, left_out: Collection[str]) -> list[str]:
     """The invoices whose next attempt waits since the ERP has failed; not those that have failed by themselves."""
-    return list(
-        connection.execute(
-            text(f"SELECT id FROM invoices WHERE {_WAITS_FOR_THE_ERP} AND {LEFT_OUT} ORDER BY id"),
-            {"left_out": list(left_out)},
-        ).scalars()
+    return fetch_column(
+        connection,
+        f"SELECT id FROM invoices WHERE {_WAITS_FOR_THE_ERP} AND {LEFT_OUT} ORDER BY id",
+        left_out=list(left_out),
     )
 
 
@@ -365,10 +360,12 @@ def forget_waits_for_the_erp(connection: Connection, left_out: Collection[str], 
 
     What somebody else has locked is passed over: it is still among `waiting_for_the_erp` afterwards.
     """
-    among = f"{_WAITS_FOR_THE_ERP} AND {LEFT_OUT}" + ("" if only is None else " AND id = ANY(CAST(:only AS text[]))")
-    return connection.execute(
-        text(f"""UPDATE invoices i SET next_attempt_at = NULL, failures = 0
+    among = f"{_WAITS_FOR_THE_ERP} AND {LEFT_OUT}" + ("" if only is None else AMONG)
+    return execute(
+        connection,
+        f"""UPDATE invoices i SET next_attempt_at = NULL, failures = 0
                  FROM (SELECT id FROM invoices WHERE {among} ORDER BY id FOR UPDATE SKIP LOCKED) AS picked
-                 WHERE i.id = picked.id"""),
-        {"left_out": list(left_out), "only": None if only is None else list(only)},
-    ).rowcount
+                 WHERE i.id = picked.id""",
+        left_out=list(left_out),
+        only=None if only is None else list(only),
+    )

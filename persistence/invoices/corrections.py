@@ -13,20 +13,26 @@ from decimal import Decimal
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from billing.corrections import RegisteredRevision, correction
 from billing.identity import InvoiceId
 from billing.invoice import Invoice, NotReady, calculate
-from persistence.connection.engine import notify
+from billing.states import FINAL_STATES, State
+from persistence.connection.statements import execute, fetch, fetch_column, fetch_row, fetch_value, notify
 from persistence.invoices.calculation_inputs import fetch_bases
-from persistence.invoices.changes import insert_calculated
+from persistence.invoices.calculations import insert_calculated
+from persistence.invoices.conditions import END_CLAIM, OPEN
+from persistence.invoices.transitions import Step, change_state
 from persistence.locks import lock_invoices, lock_meters
 
 Order = Literal["correct", "waive"]
 
 # What an invoice has to stand in, by what is ordered; `held` and all that may be waived is asked after at the ERP.
-_ACCEPTED = {"correct": ("registered", "aborted", "held"), "waive": ("due", "calculated", "held")}
+_ACCEPTED = {
+    "correct": (State.REGISTERED, State.ABORTED, State.HELD),
+    "waive": (State.DUE, State.CALCULATED, State.HELD),
+}
 
 
 class OrderRefused(Exception):  # noqa: N818 - an outcome, named as the others of this room
@@ -52,12 +58,14 @@ def take_up(
     `offer_seconds`: how long after it was claimed an offer can be under way. Raises OrderRefused.
     """
     lock_invoices(connection, [invoice_id])
-    row = connection.execute(
-        text("""SELECT *, claimed_until > now() AS claimed, least(:offer, greatest(0, extract(epoch FROM
+    row = fetch_row(
+        connection,
+        """SELECT *, claimed_until > now() AS claimed, least(:offer, greatest(0, extract(epoch FROM
                     last_attempt_at + make_interval(secs => :offer) - clock_timestamp())))::float8 AS wait
-                FROM invoices WHERE id = :id"""),
-        {"id": invoice_id, "offer": offer_seconds},
-    ).one_or_none()
+                FROM invoices WHERE id = :id""",
+        id=invoice_id,
+        offer=offer_seconds,
+    )
     if row is None:
         raise OrderRefused("there is no such invoice")
     if row.state not in _ACCEPTED[order]:
@@ -66,23 +74,29 @@ def take_up(
     if row.claimed:
         raise OrderRefused(f"the daemon works on it until {row.claimed_until:%H:%M:%SZ}: try again then")
     taken = TakenUp(InvoiceId.parse(invoice_id), row.state, row.claim + 1, f"{by}#{uuid.uuid4()}", None)
-    if row.state in ("registered", "aborted"):
+    if row.state in FINAL_STATES:
         return TakenUp(taken.invoice_id, row.state, row.claim, taken.by, None)
     wait_seconds = row.wait or 0.0
-    connection.execute(
-        text("""UPDATE invoices SET claim = :claim, claimed_by = :by, claimed_for = 'delivery',
-                    claimed_until = now() + make_interval(secs => :lease) WHERE id = :id"""),
-        {"id": invoice_id, "claim": taken.claim, "by": taken.by, "lease": wait_seconds + lease_seconds},
+    execute(
+        connection,
+        """UPDATE invoices SET claim = :claim, claimed_by = :by, claimed_for = 'delivery',
+                    claimed_until = now() + make_interval(secs => :lease) WHERE id = :id""",
+        id=invoice_id,
+        claim=taken.claim,
+        by=taken.by,
+        lease=wait_seconds + lease_seconds,
     )
     return TakenUp(taken.invoice_id, row.state, taken.claim, taken.by, wait_seconds)
 
 
 def put_down(connection: Connection, taken: TakenUp) -> None:
     """Gives an invoice back unchanged; whoever has taken over meanwhile keeps it."""
-    connection.execute(
-        text("""UPDATE invoices SET claimed_by = NULL, claimed_for = NULL, claimed_until = NULL
-                WHERE id = :id AND claim = :claim AND claimed_by = :by"""),
-        {"id": str(taken.invoice_id), "claim": taken.claim, "by": taken.by},
+    execute(
+        connection,
+        f"UPDATE invoices SET {END_CLAIM} WHERE id = :id AND claim = :claim AND claimed_by = :by",
+        id=str(taken.invoice_id),
+        claim=taken.claim,
+        by=taken.by,
     )
     notify(connection, "retry")
 
@@ -121,7 +135,7 @@ def correct(
     if invoice is None:
         raise OrderRefused("there is nothing to correct: each line and the tax are what is registered already")
     write_id = uuid.uuid4()
-    if taken.state == "held":
+    if taken.state == State.HELD:
         superseded = f"superseded by {following}"
         _abort(connection, taken, by, "correction", superseded, f"{superseded}: {reason}", write_id)
     insert_calculated(connection, by, write_id, invoice, f"corrects {taken.invoice_id}: {reason}")
@@ -131,10 +145,11 @@ def correct(
 
 def registered_revisions(connection: Connection, ids: Sequence[str]) -> list[RegisteredRevision]:
     """What these invoices have booked."""
-    rows = connection.execute(
-        text("""SELECT i.id, d.lines, i.tax_eur FROM invoices i JOIN invoice_documents d ON d.invoice_id = i.id
-                WHERE i.id = ANY(CAST(:ids AS text[])) AND i.state = 'registered' ORDER BY i.revision"""),
-        {"ids": list(ids)},
+    rows = fetch(
+        connection,
+        """SELECT i.id, d.lines, i.tax_eur FROM invoices i JOIN invoice_documents d ON d.invoice_id = i.id
+                WHERE i.id = ANY(CAST(:ids AS text[])) AND i.state = 'registered' ORDER BY i.revision""",
+        ids=list(ids),
     )
     return [RegisteredRevision.from_document(row.id, row.lines, row.tax_eur) for row in rows]
 
@@ -145,43 +160,52 @@ def _registered_revisions(connection: Connection, invoice_id: InvoiceId) -> list
 
 
 def _meters_of(connection: Connection, invoice_id: InvoiceId) -> list[str]:
-    return list(
-        connection.execute(
-            text("SELECT meter_id FROM measurement_locations WHERE network_user = :user"),
-            {"user": invoice_id.network_user_id},
-        ).scalars()
+    return fetch_column(
+        connection,
+        "SELECT meter_id FROM measurement_locations WHERE network_user = :user",
+        user=invoice_id.network_user_id,
     )
 
 
 def _wrong_state(order: Order, state: str) -> str:
-    if order == "correct" and state in ("due", "calculated"):
+    if order == "correct" and state in (State.DUE, State.CALCULATED):
         return f"it is {state}, and nothing of it is booked: waive it, then correct it, if it has to be made anew"
-    if state in ("sent", "initiated"):
+    if state in (State.SENT, State.INITIATED):
         return f"it is {state}, and under way at the ERP: wait for the verdict"
-    return f"it is {state}, which is final: correct it instead" if state == "registered" else f"it is {state} already"
+    return (
+        f"it is {state}, which is final: correct it instead" if state == State.REGISTERED else f"it is {state} already"
+    )
 
 
 def _refuse_superseded(connection: Connection, invoice_id: InvoiceId) -> None:
-    later = connection.execute(
-        text("""SELECT id FROM invoices WHERE network_user_id = :user AND period = :period AND revision > :revision
-                ORDER BY revision DESC LIMIT 1"""),
-        {
-            "user": invoice_id.network_user_id,
-            "period": str(invoice_id.period),
-            "revision": invoice_id.revision,
-        },
-    ).scalar_one_or_none()
+    later = fetch_value(
+        connection,
+        """SELECT id FROM invoices WHERE network_user_id = :user AND period = :period AND revision > :revision
+                ORDER BY revision DESC LIMIT 1""",
+        user=invoice_id.network_user_id,
+        period=str(invoice_id.period),
+        revision=invoice_id.revision,
+    )
     if later is not None:
         raise OrderRefused(f"it has a later revision already: {later}")
 
 
 def _lock_unchanged(connection: Connection, taken: TakenUp) -> None:
     lock_invoices(connection, [str(taken.invoice_id)])
-    row = connection.execute(
-        text("SELECT state, claim FROM invoices WHERE id = :id"), {"id": str(taken.invoice_id)}
-    ).one()
+    row = fetch_row(connection, "SELECT state, claim FROM invoices WHERE id = :id", id=str(taken.invoice_id))
     if (row.state, row.claim) != (taken.state, taken.claim):
         raise OrderRefused(f"it was changed meanwhile and is {row.state} now: look at it again")
+
+
+_ABORT = Step(
+    input="SELECT CAST(:id AS text) AS id, CAST(:claim AS bigint) AS claim",
+    where=OPEN,
+    to_state=f"'{State.ABORTED}'",
+    reason="CAST(:reason AS text)",
+    sets=f"""
+            abort_reason = :abort_reason, ended_by = :ended_by, held_code = NULL, held_reason = NULL, held_from = NULL,
+            next_attempt_at = NULL, batch_limit = NULL, {END_CLAIM}""",
+)
 
 
 def _abort(
@@ -193,24 +217,8 @@ def _abort(
     reason: str,
     write_id: uuid.UUID,
 ) -> None:
-    connection.execute(
-        text("""
-            WITH ended AS (
-                UPDATE invoices SET state = 'aborted', abort_reason = :abort_reason, ended_by = :ended_by,
-                    held_code = NULL, held_reason = NULL, held_from = NULL, next_attempt_at = NULL, batch_limit = NULL,
-                    claimed_by = NULL, claimed_for = NULL, claimed_until = NULL,
-                    updated_at = clock_timestamp(), history_length = history_length + 1
-                WHERE id = :id RETURNING id, history_length
-            )
-            INSERT INTO invoice_history (invoice_id, seq, from_state, to_state, actor, reason, write_id)
-            SELECT id, history_length, :from_state, 'aborted', :by, :reason, CAST(:write_id AS uuid) FROM ended"""),
-        {
-            "id": str(taken.invoice_id),
-            "from_state": taken.state,
-            "abort_reason": abort_reason,
-            "ended_by": ended_by,
-            "by": by,
-            "reason": reason,
-            "write_id": str(write_id),
-        },
-    )
+    if not change_state(
+        connection, _ABORT, by, write_id, claimer=taken.by, id=str(taken.invoice_id), claim=taken.claim,
+        abort_reason=abort_reason, ended_by=ended_by, reason=reason,
+    ):  # fmt: skip
+        raise OrderRefused("it was changed meanwhile: look at it again")

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from persistence.connection.reader import Reader
+from persistence.connection.statements import Source, fetch, fetch_dicts, fetch_row, fetch_value
 
 _COLUMNS = """id, network_user_id, period, revision, state, bill_id, abort_reason, held_code, held_reason, total_eur,
     tax_rate_percent, tax_eur, total_with_tax_eur, invoice_date, attempts, next_attempt_at, created_at, updated_at"""
@@ -126,58 +126,50 @@ class Table:
     codes: dict[str, int]
 
 
-def list_invoices(reader: Reader, wanted: Filter) -> list[dict[str, Any]]:
+def list_invoices(source: Source, wanted: Filter) -> list[dict[str, Any]]:
     """Invoices by period and user, with the columns of docs/spec/interfaces.md."""
-    return reader.rows(
-        f"SELECT {_COLUMNS} FROM invoices WHERE {_WANTED} ORDER BY period, network_user_id, revision", **asdict(wanted)
-    )
+    ordered = f"SELECT {_COLUMNS} FROM invoices WHERE {_WANTED} ORDER BY period, network_user_id, revision"
+    return fetch_dicts(source, ordered, **asdict(wanted))
 
 
-def show_invoices(reader: Reader, ids: Sequence[str]) -> list[dict[str, Any]]:
+def show_invoices(source: Source, ids: Sequence[str]) -> list[dict[str, Any]]:
     """Whole invoices, in the order asked for, with lines, calculations, snapshot, body, history and exchanges;
     unknown ids are left out.
     """
     found = {
-        row["id"]: {
-            **row,
-            "lines": [],
-            "calculations": [],
-            "snapshot": {},
-            "body": None,
-            "history": [],
-            "exchanges": [],
-        }
-        for row in reader.rows(f"SELECT {_COLUMNS} FROM invoices WHERE id {_AMONG}", ids=list(ids))
+        row["id"]: row | {"lines": [], "calculations": [], "snapshot": {}, "body": None, "history": [], "exchanges": []}
+        for row in fetch_dicts(source, f"SELECT {_COLUMNS} FROM invoices WHERE id {_AMONG}", ids=list(ids))
     }
-    for row in reader.rows(_DOCUMENTS, ids=list(ids)):
+    for row in fetch_dicts(source, _DOCUMENTS, ids=list(ids)):
         found[row.pop("invoice_id")].update(row, body=bytes(row["body"]).decode())
     for name, statement in (("history", _HISTORY), ("exchanges", _EXCHANGES)):
-        for row in reader.rows(statement, ids=list(ids)):
+        for row in fetch_dicts(source, statement, ids=list(ids)):
             found[row.pop("invoice_id")][name].append(row)
     return [found[invoice_id] for invoice_id in ids if invoice_id in found]
 
 
-def table(reader: Reader, wanted: Filter) -> Table:
+def table(source: Source, wanted: Filter) -> Table:
     """The table of `invoices list`. The server draws it, as a hundred thousand rows would keep Python for seconds."""
     values = asdict(wanted)
-    widths = reader.rows(_WIDTHS, **values)
-    if not widths:
+    widths = fetch_row(source, _WIDTHS, **values)
+    if widths is None:
         return Table("", 0, {})
-    forms = [f"%{max(len(title), widths[0][title]) * (1 if right else -1)}s" for title, _, _, right in _CELLS]
+    sized = zip(_CELLS, widths, strict=True)
+    forms = [f"%{max(len(title), width) * (1 if right else -1)}s" for (title, _, _, right), width in sized]
     line = "  ".join([*forms, "%s"])
-    drawn = str(reader.value(_TABLE, **values, line=line))
-    codes = {row["held_code"]: row["number"] for row in reader.rows(_CODES, **values)}
+    drawn = str(fetch_value(source, _TABLE, **values, line=line))
+    codes = {row.held_code: row.number for row in fetch(source, _CODES, **values)}
     titles = line % (*(title for title, _, _, _ in _CELLS), "why")
     return Table(f"{titles}\n{drawn}", drawn.count("\n") + 1, codes)
 
 
-def last_hours(reader: Reader, hours: int = 24) -> Sequence[Hour]:
+def last_hours(source: Source, hours: int = 24) -> Sequence[Hour]:
     """That many hours of the clock, the present one last, out of the history."""
-    return [Hour(**row) for row in reader.rows(_HOURS, hours=hours)]
+    return [Hour(**row) for row in fetch_dicts(source, _HOURS, hours=hours)]
 
 
 def browse(
-    reader: Reader,
+    source: Source,
     *,
     state: str | None = None,
     period: str | None = None,
@@ -186,4 +178,4 @@ def browse(
     most: int = 50,
 ) -> list[dict[str, Any]]:
     """Invoices behind `after` in the order of their ids, with the columns of docs/spec/interfaces.md."""
-    return reader.rows(_PAGE, state=state, period=period, beginning=beginning, after=after, most=most)
+    return fetch_dicts(source, _PAGE, state=state, period=period, beginning=beginning, after=after, most=most)

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from persistence.connection.reader import Reader
+from persistence.connection.statements import Source, fetch, fetch_dicts, fetch_value
 
 _BY_PERIOD = "SELECT period, state, count(*) AS number FROM invoices GROUP BY period, state ORDER BY 1, 2"
 _OLDEST = """
@@ -92,19 +92,19 @@ class Overview:
         }
 
 
-def overview(reader: Reader, *, approval_required: bool) -> Overview:
+def overview(source: Source, *, approval_required: bool) -> Overview:
     """Looks at everything; with approval not required nothing waits for it."""
     periods: dict[str, dict[str, int]] = {}
-    for row in reader.rows(_BY_PERIOD):
-        periods.setdefault(row["period"], {})[row["state"]] = row["number"]
-    pause = pause_in_force(reader)
+    for row in fetch(source, _BY_PERIOD):
+        periods.setdefault(row.period, {})[row.state] = row.number
+    pause = pause_in_force(source)
     return Overview(
         periods=periods,
-        oldest_seconds={row["state"]: row["seconds"] for row in reader.rows(_OLDEST)},
-        stuck=tuple(Stuck(**row) for row in reader.rows(_STUCK)),
-        unapproved=int(reader.value(_UNAPPROVED)) if approval_required else 0,
+        oldest_seconds={row.state: row.seconds for row in fetch(source, _OLDEST)},
+        stuck=tuple(Stuck(**row) for row in fetch_dicts(source, _STUCK)),
+        unapproved=int(fetch_value(source, _UNAPPROVED)) if approval_required else 0,
         pause=None if pause is None else asdict(pause),
-        pace=int(reader.value(_PACE)),
+        pace=int(fetch_value(source, _PACE)),
     )
 
 
@@ -123,10 +123,10 @@ class Pause:
     reason: str
 
 
-def pause_in_force(reader: Reader) -> Pause | None:
+def pause_in_force(source: Source) -> Pause | None:
     """The pause of delivery that stands."""
-    found = reader.rows(
-        "SELECT since, until, by, reason FROM delivery_pauses WHERE resumed_at IS NULL AND until > now()"
+    found = fetch_dicts(
+        source, "SELECT since, until, by, reason FROM delivery_pauses WHERE resumed_at IS NULL AND until > now()"
     )
     return Pause(**found[0]) if found else None
 
@@ -142,9 +142,10 @@ class Seen:
     alive: bool
 
 
-def last_seen(reader: Reader, name: str) -> Seen | None:
+def last_seen(source: Source, name: str) -> Seen | None:
     """What the database knows of an instance; alive is one with a sign of life in the last 15 s, and no end."""
-    found = reader.rows(
+    found = fetch_dicts(
+        source,
         """SELECT started_at, seen_at, ended_at, ended_how,
                ended_at IS NULL AND seen_at > now() - interval '15 seconds' AS alive
            FROM instances WHERE name = :name""",

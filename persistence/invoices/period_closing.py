@@ -6,7 +6,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
+
+from persistence.connection.statements import execute, fetch
 
 # Which due periods have nothing open and other counts than were told: few to sum up, cheap to find.
 _CLOSE = """
@@ -59,24 +61,23 @@ class Closing:
 
 def close_periods(connection: Connection, periods: Sequence[str]) -> int:
     """Notes which of these due periods are closed now; returns how many."""
-    return connection.execute(text(_CLOSE), {"periods": list(periods)}).rowcount
+    return execute(connection, _CLOSE, periods=list(periods))
 
 
 def take_untold(connection: Connection) -> list[Closing]:
     """The closings that nobody was told of yet; they count as told when the transaction commits."""
-    rows = connection.execute(
-        text("""UPDATE period_closings SET told_at = clock_timestamp() WHERE period IN (
+    rows = fetch(
+        connection,
+        """UPDATE period_closings SET told_at = clock_timestamp() WHERE period IN (
                     SELECT period FROM period_closings WHERE told_at IS NULL ORDER BY period
-                    FOR UPDATE SKIP LOCKED) RETURNING *""")
+                    FOR UPDATE SKIP LOCKED) RETURNING *""",
     )
     return sorted((_closing(row) for row in rows), key=lambda each: each.period)
 
 
 def last_closings(connection: Connection, limit: int = 24) -> list[Closing]:
     """The closed periods, the latest ones, in order."""
-    rows = connection.execute(
-        text("SELECT * FROM period_closings ORDER BY period DESC LIMIT :limit"), {"limit": limit}
-    ).all()
+    rows = fetch(connection, "SELECT * FROM period_closings ORDER BY period DESC LIMIT :limit", limit=limit)
     return [_closing(row) for row in reversed(rows)]
 
 

@@ -10,22 +10,31 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from billing.erp_answers import CounterName
 from billing.quarantine import backoff_seconds, is_held
+from billing.states import State
+from persistence.connection.statements import execute, fetch, fetch_column, fetch_value
 from persistence.invoices.changes import Change, apply_changes
-from persistence.invoices.claims import INSTANCE, instance_of
+from persistence.invoices.conditions import END_CLAIM, INSTANCE, OPEN, WORKING, instance_of
 
-PASSED_OFFER = "SELECT FROM erp_exchanges WHERE method = 'PUT' AND outcome = 'booked' AND instance = :instance"
-PASSED_QUESTION = "SELECT FROM erp_exchanges WHERE method = 'GET' AND outcome = 'booked' AND instance = :instance"
-PASSED_DELIVERY = (
-    "SELECT FROM erp_exchanges WHERE outcome = 'booked' AND method IN ('PUT', 'GET') AND instance = :instance"
+# Each begins a search for a witness, and its `at` is when it passed.
+_BOOKED = (
+    "SELECT FROM (SELECT *, last_at AS at FROM erp_exchanges) AS e WHERE outcome = 'booked' AND instance = :instance"
 )
-PASSED_CALCULATION = f"""SELECT FROM invoice_history WHERE from_state = 'due' AND to_state = 'calculated'
-    AND {INSTANCE.replace("claimed_by", "actor")} = :instance"""
-# The work that passes for a claim of this kind, and its instant.
-PASSED = {"calculation": (PASSED_CALCULATION, "at"), "delivery": (PASSED_DELIVERY, "last_at")}
+PASSED_OFFER = f"{_BOOKED} AND method = 'PUT'"
+PASSED_QUESTION = f"{_BOOKED} AND method = 'GET'"
+PASSED_DELIVERY = f"{_BOOKED} AND method IN ('PUT', 'GET')"
+PASSED_CALCULATION = f"""SELECT FROM invoice_history
+    WHERE from_state = '{State.DUE}' AND to_state = '{State.CALCULATED}'
+        AND {INSTANCE.replace("claimed_by", "actor")} = :instance"""
+_IN_HAND = f"""
+    SELECT id, claim, claimed_for, crash_count, failures, polls,
+        coalesce(crash_since, clock_timestamp() - make_interval(secs => :ago)) AS since
+    FROM invoices WHERE id = ANY(CAST(:ids AS text[])) AND claimed_by = :by AND {WORKING} FOR UPDATE"""
+# The work that passes for a claim of this kind.
+PASSED = {"calculation": PASSED_CALCULATION, "delivery": PASSED_DELIVERY}
 
 
 def answer_witnessed(connection: Connection, by: str, invoice_id: str, method: str, counted: CounterName) -> bool:
@@ -33,23 +42,21 @@ def answer_witnessed(connection: Connection, by: str, invoice_id: str, method: s
 
     The same step: an offer's refusal is witnessed by an offer that was booked, an answer's by its own method.
     """
-    since = connection.execute(
-        text(f"SELECT {counted}_since FROM invoices WHERE id = :id"), {"id": invoice_id}
-    ).scalar_one_or_none()
+    since = fetch_value(connection, f"SELECT {counted}_since FROM invoices WHERE id = :id", id=invoice_id)
     passed = PASSED_OFFER if method == "PUT" else PASSED_QUESTION
-    return since is not None and _witnessed(connection, by, passed, "last_at", invoice_id, since)
+    return since is not None and _witnessed(connection, by, passed, invoice_id, since)
 
 
 def count_answers(connection: Connection, by: str, counted: CounterName, claims: Collection[tuple[str, int]]) -> None:
     """Counts such an answer against invoices, of id and claim number, whose claims still stand."""
     more = ", incorrect_count = incorrect_count + 1" if counted == "incorrect" else ""
-    connection.execute(
-        text(f"""UPDATE invoices i SET {counted}_since = coalesce({counted}_since, clock_timestamp()){more}
-                 FROM unnest(CAST(:ids AS text[]), CAST(:claims AS bigint[])) AS r(id, claim)
-                 WHERE i.id = r.id AND i.claim = r.claim AND i.claimed_by = :by
-                 AND i.state NOT IN ('registered', 'aborted')"""),
-        {"ids": [each for each, _ in claims], "claims": [claim for _, claim in claims], "by": by},
-    )
+    execute(
+        connection,
+        f"""UPDATE invoices i SET {counted}_since = coalesce({counted}_since, clock_timestamp()){more}
+            FROM unnest(CAST(:ids AS text[]), CAST(:claims AS bigint[])) AS r(id, claim)
+            WHERE i.id = r.id AND i.claim = r.claim AND i.claimed_by = :by AND {OPEN}""",
+        ids=[each for each, _ in claims], claims=[claim for _, claim in claims], by=by,
+    )  # fmt: skip
 
 
 def count_crash(
@@ -74,32 +81,22 @@ def count_crash(
         for part, ids in enumerate((invoice_ids[:half], invoice_ids[half:]), 1):
             limit_batch(connection, by, ids, bisect_limit=half, delay_seconds=backoff_base_seconds * part)
         return []
-    in_hand = connection.execute(
-        text("""SELECT id, claim, claimed_for, crash_count, bill_id, failures, polls,
-                coalesce(crash_since, clock_timestamp() - make_interval(secs => :ago)) AS since
-                FROM invoices WHERE id = ANY(CAST(:ids AS text[])) AND claimed_by = :by
-                AND state NOT IN ('registered', 'aborted', 'held') FOR UPDATE"""),
-        {"ids": list(invoice_ids), "by": by, "ago": failed_seconds_ago},
-    ).all()
     held = []
-    for row in in_hand:
+    for row in fetch(connection, _IN_HAND, ids=list(invoice_ids), by=by, ago=failed_seconds_ago):
         count = row.crash_count + 1
-        passed, column = PASSED[row.claimed_for]
         change = Change(
             invoice_id=row.id, claim=row.claim, reason=reason, failures=row.failures, polls=row.polls, alone=True,
             delay_seconds=backoff_seconds(count, backoff_base_seconds, backoff_max_seconds),
         )  # fmt: skip
-        witnessed = count >= max_attempts and _witnessed(connection, by, passed, column, row.id, row.since)
+        witnessed = count >= max_attempts and _witnessed(connection, by, PASSED[row.claimed_for], row.id, row.since)
         if is_held(count, max_attempts, witnessed=witnessed):
             change = replace(
-                change, to_state="held", held_code="poison_invoice", delay_seconds=None,
+                change, to_state=State.HELD, held_code="poison_invoice", delay_seconds=None,
                 held_reason=f"{count} crashes with it in hand, the last: {reason}",
             )  # fmt: skip
             held.append(row.id)
-        connection.execute(
-            text("UPDATE invoices SET crash_count = :count, crash_since = :since WHERE id = :id"),
-            {"id": row.id, "count": count, "since": row.since},
-        )
+        counted = "UPDATE invoices SET crash_count = :count, crash_since = :since WHERE id = :id"
+        execute(connection, counted, id=row.id, count=count, since=row.since)
         apply_changes(connection, by, write_id, [change])
     return held
 
@@ -111,32 +108,39 @@ def limit_batch(
 
     From here on what passes of it is witness against what does not.
     """
-    connection.execute(
-        text("""UPDATE invoices SET batch_limit = :limit, claimed_by = NULL, claimed_for = NULL,
-                claimed_until = NULL, next_attempt_at = now() + make_interval(secs => :delay),
-                crash_since = coalesce(crash_since, clock_timestamp())
+    execute(
+        connection,
+        f"""UPDATE invoices SET batch_limit = :limit, {END_CLAIM},
+                crash_since = coalesce(crash_since, clock_timestamp()),
+                next_attempt_at = now() + make_interval(secs => :delay)
                 WHERE id = ANY(CAST(:ids AS text[])) AND claimed_by = :by
-                AND state NOT IN ('registered', 'aborted', 'held')"""),
-        {"ids": list(invoice_ids), "limit": bisect_limit, "delay": delay_seconds, "by": by},
+                AND {WORKING}""",
+        ids=list(invoice_ids),
+        limit=bisect_limit,
+        delay=delay_seconds,
+        by=by,
     )
 
 
 def crashing_without_witness(connection: Connection, invoice_ids: Sequence[str], max_attempts: int) -> list[str]:
     """Those whose counts have reached the limit and who are not held all the same: nobody else has passed since."""
-    return list(
-        connection.execute(
-            text("""SELECT id FROM invoices WHERE id = ANY(CAST(:ids AS text[])) AND crash_count >= :most
-                    AND state NOT IN ('registered', 'aborted', 'held') ORDER BY id"""),
-            {"ids": list(invoice_ids), "most": max_attempts},
-        ).scalars()
+    return fetch_column(
+        connection,
+        f"""SELECT id FROM invoices WHERE id = ANY(CAST(:ids AS text[])) AND crash_count >= :most
+                    AND {WORKING} ORDER BY id""",
+        ids=list(invoice_ids),
+        most=max_attempts,
     )
 
 
-def _witnessed(connection: Connection, by: str, passed: str, column: str, invoice_id: str, since: object) -> bool:
+def _witnessed(connection: Connection, by: str, passed: str, invoice_id: str, since: object) -> bool:
     # What lies ahead of the clock passed before the clock was set back: nobody knows whether that was since then.
     return bool(
-        connection.execute(
-            text(f"SELECT EXISTS ({passed} AND {column} BETWEEN :since AND clock_timestamp() AND invoice_id <> :id)"),
-            {"since": since, "id": invoice_id, "instance": instance_of(by)},
-        ).scalar()
+        fetch_value(
+            connection,
+            f"SELECT EXISTS ({passed} AND at BETWEEN :since AND clock_timestamp() AND invoice_id <> :id)",
+            since=since,
+            id=invoice_id,
+            instance=instance_of(by),
+        )
     )

@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from billing.invoice import WAITS_FOR_DATA
-from persistence.connection.engine import notify
 from persistence.connection.errors import DatabaseFailed, RowRefused
+from persistence.connection.statements import execute, fetch, fetch_column, fetch_value, notify
 from persistence.locks import lock_invoices
 
 REQUESTS_AT_MOST = 20_000
@@ -44,8 +44,8 @@ _WAITING = """
 def request(connection: Connection, meter_ids: Collection[str] | None) -> None:
     """Asks for the due invoices with any of these meters (None: for all), and nudges the daemons. Locks nothing."""
     rows = [None] if meter_ids is None else sorted(meter_ids)
-    connection.execute(
-        text("INSERT INTO recalculation_requests (meter_id) SELECT unnest(CAST(:meters AS text[]))"), {"meters": rows}
+    execute(
+        connection, "INSERT INTO recalculation_requests (meter_id) SELECT unnest(CAST(:meters AS text[]))", meters=rows
     )
     notify(connection, "due")
 
@@ -53,7 +53,7 @@ def request(connection: Connection, meter_ids: Collection[str] | None) -> None:
 def waiting(connection: Connection, meter_ids: Collection[str]) -> int:
     """How many due invoices wait for data and have one of these meters."""
     values = {"codes": list(WAITS_FOR_DATA), "meters": sorted(meter_ids)}
-    return int(connection.execute(text(_WAITING), values).scalar_one())
+    return int(fetch_value(connection, _WAITING, **values))
 
 
 def take_up(connection: Connection) -> int:
@@ -62,24 +62,23 @@ def take_up(connection: Connection) -> int:
     Returns how many invoices it has released. It waits for no row: an invoice that somebody else has locked, or whose
     row the database refuses, is requested anew by its id. What waits for its backoff after a crash waits on.
     """
-    taken = connection.execute(text(_TAKE), {"limit": REQUESTS_AT_MOST}).all()
+    taken = fetch(connection, _TAKE, limit=REQUESTS_AT_MOST)
     if not taken:
         return 0
-    concerned = connection.execute(
-        text(_CONCERNED),
-        {
-            "codes": list(WAITS_FOR_DATA),
-            "all": any(row.meter_id is None and row.invoice_id is None for row in taken),
-            "meters": sorted({row.meter_id for row in taken if row.meter_id is not None}),
-            "invoices": sorted({row.invoice_id for row in taken if row.invoice_id is not None}),
-        },
-    ).scalars()
+    concerned = fetch_column(
+        connection,
+        _CONCERNED,
+        codes=list(WAITS_FOR_DATA),
+        all=any(row.meter_id is None and row.invoice_id is None for row in taken),
+        meters=sorted({row.meter_id for row in taken if row.meter_id is not None}),
+        invoices=sorted({row.invoice_id for row in taken if row.invoice_id is not None}),
+    )
     wanted = set(concerned)
     locked = lock_invoices(connection, wanted, wait=False)
     released, refused = _release(connection, locked)
     if kept := sorted((wanted - set(locked)).union(refused)):
-        connection.execute(
-            text("INSERT INTO recalculation_requests (invoice_id) SELECT unnest(CAST(:ids AS text[]))"), {"ids": kept}
+        execute(
+            connection, "INSERT INTO recalculation_requests (invoice_id) SELECT unnest(CAST(:ids AS text[]))", ids=kept
         )
     return released
 
@@ -91,7 +90,7 @@ def _release(connection: Connection, invoice_ids: Sequence[str]) -> tuple[int, l
     try:
         with connection.begin_nested():
             values = {"codes": list(WAITS_FOR_DATA), "ids": list(invoice_ids)}
-            return connection.execute(text(_RELEASE), values).rowcount, []
+            return execute(connection, _RELEASE, **values), []
     except DatabaseFailed as error:
         if not isinstance(error, RowRefused) and error.sqlstate not in _CORRUPTED:
             raise

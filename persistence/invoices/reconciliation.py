@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from billing.reconciliation import Side
 from persistence.connection.database import Database
+from persistence.connection.statements import execute, fetch, fetch_row, fetch_value
 
 PAGE_ROWS = 2000
 
@@ -26,30 +27,33 @@ class Pair:
 
 def begin(connection: Connection) -> datetime:
     """Makes room for the bookings in this session; returns the database's now."""
-    connection.execute(text("DROP TABLE IF EXISTS pg_temp.bookings, pg_temp.compared"))
-    connection.execute(
-        text("""CREATE TEMPORARY TABLE bookings (place bigint GENERATED ALWAYS AS IDENTITY, id text NOT NULL,
-                state text NOT NULL, bill_id text, total_with_tax_eur numeric NOT NULL)""")
+    execute(connection, "DROP TABLE IF EXISTS pg_temp.bookings, pg_temp.compared")
+    execute(
+        connection,
+        """CREATE TEMPORARY TABLE bookings (place bigint GENERATED ALWAYS AS IDENTITY, id text NOT NULL,
+                state text NOT NULL, bill_id text, total_with_tax_eur numeric NOT NULL)""",
     )
-    now: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+    now: datetime = fetch_value(connection, "SELECT clock_timestamp()")
     return now
 
 
 def keep(connection: Connection, bookings: Sequence[tuple[str, str, str | None, Decimal]]) -> None:
     """Keeps a page of bookings: id, state, bill_id, total with tax in EUR."""
     rows = [{"id": a, "state": b, "bill_id": c, "total": str(d)} for a, b, c, d in bookings]
-    connection.execute(
-        text("""INSERT INTO bookings (id, state, bill_id, total_with_tax_eur)
+    execute(
+        connection,
+        """INSERT INTO bookings (id, state, bill_id, total_with_tax_eur)
                 SELECT id, state, bill_id, total FROM jsonb_to_recordset(CAST(:rows AS jsonb))
-                    AS r(id text, state text, bill_id text, total numeric)"""),
-        {"rows": json.dumps(rows)},
+                    AS r(id text, state text, bill_id text, total numeric)""",
+        rows=json.dumps(rows),
     )
 
 
 def join(connection: Connection, period: str | None, since: datetime) -> int:
     """Puts both sides beside each other, of one period or of all; returns how many debts and bookings there are."""
-    connection.execute(
-        text("""CREATE TEMPORARY TABLE compared AS
+    execute(
+        connection,
+        """CREATE TEMPORARY TABLE compared AS
             SELECT coalesce(i.id, b.id) COLLATE "C" AS id, i.state, i.bill_id, i.total_with_tax_eur, b.bookings,
                 coalesce(i.updated_at >= :since, false) AS moved
             FROM (SELECT * FROM invoices WHERE CAST(:period AS text) IS NULL OR period = :period) i
@@ -57,11 +61,12 @@ def join(connection: Connection, period: str | None, since: datetime) -> int:
                 SELECT id, jsonb_agg(jsonb_build_array(state, bill_id, total_with_tax_eur::text) ORDER BY place)
                     AS bookings
                 FROM bookings WHERE CAST(:period AS text) IS NULL OR split_part(id, '.', 2) = :period GROUP BY id
-            ) b ON b.id = i.id"""),
-        {"period": period, "since": since},
+            ) b ON b.id = i.id""",
+        period=period,
+        since=since,
     )
-    connection.execute(text("CREATE INDEX ON compared (id)"))
-    return int(connection.execute(text("SELECT count(*) FROM compared")).scalar_one())
+    execute(connection, "CREATE INDEX ON compared (id)")
+    return int(fetch_value(connection, "SELECT count(*) FROM compared"))
 
 
 def pairs(opened: Database) -> Iterator[Pair]:
@@ -69,10 +74,12 @@ def pairs(opened: Database) -> Iterator[Pair]:
     after = ""
     while True:
         with opened.transaction() as connection:
-            rows = connection.execute(
-                text("SELECT * FROM compared WHERE id > :after ORDER BY id LIMIT :limit"),
-                {"after": after, "limit": PAGE_ROWS},
-            ).all()
+            rows = fetch(
+                connection,
+                "SELECT * FROM compared WHERE id > :after ORDER BY id LIMIT :limit",
+                after=after,
+                limit=PAGE_ROWS,
+            )
         for row in rows:
             ours = None if row.state is None else Side(row.state, row.bill_id, row.total_with_tax_eur)
             theirs = tuple(Side(state, bill_id, Decimal(total)) for state, bill_id, total in row.bookings or ())
@@ -84,7 +91,5 @@ def pairs(opened: Database) -> Iterator[Pair]:
 
 def read_ours(connection: Connection, invoice_id: str) -> Side | None:
     """An invoice as it stands now."""
-    row = connection.execute(
-        text("SELECT state, bill_id, total_with_tax_eur FROM invoices WHERE id = :id"), {"id": invoice_id}
-    ).one_or_none()
+    row = fetch_row(connection, "SELECT state, bill_id, total_with_tax_eur FROM invoices WHERE id = :id", id=invoice_id)
     return None if row is None else Side(row.state, row.bill_id, row.total_with_tax_eur)

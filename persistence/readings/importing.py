@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from persistence.connection.engine import copy_in
 from persistence.connection.errors import RowRefused
+from persistence.connection.statements import execute, fetch, fetch_column, fetch_row, fetch_value
 from persistence.invoices import recalculation
 from persistence.locks import lock_meters_in_turns
 from persistence.readings.file import REGISTERS, ReadingsRejected, RowStream
@@ -151,17 +152,17 @@ def replace_readings(
     """
     staged = _stage(connection, path, progress)
     # one replacement at a time: what is kept is what the update really meets
-    connection.execute(text("LOCK TABLE readings_replaced IN SHARE ROW EXCLUSIVE MODE"))
+    execute(connection, "LOCK TABLE readings_replaced IN SHARE ROW EXCLUSIVE MODE")
     _note_known(connection, staged)
-    replaced = connection.execute(text(_REPLACE), {"who": who, "reason": reason, **staged.span()}).rowcount
+    replaced = execute(connection, _REPLACE, who=who, reason=reason, **staged.span())
     return _take(connection, path, staged, replaced)
 
 
 def _stage(connection: Connection, path: Path, progress: Callable[[int], None] | None) -> _Staged:
     for table in ("staged_readings", "staged_meters"):
-        connection.execute(text(f"DROP TABLE IF EXISTS pg_temp.{table}"))
-    connection.execute(text(f"SET LOCAL work_mem = '{_WORK_MEMORY}'"))
-    connection.execute(text(_STAGE))
+        execute(connection, f"DROP TABLE IF EXISTS pg_temp.{table}")
+    execute(connection, f"SET LOCAL work_mem = '{_WORK_MEMORY}'")
+    execute(connection, _STAGE)
     rows = RowStream(path, progress)
     try:
         copy_in(connection, _COPY, rows)
@@ -169,7 +170,7 @@ def _stage(connection: Connection, path: Path, progress: Callable[[int], None] |
         raise _refused_by_copy(path, error) or error from error.__cause__
     if rows.problem is not None:
         raise rows.problem
-    connection.execute(text("ANALYZE staged_readings"))
+    execute(connection, "ANALYZE staged_readings")
     return _survey(connection, path, rows.rows)
 
 
@@ -181,8 +182,8 @@ def _refused_by_copy(path: Path, error: RowRefused) -> ReadingsRejected | None:
 
 
 def _survey(connection: Connection, path: Path, rows: int) -> _Staged:
-    connection.execute(text(_SURVEY))
-    meters = connection.execute(text(_SURVEYED)).all()
+    execute(connection, _SURVEY)
+    meters = fetch(connection, _SURVEYED)
     unknown = sorted((meter.first_line, meter.meter_id) for meter in meters if not meter.known)
     wrong_sums = [meter.wrong_sum_line for meter in meters if meter.wrong_sum_line is not None]
     if unknown and (not wrong_sums or unknown[0][0] <= min(wrong_sums)):
@@ -190,9 +191,7 @@ def _survey(connection: Connection, path: Path, rows: int) -> _Staged:
         more = f" (and {len(unknown) - 1} more unknown meters)" if len(unknown) > 1 else ""
         raise ReadingsRejected(str(path), line, f"no meter {meter_id} in the master data{more}")
     if wrong_sums:
-        row = connection.execute(
-            text("SELECT * FROM staged_readings WHERE line = :line"), {"line": min(wrong_sums)}
-        ).one()
+        row = fetch_row(connection, "SELECT * FROM staged_readings WHERE line = :line", line=min(wrong_sums))
         raise ReadingsRejected(
             str(path),
             row.line,
@@ -235,8 +234,8 @@ def _mark_stale(connection: Connection, staged: _Staged, replaced: int) -> tuple
     """
     meters = {"meters": staged.meters}
     lock_meters_in_turns(connection, staged.meters)
-    connection.execute(text("UPDATE meters SET version = version + 1 WHERE id = ANY(CAST(:meters AS text[]))"), meters)
-    invoices = connection.execute(text(_COMPUTED_FROM_REPLACED), meters).scalars().all() if replaced else ()
+    execute(connection, "UPDATE meters SET version = version + 1 WHERE id = ANY(CAST(:meters AS text[]))", **meters)
+    invoices = fetch_column(connection, _COMPUTED_FROM_REPLACED, **meters) if replaced else ()
     recalculation.request(connection, staged.meters)
     return tuple(invoices), recalculation.waiting(connection, staged.meters)
 
@@ -245,9 +244,7 @@ def _new_months(connection: Connection, path: Path, staged: _Staged) -> list[Mon
     try:
         return missing_months(connection, months_of(connection, "staged_readings", staged.first_at, staged.last_at))
     except MonthArchived as error:
-        line = connection.execute(
-            text(f"SELECT min(line) FROM staged_readings s WHERE {error.month.has('s.at')}")
-        ).scalar_one()
+        line = fetch_value(connection, f"SELECT min(line) FROM staged_readings s WHERE {error.month.has('s.at')}")
         raise ReadingsRejected(str(path), line, str(error)) from error
 
 
@@ -264,26 +261,26 @@ def _insert(connection: Connection, path: Path, staged: _Staged) -> int:
         with connection.begin_nested():
             filled = [make_month(connection, each, f"{_STAGED} WHERE {each.has('s.at')} {order}") for each in months]
             others = [f"NOT ({each.has('s.at')})" for each in months]
-            rest = connection.execute(text(f"{_INSERT} WHERE {' AND '.join([*others, _UNKNOWN])} {order}")).rowcount
+            rest = execute(connection, f"{_INSERT} WHERE {' AND '.join([*others, _UNKNOWN])} {order}")
             return sum(filled) + rest
     except RowRefused as error:
         if error.sqlstate != _UNIQUE_VIOLATION:
             raise
     for each in months:
         make_month(connection, each, f"{_STAGED} WHERE false")
-    new = connection.execute(text(f"{_INSERT} {order} ON CONFLICT DO NOTHING")).rowcount
+    new = execute(connection, f"{_INSERT} {order} ON CONFLICT DO NOTHING")
     _note_known(connection, staged)
     return new
 
 
 def _note_known(connection: Connection, staged: _Staged) -> None:
-    connection.execute(text("DROP TABLE IF EXISTS pg_temp.known_readings"))
-    connection.execute(text(_KNOWN), staged.span())
-    connection.execute(text("ANALYZE known_readings"))
+    execute(connection, "DROP TABLE IF EXISTS pg_temp.known_readings")
+    execute(connection, _KNOWN, **staged.span())
+    execute(connection, "ANALYZE known_readings")
 
 
 def _refuse_difference(connection: Connection, path: Path) -> None:
-    row = connection.execute(text(_FIRST_DIFFERENCE)).one_or_none()
+    row = fetch_row(connection, _FIRST_DIFFERENCE)
     if row is None:
         return
     what = f"meter {row.meter_id} at {row.at:%Y-%m-%dT%H:%M:%SZ}"

@@ -4,7 +4,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
+
+from persistence.connection.statements import execute, fetch_column, fetch_value
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -54,7 +56,7 @@ def months_of(connection: Connection, table: str, first_at: datetime, last_at: d
     first, last = Month.of(first_at), Month.of(last_at)
     if (last.year - first.year) * 12 + last.number - first.number <= 1:
         return sorted({first, last})  # the usual file needs no pass for this
-    rows = connection.execute(text(f"SELECT DISTINCT date_trunc('month', at) FROM {table}")).scalars()
+    rows = fetch_column(connection, f"SELECT DISTINCT date_trunc('month', at) FROM {table}")
     return sorted(Month.of(row) for row in rows)
 
 
@@ -65,11 +67,11 @@ def missing_months(connection: Connection, months: Collection[Month]) -> list[Mo
     """
     if len(attached_months(connection, months)) == len(months):
         return []
-    connection.execute(text("LOCK TABLE ONLY readings IN SHARE UPDATE EXCLUSIVE MODE"))
+    execute(connection, "LOCK TABLE ONLY readings IN SHARE UPDATE EXCLUSIVE MODE")
     attached = attached_months(connection, months)
     missing = [month for month in months if month not in attached]
     for month in missing:
-        if connection.execute(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": month.table}).scalar_one():
+        if fetch_value(connection, "SELECT to_regclass(:name) IS NOT NULL", name=month.table):
             raise MonthArchived(month)
     return missing
 
@@ -80,25 +82,27 @@ def make_month(connection: Connection, month: Month, rows: str) -> int:
     The key is made over the rows at once, at a third of the cost of one after the other. It is not
     CREATE TABLE … PARTITION OF, which would lock everyone out.
     """
-    count = connection.execute(text(f"CREATE TABLE {month.table} AS {rows}")).rowcount
-    columns = connection.execute(
-        text("""SELECT attname FROM pg_attribute
-                WHERE attrelid = 'readings'::regclass AND attnum > 0 AND attnotnull AND NOT attisdropped""")
-    ).scalars()
+    count = execute(connection, f"CREATE TABLE {month.table} AS {rows}")
+    columns = fetch_column(
+        connection,
+        """SELECT attname FROM pg_attribute
+                WHERE attrelid = 'readings'::regclass AND attnum > 0 AND attnotnull AND NOT attisdropped""",
+    )
     not_null = ", ".join(f"ALTER {column} SET NOT NULL" for column in columns)
     bounds = f"FROM ({month.begin}) TO ({month.end})"
-    connection.execute(text(f"ALTER TABLE {month.table} {not_null}, ADD PRIMARY KEY (meter_id, at)"))
-    connection.execute(text(f"ALTER TABLE readings ATTACH PARTITION {month.table} FOR VALUES {bounds}"))
+    execute(connection, f"ALTER TABLE {month.table} {not_null}, ADD PRIMARY KEY (meter_id, at)")
+    execute(connection, f"ALTER TABLE readings ATTACH PARTITION {month.table} FOR VALUES {bounds}")
     return count
 
 
 def attached_months(connection: Connection, months: Collection[Month]) -> set[Month]:
     """Those whose readings billing has."""
     names = {month.table: month for month in months}
-    rows = connection.execute(
-        text("""SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    rows = fetch_column(
+        connection,
+        """SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
                 WHERE i.inhparent = 'readings'::regclass AND NOT i.inhdetachpending
-                    AND c.relname = ANY(CAST(:names AS text[]))"""),
-        {"names": list(names)},
-    ).scalars()
+                    AND c.relname = ANY(CAST(:names AS text[]))""",
+        names=list(names),
+    )
     return {names[name] for name in rows}

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from billing.calculation import Registers
+from persistence.connection.statements import fetch
 from persistence.invoices.calculation_inputs import STEPS, registers, registers_of, within
 
 _REGISTERS = [field.name for field in fields(Registers)]
@@ -83,5 +84,5 @@ def measure(connection: Connection, spans: Sequence[Span], *, before: datetime |
             row.readings_checksum,
             row.first_fall_at is not None,
         )
-        for row in connection.execute(text(sql), parameters)
+        for row in fetch(connection, sql, **parameters)
     ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from persistence.connection.database import Database
 from persistence.connection.errors import SchemaMismatch
-from persistence.connection.reader import Reader
+from persistence.connection.statements import Source, execute, fetch_value, server_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -31,11 +31,8 @@ def _upgrade(connection: "Connection", where: str) -> bool:
     from alembic import command  # slow to import, and rarely needed: every command looks at the schema
     from alembic.config import Config
 
-    from persistence.connection.engine import reader
-
-    reading = reader(connection)
-    reading.rows("SELECT pg_advisory_xact_lock(:key)", key=_MIGRATING_LOCK)
-    current = current_revision(reading)
+    execute(connection, "SELECT pg_advisory_xact_lock(:key)", key=_MIGRATING_LOCK)
+    current = current_revision(connection)
     if current == expected_revision():
         return False
     _refuse_unknown(current, where)
@@ -46,9 +43,9 @@ def _upgrade(connection: "Connection", where: str) -> bool:
     return True
 
 
-def check_schema(reader: Reader) -> None:
+def check_schema(source: Source) -> None:
     """Raises SchemaMismatch if the schema isn't the one that this program needs."""
-    current, where = current_revision(reader), reader.where
+    current, where = current_revision(source), server_of(source)
     if current == expected_revision():
         return
     _refuse_unknown(current, where)
@@ -56,11 +53,11 @@ def check_schema(reader: Reader) -> None:
     raise SchemaMismatch(f"the database {where} {what}: run `billingd db upgrade`")
 
 
-def current_revision(reader: Reader) -> str | None:
+def current_revision(source: Source) -> str | None:
     """The schema's version in the database; None if it has none."""
-    if reader.value("SELECT to_regclass('alembic_version') IS NULL"):
+    if fetch_value(source, "SELECT to_regclass('alembic_version') IS NULL"):
         return None
-    revision = reader.value("SELECT version_num FROM alembic_version")
+    revision = fetch_value(source, "SELECT version_num FROM alembic_version")
     return None if revision is None else str(revision)
 
 

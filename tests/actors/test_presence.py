@@ -12,7 +12,7 @@ from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
 from persistence import instances
 from persistence.connection.database import Database
-from persistence.connection.engine import notify
+from persistence.connection.statements import notify
 from persistence.invoices import delivery_pause
 from supervision.testing import ActorHarness
 from testkit.waiting import wait_until

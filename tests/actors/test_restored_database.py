@@ -28,7 +28,7 @@ from persistence import instances
 from persistence.connection.database import Database
 from persistence.invoices import claims
 from persistence.invoices.calculation_inputs import fetch_bases
-from persistence.invoices.changes import store_calculations
+from persistence.invoices.calculations import store_calculations
 from persistence.invoices.claims import Delivery
 from supervision.testing import ActorHarness
 from tests.support.actor_parts import make_parts

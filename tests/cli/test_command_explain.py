@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from persistence.connection.database import Database
-from persistence.invoices import queries
+from persistence.invoices import held_invoices
 from tests.cli.command_line import Commands
 from tests.support.billed_months import AUGUST, calculate_august
 from tests.support.invoice_rows import add_invoices, add_users
@@ -111,7 +111,7 @@ def test_a_retry_by_code_and_period_can_be_tried_first(database: Database, billi
 
     def held() -> list[str]:
         with database.transaction() as connection:
-            return queries.held_ids(connection)
+            return held_invoices.held_ids(connection)
 
     done = billingd("invoices", "retry", "--code", "erp_conflict", "--period", "2026-10", "--dry-run")
     assert (done.status, done.out) == (0, "NU-0002.2026-10.1: would go on\n")

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from persistence.connection.database import ConnectionSettings, Database
-from persistence.invoices import queries
+from persistence.invoices import due_invoices
 from persistence.master_data import import_master
 from testkit.postgres import PostgresServer
 from tests.cli.command_line import Commands
@@ -118,7 +118,7 @@ def test_a_known_reading_changes_only_with_replace_which_keeps_who_and_why_and_l
 ) -> None:
     billingd("import", "readings", GOOD)
     with database.transaction() as connection:
-        queries.make_due(connection, "test", ["2026-08"], reason="test")
+        due_invoices.make_due(connection, "test", ["2026-08"], reason="test")
     assert len(calculate_due(database)) == 3
     with gzip.open(GOOD, "rt", encoding="utf-8") as file:
         header, *rows = file

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from persistence.connection.database import ConnectionSettings, Database
-from persistence.invoices import queries
+from persistence.invoices import due_invoices
 from persistence.invoices.listing import Filter, list_invoices
 from persistence.master_data import import_master
 from persistence.readings.importing import import_readings
@@ -35,10 +35,10 @@ def calculated(database: Database) -> Database:
         import_master(connection, BAD / "master.yaml")
     with database.transaction() as connection:
         import_readings(connection, BAD / "readings-2026-08.csv.gz")
-        queries.make_due(connection, "test", ["2026-08"], reason="test")
+        due_invoices.make_due(connection, "test", ["2026-08"], reason="test")
     assert len(calculate_due(database)) == 3
     with database.transaction() as connection:
-        queries.make_due(connection, "test", ["2026-09"], reason="test")
+        due_invoices.make_due(connection, "test", ["2026-09"], reason="test")
     return database
 
 

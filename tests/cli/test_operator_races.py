@@ -14,8 +14,7 @@ from altibiz.outcomes import Page
 from billing.erp_answers import Booking, Outcome, OutcomeKind
 from cli.reconcile import compare_bookings
 from persistence.connection.database import ConnectionSettings, Database
-from persistence.connection.engine import reader
-from persistence.invoices import claims, corrections, queries
+from persistence.invoices import claims, corrections, held_invoices
 from persistence.invoices.corrections import Order, OrderRefused, TakenUp
 from persistence.invoices.listing import Filter, list_invoices
 from tests.support.billed_months import AUGUST, book, calculate_august, claim_offers, hold, states
@@ -44,7 +43,7 @@ def test_a_retry_between_the_question_and_the_order_wins(database: Database, ord
         hold(database, delivery)
     taken = take_up(database, order)
     with database.transaction() as connection:
-        assert queries.retry_held(connection, "cli:you", FIRST, "mended") is None
+        assert held_invoices.retry_held(connection, "cli:you", FIRST, "mended") is None
     with database.transaction() as again, pytest.raises(OrderRefused, match="changed meanwhile and is sent now"):
         carry_out(again, order, taken)
     assert states(database)[FIRST] == "sent"
@@ -115,7 +114,7 @@ def test_what_goes_on_while_the_pages_are_read_is_looked_at_again(
     with FakeAltibiz() as erp:
         book(database, erp, but=AUGUST[1:])
     with database.transaction() as connection:
-        (ours,) = [each for each in list_invoices(reader(connection), Filter()) if each["id"] == FIRST]
+        (ours,) = [each for each in list_invoices(connection, Filter()) if each["id"] == FIRST]
         connection.execute(
             text("UPDATE invoices SET updated_at = now() + interval '1 h' WHERE id = :id"), {"id": FIRST}
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from persistence.connection.statements import fetch_value
 from testkit.deployment import Deployment
 from testkit.postgres import PostgresServer
 from testkit.waiting import WAIT_SECONDS, wait_until
@@ -68,7 +69,7 @@ def settled(world: Deployment, number: int) -> None:
 
 def has_a_root(world: Deployment) -> bool:
     with world.database() as database, database.reading() as reader:
-        return reader.value("SELECT day FROM audit_roots") is not None
+        return fetch_value(reader, "SELECT day FROM audit_roots") is not None
 
 
 def test_a_backup_a_day_old_is_restored_and_nothing_is_billed_twice(world: Deployment, server: PostgresServer) -> None:

@@ -38,9 +38,8 @@ MUTATIONS = (
     Mutation(
         "no look before a repeated offer",
         "persistence/invoices/claims.py",
-        "(state = 'calculated' OR (state = 'sent'\n"
-        "                    AND last_outcome = ANY(CAST(:offer_again AS text[])))) IS TRUE AS offer",
-        "(state IN ('calculated', 'sent')) AS offer",
+        'f"({in_state(State.CALCULATED)} OR ',
+        'f"({in_state(State.CALCULATED, State.SENT)} OR ',
         ("S1", "killed", "sending_after"),
         "was offered though the ERP had it",
     ),
@@ -73,16 +72,17 @@ MUTATIONS = (
     Mutation(
         "blame without a witness",
         "persistence/invoices/quarantine.py",
-        '    return bool(\n        connection.execute(\n            text(f"SELECT EXISTS ({passed}',
-        '    return True or bool(\n        connection.execute(\n            text(f"SELECT EXISTS ({passed}',
+        '    return bool(\n        fetch_value(\n            connection,\n            f"SELECT EXISTS ({passed}',
+        "    return True or bool(\n        fetch_value(\n            connection,\n            "
+        'f"SELECT EXISTS ({passed}',
         ("E3", "400_long", "calculated"),
         "held though all are refused",
     ),
     Mutation(
         "a step without its history",
-        "persistence/invoices/changes.py",
-        "        FROM changed WHERE to_state <> from_state\n",
-        "        FROM changed WHERE to_state <> from_state AND to_state <> 'registered'\n",
+        "persistence/invoices/transitions.py",
+        "WHERE step_reason IS NOT NULL OR state IS DISTINCT FROM from_state\n",
+        "WHERE (step_reason IS NOT NULL OR state IS DISTINCT FROM from_state) AND state <> 'registered'\n",
         ("S1", "killed", "sending_before"),
         "its history",
     ),

@@ -3,7 +3,6 @@
 from sqlalchemy import Connection, text
 
 from persistence.connection.database import Database
-from persistence.connection.engine import reader
 from persistence.invoices.listing import browse, last_hours
 from tests.support.invoice_rows import add_invoices, add_users
 
@@ -65,8 +64,8 @@ def test_pages_follow_each_other_without_a_gap(database: Database) -> None:
         add_users(connection, 7)
         add_invoices(connection, "due", range(1, 8))
         seen: list[str] = []
-        while page := [each["id"] for each in browse(reader(connection), after=seen[-1] if seen else "", most=3)]:
+        while page := [each["id"] for each in browse(connection, after=seen[-1] if seen else "", most=3)]:
             seen += page
         assert seen == [f"NU-000{number}.2026-10.1" for number in range(1, 8)]
-        assert [each["id"] for each in browse(reader(connection), beginning="NU-0007")] == seen[-1:]
-        assert browse(reader(connection), state="held") == browse(reader(connection), period="2026-09") == []
+        assert [each["id"] for each in browse(connection, beginning="NU-0007")] == seen[-1:]
+        assert browse(connection, state="held") == browse(connection, period="2026-09") == []

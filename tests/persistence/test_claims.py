@@ -11,15 +11,18 @@ from sqlalchemy import text
 from billing.erp_answers import AnswerPolicy, Outcome, OutcomeKind, not_sent
 from billing.invoice import Invoice, calculate
 from persistence import instances
-from persistence.answers import store_answers
 from persistence.connection.database import Database
 from persistence.connection.errors import RowRefused
-from persistence.invoices import claims, queries, recalculation
+from persistence.invoices import claims, due_invoices, held_invoices, recalculation
+from persistence.invoices.answers import store_answers
 from persistence.invoices.calculation_inputs import fetch_bases
-from persistence.invoices.changes import Change, Exchange, apply_changes, store_calculations, was_written
+from persistence.invoices.calculations import store_calculations
+from persistence.invoices.changes import Change, apply_changes
 from persistence.invoices.claims import Claimer, Delivery
+from persistence.invoices.exchanges import Exchange
 from persistence.invoices.listing import Filter, list_invoices, show_invoices
 from persistence.invoices.quarantine import count_crash
+from persistence.invoices.transitions import was_written
 from persistence.master_data import import_master
 from persistence.readings.importing import import_readings
 from tests.support.sample import BAD
@@ -38,7 +41,7 @@ def due(database: Database) -> Database:
     with database.transaction() as connection:
         import_readings(connection, BAD / "readings-2026-08.csv.gz")
     with database.transaction() as connection:
-        assert queries.make_due(connection, "test", ["2026-08"], reason="test") == 3
+        assert due_invoices.make_due(connection, "test", ["2026-08"], reason="test") == 3
         assert recalculation.take_up(connection) == 0
     return database
 
@@ -87,8 +90,8 @@ def expire(database: Database) -> None:
 
 def test_making_due_again_makes_nothing(due: Database) -> None:
     with due.transaction() as connection:
-        assert queries.make_due(connection, "test", ["2026-07", "2026-08"], reason="test") == 0
-        assert queries.first_billed_period(connection) == "2026-08"
+        assert due_invoices.make_due(connection, "test", ["2026-07", "2026-08"], reason="test") == 0
+        assert due_invoices.first_billed_period(connection) == "2026-08"
 
 
 def test_two_claimers_never_get_the_same_invoice(due: Database) -> None:
@@ -226,9 +229,9 @@ def test_with_a_witness_it_is_held_at_its_next_refusal(calculated: Database) -> 
 def test_a_retry_puts_a_held_invoice_back_where_it_stood(calculated: Database) -> None:
     test_with_a_witness_it_is_held_at_its_next_refusal(calculated)
     with calculated.transaction() as connection:
-        (invoice_id,) = queries.held_ids(connection)
-        assert queries.retry_held(connection, "person", invoice_id, "mended") is None
-        assert queries.retry_held(connection, "person", invoice_id, "mended") == "it is not held, it is sent"
+        (invoice_id,) = held_invoices.held_ids(connection)
+        assert held_invoices.retry_held(connection, "person", invoice_id, "mended") is None
+        assert held_invoices.retry_held(connection, "person", invoice_id, "mended") == "it is not held, it is sent"
     assert column(calculated, invoice_id, "refused_since") is None
     assert again(calculated, invoice_id).action == "offer"
 

@@ -11,8 +11,10 @@ import pytest
 from sqlalchemy import text
 
 from persistence.connection.database import ConnectionSettings, Database
-from persistence.connection.engine import copy_in, notify, try_instance_lock
+from persistence.connection.engine import copy_in
 from persistence.connection.errors import DatabaseFailed, RowRefused
+from persistence.connection.statements import fetch_dicts, fetch_value, notify
+from persistence.instances import try_instance_lock
 
 COPY_METERS = "COPY meters (id, kind, phases) FROM STDIN"
 
@@ -62,19 +64,19 @@ def test_a_commit_is_durable_though_the_server_is_set_otherwise(database: Databa
 
 def test_reading_is_as_of_one_moment_and_leaves_the_session_in_order(database: Database, other: Database) -> None:
     with database.reading() as reader:
-        found = reader.rows("SELECT count(*) AS number, :a AS a, ':b' AS b FROM meters", a="x")
+        found = fetch_dicts(reader, "SELECT count(*) AS number, :a AS a, ':b' AS b FROM meters", a="x")
         assert found == [{"number": 0, "a": "x", "b": ":b"}]
         with other.transaction() as connection:
             connection.execute(text("INSERT INTO meters VALUES ('m', 'abb_b2x', '{L1}')"))
-        assert reader.value("SELECT id FROM meters") is None
+        assert fetch_value(reader, "SELECT id FROM meters") is None
     with database.reading() as reader:
-        assert reader.value("SELECT id FROM meters WHERE id = :id OR id = upper(:id)", id="m") == "m"
+        assert fetch_value(reader, "SELECT id FROM meters WHERE id = :id OR id = upper(:id)", id="m") == "m"
     assert count_meters(database) == 1
 
 
 def test_reading_writes_nothing(database: Database) -> None:
     with pytest.raises(DatabaseFailed, match="read-only"), database.reading() as reader:
-        reader.rows("INSERT INTO meters VALUES ('m', 'abb_b2x', '{L1}')")
+        fetch_dicts(reader, "INSERT INTO meters VALUES ('m', 'abb_b2x', '{L1}')")
     assert count_meters(database) == 0
 
 

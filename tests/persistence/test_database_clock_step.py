@@ -15,14 +15,14 @@ from billing.erp_answers import AnswerPolicy, Outcome, OutcomeKind
 from config.settings import Settings
 from persistence import instances
 from persistence.alarms import AlarmRecord, Severity, StateSettings, acknowledge, read_state, store
-from persistence.answers import store_answers
 from persistence.clock_step import clamp_times
 from persistence.connection.database import ConnectionSettings, Database
-from persistence.connection.engine import reader
 from persistence.invoices import claims, corrections
-from persistence.invoices.changes import Change, Exchange, apply_changes
+from persistence.invoices.answers import store_answers
+from persistence.invoices.changes import Change, apply_changes
 from persistence.invoices.claims import Claimer
 from persistence.invoices.delivery_pause import pause
+from persistence.invoices.exchanges import Exchange
 from persistence.invoices.overview import pause_in_force
 from supervision.clock import SystemClock
 from supervision.testing import FakeClock
@@ -204,7 +204,7 @@ def test_item_9_a_pause_keeps_its_length(billed: Database) -> None:
     run(billed, f"UPDATE delivery_pauses {moved}", step=STEP_SECONDS)
     show(billed, presence())
     with billed.transaction() as connection:
-        standing = pause_in_force(reader(connection))
+        standing = pause_in_force(connection)
         assert standing is not None
         assert (standing.until - standing.since).total_seconds() == 60
         assert (standing.until - connection.execute(text("SELECT now()")).scalar_one()).total_seconds() < 61
@@ -225,7 +225,7 @@ def test_item_9_a_daemon_that_is_gone_does_not_look_alive(billed: Database) -> N
 def aborted_alarms(database: Database) -> list[str]:
     now = SystemClock().wall()
     with database.transaction() as connection:
-        groups = read_state(reader(connection), StateSettings(), "test", now, state_codes=list(CATALOGUE)).groups
+        groups = read_state(connection, StateSettings(), "test", now, state_codes=list(CATALOGUE)).groups
     return [group.code for group in groups if group.code == Code.INVOICE_ABORTED]
 
 

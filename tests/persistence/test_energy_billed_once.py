@@ -14,9 +14,10 @@ from billing.identity import InvoiceId
 from billing.invoice import ENERGY_ALREADY_BILLED, Invoice, NotReady, calculate
 from persistence.connection.database import Database
 from persistence.connection.errors import RowRefused
-from persistence.invoices import claims, corrections, queries, recalculation
+from persistence.invoices import claims, corrections, due_invoices, recalculation
 from persistence.invoices.calculation_inputs import fetch_bases
-from persistence.invoices.changes import Change, store_calculations
+from persistence.invoices.calculations import store_calculations
+from persistence.invoices.changes import Change
 from persistence.invoices.corrections import OrderRefused, TakenUp
 from persistence.master_data import import_master
 from persistence.readings.importing import import_readings
@@ -52,7 +53,7 @@ def database(database: Database) -> Iterator[Database]:
 
 def make_due(database: Database, *users: str) -> None:
     with database.transaction() as connection:
-        queries.make_due(connection, "test", ["2026-08"], users=users, reason="test")
+        due_invoices.make_due(connection, "test", ["2026-08"], users=users, reason="test")
 
 
 def give_to_them(database: Database, folder: Path) -> None:

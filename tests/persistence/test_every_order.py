@@ -20,9 +20,10 @@ from sqlalchemy import Connection, text
 from billing.invoice import Invoice, NotReady, calculate
 from persistence import locks
 from persistence.connection.database import ConnectionSettings, Database
-from persistence.invoices import claims, corrections, queries, recalculation
+from persistence.invoices import claims, corrections, due_invoices, recalculation
 from persistence.invoices.calculation_inputs import fetch_bases
-from persistence.invoices.changes import Change, apply_changes, store_calculations
+from persistence.invoices.calculations import store_calculations
+from persistence.invoices.changes import Change, apply_changes
 from persistence.invoices.claims import Claimer
 from persistence.invoices.corrections import OrderRefused
 from persistence.master_data import import_master
@@ -75,7 +76,7 @@ class Field:
         ours = self.sessions["observer"]
         ours.run(partial(import_master, path=path))
         ours.run(partial(import_readings, path=everything))
-        ours.run(lambda connection: queries.make_due(connection, "test", [PERIOD], reason="test"))
+        ours.run(lambda connection: due_invoices.make_due(connection, "test", [PERIOD], reason="test"))
         self._register(ours)
         with ours.transaction() as connection:
             connection.execute(text("TRUNCATE recalculation_requests"))

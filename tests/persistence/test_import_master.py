@@ -9,7 +9,7 @@ import yaml
 from sqlalchemy import text
 
 from persistence.connection.database import ConnectionSettings, Database
-from persistence.invoices import queries, recalculation
+from persistence.invoices import due_invoices, recalculation
 from persistence.master_data import MasterRejected, MasterReport, import_master
 from testkit.postgres import PostgresServer
 from tests.support.sample import ROOT
@@ -248,7 +248,7 @@ def test_it_warns_of_users_who_cannot_be_billed(database: Database, tmp_path: Pa
 def test_it_says_how_many_open_invoices_a_changed_price_touches(database: Database, tmp_path: Path) -> None:
     take(database, BAD / "master.yaml")
     with database.transaction() as connection:
-        assert queries.make_due(connection, "test", ["2026-08"], reason="test") == 3
+        assert due_invoices.make_due(connection, "test", ["2026-08"], reason="test") == 3
     assert take(database, BAD / "master.yaml").open_invoices_touched == 0
     assert take(database, changed(tmp_path, ('"6.559"', '"6.560"'))).open_invoices_touched == 1  # red_low: user-004
     assert take(database, changed(tmp_path, ('title: "Tiskara Žabac"', "title: Other"))).open_invoices_touched == 1
@@ -266,7 +266,7 @@ def test_it_says_how_many_open_invoices_a_changed_price_touches(database: Databa
 def test_what_waits_is_looked_at_again_at_once(database: Database) -> None:
     take(database, BAD / "master.yaml")
     with database.transaction() as connection:
-        queries.make_due(connection, "test", ["2026-08"], reason="test")
+        due_invoices.make_due(connection, "test", ["2026-08"], reason="test")
         connection.execute(
             text(
                 "UPDATE invoices SET next_attempt_at = now() + interval '1 hour', held_code = 'readings_incomplete', "

@@ -12,9 +12,9 @@ from sqlalchemy import text
 
 from billing.invoice import Invoice, calculate
 from persistence.connection.database import ConnectionSettings, Database
-from persistence.invoices import claims, queries, recalculation
+from persistence.invoices import claims, due_invoices, recalculation
 from persistence.invoices.calculation_inputs import fetch_bases
-from persistence.invoices.changes import store_calculations
+from persistence.invoices.calculations import store_calculations
 from persistence.invoices.claims import Claimer
 from persistence.master_data import import_master
 from persistence.readings.importing import ReadingsRejected, ReadingsReport, import_readings, replace_readings
@@ -226,7 +226,7 @@ def test_a_replacement_lists_the_invoices_that_were_computed_from_the_old_values
 ) -> None:
     take(master, GOOD)
     with master.transaction() as connection:
-        queries.make_due(connection, "test", ["2026-08"], reason="test")
+        due_invoices.make_due(connection, "test", ["2026-08"], reason="test")
     calculate_due(master)
     with gzip.open(GOOD, "rt", encoding="utf-8") as file:
         rows = [row for row in file if row.startswith(f"{METER},2026-08-31T22:00:00Z")]
@@ -244,7 +244,7 @@ def test_invoices_that_wait_for_these_meters_are_looked_at_again_and_the_daemons
     master: Database, database_url: str
 ) -> None:
     with master.transaction() as connection:
-        queries.make_due(connection, "test", ["2026-08"], reason="test")
+        due_invoices.make_due(connection, "test", ["2026-08"], reason="test")
         connection.execute(
             text(
                 "UPDATE invoices SET next_attempt_at = now() + interval '1 hour', held_code = 'readings_incomplete', "

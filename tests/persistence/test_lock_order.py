@@ -12,9 +12,9 @@ from sqlalchemy import Connection, text
 
 from persistence import instances, locks
 from persistence.connection.database import Database
-from persistence.connection.engine import notify
 from persistence.connection.errors import DatabaseFailed
-from persistence.invoices import claims, corrections, queries, recalculation
+from persistence.connection.statements import notify
+from persistence.invoices import claims, corrections, due_invoices, held_invoices, recalculation
 from persistence.locks import lock_invoices, lock_meters
 from persistence.master_data import import_master
 from persistence.readings.importing import import_readings
@@ -41,7 +41,7 @@ def due(database: Database) -> Database:
     with database.transaction() as connection:
         import_master(connection, BAD / "master.yaml")
     with database.transaction() as connection:
-        queries.make_due(connection, "test", ["2026-08"], reason="test")
+        due_invoices.make_due(connection, "test", ["2026-08"], reason="test")
         recalculation.take_up(connection)
     return database
 
@@ -134,7 +134,7 @@ def test_item_10_a_retry_of_many_locks_in_the_order_of_the_ids(database: Databas
     def retry(connection: Connection) -> list[str | None]:
         lock_invoices(connection, list(reversed(AUGUST)))
         notify(connection, "retry")
-        return [queries.retry_held(connection, "me", each, "x") for each in reversed(AUGUST)]
+        return [held_invoices.retry_held(connection, "me", each, "x") for each in reversed(AUGUST)]
 
     with database.transaction() as connection:
         lock_invoices(connection, AUGUST[:1])

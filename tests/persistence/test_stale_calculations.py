@@ -10,9 +10,10 @@ from sqlalchemy import Connection, text
 
 from billing.invoice import Invoice, NotReady, calculate
 from persistence.connection.database import Database
-from persistence.invoices import claims, queries, recalculation
+from persistence.invoices import claims, due_invoices, recalculation
 from persistence.invoices.calculation_inputs import fetch_bases
-from persistence.invoices.changes import Change, Stored, store_calculations
+from persistence.invoices.calculations import Stored, store_calculations
+from persistence.invoices.changes import Change
 from persistence.master_data import import_master
 from persistence.readings.importing import ReadingsReport, import_readings, replace_readings
 from tests.billing.billing_samples import ZAGREB
@@ -35,7 +36,7 @@ def august(database: Database) -> Database:
     with database.transaction() as connection:
         import_readings(connection, SAMPLE / "readings-2026-08.csv.gz")
     with database.transaction() as connection:
-        assert queries.make_due(connection, "test", ["2026-08"], users=[USER], reason="test") == 1
+        assert due_invoices.make_due(connection, "test", ["2026-08"], users=[USER], reason="test") == 1
         recalculation.take_up(connection)
     return database
 
@@ -119,7 +120,7 @@ def test_item_1_a_result_from_before_a_change_of_master_data_is_refused_after_it
 def test_item_1_what_found_no_readings_does_not_wait_when_they_have_come(database: Database) -> None:
     with database.transaction() as connection:
         import_master(connection, SAMPLE / "master.yaml")
-        queries.make_due(connection, "test", ["2026-08"], users=[USER], reason="test")
+        due_invoices.make_due(connection, "test", ["2026-08"], users=[USER], reason="test")
         (claimed,) = claims.claim_due(connection, BY, limit=10, holding=())
         (basis,) = fetch_bases(connection, [INVOICE], ZAGREB)
     why = calculate(basis, 95)
@@ -137,7 +138,7 @@ def test_item_1_what_found_no_readings_does_not_wait_when_they_have_come(databas
 
 def test_item_1_an_invoice_that_somebody_keeps_locked_is_stored_later_and_the_others_now(august: Database) -> None:
     with august.transaction() as connection:
-        queries.make_due(connection, "test", ["2026-08"], users=["user-002"], reason="test")
+        due_invoices.make_due(connection, "test", ["2026-08"], users=["user-002"], reason="test")
     calculated = in_hand(august)
     assert len(calculated) == 2
     with Database(august.settings) as idle, idle.transaction() as holding:

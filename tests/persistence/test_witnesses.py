@@ -7,11 +7,13 @@ from sqlalchemy import text
 
 from billing.erp_answers import AnswerPolicy, Outcome, OutcomeKind
 from persistence import instances
-from persistence.answers import store_answers
 from persistence.connection.database import Database
-from persistence.invoices import claims
-from persistence.invoices.changes import Change, Exchange, apply_changes, store_calculations
+from persistence.invoices.answers import store_answers
+from persistence.invoices.calculations import store_calculations
+from persistence.invoices.changes import Change, apply_changes
 from persistence.invoices.claims import Claimer, Delivery
+from persistence.invoices.conditions import instance_of
+from persistence.invoices.exchanges import Exchange
 from persistence.invoices.quarantine import count_crash
 from tests.support.writer_alone import calculated, import_three_users
 
@@ -178,4 +180,4 @@ def test_item_7_a_batch_that_crashed_has_its_first_failure_kept_for_witnesses(du
     calculate(due, HEALTHY, HERE)
     assert crash(due) == []
     assert crash(due) == [POISON]
-    assert claims.instance_of(Claimer(HERE, 1.0).name) == "here"
+    assert instance_of(Claimer(HERE, 1.0).name) == "here"

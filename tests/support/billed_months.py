@@ -7,7 +7,7 @@ from altibiz.client import AltibizClient
 from altibiz.fake.server import FakeAltibiz
 from billing.erp_answers import OutcomeKind
 from persistence.connection.database import Database
-from persistence.invoices import claims, queries
+from persistence.invoices import claims, due_invoices
 from persistence.invoices.changes import Change, apply_changes
 from persistence.invoices.claims import Delivery
 from persistence.invoices.listing import Filter, list_invoices
@@ -26,7 +26,7 @@ def calculate_august(database: Database) -> None:
         import_master(connection, BAD / "master.yaml")
     with database.transaction() as connection:
         import_readings(connection, BAD / "readings-2026-08.csv.gz")
-        queries.make_due(connection, "test", ["2026-08"], reason="test")
+        due_invoices.make_due(connection, "test", ["2026-08"], reason="test")
     assert len(calculate_due(database)) == 3
 
 

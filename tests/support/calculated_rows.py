@@ -7,7 +7,7 @@ from billing.invoice import Invoice, calculate
 from persistence.connection.database import Database
 from persistence.invoices import claims
 from persistence.invoices.calculation_inputs import fetch_bases
-from persistence.invoices.changes import store_calculations
+from persistence.invoices.calculations import store_calculations
 from persistence.invoices.claims import Claimer
 
 BY = Claimer("here#1", 60.0)

@@ -8,8 +8,9 @@ from sqlalchemy import Connection
 
 from billing.erp_answers import COUNTED, AnswerPolicy, Counts, Decision, Outcome, OutcomeKind, decide
 from billing.states import State
-from persistence.invoices.changes import Change, Exchange, apply_changes
+from persistence.invoices.changes import Change, apply_changes
 from persistence.invoices.claims import Delivery
+from persistence.invoices.exchanges import Exchange
 from persistence.invoices.quarantine import answer_witnessed, count_answers
 
 _STORED = [each.name for each in fields(Decision) if each.name != "counted"]

@@ -1,0 +1,156 @@
+"""Stores calculated invoices with the documents that never change, unless their data has changed since."""
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from billing.invoice import Invoice
+from billing.states import State
+from persistence.connection.statements import fetch_column
+from persistence.invoices.changes import Change, apply_changes, end_stale
+from persistence.invoices.conditions import END_CLAIM, in_state
+from persistence.invoices.transitions import Creation, Step, change_state
+from persistence.locks import held_by_others, lock_invoices, lock_meters
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of calculations, by invoice id.
+
+    `deferred`: somebody else has locked the invoice or one of its meters; to be stored later. `stale`: the data has
+    changed since; the claim has ended, and the invoice is calculated again at once. Those in none of the three have
+    been taken over under another claim.
+    """
+
+    done: frozenset[str] = frozenset()
+    stale: frozenset[str] = frozenset()
+    deferred: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What a calculation rested on, and which time of its meters it bills (None: none)."""
+
+    invoice_id: str
+    claim: int
+    meter_versions: Mapping[str, int]
+    starts_at: object = None
+    ends_at: object = None
+
+
+_INPUT = """
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(
+            id text, claim bigint, network_user_id text, period text, revision int, state text, invoice_date date,
+            total_eur numeric, tax_rate_percent numeric, tax_eur numeric, total_with_tax_eur numeric,
+            calculations jsonb, snapshot jsonb, body text)"""
+_STORE_DOCUMENTS = """
+    INSERT INTO invoice_documents (invoice_id, lines, calculations, snapshot, body)
+    SELECT r.id, CAST(r.body AS jsonb) -> 'items', r.calculations, r.snapshot, convert_to(r.body, 'UTF8')
+    FROM changed c JOIN input r ON r.id = c.id AND r.claim = c.claim RETURNING invoice_id"""
+_STORE = Step(
+    input=_INPUT,
+    where=in_state(State.DUE, prefix="i."),
+    to_state="r.state",
+    reason="'calculated from the readings'",
+    sets=f"""
+            invoice_date = r.invoice_date, total_eur = r.total_eur, tax_rate_percent = r.tax_rate_percent,
+            tax_eur = r.tax_eur, total_with_tax_eur = r.total_with_tax_eur,
+            held_code = NULL, held_reason = NULL, next_attempt_at = NULL, failures = 0,
+            crash_count = 0, crash_since = NULL, unclean_ends = 0, batch_limit = NULL, {END_CLAIM}""",
+    then=_STORE_DOCUMENTS,
+)
+_INSERT = Creation(
+    input=_INPUT,
+    columns="""id, claim, network_user_id, period, revision, state, invoice_date, total_eur, tax_rate_percent,
+        tax_eur, total_with_tax_eur""",
+    then=_STORE_DOCUMENTS,
+)
+
+
+def store_calculations(
+    connection: Connection,
+    by: str,
+    write_id: uuid.UUID,
+    calculated: Sequence[tuple[int, Invoice]],
+    waiting: Sequence[Change] = (),
+) -> Stored:
+    """Stores calculated invoices under their claims, with the documents that never change, and what has to wait.
+
+    It waits for no row. It keeps the meters and the invoices locked until the transaction ends, so that an import
+    that changes their data comes either before, and makes them stale, or after, and finds them stored. Raises
+    RowRefused as `apply_changes` does, and where two invoices of one call bill the same energy.
+    """
+    results = [*(_result(claim, invoice) for claim, invoice in calculated), *map(_waiting_result, waiting)]
+    meters = {meter for each in results for meter in each.meter_versions}
+    busy_meters = held_by_others(connection, "meters", meters, lock_meters(connection, meters, wait=False))
+    free = [each for each in results if busy_meters.isdisjoint(each.meter_versions)]
+    ids = {each.invoice_id for each in free}
+    ready = set(lock_invoices(connection, ids, wait=False))
+    deferred = {each.invoice_id for each in results} - ids | held_by_others(connection, "invoices", ids, ready)
+    stale = _stale(connection, [each for each in free if each.invoice_id in ready])
+    end_stale(connection, by, [(each.invoice_id, each.claim) for each in results if each.invoice_id in stale])
+    valid = ready - stale
+    done = _store(connection, by, write_id, [pair for pair in calculated if str(pair[1].id) in valid])
+    done |= apply_changes(connection, by, write_id, [each for each in waiting if each.invoice_id in valid])
+    return Stored(frozenset(done), frozenset(stale), frozenset(deferred))
+
+
+def insert_calculated(connection: Connection, by: str, write_id: uuid.UUID, invoice: Invoice, reason: str) -> None:
+    """Makes a new invoice that is calculated already, with its document: the revision that an operator asked for."""
+    change_state(connection, _INSERT, by, write_id, rows=f"[{_row(0, invoice)}]", reason=reason)
+
+
+def _store(connection: Connection, by: str, write_id: uuid.UUID, calculated: Sequence[tuple[int, Invoice]]) -> set[str]:
+    if not calculated:
+        return set()
+    first = {(claim, str(invoice.id)): invoice for claim, invoice in reversed(calculated)}
+    rows = [_row(claim, invoice) for (claim, _), invoice in first.items()]
+    stored = change_state(connection, _STORE, by, write_id, rows=f"[{','.join(rows)}]")
+    return {row.invoice_id for row in stored}
+
+
+def _row(claim: int, invoice: Invoice) -> str:
+    """A row of `_INPUT`; one by one, as the JSON encoder lets no other thread run while it is at work."""
+    amounts = ("total_eur", "tax_rate_percent", "tax_eur", "total_with_tax_eur")
+    values: dict[str, Any] = {
+        "id": str(invoice.id), "claim": claim, "network_user_id": invoice.id.network_user_id,
+        "period": str(invoice.id.period), "revision": invoice.id.revision, "state": State.CALCULATED,
+        "invoice_date": invoice.invoice_date.isoformat(), "calculations": invoice.calculations_document(),
+        "snapshot": invoice.snapshot, "body": invoice.body().decode("utf-8"),
+    }  # fmt: skip
+    return json.dumps(values | {name: str(getattr(invoice, name)) for name in amounts})
+
+
+def _result(claim: int, invoice: Invoice) -> _Result:
+    span = invoice.snapshot.get("period_start"), invoice.snapshot.get("period_end")
+    return _Result(str(invoice.id), claim, invoice.meter_versions, *span)
+
+
+def _waiting_result(change: Change) -> _Result:
+    return _Result(change.invoice_id, change.claim, change.meter_versions)
+
+
+def _stale(connection: Connection, results: Sequence[_Result]) -> set[str]:
+    """Those whose meters, which are locked, have other data now or are billed by another debt."""
+    rows = [
+        {"id": each.invoice_id, "meter": meter, "version": version, "starts": each.starts_at, "ends": each.ends_at}
+        for each in results
+        for meter, version in each.meter_versions.items()
+    ]
+    if not rows:
+        return set()
+    found = fetch_column(
+        connection,
+        """SELECT DISTINCT r.id FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+                AS r(id text, meter text, version bigint, starts timestamptz, ends timestamptz)
+            JOIN invoices i ON i.id = r.id LEFT JOIN meters m ON m.id = r.meter
+            WHERE m.version IS DISTINCT FROM r.version OR EXISTS (
+                SELECT FROM billed_spans b WHERE b.meter_id = r.meter AND b.starts_at < r.ends
+                AND b.ends_at > r.starts AND (b.network_user_id, b.period) <> (i.network_user_id, i.period))""",
+        rows=json.dumps(rows),
+    )
+    return set(found)
