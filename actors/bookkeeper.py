@@ -10,8 +10,8 @@ from actors.context import ActorContext
 from actors.messages import ALARMS
 from alarming.actor import Announce
 from alarming.webhook import Notice
+from persistence.clock_step import database_now
 from persistence.connection.errors import DatabaseFailed, PersistenceError
-from persistence.connection.statements import fetch_value
 from persistence.invoices import audit, due_invoices, period_closing
 from persistence.invoices.period_closing import Closing
 from supervision import Actor
@@ -69,7 +69,7 @@ class Bookkeeper(Actor):
             for closing in period_closing.take_untold(connection):
                 self._say(closing)  # before it counts as said: a kill in between says it twice, never not at all
             known = period_closing.last_closings(connection)
-            now = fetch_value(connection, "SELECT now()")
+            now = database_now(connection)
         self._context.metrics.closings = tuple(known)
         self._announce(known, now)
 
@@ -102,9 +102,8 @@ class Bookkeeper(Actor):
         if now < self._root_due_seconds:
             return
         with self._database.transaction(self._context.settings.database.statement_timeout_seconds) as connection:
-            day = fetch_value(connection, "SELECT (now() AT TIME ZONE 'UTC')::date")
-            needed = audit.needs_root(connection, day)
-        if needed:
+            day = audit.day_without_root(connection)
+        if day is not None:
             try:
                 with self._database.transaction() as connection:
                     position = audit.settled_position(connection)

@@ -9,15 +9,13 @@ from actors.context import ActorContext
 from persistence.connection.bisection import is_row_fault
 from persistence.connection.database import Database
 from persistence.connection.errors import DatabaseFailed, RowHeldUp
-from persistence.connection.statements import execute
-from persistence.locks import lock_tables_at_once
+from persistence.locks import lock_tables_at_once, wait_briefly
 
 T = TypeVar("T")
 LOCK_NOT_AVAILABLE, TIMED_OUT = "55P03", "57014"
 # What of the message's time has to be left for another transaction to begin.
 LEAST_SHARE = 0.25
 LOCK_LOOK_SECONDS = 2.0
-SHORT_WAIT = "SET LOCAL lock_timeout = '300ms'"
 
 
 class DeadlineTransactions:
@@ -75,5 +73,5 @@ class DeadlineTransactions:
 
     def _briefly(self, connection: Connection, work: Callable[[Connection], T]) -> T:
         if self._short_waits:
-            execute(connection, SHORT_WAIT)
+            wait_briefly(connection)
         return work(connection)

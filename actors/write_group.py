@@ -14,12 +14,12 @@ from billing.erp_answers import AnswerPolicy
 from billing.invoice import Invoice
 from billing.quarantine import backoff_seconds
 from billing.states import FINAL_STATES, State
-from persistence.connection.statements import fetch_row
 from persistence.invoices.answers import StoredAnswers, store_answers
 from persistence.invoices.calculations import store_calculations
 from persistence.invoices.changes import Change, apply_changes, end_stale
 from persistence.invoices.claims import forget_waits_for_the_erp
 from persistence.invoices.quarantine import count_crash, crashing_without_witness, limit_batch
+from persistence.invoices.queries import verdict_of
 from persistence.locks import held_by_others, lock_invoices
 
 DEFER_BASE_SECONDS, DEFER_MOST_SECONDS = 0.1, 2.0
@@ -249,7 +249,7 @@ class GroupWriter:
             invoice_id = change.invoice_id
             if invoice_id in stored.done and times[invoice_id] == 1:
                 continue
-            ours = fetch_row(self._connection, "SELECT state, bill_id FROM invoices WHERE id = :id", id=invoice_id)
+            ours = verdict_of(self._connection, invoice_id)
             if ours and ours.state in FINAL_STATES and ours.bill_id != change.bill_id:
                 self._result.contradicted[invoice_id] = (
                     f"the ERP books {invoice_id} as {change.bill_id}, here it is {ours.bill_id or ours.state}"

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from persistence.connection.statements import Source, execute, fetch_column, fetch_dicts, fetch_row, fetch_value
+from persistence.invoices.conditions import IS_ABORTED, IS_DUE, IS_HELD, WORKING
 from persistence.storable_text import clean_context, clean_line
 
 if TYPE_CHECKING:
@@ -112,20 +113,20 @@ class AlarmState:
 
 _GROUPS = f"""
 WITH concerned AS (
-    SELECT period, id, held_code AS code, held_reason AS reason FROM invoices WHERE state = 'held'
+    SELECT period, id, held_code AS code, held_reason AS reason FROM invoices WHERE {IS_HELD}
     UNION ALL
     SELECT period, id, held_code, held_reason FROM invoices
-    WHERE state = 'due' AND held_code IS NOT NULL
+    WHERE {IS_DUE} AND held_code IS NOT NULL
         AND (held_code NOT IN ('readings_incomplete', 'readings_inconsistent')
             OR CAST(:now AS timestamptz) >= make_interval(secs => :grace)
                 + CAST((period || '-01')::date + interval '1 month' AS timestamp) AT TIME ZONE :time_zone)
     UNION ALL
     SELECT period, id, 'invoice_overdue', 'in ' || state FROM invoices
-    WHERE state IN ('due', 'calculated', 'sent', 'initiated') AND held_code IS NULL
+    WHERE {WORKING} AND held_code IS NULL
         AND updated_at < now() - make_interval(secs => :overdue) AND id <> ALL(string_to_array(:known, ','))
     UNION ALL
     SELECT a.period, a.id, 'invoice_aborted', a.abort_reason FROM invoices a
-    WHERE a.state = 'aborted' AND a.ended_by = 'erp'
+    WHERE {IS_ABORTED} AND a.ended_by = 'erp'
         AND NOT EXISTS (SELECT FROM invoices later WHERE later.network_user_id = a.network_user_id
             AND later.period = a.period AND later.revision > a.revision)
         AND NOT EXISTS (SELECT FROM alarms k WHERE k.code = 'invoice_aborted' AND k.key = a.period
@@ -149,8 +150,8 @@ SELECT a.* FROM alarms a WHERE a.cleared_at IS NULL AND (a.instance = :instance 
     a.code = ANY(CAST(:codes AS text[])) AND a.key <> a.instance AND NOT EXISTS (
         SELECT FROM instances i WHERE i.name = a.instance AND i.seen_at >= now() - make_interval(secs => :gone))))"""
 
-_FINAL = """
-SELECT id FROM invoices WHERE id = ANY(string_to_array(:known, ',')) AND state IN ('registered', 'aborted', 'held')"""
+_FINAL = f"""
+SELECT id FROM invoices WHERE id = ANY(string_to_array(:known, ',')) AND NOT {WORKING}"""
 
 
 def read_state(

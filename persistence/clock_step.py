@@ -1,8 +1,11 @@
 """What a database's clock leaves behind when it is set back: instants ahead of it, for which the work would wait."""
 
+from datetime import datetime
+
 from sqlalchemy import Connection
 
 from persistence.connection.statements import execute, fetch_value
+from persistence.invoices.conditions import IS_ABORTED, OPEN
 
 ROWS_AT_MOST = 2000
 """How many invoices one call changes, so that it ends soon; the rest is for the next one."""
@@ -12,11 +15,11 @@ ROWS_AT_MOST = 2000
 _CLOCK = "WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS at)"
 _HAPPENED = ("last_attempt_at", "refused_since", "incorrect_since", "crash_since", "updated_at")
 _AHEAD = f"""
-    (state NOT IN ('registered', 'aborted') AND (
+    ({OPEN} AND (
         next_attempt_at > clock.at + make_interval(secs => :longest_wait)
         OR claimed_until > clock.at + make_interval(secs => :longest_lease)
         OR greatest({", ".join(_HAPPENED)}) > clock.at))
-    OR (state = 'aborted' AND updated_at > clock.at)"""
+    OR ({IS_ABORTED} AND updated_at > clock.at)"""
 
 
 def _not_ahead(column: str) -> str:
@@ -52,6 +55,12 @@ _OTHERS = (
        WHERE id IN (SELECT id FROM alarms, clock WHERE cleared_at IS NULL AND last_at > clock.at
                     FOR UPDATE OF alarms SKIP LOCKED)""",
 )
+
+
+def database_now(connection: Connection) -> datetime:
+    """The instant at which this transaction began, by the database's clock."""
+    now: datetime = fetch_value(connection, "SELECT now()")
+    return now
 
 
 def clock_seconds(connection: Connection) -> float:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row
 
 from persistence.connection.bisection import Failed, bisect
 from persistence.connection.statements import execute, fetch, fetch_column, fetch_row, fetch_value
-from persistence.invoices.conditions import INSTANCE, MAY_LEAVE, PAUSED
+from persistence.invoices.conditions import END_CLAIM, INSTANCE, IS_DUE, MAY_LEAVE, OPEN, PAUSED, WORKING
 from persistence.locks import lock_invoices
 
 _INSTANCE_LOCKS = 7_240_061
@@ -67,9 +67,7 @@ def arrive(connection: Connection, name: str, incarnation: uuid.UUID, version: s
             clean=clean,
         )
     in_hand, stuck = ([], {}) if again else _free(connection, name, unclean=not clean)
-    open_invoices = fetch_value(
-        connection, "SELECT count(*) FROM invoices WHERE state NOT IN ('registered', 'aborted')"
-    )
+    open_invoices = fetch_value(connection, f"SELECT count(*) FROM invoices WHERE {OPEN}")
     twice = [row.id for row in in_hand if not clean and row.unclean_ends >= 2]
     return Arrival(
         down_since=None if before is None or again else before.ended_at or before.seen_at,
@@ -94,7 +92,7 @@ def _free(connection: Connection, name: str, *, unclean: bool) -> tuple[list[Row
         f"""SELECT id, ({INSTANCE} = :name) IS TRUE AS in_hand,
                 unclean_ends + CAST(CAST(:unclean AS boolean) AS integer) AS unclean_ends FROM invoices
                 WHERE (claimed_by IS NOT NULL AND {INSTANCE} = :name)
-                OR (unclean_ends > 0 AND state NOT IN ('registered', 'aborted')) ORDER BY id""",
+                OR (unclean_ends > 0 AND {OPEN}) ORDER BY id""",
         name=name,
         unclean=unclean,
     )
@@ -202,7 +200,7 @@ def depart(connection: Connection, name: str, incarnation: uuid.UUID, how: str) 
     def free(ids: Sequence[str]) -> None:
         execute(
             connection,
-            """UPDATE invoices SET claimed_by = NULL, claimed_for = NULL, claimed_until = NULL
+            f"""UPDATE invoices SET {END_CLAIM}
                     WHERE claimed_by = :by AND id = ANY(CAST(:ids AS text[]))""",
             by=by,
             ids=list(ids),
@@ -221,9 +219,9 @@ def left_over(connection: Connection, name: str, *, approved_only: bool) -> bool
         fetch_value(
             connection,
             f"""SELECT EXISTS (SELECT FROM invoices i JOIN instances n ON n.name = :name
-                    WHERE i.state IN ('due', 'calculated', 'sent', 'initiated') AND i.held_code IS NULL
+                    WHERE {WORKING} AND i.held_code IS NULL
                     AND i.created_at < n.started_at
-                    AND (i.state = 'due' OR ({MAY_LEAVE} AND NOT {PAUSED})))""",
+                    AND ({IS_DUE} OR ({MAY_LEAVE} AND NOT {PAUSED})))""",
             name=name,
             approved_only=approved_only,
         )

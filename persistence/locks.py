@@ -76,6 +76,11 @@ def lock_meters_in_turns(connection: Connection, meter_ids: Collection[str]) -> 
         threading.Event().wait(_PAUSE_SECONDS)
 
 
+def wait_briefly(connection: Connection) -> None:
+    """Lets no lock of this transaction be waited for longer than 0.3 s."""
+    execute(connection, "SET LOCAL lock_timeout = '300ms'")
+
+
 def lock_tables_at_once(connection: Connection) -> None:
     """Raises DatabaseFailed (55P03) if somebody else has locked one of the tables that calculations are stored in."""
     execute(connection, f"LOCK TABLE {_WRITTEN} IN ROW EXCLUSIVE MODE NOWAIT")

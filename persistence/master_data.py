@@ -7,8 +7,10 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from billing.states import State
 from persistence.connection.statements import execute, fetch, fetch_column, fetch_value
 from persistence.invoices import recalculation
+from persistence.invoices.conditions import IS_DUE
 from persistence.locks import lock_meters_in_turns
 from persistence.master_file import FIELDS, Entry, MasterFile, read_master
 
@@ -39,7 +41,7 @@ _PRICES_OF_OPEN_INVOICES = f"""
         to_jsonb(rc) - ARRAY['id', 'title', 'valid_from'], to_jsonb(nc) - ARRAY['id', 'title', 'valid_from']
     ) AS prices
     FROM invoices i {_IN_FORCE.format(user="i.network_user_id", period="i.period")}
-    WHERE i.state = 'due' OR i.held_from = 'due'
+    WHERE {IS_DUE} OR i.held_from = '{State.DUE}'
 """
 _TOUCHED = f"""
     SELECT count(DISTINCT id) FROM prices_before b JOIN ({_PRICES_OF_OPEN_INVOICES}) a USING (id, measurement_location)

@@ -85,9 +85,14 @@ def broken_trails(connection: Connection, period: str | None) -> list[Finding]:
     return [Finding(row.invoice_id, row.kind, row.what) for row in fetch(connection, _CHAINS, period=period)]
 
 
-def needs_root(connection: Connection, day: date) -> bool:
-    """Whether a day has no root yet."""
-    return not fetch_value(connection, "SELECT EXISTS (SELECT FROM audit_roots WHERE day >= :day)", day=day)
+def day_without_root(connection: Connection) -> date | None:
+    """Today in UTC by the database's clock, if it has no root yet."""
+    day: date | None = fetch_value(
+        connection,
+        """SELECT today FROM (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock
+            WHERE NOT EXISTS (SELECT FROM audit_roots WHERE day >= today)""",
+    )
+    return day
 
 
 def settled_position(connection: Connection) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from billing.identity import InvoiceId
 from billing.invoice import Invoice
 from billing.states import State
 from persistence.connection.statements import fetch_column
@@ -137,20 +138,25 @@ def _waiting_result(change: Change) -> _Result:
 def _stale(connection: Connection, results: Sequence[_Result]) -> set[str]:
     """Those whose meters, which are locked, have other data now or are billed by another debt."""
     rows = [
-        {"id": each.invoice_id, "meter": meter, "version": version, "starts": each.starts_at, "ends": each.ends_at}
+        {
+            "id": each.invoice_id, "user": debt.network_user_id, "period": str(debt.period), "meter": meter,
+            "version": version, "starts": each.starts_at, "ends": each.ends_at,
+        }
         for each in results
+        for debt in (InvoiceId.parse(each.invoice_id),)
         for meter, version in each.meter_versions.items()
-    ]
+    ]  # fmt: skip
     if not rows:
         return set()
     found = fetch_column(
         connection,
         """SELECT DISTINCT r.id FROM jsonb_to_recordset(CAST(:rows AS jsonb))
-                AS r(id text, meter text, version bigint, starts timestamptz, ends timestamptz)
-            JOIN invoices i ON i.id = r.id LEFT JOIN meters m ON m.id = r.meter
+                AS r(id text, "user" text, period text, meter text, version bigint, starts timestamptz,
+                    ends timestamptz)
+            LEFT JOIN meters m ON m.id = r.meter
             WHERE m.version IS DISTINCT FROM r.version OR EXISTS (
                 SELECT FROM billed_spans b WHERE b.meter_id = r.meter AND b.starts_at < r.ends
-                AND b.ends_at > r.starts AND (b.network_user_id, b.period) <> (i.network_user_id, i.period))""",
+                AND b.ends_at > r.starts AND (b.network_user_id, b.period) <> (r."user", r.period))""",
         rows=json.dumps(rows),
     )
     return set(found)

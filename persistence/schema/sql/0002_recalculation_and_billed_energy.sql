@@ -67,8 +67,9 @@ CREATE TRIGGER billed_once BEFORE INSERT OR UPDATE ON billed_spans
 CREATE FUNCTION bill_spans() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO billed_spans (meter_id, starts_at, ends_at, invoice_id, network_user_id, period)
-    SELECT s.meter_id, s.starts_at, s.ends_at, i.id, i.network_user_id, i.period
-    FROM invoices i CROSS JOIN LATERAL spans_of(NEW) AS s WHERE i.id = NEW.invoice_id ORDER BY s.meter_id;
+    SELECT s.meter_id, s.starts_at, s.ends_at, NEW.invoice_id,
+        split_part(NEW.invoice_id, '.', 1), split_part(NEW.invoice_id, '.', 2) -- user.period.revision, by a CHECK
+    FROM spans_of(NEW) AS s ORDER BY s.meter_id;
     RETURN NULL;
 END $$;
 CREATE TRIGGER billed AFTER INSERT ON invoice_documents FOR EACH ROW EXECUTE FUNCTION bill_spans();
@@ -76,10 +77,10 @@ CREATE TRIGGER billed AFTER INSERT ON invoice_documents FOR EACH ROW EXECUTE FUN
 CREATE FUNCTION free_spans() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     WITH freed AS (
-        DELETE FROM billed_spans b USING invoices i
-        WHERE b.invoice_id = i.id AND i.network_user_id = NEW.network_user_id AND i.period = NEW.period
-            AND ((NEW.state = 'aborted' AND i.id = NEW.id)
-                OR (NEW.state = 'registered' AND i.revision < NEW.revision))
+        DELETE FROM billed_spans b
+        WHERE (NEW.state = 'aborted' AND b.invoice_id = NEW.id) OR (NEW.state = 'registered'
+            AND b.invoice_id IN (SELECT NEW.network_user_id || '.' || NEW.period || '.' || earlier
+                FROM generate_series(1, NEW.revision - 1) AS earlier))
         RETURNING b.meter_id
     )
     INSERT INTO recalculation_requests (meter_id) SELECT DISTINCT meter_id FROM freed;
