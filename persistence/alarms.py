@@ -11,7 +11,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from persistence.connection.statements import Source, execute, fetch_column, fetch_dicts, fetch_row, fetch_value
-from persistence.invoices.conditions import IS_ABORTED, IS_DUE, IS_HELD, WORKING
+from persistence.invoices.conditions import WORKING
+from persistence.sql import Queries
 from persistence.storable_text import clean_context, clean_line
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ EXAMPLES: Final = 20
 """How many subjects an alarm names (docs/spec/interfaces.md, "Alarm codes")."""
 
 PAUSED_KEY: Final = "delivery"
+_SQL = Queries(__file__, EXAMPLES=EXAMPLES, PAUSED_KEY=PAUSED_KEY)
 """The key of the alarm of a pause: there is one for all daemons on a database."""
 
 GONE_SECONDS: Final = 60.0
@@ -111,44 +113,8 @@ class AlarmState:
     standing_ids: frozenset[str] = frozenset()
 
 
-_GROUPS = f"""
-WITH concerned AS (
-    SELECT period, id, held_code AS code, held_reason AS reason FROM invoices WHERE {IS_HELD}
-    UNION ALL
-    SELECT period, id, held_code, held_reason FROM invoices
-    WHERE {IS_DUE} AND held_code IS NOT NULL
-        AND (held_code NOT IN ('readings_incomplete', 'readings_inconsistent')
-            OR CAST(:now AS timestamptz) >= make_interval(secs => :grace)
-                + CAST((period || '-01')::date + interval '1 month' AS timestamp) AT TIME ZONE :time_zone)
-    UNION ALL
-    SELECT period, id, 'invoice_overdue', 'in ' || state FROM invoices
-    WHERE {WORKING} AND held_code IS NULL
-        AND updated_at < now() - make_interval(secs => :overdue) AND id <> ALL(string_to_array(:known, ','))
-    UNION ALL
-    SELECT a.period, a.id, 'invoice_aborted', a.abort_reason FROM invoices a
-    WHERE {IS_ABORTED} AND a.ended_by = 'erp'
-        AND NOT EXISTS (SELECT FROM invoices later WHERE later.network_user_id = a.network_user_id
-            AND later.period = a.period AND later.revision > a.revision)
-        AND NOT EXISTS (SELECT FROM alarms k WHERE k.code = 'invoice_aborted' AND k.key = a.period
-            AND k.acked_at >= a.updated_at)
-    UNION ALL
-    SELECT '{PAUSED_KEY}', '{PAUSED_KEY}', 'delivery_paused', 'until '
-        || to_char(until AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || 'Z by ' || by || ': ' || reason
-    FROM delivery_pauses WHERE resumed_at IS NULL AND until > now()
-)
-SELECT c.code, c.period AS key, count(*) AS count,
-    trim_array(array_agg(c.id ORDER BY c.id), greatest(count(*)::int - {EXAMPLES}, 0)) AS ids,
-    mode() WITHIN GROUP (ORDER BY c.reason) AS reason, count(DISTINCT c.reason) AS reasons,
-    s.id AS standing_id, s.raised_at AS standing_since
-FROM concerned c LEFT JOIN alarms s ON s.code = c.code AND s.key = c.period AND s.cleared_at IS NULL
-GROUP BY c.code, c.period, s.id, s.raised_at ORDER BY c.period, c.code"""
-
 _PLAIN_COLUMNS = ("id", "code", "key", "count", "raised_at", "last_at", "cleared_at", "instance")
 
-_STANDING = """
-SELECT a.* FROM alarms a WHERE a.cleared_at IS NULL AND (a.instance = :instance OR (
-    a.code = ANY(CAST(:codes AS text[])) AND a.key <> a.instance AND NOT EXISTS (
-        SELECT FROM instances i WHERE i.name = a.instance AND i.seen_at >= now() - make_interval(secs => :gone))))"""
 
 _FINAL = f"""
 SELECT id FROM invoices WHERE id = ANY(string_to_array(:known, ',')) AND NOT {WORKING}"""
@@ -170,8 +136,8 @@ def read_state(
     """
     listed = ",".join(known)  # no id has a comma, and the driver is slow with arrays of thousands
     limits = {"grace": settings.readings_grace_seconds, "overdue": settings.overdue_seconds}
-    groups = fetch_dicts(source, _GROUPS, now=now, known=listed, time_zone=settings.time_zone, **limits)
-    standing = fetch_dicts(source, _STANDING, instance=instance, codes=list(state_codes), gone=GONE_SECONDS)
+    groups = fetch_dicts(source, _SQL.groups, now=now, known=listed, time_zone=settings.time_zone, **limits)
+    standing = fetch_dicts(source, _SQL.standing, instance=instance, codes=list(state_codes), gone=GONE_SECONDS)
     final = fetch_column(source, _FINAL, known=listed) if known else []
     standing_ids = fetch_column(source, "SELECT id FROM alarms WHERE cleared_at IS NULL")
     return AlarmState(
@@ -198,12 +164,7 @@ def statistics(source: Source, days: float = 30) -> list[CodeStatistics]:
     """Per code, the most frequent first: of the alarms raised or cleared in the last days, or standing."""
     rows = fetch_dicts(
         source,
-        """SELECT code, count(*) AS alarms, sum(coalesce((context ->> 'reopened')::int, 0)) AS reopened,
-               count(*) FILTER (WHERE cleared_at IS NULL) AS standing,
-               sum(extract(epoch FROM coalesce(cleared_at, now()) - raised_at))::float8 AS standing_seconds,
-               max(extract(epoch FROM coalesce(cleared_at, now()) - raised_at))::float8 AS longest_seconds
-           FROM alarms WHERE coalesce(cleared_at, now()) >= now() - make_interval(secs => :seconds)
-           GROUP BY code ORDER BY alarms DESC, code""",
+        _SQL.statistics,
         seconds=days * 86400,
     )
     return [CodeStatistics(**row) for row in rows]
@@ -221,16 +182,7 @@ def store(connection: "Connection", record: AlarmRecord) -> AlarmRecord:
             record = replace(record, id=standing.id)
     acked_at = fetch_value(
         connection,
-        """INSERT INTO alarms
-               (id, code, key, severity, summary, count, raised_at, last_at, cleared_at, instance, context)
-           VALUES (:id, :code, :key, :severity, :summary, :count, CAST(:raised_at AS timestamptz),
-               CAST(:last_at AS timestamptz), CAST(:cleared_at AS timestamptz), :instance, CAST(:context AS jsonb))
-           ON CONFLICT (id) DO UPDATE SET severity = excluded.severity, summary = excluded.summary,
-               count = excluded.count, last_at = greatest(alarms.last_at, excluded.last_at),
-               cleared_at = excluded.cleared_at, context = excluded.context,
-               (acked_at, acked_by, ack_reason) = (SELECT a.acked_at, a.acked_by, a.ack_reason FROM alarms a
-                   WHERE a.id = excluded.id AND (a.cleared_at IS NULL OR excluded.cleared_at IS NOT NULL))
-           RETURNING acked_at""",
+        _SQL.store,
         **{name: getattr(record, name) for name in _PLAIN_COLUMNS},
         severity=record.severity.value,
         summary=clean_line(record.summary),
@@ -247,10 +199,7 @@ def acknowledge(connection: "Connection", alarm_id: str, who: str, reason: str) 
     return bool(
         execute(
             connection,
-            """UPDATE alarms SET
-                   acked_at = CASE WHEN code = 'invoice_aborted' THEN clock_timestamp()
-                                   ELSE coalesce(acked_at, clock_timestamp()) END,
-                   acked_by = coalesce(acked_by, :who), ack_reason = coalesce(ack_reason, :reason) WHERE id = :id""",
+            _SQL.acknowledge,
             id=alarm_id,
             who=who,
             reason=reason,

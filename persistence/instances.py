@@ -10,9 +10,11 @@ from sqlalchemy import Connection, Row
 
 from persistence.connection.bisection import Failed, bisect
 from persistence.connection.statements import execute, fetch, fetch_column, fetch_row, fetch_value
-from persistence.invoices.conditions import END_CLAIM, INSTANCE, IS_DUE, MAY_LEAVE, OPEN, PAUSED, WORKING
+from persistence.invoices.conditions import END_CLAIM, OPEN
 from persistence.locks import lock_invoices
+from persistence.sql import Queries
 
+_SQL = Queries(__file__)
 _INSTANCE_LOCKS = 7_240_061
 """Seed of the advisory locks that stand for instance names, so that they meet no one else's."""
 
@@ -55,12 +57,7 @@ def arrive(connection: Connection, name: str, incarnation: uuid.UUID, version: s
     if not again:
         execute(
             connection,
-            """INSERT INTO instances (name, incarnation, version)
-                    VALUES (:name, CAST(:incarnation AS uuid), :version)
-                    ON CONFLICT (name) DO UPDATE SET
-                    incarnation = excluded.incarnation, version = excluded.version,
-                    started_at = now(), seen_at = now(), ended_at = NULL, ended_how = NULL,
-                    unclean_ends = CASE WHEN :clean THEN 0 ELSE instances.unclean_ends + 1 END""",
+            _SQL.arrive,
             name=name,
             incarnation=str(incarnation),
             version=version,
@@ -89,10 +86,7 @@ def _free(connection: Connection, name: str, *, unclean: bool) -> tuple[list[Row
     """
     marked = fetch(
         connection,
-        f"""SELECT id, ({INSTANCE} = :name) IS TRUE AS in_hand,
-                unclean_ends + CAST(CAST(:unclean AS boolean) AS integer) AS unclean_ends FROM invoices
-                WHERE (claimed_by IS NOT NULL AND {INSTANCE} = :name)
-                OR (unclean_ends > 0 AND {OPEN}) ORDER BY id""",
+        _SQL.marked,
         name=name,
         unclean=unclean,
     )
@@ -103,15 +97,7 @@ def _free(connection: Connection, name: str, *, unclean: bool) -> tuple[list[Row
     def free(ids: Sequence[str]) -> None:
         execute(
             connection,
-            f"""UPDATE invoices i SET
-                    claimed_by = CASE WHEN NOT theirs THEN i.claimed_by END,
-                    claimed_for = CASE WHEN NOT theirs THEN i.claimed_for END,
-                    claimed_until = CASE WHEN NOT theirs THEN i.claimed_until END,
-                    unclean_ends = CASE WHEN theirs AND :unclean THEN i.unclean_ends + 1 ELSE 0 END,
-                    batch_limit = CASE WHEN theirs AND i.id = ANY(CAST(:twice AS text[]))
-                        THEN greatest(1, least(i.batch_limit, :limit)) ELSE i.batch_limit END
-                    FROM (SELECT id, ({INSTANCE} = :name) IS TRUE AS theirs FROM invoices) AS before
-                    WHERE before.id = i.id AND i.id = ANY(CAST(:ids AS text[]))""",
+            _SQL.free,
             ids=list(ids),
             twice=twice,
             limit=limit,
@@ -172,10 +158,7 @@ def register_again(connection: Connection, name: str, incarnation: uuid.UUID, ve
     """
     execute(
         connection,
-        """INSERT INTO instances (name, incarnation, version)
-                VALUES (:name, CAST(:incarnation AS uuid), :version)
-                ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, version = excluded.version,
-                    started_at = now(), seen_at = now(), ended_at = NULL, ended_how = NULL""",
+        _SQL.register_again,
         name=name,
         incarnation=str(incarnation),
         version=version,
@@ -218,10 +201,7 @@ def left_over(connection: Connection, name: str, *, approved_only: bool) -> bool
     return bool(
         fetch_value(
             connection,
-            f"""SELECT EXISTS (SELECT FROM invoices i JOIN instances n ON n.name = :name
-                    WHERE {WORKING} AND i.held_code IS NULL
-                    AND i.created_at < n.started_at
-                    AND ({IS_DUE} OR ({MAY_LEAVE} AND NOT {PAUSED})))""",
+            _SQL.left_over,
             name=name,
             approved_only=approved_only,
         )

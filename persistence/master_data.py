@@ -7,12 +7,11 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from billing.states import State
 from persistence.connection.statements import execute, fetch, fetch_column, fetch_value
 from persistence.invoices import recalculation
-from persistence.invoices.conditions import IS_DUE
 from persistence.locks import lock_meters_in_turns
 from persistence.master_file import FIELDS, Entry, MasterFile, read_master
+from persistence.sql import Queries
 
 __all__ = ["MasterRejected", "MasterReport", "import_master"]
 
@@ -24,40 +23,7 @@ _REFERENCES = (
     ("measurement_locations", "catalogue", "network_user_catalogues"),
     ("measurement_locations", "meter_id", "meters"),
 )
-_IN_FORCE = """
-    JOIN network_users u ON u.id = {user} JOIN locations l ON l.id = u.location
-    JOIN measurement_locations ml ON ml.network_user = u.id
-    LEFT JOIN LATERAL (
-        SELECT * FROM regulatory_catalogues c WHERE c.id = l.regulatory_catalogue AND c.valid_from <= {period}
-        ORDER BY c.valid_from DESC LIMIT 1
-    ) AS rc ON true
-    LEFT JOIN LATERAL (
-        SELECT * FROM network_user_catalogues c WHERE c.id = ml.catalogue AND c.valid_from <= {period}
-        ORDER BY c.valid_from DESC LIMIT 1
-    ) AS nc ON true
-"""
-_PRICES_OF_OPEN_INVOICES = f"""
-    SELECT i.id, ml.id AS measurement_location, jsonb_build_array(
-        to_jsonb(rc) - ARRAY['id', 'title', 'valid_from'], to_jsonb(nc) - ARRAY['id', 'title', 'valid_from']
-    ) AS prices
-    FROM invoices i {_IN_FORCE.format(user="i.network_user_id", period="i.period")}
-    WHERE {IS_DUE} OR i.held_from = '{State.DUE}'
-"""
-_TOUCHED = f"""
-    SELECT count(DISTINCT id) FROM prices_before b JOIN ({_PRICES_OF_OPEN_INVOICES}) a USING (id, measurement_location)
-    WHERE a.prices IS DISTINCT FROM b.prices
-"""
-_WITHOUT_MEASUREMENT_LOCATION = """
-    SELECT u.id FROM network_users u
-    WHERE NOT EXISTS (SELECT FROM measurement_locations ml WHERE ml.network_user = u.id) ORDER BY u.id
-"""
-_WITHOUT_PRICES = f"""
-    SELECT u.id, u.billed_from,
-        CASE WHEN rc.id IS NULL THEN 'regulatory catalogue ' || l.regulatory_catalogue
-             ELSE 'network-user catalogue ' || ml.catalogue END AS catalogue
-    FROM network_users of {_IN_FORCE.format(user="of.id", period="of.billed_from")}
-    WHERE rc.id IS NULL OR nc.id IS NULL ORDER BY u.id, ml.id
-"""
+_SQL = Queries(__file__)
 
 
 class MasterRejected(ValueError):  # noqa: N818 - an outcome, named as the others of this room
@@ -95,7 +61,7 @@ def import_master(connection: Connection, path: Path) -> MasterReport:
     if master.problems:
         raise MasterRejected([problem for _, problem in sorted(master.problems)])
     execute(connection, "DROP TABLE IF EXISTS pg_temp.prices_before")
-    execute(connection, f"CREATE TEMPORARY TABLE prices_before ON COMMIT DROP AS {_PRICES_OF_OPEN_INVOICES}")
+    execute(connection, f"CREATE TEMPORARY TABLE prices_before ON COMMIT DROP AS {_SQL.prices_of_open_invoices}")
     added, updated = {}, {}
     for list_name, entries in master.entries.items():
         added[list_name], updated[list_name] = _store(connection, list_name, entries)
@@ -104,7 +70,7 @@ def import_master(connection: Connection, path: Path) -> MasterReport:
         updated,
         {name: len(entries) - added[name] - updated[name] for name, entries in master.entries.items()},
         _warnings(connection),
-        fetch_value(connection, _TOUCHED),
+        fetch_value(connection, _SQL.touched),
     )
     _mark_stale(connection, master.entries["meters"])
     return report
@@ -212,8 +178,8 @@ def _rows(entries: list[Entry]) -> dict[str, str]:
 
 
 def _warnings(connection: Connection) -> tuple[str, ...]:
-    without = fetch_column(connection, _WITHOUT_MEASUREMENT_LOCATION)
-    unpriced = fetch(connection, _WITHOUT_PRICES)
+    without = fetch_column(connection, _SQL.without_measurement_location)
+    unpriced = fetch(connection, _SQL.without_prices)
     return (
         *(f"network user {each} has no measurement location and gets no invoice" for each in without),
         *dict.fromkeys(

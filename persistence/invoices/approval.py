@@ -11,31 +11,13 @@ from billing.states import State
 from persistence.connection.statements import fetch, fetch_column, fetch_row, notify
 from persistence.invoices.conditions import in_state
 from persistence.invoices.transitions import Step, change_state
+from persistence.sql import Queries
 
 EXAMPLES = 5
 MONTHS = 3
 
 _WAITS = f"{in_state(State.CALCULATED)} AND approved_at IS NULL"
-_WAITING = f"""
-    SELECT id FROM invoices WHERE {_WAITS}
-        AND (CAST(:period AS text) IS NULL OR period = :period)
-        AND (CAST(:ids AS text[]) IS NULL OR id = ANY(CAST(:ids AS text[])))
-    ORDER BY id
-"""
-# Each of these beside what its user was billed on average in the last months before it.
-_SHOWN = """
-    WITH shown AS (
-        SELECT i.id, i.network_user_id, i.period, i.total_eur, i.tax_eur, i.total_with_tax_eur, past.usual_eur
-        FROM invoices i LEFT JOIN LATERAL (
-            SELECT avg(month.total_eur) AS usual_eur FROM (
-                SELECT sum(p.total_with_tax_eur) AS total_eur FROM invoices p
-                WHERE p.network_user_id = i.network_user_id AND p.period < i.period AND p.state = 'registered'
-                GROUP BY p.period ORDER BY p.period DESC LIMIT :months
-            ) AS month
-        ) AS past ON true
-        WHERE i.id = ANY(CAST(:ids AS text[]))
-    )
-"""
+_SQL = Queries(__file__, WAITS=_WAITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +41,18 @@ def preview(connection: Connection, period: str | None, ids: Sequence[str] | Non
     The amounts of a calculated invoice never change, so all of it speaks of the same invoices.
     """
     asked_for = {"period": period, "ids": None if ids is None else list(ids)}
-    found = fetch_column(connection, _WAITING, **asked_for)
+    found = fetch_column(connection, _SQL.waiting, **asked_for)
     wanted = {"ids": found, "months": MONTHS}
     sums = fetch_row(
         connection,
-        f"""{_SHOWN} SELECT coalesce(sum(total_eur), 0) AS total_eur,
+        f"""{_SQL.shown} SELECT coalesce(sum(total_eur), 0) AS total_eur,
                  coalesce(sum(tax_eur), 0) AS tax_eur, coalesce(sum(total_with_tax_eur), 0) AS total_with_tax_eur
                  FROM shown""",
         **wanted,
     )
     lines = fetch(
         connection,
-        f"""{_SHOWN} SELECT line->>'ordinal' AS ordinal, min(line->>'name') AS name,
-                    sum((line->>'price_eur')::numeric) AS price_eur
-                 FROM shown w JOIN invoice_documents d ON d.invoice_id = w.id,
-                    jsonb_array_elements(d.lines) AS line GROUP BY 1 ORDER BY 1""",
+        _SQL.preview,
         **wanted,
     )
     orders = {
@@ -84,7 +63,7 @@ def preview(connection: Connection, period: str | None, ids: Sequence[str] | Non
     extremes = {
         name: fetch(
             connection,
-            f"""{_SHOWN} SELECT id, total_with_tax_eur, usual_eur FROM shown
+            f"""{_SQL.shown} SELECT id, total_with_tax_eur, usual_eur FROM shown
                      WHERE {"usual_eur IS NOT NULL" if name == "furthest" else "true"}
                      ORDER BY {order} LIMIT :examples""",
             **wanted,

@@ -16,6 +16,9 @@ from persistence.invoices.changes import Change, apply_changes, end_stale
 from persistence.invoices.conditions import END_CLAIM, in_state
 from persistence.invoices.transitions import Creation, Step, change_state
 from persistence.locks import held_by_others, lock_invoices, lock_meters
+from persistence.sql import Queries
+
+_SQL = Queries(__file__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +46,8 @@ class _Result:
     ends_at: object = None
 
 
-_INPUT = """
-        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(
-            id text, claim bigint, network_user_id text, period text, revision int, state text, invoice_date date,
-            total_eur numeric, tax_rate_percent numeric, tax_eur numeric, total_with_tax_eur numeric,
-            calculations jsonb, snapshot jsonb, body text)"""
-_STORE_DOCUMENTS = """
-    INSERT INTO invoice_documents (invoice_id, lines, calculations, snapshot, body)
-    SELECT r.id, CAST(r.body AS jsonb) -> 'items', r.calculations, r.snapshot, convert_to(r.body, 'UTF8')
-    FROM changed c JOIN input r ON r.id = c.id AND r.claim = c.claim RETURNING invoice_id"""
 _STORE = Step(
-    input=_INPUT,
+    input=_SQL.input,
     where=in_state(State.DUE, prefix="i."),
     to_state="r.state",
     reason="'calculated from the readings'",
@@ -62,13 +56,13 @@ _STORE = Step(
             tax_eur = r.tax_eur, total_with_tax_eur = r.total_with_tax_eur,
             held_code = NULL, held_reason = NULL, next_attempt_at = NULL, failures = 0,
             crash_count = 0, crash_since = NULL, unclean_ends = 0, batch_limit = NULL, {END_CLAIM}""",
-    then=_STORE_DOCUMENTS,
+    then=_SQL.store_documents,
 )
 _INSERT = Creation(
-    input=_INPUT,
+    input=_SQL.input,
     columns="""id, claim, network_user_id, period, revision, state, invoice_date, total_eur, tax_rate_percent,
         tax_eur, total_with_tax_eur""",
-    then=_STORE_DOCUMENTS,
+    then=_SQL.store_documents,
 )
 
 
@@ -115,7 +109,7 @@ def _store(connection: Connection, by: str, write_id: uuid.UUID, calculated: Seq
 
 
 def _row(claim: int, invoice: Invoice) -> str:
-    """A row of `_INPUT`; one by one, as the JSON encoder lets no other thread run while it is at work."""
+    """A row of `_SQL.input`; one by one, as the JSON encoder lets no other thread run while it is at work."""
     amounts = ("total_eur", "tax_rate_percent", "tax_eur", "total_with_tax_eur")
     values: dict[str, Any] = {
         "id": str(invoice.id), "claim": claim, "network_user_id": invoice.id.network_user_id,
@@ -150,13 +144,7 @@ def _stale(connection: Connection, results: Sequence[_Result]) -> set[str]:
         return set()
     found = fetch_column(
         connection,
-        """SELECT DISTINCT r.id FROM jsonb_to_recordset(CAST(:rows AS jsonb))
-                AS r(id text, "user" text, period text, meter text, version bigint, starts timestamptz,
-                    ends timestamptz)
-            LEFT JOIN meters m ON m.id = r.meter
-            WHERE m.version IS DISTINCT FROM r.version OR EXISTS (
-                SELECT FROM billed_spans b WHERE b.meter_id = r.meter AND b.starts_at < r.ends
-                AND b.ends_at > r.starts AND (b.network_user_id, b.period) <> (r."user", r.period))""",
+        _SQL.stale,
         rows=json.dumps(rows),
     )
     return set(found)

@@ -36,6 +36,7 @@ from persistence.invoices.conditions import (
     instance_of,
 )
 from persistence.invoices.transitions import Step, change_state
+from persistence.sql import Queries
 
 # Outcomes after which docs/spec/failures.md lets it be offered again without asking: the ERP said that it took
 # nothing, or the request never left. "absent" is the ERP's 404 to a question.
@@ -43,6 +44,7 @@ OFFER_AGAIN = ("refused", "credentials", "too_many_requests", "not_sent", "absen
 
 NEXT_CLAIM = "i.claim + 1 + floor(random() * 2147483648)::bigint"
 LEASE = "now() + make_interval(secs => :lease_seconds)"
+_SQL = Queries(__file__, LEASE=LEASE, NEXT_CLAIM=NEXT_CLAIM)
 LEFT_OUT = "id <> ALL(CAST(:left_out AS text[]))"
 AMONG = " AND id = ANY(CAST(:only AS text[]))"
 
@@ -308,10 +310,7 @@ def claim_as_it_is(connection: Connection, by: Claimer, invoice_id: str) -> None
     """Takes one in hand without a change of its state, so that what is wrong with it can be counted."""
     execute(
         connection,
-        f"""UPDATE invoices i SET claim = {NEXT_CLAIM}, claimed_by = :by, claimed_until = {LEASE},
-                 claimed_for = CASE WHEN {IS_DUE} THEN 'calculation' ELSE 'delivery' END
-                 WHERE id = :id AND {WORKING}
-                 AND (claimed_by = :by OR claimed_until IS NULL OR claimed_until <= now())""",
+        _SQL.claim_as_it_is,
         by=by.name,
         lease_seconds=by.lease_seconds,
         id=invoice_id,

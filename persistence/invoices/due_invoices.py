@@ -7,18 +7,10 @@ from sqlalchemy import Connection
 
 from persistence.connection.statements import fetch, fetch_column, fetch_value
 from persistence.invoices.transitions import Creation, change_state
+from persistence.sql import Queries
 
-MISSING = """
-        SELECT u.id || '.' || p.period || '.1' AS id, u.id AS network_user_id, p.period
-        FROM network_users u CROSS JOIN unnest(CAST(:periods AS text[])) AS p(period)
-        WHERE p.period >= u.billed_from AND (u.billed_until IS NULL OR p.period <= u.billed_until)
-        AND (CAST(:users AS text[]) IS NULL OR u.id = ANY(CAST(:users AS text[])))
-        AND EXISTS (SELECT FROM measurement_locations m WHERE m.network_user = u.id)
-        AND NOT EXISTS (SELECT FROM invoices i
-                        WHERE i.network_user_id = u.id AND i.period = p.period AND i.revision = 1)
-        AND u.id || '.' || p.period || '.1' <> ALL(CAST(:left_out AS text[]))
-        AND (CAST(:only AS text[]) IS NULL OR u.id || '.' || p.period || '.1' = ANY(CAST(:only AS text[])))
-        ORDER BY p.period, u.id"""
+_SQL = Queries(__file__)
+MISSING = _SQL.missing
 # The row's default state is due.
 _MAKE_DUE = Creation(input=MISSING, columns="id, network_user_id, period", if_known="ON CONFLICT DO NOTHING")
 
@@ -81,12 +73,7 @@ def not_billed(connection: Connection, period: str, users: Sequence[str]) -> dic
     """Which of these known users have no invoice in a period because none is to be made, and why not."""
     rows = fetch(
         connection,
-        """SELECT u.id, CASE WHEN :period < u.billed_from THEN 'is billed from ' || u.billed_from
-                    WHEN :period > u.billed_until THEN 'is billed until ' || u.billed_until
-                    ELSE 'has no measurement location' END AS reason
-                FROM network_users u WHERE u.id = ANY(CAST(:users AS text[]))
-                AND NOT EXISTS (SELECT FROM invoices i WHERE i.network_user_id = u.id AND i.period = :period)
-                ORDER BY u.id""",
+        _SQL.not_billed,
         period=period,
         users=list(users),
     )

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from persistence.connection.statements import Source, fetch, fetch_dicts, fetch_row, fetch_value
+from persistence.sql import Queries
 
 _COLUMNS = """id, network_user_id, period, revision, state, bill_id, abort_reason, held_code, held_reason, total_eur,
     tax_rate_percent, tax_eur, total_with_tax_eur, invoice_date, attempts, next_attempt_at, created_at, updated_at"""
@@ -14,6 +15,7 @@ _WANTED = """(CAST(:period AS text) IS NULL OR period = :period)
     AND (CAST(:state AS text) IS NULL OR state = :state)
     AND (CAST(:network_user AS text) IS NULL OR network_user_id = :network_user)
     AND (CAST(:code AS text) IS NULL OR held_code = :code)"""
+_SQL = Queries(__file__, COLUMNS=_COLUMNS, WANTED=_WANTED)
 """The condition of a Filter, whose fields are its values."""
 
 _AMONG = "= ANY(CAST(:ids AS text[]))"
@@ -25,11 +27,6 @@ _EXCHANGES = f"""
     SELECT invoice_id, method, outcome, status, detail, first_at, last_at, times FROM erp_exchanges
     WHERE invoice_id {_AMONG} ORDER BY invoice_id, seq"""
 
-_PAGE = f"""
-    SELECT {_COLUMNS} FROM invoices
-    WHERE id > :after AND starts_with(id, :beginning)
-    AND (CAST(:state AS text) IS NULL OR state = :state) AND (CAST(:period AS text) IS NULL OR period = :period)
-    ORDER BY id LIMIT :most"""
 
 # The columns of the table of invoices: title, SQL, SQL of the greatest width, and whether it stands to the right.
 _CELLS = (
@@ -54,42 +51,10 @@ _NOTE = r"""CASE WHEN held_code IS NULL AND abort_reason IS NULL THEN '-'
 _WIDTHS = f"""
     SELECT {", ".join(f'{width} AS "{title}"' for title, _, width, _ in _CELLS)}
     FROM invoices WHERE {_WANTED} HAVING count(*) > 0"""
-_CODES = f"""
-    SELECT held_code, count(*) AS number FROM invoices
-    WHERE state NOT IN ('registered', 'aborted') AND held_code IS NOT NULL AND {_WANTED}
-    GROUP BY 1 ORDER BY 2 DESC, 1"""
 # `format` alone takes as long as one of its cells would by a function of its own.
 _TABLE = f"""
     SELECT string_agg(format(:line, {", ".join(cell for _, cell, _, _ in _CELLS)}, {_NOTE}), E'\\n')
     FROM (SELECT * FROM invoices WHERE {_WANTED} ORDER BY period, network_user_id, revision) AS listed"""
-
-# What ended in an hour is represented by the oldest of it: at an instant, the oldest of all that ended later was open.
-_HOURS = """
-    WITH slots AS (
-        SELECT generate_series(date_trunc('hour', now()) - make_interval(hours => :hours - 1),
-            date_trunc('hour', now()), interval '1 hour') AS start
-    ), passed AS (
-        SELECT date_trunc('hour', at) AS start,
-            count(*) FILTER (WHERE to_state = 'calculated' AND from_state = 'due') AS calculated,
-            count(*) FILTER (WHERE to_state = 'registered') AS registered,
-            count(*) FILTER (WHERE to_state = 'held') AS held,
-            count(*) FILTER (WHERE to_state = 'aborted') AS aborted
-        FROM invoice_history
-        WHERE to_state IN ('calculated', 'registered', 'held', 'aborted') AND from_state <> to_state
-        AND at >= date_trunc('hour', now()) - make_interval(hours => :hours - 1) GROUP BY 1
-    ), ended AS MATERIALIZED ( -- once, not for each slot
-        SELECT date_trunc('hour', h.at) AS start, min(i.created_at) AS oldest
-        FROM invoice_history h JOIN invoices i ON i.id = h.invoice_id
-        WHERE h.to_state IN ('registered', 'aborted') AND h.from_state <> h.to_state
-        AND h.at >= date_trunc('hour', now()) - make_interval(hours => :hours - 1) GROUP BY 1
-        UNION ALL
-        SELECT 'infinity', min(created_at) FROM invoices WHERE state NOT IN ('registered', 'aborted')
-    )
-    SELECT s.start, coalesce(p.calculated, 0) AS calculated, coalesce(p.registered, 0) AS registered,
-        coalesce(p.held, 0) AS held, coalesce(p.aborted, 0) AS aborted,
-        greatest(0, coalesce(extract(epoch FROM least(s.start + interval '1 hour', now())
-            - (SELECT min(e.oldest) FROM ended e WHERE e.start > s.start)), 0))::float8 AS oldest_seconds
-    FROM slots s LEFT JOIN passed p USING (start) ORDER BY s.start"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +123,14 @@ def table(source: Source, wanted: Filter) -> Table:
     forms = [f"%{max(len(title), width) * (1 if right else -1)}s" for (title, _, _, right), width in sized]
     line = "  ".join([*forms, "%s"])
     drawn = str(fetch_value(source, _TABLE, **values, line=line))
-    codes = {row.held_code: row.number for row in fetch(source, _CODES, **values)}
+    codes = {row.held_code: row.number for row in fetch(source, _SQL.codes, **values)}
     titles = line % (*(title for title, _, _, _ in _CELLS), "why")
     return Table(f"{titles}\n{drawn}", drawn.count("\n") + 1, codes)
 
 
 def last_hours(source: Source, hours: int = 24) -> Sequence[Hour]:
     """That many hours of the clock, the present one last, out of the history."""
-    return [Hour(**row) for row in fetch_dicts(source, _HOURS, hours=hours)]
+    return [Hour(**row) for row in fetch_dicts(source, _SQL.hours, hours=hours)]
 
 
 def browse(
@@ -178,4 +143,4 @@ def browse(
     most: int = 50,
 ) -> list[dict[str, Any]]:
     """Invoices behind `after` in the order of their ids, with the columns of docs/spec/interfaces.md."""
-    return fetch_dicts(source, _PAGE, state=state, period=period, beginning=beginning, after=after, most=most)
+    return fetch_dicts(source, _SQL.page, state=state, period=period, beginning=beginning, after=after, most=most)

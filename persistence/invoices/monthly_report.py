@@ -7,7 +7,9 @@ from sqlalchemy import Connection, Row
 
 from persistence.connection.database import Database
 from persistence.connection.statements import fetch
+from persistence.sql import Queries
 
+_SQL = Queries(__file__)
 PAGE_ROWS = 500
 
 
@@ -18,17 +20,7 @@ def month_rows(opened: Database, period: str) -> Iterator[Row[Any]]:
         with opened.transaction() as connection:
             rows = fetch(
                 connection,
-                """SELECT i.*, d.lines, coalesce(d.snapshot->'location'->>'id', u.location) AS location_id,
-                            coalesce(d.snapshot->'location'->>'title', l.title) AS location_title,
-                            coalesce(d.snapshot->'network_user'->>'title', u.title) AS network_user_title,
-                            coalesce(d.snapshot->'network_user'->'legal_person', u.legal_person) AS legal_person,
-                            coalesce(d.snapshot->>'altibiz_sub_project_code', u.altibiz_sub_project_code)
-                                AS sub_project_code
-                        FROM invoices i JOIN network_users u ON u.id = i.network_user_id
-                        JOIN locations l ON l.id = u.location
-                        LEFT JOIN invoice_documents d ON d.invoice_id = i.id
-                        WHERE i.period = :period AND i.id COLLATE "C" > :after ORDER BY i.id COLLATE "C"
-                        LIMIT :limit""",
+                _SQL.month_rows,
                 period=period,
                 after=after,
                 limit=PAGE_ROWS,
@@ -43,11 +35,7 @@ def line_totals(connection: Connection, period: str) -> list[Row[Any]]:
     """(location_id, ordinal, name, price_eur) of what is registered of a month, lines summed, in order."""
     return fetch(
         connection,
-        """SELECT d.snapshot->'location'->>'id' AS location_id, line->>'ordinal' AS ordinal,
-                        min(line->>'name') AS name, sum((line->>'price_eur')::numeric) AS price_eur
-                    FROM invoices i JOIN invoice_documents d ON d.invoice_id = i.id,
-                        jsonb_array_elements(d.lines) AS line
-                    WHERE i.period = :period AND i.state = 'registered' GROUP BY 1, 2 ORDER BY 1, 2""",
+        _SQL.line_totals,
         period=period,
     )
 
@@ -56,11 +44,6 @@ def location_totals(connection: Connection, period: str) -> list[Row[Any]]:
     """(location_id, location_title, invoices, total_eur, tax_eur, total_with_tax_eur) of what is registered."""
     return fetch(
         connection,
-        """SELECT d.snapshot->'location'->>'id' AS location_id,
-                        min(d.snapshot->'location'->>'title') AS location_title, count(*) AS invoices,
-                        sum(i.total_eur) AS total_eur, sum(i.tax_eur) AS tax_eur,
-                        sum(i.total_with_tax_eur) AS total_with_tax_eur
-                    FROM invoices i JOIN invoice_documents d ON d.invoice_id = i.id
-                    WHERE i.period = :period AND i.state = 'registered' GROUP BY 1 ORDER BY 1""",
+        _SQL.location_totals,
         period=period,
     )

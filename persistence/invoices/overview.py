@@ -5,33 +5,13 @@ from datetime import datetime
 from typing import Any
 
 from persistence.connection.statements import Source, fetch, fetch_dicts, fetch_value
+from persistence.sql import Queries
 
+_SQL = Queries(__file__)
 _BY_PERIOD = "SELECT period, state, count(*) AS number FROM invoices GROUP BY period, state ORDER BY 1, 2"
 _OLDEST = """
 SELECT state, extract(epoch FROM now() - min(updated_at))::float8 AS seconds FROM invoices
 WHERE state NOT IN ('registered', 'aborted') GROUP BY state"""
-# What doesn't go on as it should: held, waiting for readings, or tried again after something went wrong.
-_STUCK = """
-WITH concerned AS (
-    SELECT state, held_code AS code, period, id, held_reason AS reason, updated_at, NULL::timestamptz AS next_try
-    FROM invoices WHERE state IN ('held', 'due') AND held_code IS NOT NULL
-    UNION ALL
-    SELECT state, NULL, period, id, NULL, updated_at, next_attempt_at
-    FROM invoices WHERE state IN ('due', 'calculated', 'sent', 'initiated') AND held_code IS NULL
-        AND (failures > 0 OR crash_count > 0 OR incorrect_count > 0)
-), grouped AS (
-    SELECT state, code, count(*) AS invoices, min(period) AS first_period, max(period) AS last_period,
-        min(id) AS example, mode() WITHIN GROUP (ORDER BY reason) AS reason, count(DISTINCT reason) AS reasons,
-        min(updated_at) AS since, min(next_try) AS next_attempt_at,
-        extract(epoch FROM now() - min(updated_at))::float8 AS seconds
-    FROM concerned GROUP BY state, code
-)
-SELECT g.state, g.code, g.invoices, g.first_period, g.last_period, g.example, g.since, g.seconds, g.next_attempt_at,
-    coalesce(g.reason, x.said, i.crash_count || ' crashes of whoever worked on it') AS reason, g.reasons
-FROM grouped g JOIN invoices i ON i.id = g.example LEFT JOIN LATERAL (
-    SELECT e.method || ' ' || e.outcome || ': ' || e.detail AS said FROM erp_exchanges e
-    WHERE e.invoice_id = g.example AND g.code IS NULL ORDER BY e.seq DESC LIMIT 1) x ON true
-ORDER BY g.state <> 'held', g.invoices DESC, g.state, g.code"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +81,7 @@ def overview(source: Source, *, approval_required: bool) -> Overview:
     return Overview(
         periods=periods,
         oldest_seconds={row.state: row.seconds for row in fetch(source, _OLDEST)},
-        stuck=tuple(Stuck(**row) for row in fetch_dicts(source, _STUCK)),
+        stuck=tuple(Stuck(**row) for row in fetch_dicts(source, _SQL.stuck)),
         unapproved=int(fetch_value(source, _UNAPPROVED)) if approval_required else 0,
         pause=None if pause is None else asdict(pause),
         pace=int(fetch_value(source, _PACE)),

@@ -17,9 +17,11 @@ from billing.quarantine import backoff_seconds, is_held
 from billing.states import State
 from persistence.connection.statements import execute, fetch, fetch_column, fetch_value
 from persistence.invoices.changes import Change, apply_changes
-from persistence.invoices.conditions import END_CLAIM, INSTANCE, OPEN, WORKING, instance_of
+from persistence.invoices.conditions import INSTANCE, OPEN, WORKING, instance_of
+from persistence.sql import Queries
 
 # Each begins a search for a witness, and its `at` is when it passed.
+_SQL = Queries(__file__)
 _BOOKED = (
     "SELECT FROM (SELECT *, last_at AS at FROM erp_exchanges) AS e WHERE outcome = 'booked' AND instance = :instance"
 )
@@ -29,10 +31,6 @@ PASSED_DELIVERY = f"{_BOOKED} AND method IN ('PUT', 'GET')"
 PASSED_CALCULATION = f"""SELECT FROM invoice_history
     WHERE from_state = '{State.DUE}' AND to_state = '{State.CALCULATED}'
         AND {INSTANCE.replace("claimed_by", "actor")} = :instance"""
-_IN_HAND = f"""
-    SELECT id, claim, claimed_for, crash_count, failures, polls,
-        coalesce(crash_since, clock_timestamp() - make_interval(secs => :ago)) AS since
-    FROM invoices WHERE id = ANY(CAST(:ids AS text[])) AND claimed_by = :by AND {WORKING} FOR UPDATE"""
 # The work that passes for a claim of this kind.
 PASSED = {"calculation": PASSED_CALCULATION, "delivery": PASSED_DELIVERY}
 
@@ -82,7 +80,7 @@ def count_crash(
             limit_batch(connection, by, ids, bisect_limit=half, delay_seconds=backoff_base_seconds * part)
         return []
     held = []
-    for row in fetch(connection, _IN_HAND, ids=list(invoice_ids), by=by, ago=failed_seconds_ago):
+    for row in fetch(connection, _SQL.in_hand, ids=list(invoice_ids), by=by, ago=failed_seconds_ago):
         count = row.crash_count + 1
         change = Change(
             invoice_id=row.id, claim=row.claim, reason=reason, failures=row.failures, polls=row.polls, alone=True,
@@ -110,11 +108,7 @@ def limit_batch(
     """
     execute(
         connection,
-        f"""UPDATE invoices SET batch_limit = :limit, {END_CLAIM},
-                crash_since = coalesce(crash_since, clock_timestamp()),
-                next_attempt_at = now() + make_interval(secs => :delay)
-                WHERE id = ANY(CAST(:ids AS text[])) AND claimed_by = :by
-                AND {WORKING}""",
+        _SQL.limit_batch,
         ids=list(invoice_ids),
         limit=bisect_limit,
         delay=delay_seconds,

@@ -8,6 +8,7 @@ from billing.invoice import WAITS_FOR_DATA
 from persistence.connection.errors import DatabaseFailed, RowRefused
 from persistence.connection.statements import execute, fetch, fetch_column, fetch_value, notify
 from persistence.locks import lock_invoices
+from persistence.sql import Queries
 
 REQUESTS_AT_MOST = 20_000
 """Taken up in one transaction."""
@@ -16,29 +17,7 @@ _CORRUPTED = ("XX001", "XX002")
 # A due invoice that nobody has claimed and that does not wait will be calculated from the data of then anyway.
 _HAS_OLD_DATA = """state = 'due'
     AND (claimed_by IS NOT NULL OR (held_code = ANY(CAST(:codes AS text[])) AND next_attempt_at IS NOT NULL))"""
-_TAKE = """
-    DELETE FROM recalculation_requests WHERE id IN (
-        SELECT id FROM recalculation_requests ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
-    ) RETURNING meter_id, invoice_id
-"""
-_CONCERNED = f"""
-    SELECT id FROM invoices WHERE {_HAS_OLD_DATA} AND (
-        :all OR id = ANY(CAST(:invoices AS text[]))
-        OR network_user_id IN (
-            SELECT network_user FROM measurement_locations WHERE meter_id = ANY(CAST(:meters AS text[])))
-    )
-"""
-# A raised claim refuses what is being calculated from the data of before.
-_RELEASE = f"""
-    UPDATE invoices SET claim = claim + (claimed_by IS NOT NULL)::int,
-        next_attempt_at = CASE WHEN held_code = ANY(CAST(:codes AS text[])) THEN NULL ELSE next_attempt_at END
-    WHERE {_HAS_OLD_DATA} AND id = ANY(CAST(:ids AS text[]))
-"""
-_WAITING = """
-    SELECT count(*) FROM invoices WHERE state = 'due' AND held_code = ANY(CAST(:codes AS text[]))
-        AND next_attempt_at IS NOT NULL AND network_user_id IN (
-            SELECT network_user FROM measurement_locations WHERE meter_id = ANY(CAST(:meters AS text[])))
-"""
+_SQL = Queries(__file__, HAS_OLD_DATA=_HAS_OLD_DATA)
 
 
 def request(connection: Connection, meter_ids: Collection[str] | None) -> None:
@@ -53,7 +32,7 @@ def request(connection: Connection, meter_ids: Collection[str] | None) -> None:
 def waiting(connection: Connection, meter_ids: Collection[str]) -> int:
     """How many due invoices wait for data and have one of these meters."""
     values = {"codes": list(WAITS_FOR_DATA), "meters": sorted(meter_ids)}
-    return int(fetch_value(connection, _WAITING, **values))
+    return int(fetch_value(connection, _SQL.waiting, **values))
 
 
 def take_up(connection: Connection) -> int:
@@ -62,12 +41,12 @@ def take_up(connection: Connection) -> int:
     Returns how many invoices it has released. It waits for no row: an invoice that somebody else has locked, or whose
     row the database refuses, is requested anew by its id. What waits for its backoff after a crash waits on.
     """
-    taken = fetch(connection, _TAKE, limit=REQUESTS_AT_MOST)
+    taken = fetch(connection, _SQL.take, limit=REQUESTS_AT_MOST)
     if not taken:
         return 0
     concerned = fetch_column(
         connection,
-        _CONCERNED,
+        _SQL.concerned,
         codes=list(WAITS_FOR_DATA),
         all=any(row.meter_id is None and row.invoice_id is None for row in taken),
         meters=sorted({row.meter_id for row in taken if row.meter_id is not None}),
@@ -90,7 +69,7 @@ def _release(connection: Connection, invoice_ids: Sequence[str]) -> tuple[int, l
     try:
         with connection.begin_nested():
             values = {"codes": list(WAITS_FOR_DATA), "ids": list(invoice_ids)}
-            return execute(connection, _RELEASE, **values), []
+            return execute(connection, _SQL.release, **values), []
     except DatabaseFailed as error:
         if not isinstance(error, RowRefused) and error.sqlstate not in _CORRUPTED:
             raise

@@ -11,7 +11,9 @@ from sqlalchemy import Connection
 from billing.reconciliation import Side
 from persistence.connection.database import Database
 from persistence.connection.statements import execute, fetch, fetch_row, fetch_value
+from persistence.sql import Queries
 
+_SQL = Queries(__file__)
 PAGE_ROWS = 2000
 
 
@@ -53,15 +55,7 @@ def join(connection: Connection, period: str | None, since: datetime) -> int:
     """Puts both sides beside each other, of one period or of all; returns how many debts and bookings there are."""
     execute(
         connection,
-        """CREATE TEMPORARY TABLE compared AS
-            SELECT coalesce(i.id, b.id) COLLATE "C" AS id, i.state, i.bill_id, i.total_with_tax_eur, b.bookings,
-                coalesce(i.updated_at >= :since, false) AS moved
-            FROM (SELECT * FROM invoices WHERE CAST(:period AS text) IS NULL OR period = :period) i
-            FULL JOIN (
-                SELECT id, jsonb_agg(jsonb_build_array(state, bill_id, total_with_tax_eur::text) ORDER BY place)
-                    AS bookings
-                FROM bookings WHERE CAST(:period AS text) IS NULL OR split_part(id, '.', 2) = :period GROUP BY id
-            ) b ON b.id = i.id""",
+        _SQL.join,
         period=period,
         since=since,
     )

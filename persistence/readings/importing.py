@@ -15,44 +15,22 @@ from persistence.invoices import recalculation
 from persistence.locks import lock_meters_in_turns
 from persistence.readings.file import REGISTERS, ReadingsRejected, RowStream
 from persistence.readings.partitions import Month, MonthArchived, make_month, missing_months, months_of
+from persistence.sql import Queries
 
 __all__ = ["ReadingsRejected", "ReadingsReport", "import_readings", "replace_readings"]
 
 _WORK_MEMORY = "64MB"
 _UNIQUE_VIOLATION = "23505"
 _COLUMNS = ", ".join(("meter_id", "at", *REGISTERS))
+_SQL = Queries(__file__, COLUMNS=_COLUMNS)
 _STAGED_VALUES = ", ".join(f"s.{name}" for name in REGISTERS)
 _KNOWN_VALUES = ", ".join(f"k.{name}" for name in REGISTERS)
 _DIFFER = f"({_STAGED_VALUES}) IS DISTINCT FROM ({_KNOWN_VALUES})"
 
-# The line numbers come from the order in which COPY fills the table; line 1 is the header.
-_STAGE = """
-    CREATE TEMPORARY TABLE staged_readings (
-        line bigint GENERATED ALWAYS AS IDENTITY (START WITH 2), LIKE readings
-    ) ON COMMIT DROP
-"""
 _COPY = f"COPY staged_readings ({_COLUMNS}) FROM STDIN WITH (FORMAT csv)"
 _COPY_LINE = re.compile(r"COPY staged_readings, line ([0-9]+)")
 
-_SURVEY = """
-    CREATE TEMPORARY TABLE staged_meters ON COMMIT DROP AS
-    SELECT meter_id, min(line) AS first_line, min(at) AS first_at, max(at) AS last_at,
-        max(line) - min(line) = count(*) - 1 AS side_by_side,
-        min(line) FILTER (
-            WHERE active_import_total_wh <> active_import_t1_wh + active_import_t2_wh
-        ) AS wrong_sum_line
-    FROM staged_readings GROUP BY meter_id
-"""
 _SURVEYED = "SELECT s.*, m.id IS NOT NULL AS known FROM staged_meters s LEFT JOIN meters m ON m.id = s.meter_id"
-# What stands already where the file's rows belong: next to nothing for a new month, each meter's first instant.
-_KNOWN = f"""
-    CREATE TEMPORARY TABLE known_readings ON COMMIT DROP AS
-    SELECT k.* FROM staged_meters s CROSS JOIN LATERAL (
-        SELECT {_COLUMNS} FROM readings r WHERE r.meter_id = s.meter_id AND r.at BETWEEN s.first_at AND s.last_at
-            AND r.at BETWEEN :first_at AND :last_at
-        OFFSET 0
-    ) k
-"""
 _STAGED = f"SELECT {_COLUMNS} FROM staged_readings s"
 _INSERT = f"INSERT INTO readings ({_COLUMNS}) {_STAGED}"
 _UNKNOWN = "NOT EXISTS (SELECT FROM known_readings k WHERE k.meter_id = s.meter_id AND k.at = s.at)"
@@ -75,20 +53,6 @@ _REPLACE = f"""
     )
     UPDATE readings r SET {", ".join(f"{name} = c.new_{name}" for name in REGISTERS)}
     FROM changed c WHERE r.meter_id = c.meter_id AND r.at = c.at AND r.at BETWEEN :first_at AND :last_at
-"""
-_COMPUTED_FROM_REPLACED = """
-    WITH replaced AS (
-        SELECT meter_id, at FROM readings_replaced
-        WHERE meter_id = ANY(CAST(:meters AS text[])) AND replaced_at = transaction_timestamp()
-    ), months AS (SELECT min(at) - interval '2 days' AS first, max(at) + interval '2 days' AS last FROM replaced)
-    SELECT i.id FROM invoices i JOIN invoice_documents d ON d.invoice_id = i.id, months
-    WHERE i.period BETWEEN to_char(months.first, 'YYYY-MM') AND to_char(months.last, 'YYYY-MM')
-        AND EXISTS (
-            SELECT FROM jsonb_array_elements(d.calculations) c JOIN replaced r ON r.meter_id = c->>'meter_id'
-            WHERE r.at BETWEEN CAST(d.snapshot->>'period_start' AS timestamptz)
-                AND CAST(d.snapshot->>'period_end' AS timestamptz)
-        )
-    ORDER BY i.id
 """
 
 
@@ -162,7 +126,7 @@ def _stage(connection: Connection, path: Path, progress: Callable[[int], None] |
     for table in ("staged_readings", "staged_meters"):
         execute(connection, f"DROP TABLE IF EXISTS pg_temp.{table}")
     execute(connection, f"SET LOCAL work_mem = '{_WORK_MEMORY}'")
-    execute(connection, _STAGE)
+    execute(connection, _SQL.stage)
     rows = RowStream(path, progress)
     try:
         copy_in(connection, _COPY, rows)
@@ -182,7 +146,7 @@ def _refused_by_copy(path: Path, error: RowRefused) -> ReadingsRejected | None:
 
 
 def _survey(connection: Connection, path: Path, rows: int) -> _Staged:
-    execute(connection, _SURVEY)
+    execute(connection, _SQL.survey)
     meters = fetch(connection, _SURVEYED)
     unknown = sorted((meter.first_line, meter.meter_id) for meter in meters if not meter.known)
     wrong_sums = [meter.wrong_sum_line for meter in meters if meter.wrong_sum_line is not None]
@@ -235,7 +199,7 @@ def _mark_stale(connection: Connection, staged: _Staged, replaced: int) -> tuple
     meters = {"meters": staged.meters}
     lock_meters_in_turns(connection, staged.meters)
     execute(connection, "UPDATE meters SET version = version + 1 WHERE id = ANY(CAST(:meters AS text[]))", **meters)
-    invoices = fetch_column(connection, _COMPUTED_FROM_REPLACED, **meters) if replaced else ()
+    invoices = fetch_column(connection, _SQL.computed_from_replaced, **meters) if replaced else ()
     recalculation.request(connection, staged.meters)
     return tuple(invoices), recalculation.waiting(connection, staged.meters)
 
@@ -275,7 +239,7 @@ def _insert(connection: Connection, path: Path, staged: _Staged) -> int:
 
 def _note_known(connection: Connection, staged: _Staged) -> None:
     execute(connection, "DROP TABLE IF EXISTS pg_temp.known_readings")
-    execute(connection, _KNOWN, **staged.span())
+    execute(connection, _SQL.known, **staged.span())
     execute(connection, "ANALYZE known_readings")
 
 

@@ -53,11 +53,11 @@ MUTATIONS = (
     ),
     Mutation(
         "a restart forgets whose the claims are",
-        "persistence/instances.py",
-        "                    claimed_by = CASE WHEN NOT theirs THEN i.claimed_by END,\n"
-        "                    claimed_for = CASE WHEN NOT theirs THEN i.claimed_for END,\n"
-        "                    claimed_until = CASE WHEN NOT theirs THEN i.claimed_until END,\n",
-        "                    claimed_until = 'infinity',\n",
+        "persistence/instances.sql",
+        "    claimed_by = CASE WHEN NOT theirs THEN i.claimed_by END,\n"
+        "    claimed_for = CASE WHEN NOT theirs THEN i.claimed_for END,\n"
+        "    claimed_until = CASE WHEN NOT theirs THEN i.claimed_until END,\n",
+        "    claimed_until = 'infinity',\n",
         ("S1", "killed", "calculating"),
         "not finished within",
     ),

@@ -1,5 +1,6 @@
 -- The audit trail. Triggers chain each history row to the one before, and hash each document, whoever writes.
--- Once a day a root is stored over the heads of all chains up to a position. `billingd verify` makes the same hashes again
+-- Once a day a root is stored over the heads of all chains up to a position. `billingd verify` makes the same hashes
+-- again
 -- and compares. history_hash and document_hash read nothing but their arguments, so both sides share them.
 
 CREATE FUNCTION history_hash(before bytea, h invoice_history) RETURNS bytea LANGUAGE sql STABLE AS $$

@@ -1,6 +1,7 @@
 -- What the database refuses, whatever the program does.
 -- invoices_guard: the arrows between the states, as in billing/states.py (docs/spec/billing.md, "Where an invoice can
--- stand"), and that the amounts of a calculated invoice never change. A test compares the arrows with billing/states.py.
+-- stand"), and that the amounts of a calculated invoice never change. A test compares the arrows with
+-- billing/states.py.
 -- written_once: documents, history and roots are never changed or deleted; an invoice is never deleted.
 
 CREATE FUNCTION invoices_guard() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -2,7 +2,8 @@
 -- refuse_billed_twice: two debts never share an instant of a meter. It locks the meter's row, so that two stores that
 -- bill the same meter come one after the other. Whoever stores has locked its meters before its first invoice
 -- (persistence/locks.py), so this lock is held already and makes no ring.
--- bill_spans: a stored document bills its meters. free_spans: an aborted invoice gives its energy free, and a registered
+-- bill_spans: a stored document bills its meters. free_spans: an aborted invoice gives its energy free, and a
+-- registered
 -- correction that of the revisions before it; both ask for a recalculation of whoever has the meter.
 
 -- What a calculation rests on ---------------------------------------------------------------------

@@ -1,0 +1,25 @@
+-- name: waiting
+SELECT id FROM invoices WHERE {WAITS}
+    AND (CAST(:period AS text) IS NULL OR period = :period)
+    AND (CAST(:ids AS text[]) IS NULL OR id = ANY(CAST(:ids AS text[])))
+ORDER BY id
+
+-- Each of these beside what its user was billed on average in the last months before it.
+-- name: shown
+WITH shown AS (
+    SELECT i.id, i.network_user_id, i.period, i.total_eur, i.tax_eur, i.total_with_tax_eur, past.usual_eur
+    FROM invoices i LEFT JOIN LATERAL (
+        SELECT avg(month.total_eur) AS usual_eur FROM (
+            SELECT sum(p.total_with_tax_eur) AS total_eur FROM invoices p
+            WHERE p.network_user_id = i.network_user_id AND p.period < i.period AND p.state = 'registered'
+            GROUP BY p.period ORDER BY p.period DESC LIMIT :months
+        ) AS month
+    ) AS past ON true
+    WHERE i.id = ANY(CAST(:ids AS text[]))
+)
+
+-- name: preview
+{shown} SELECT line->>'ordinal' AS ordinal, min(line->>'name') AS name,
+       sum((line->>'price_eur')::numeric) AS price_eur
+    FROM shown w JOIN invoice_documents d ON d.invoice_id = w.id,
+       jsonb_array_elements(d.lines) AS line GROUP BY 1 ORDER BY 1

@@ -1,0 +1,38 @@
+-- name: page
+SELECT {COLUMNS} FROM invoices
+WHERE id > :after AND starts_with(id, :beginning)
+AND (CAST(:state AS text) IS NULL OR state = :state) AND (CAST(:period AS text) IS NULL OR period = :period)
+ORDER BY id LIMIT :most
+
+-- name: codes
+SELECT held_code, count(*) AS number FROM invoices
+WHERE state NOT IN ('registered', 'aborted') AND held_code IS NOT NULL AND {WANTED}
+GROUP BY 1 ORDER BY 2 DESC, 1
+
+-- What ended in an hour is represented by the oldest of it: at an instant, the oldest of all that ended later was open.
+-- name: hours
+WITH slots AS (
+    SELECT generate_series(date_trunc('hour', now()) - make_interval(hours => :hours - 1),
+        date_trunc('hour', now()), interval '1 hour') AS start
+), passed AS (
+    SELECT date_trunc('hour', at) AS start,
+        count(*) FILTER (WHERE to_state = 'calculated' AND from_state = 'due') AS calculated,
+        count(*) FILTER (WHERE to_state = 'registered') AS registered,
+        count(*) FILTER (WHERE to_state = 'held') AS held,
+        count(*) FILTER (WHERE to_state = 'aborted') AS aborted
+    FROM invoice_history
+    WHERE to_state IN ('calculated', 'registered', 'held', 'aborted') AND from_state <> to_state
+    AND at >= date_trunc('hour', now()) - make_interval(hours => :hours - 1) GROUP BY 1
+), ended AS MATERIALIZED ( -- once, not for each slot
+    SELECT date_trunc('hour', h.at) AS start, min(i.created_at) AS oldest
+    FROM invoice_history h JOIN invoices i ON i.id = h.invoice_id
+    WHERE h.to_state IN ('registered', 'aborted') AND h.from_state <> h.to_state
+    AND h.at >= date_trunc('hour', now()) - make_interval(hours => :hours - 1) GROUP BY 1
+    UNION ALL
+    SELECT 'infinity', min(created_at) FROM invoices WHERE state NOT IN ('registered', 'aborted')
+)
+SELECT s.start, coalesce(p.calculated, 0) AS calculated, coalesce(p.registered, 0) AS registered,
+    coalesce(p.held, 0) AS held, coalesce(p.aborted, 0) AS aborted,
+    greatest(0, coalesce(extract(epoch FROM least(s.start + interval '1 hour', now())
+        - (SELECT min(e.oldest) FROM ended e WHERE e.start > s.start)), 0))::float8 AS oldest_seconds
+FROM slots s LEFT JOIN passed p USING (start) ORDER BY s.start

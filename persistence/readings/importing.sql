@@ -1,0 +1,37 @@
+-- The line numbers come from the order in which COPY fills the table; line 1 is the header.
+-- name: stage
+CREATE TEMPORARY TABLE staged_readings (
+    line bigint GENERATED ALWAYS AS IDENTITY (START WITH 2), LIKE readings
+) ON COMMIT DROP
+
+-- name: survey
+CREATE TEMPORARY TABLE staged_meters ON COMMIT DROP AS
+SELECT meter_id, min(line) AS first_line, min(at) AS first_at, max(at) AS last_at,
+    max(line) - min(line) = count(*) - 1 AS side_by_side,
+    min(line) FILTER (
+        WHERE active_import_total_wh <> active_import_t1_wh + active_import_t2_wh
+    ) AS wrong_sum_line
+FROM staged_readings GROUP BY meter_id
+
+-- What stands already where the file's rows belong: next to nothing for a new month, each meter's first instant.
+-- name: known
+CREATE TEMPORARY TABLE known_readings ON COMMIT DROP AS
+SELECT k.* FROM staged_meters s CROSS JOIN LATERAL (
+    SELECT {COLUMNS} FROM readings r WHERE r.meter_id = s.meter_id AND r.at BETWEEN s.first_at AND s.last_at
+        AND r.at BETWEEN :first_at AND :last_at
+    OFFSET 0
+) k
+
+-- name: computed_from_replaced
+WITH replaced AS (
+    SELECT meter_id, at FROM readings_replaced
+    WHERE meter_id = ANY(CAST(:meters AS text[])) AND replaced_at = transaction_timestamp()
+), months AS (SELECT min(at) - interval '2 days' AS first, max(at) + interval '2 days' AS last FROM replaced)
+SELECT i.id FROM invoices i JOIN invoice_documents d ON d.invoice_id = i.id, months
+WHERE i.period BETWEEN to_char(months.first, 'YYYY-MM') AND to_char(months.last, 'YYYY-MM')
+    AND EXISTS (
+        SELECT FROM jsonb_array_elements(d.calculations) c JOIN replaced r ON r.meter_id = c->>'meter_id'
+        WHERE r.at BETWEEN CAST(d.snapshot->>'period_start' AS timestamptz)
+            AND CAST(d.snapshot->>'period_end' AS timestamptz)
+    )
+ORDER BY i.id
