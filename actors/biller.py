@@ -17,7 +17,7 @@ from actors.messages import DB_WRITER, ClaimDue, ClaimedDue, CountCrash, MakeDue
 from billing.invoice import Invoice, InvoiceBasis, NotReady, calculate
 from billing.quarantine import backoff_seconds
 from persistence.connection.errors import DatabaseFailed, PersistenceError
-from persistence.invoices.calculation_inputs import fetch_bases
+from persistence.invoices.calculation_inputs import fetch_inputs
 from persistence.invoices.changes import Change
 from persistence.invoices.claims import Claimed
 from supervision import Actor, Timer
@@ -154,7 +154,7 @@ class Biller(Actor):
         limit = settings.database.statement_timeout_seconds
         if len(batch) > 1:
             limit = min(limit, max(BATCH_LEAST_SECONDS, limit * BATCH_SHARE))
-        bases = self._database.run(lambda connection: fetch_bases(connection, list(claim_of), settings.zone), limit)
+        bases = self._database.run(lambda connection: fetch_inputs(connection, list(claim_of), settings.zone), limit)
         calculated: list[tuple[int, Invoice]] = []
         waiting: list[Change] = []
         for basis in bases:

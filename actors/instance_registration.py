@@ -13,7 +13,7 @@ from billing.quarantine import backoff_seconds
 from persistence import instances
 from persistence.clock_step import clamp_times, clock_seconds
 from persistence.connection.database import Database
-from persistence.instances import Arrival, try_instance_lock
+from persistence.instances import Registration, try_instance_lock
 from persistence.schema.migrate import check_schema
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class InstanceRegistration:
     def __init__(self, context: ActorContext, conditions: ConditionReporter) -> None:
         self._context = context
         self._conditions = conditions
-        self._arrival: Arrival | None = None
+        self._arrival: Registration | None = None
         self._reported = False
         self._name_is_ours = False
         self._seen_at = float("-inf")
@@ -68,7 +68,7 @@ class InstanceRegistration:
         context = self._context
         if self._arrival is None:
             check_schema(connection)
-            self._arrival = instances.arrive(connection, context.instance, context.incarnation, context.version)
+            self._arrival = instances.register(connection, context.instance, context.incarnation, context.version)
             self._stuck = self._arrival.stuck
             delay = 0.0
             if self._arrival.gave_ups:
@@ -82,7 +82,7 @@ class InstanceRegistration:
             instances.register_again(connection, context.instance, context.incarnation, context.version)
             self._restored = True
         elif context.clock.monotonic() - self._seen_at >= SIGN_OF_LIFE_SECONDS:
-            instances.sign_of_life(connection, context.instance, context.incarnation)
+            instances.heartbeat(connection, context.instance, context.incarnation)
         else:
             return
         self._seen_at = context.clock.monotonic()
@@ -155,9 +155,9 @@ class InstanceRegistration:
             database = self._context.connect("leaving")
         if self._arrival is not None and self._name_is_ours:
             with database, database.transaction(self._context.settings.database.connect_timeout_seconds) as connection:
-                instances.depart(connection, self._context.instance, self._context.incarnation, "clean")
+                instances.deregister(connection, self._context.instance, self._context.incarnation, "clean")
 
-    def _report_absence(self, arrival: Arrival) -> None:
+    def _report_absence(self, arrival: Registration) -> None:
         if arrival.down_seconds is None or arrival.down_since is None:
             return
         self._catching_up = True

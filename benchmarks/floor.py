@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 
 from billing.invoice import Invoice, calculate
 from persistence.connection.database import Database
-from persistence.invoices.calculation_inputs import fetch_bases
+from persistence.invoices.calculation_inputs import fetch_inputs
 
 BATCH = 500
 LANES = 16
@@ -57,7 +57,7 @@ class Floor:
 
     def _store(self, ids: list[str]) -> list[tuple[str, bytes]]:
         with self._database.transaction() as connection:
-            made = [calculate(basis, 95) for basis in fetch_bases(connection, ids, ZAGREB)]
+            made = [calculate(basis, 95) for basis in fetch_inputs(connection, ids, ZAGREB)]
             invoices = [each for each in made if isinstance(each, Invoice)]
             rows = [
                 {"id": str(each.id), "total": str(each.total_with_tax_eur), "lines": each.lines_document(),

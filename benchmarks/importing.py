@@ -18,7 +18,7 @@ from billing.invoice import Invoice, calculate
 from persistence.connection.database import ConnectionSettings, Database
 from persistence.connection.engine import copy_in
 from persistence.invoices import claims, due_invoices
-from persistence.invoices.calculation_inputs import BASES, basis_values, fetch_bases
+from persistence.invoices.calculation_inputs import INPUTS, fetch_inputs, input_values
 from persistence.invoices.calculations import store_calculations
 from persistence.invoices.claims import Claimer
 from persistence.master_data import import_master
@@ -97,7 +97,7 @@ def _calculate(database: Database) -> None:
             if not claimed:
                 return
             claim_of = {each.invoice_id: each.claim for each in claimed}
-            made = [calculate(basis, 95) for basis in fetch_bases(connection, list(claim_of), ZAGREB)]
+            made = [calculate(basis, 95) for basis in fetch_inputs(connection, list(claim_of), ZAGREB)]
             pairs = [(claim_of[str(each.id)], each) for each in made if isinstance(each, Invoice)]
             assert len(store_calculations(connection, BY.name, uuid.uuid4(), pairs).done) == len(claimed)
 
@@ -117,8 +117,8 @@ def _with_a_year(database: Database) -> str:
             connection.execute(text("SELECT id FROM invoices ORDER BY id LIMIT :some"), {"some": BATCH}).scalars()
         )
         plan = connection.execute(
-            text(f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) {BASES}"),
-            basis_values([InvoiceId.parse(each) for each in ids], ZAGREB),
+            text(f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) {INPUTS}"),
+            input_values([InvoiceId.parse(each) for each in ids], ZAGREB),
         ).scalars()
         return "\n".join(line[:200] for line in plan)
 

@@ -286,7 +286,7 @@ class Daemon:
         try:
             context = self.context
             with self.connect("departing") as database:
-                database.run(lambda it: instances.depart(it, context.instance, context.incarnation, "gave_up"), 5.0)
+                database.run(lambda it: instances.deregister(it, context.instance, context.incarnation, "gave_up"), 5.0)
         except PersistenceError as error:
             logger.warning("this end could not be stored: %s", error)
 

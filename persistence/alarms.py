@@ -162,11 +162,7 @@ def find(source: Source, *, cleared_too: bool = False) -> list[AlarmRecord]:
 
 def statistics(source: Source, days: float = 30) -> list[CodeStatistics]:
     """Per code, the most frequent first: of the alarms raised or cleared in the last days, or standing."""
-    rows = fetch_dicts(
-        source,
-        _SQL.statistics,
-        seconds=days * 86400,
-    )
+    rows = fetch_dicts(source, _SQL.statistics, seconds=days * 86400)
     return [CodeStatistics(**row) for row in rows]
 
 
@@ -196,15 +192,7 @@ def acknowledge(connection: "Connection", alarm_id: str, who: str, reason: str) 
 
     Of aborted invoices the last one counts: it speaks for those that were aborted until then.
     """
-    return bool(
-        execute(
-            connection,
-            _SQL.acknowledge,
-            id=alarm_id,
-            who=who,
-            reason=reason,
-        )
-    )
+    return bool(execute(connection, _SQL.acknowledge, id=alarm_id, who=who, reason=reason))
 
 
 def sweep(connection: "Connection", instance: str) -> int:

@@ -20,8 +20,8 @@ _INSTANCE_LOCKS = 7_240_061
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """What a daemon finds when it arrives: its predecessor under the same name, and what was in hand then.
+class Registration:
+    """What a daemon finds when it registers: its predecessor under the same name, and what was in hand then.
 
     `down_seconds` is None at the very first start, and where this very process comes again. `clean` says
     whether the predecessor said how it ended, `gave_ups` counts its own givings up in a row. `alone_in_hand`
@@ -39,7 +39,7 @@ class Arrival:
     stuck: Mapping[str, str] = field(default_factory=dict)
 
 
-def arrive(connection: Connection, name: str, incarnation: uuid.UUID, version: str) -> Arrival:
+def register(connection: Connection, name: str, incarnation: uuid.UUID, version: str) -> Registration:
     """Registers this incarnation and frees its predecessor's claims: the caller has proved that it is dead.
 
     The end of a whole process counts against no invoice. What was in hand at two unclean ends in a row is taken
@@ -55,18 +55,11 @@ def arrive(connection: Connection, name: str, incarnation: uuid.UUID, version: s
     again = before is not None and str(before.incarnation) == str(incarnation)
     clean = before is None or before.ended_how is not None
     if not again:
-        execute(
-            connection,
-            _SQL.arrive,
-            name=name,
-            incarnation=str(incarnation),
-            version=version,
-            clean=clean,
-        )
+        execute(connection, _SQL.register, name=name, incarnation=str(incarnation), version=version, clean=clean)
     in_hand, stuck = ([], {}) if again else _free(connection, name, unclean=not clean)
     open_invoices = fetch_value(connection, f"SELECT count(*) FROM invoices WHERE {OPEN}")
     twice = [row.id for row in in_hand if not clean and row.unclean_ends >= 2]
-    return Arrival(
+    return Registration(
         down_since=None if before is None or again else before.ended_at or before.seen_at,
         down_seconds=None if before is None or again else before.down_seconds,
         clean=clean,
@@ -84,26 +77,13 @@ def _free(connection: Connection, name: str, *, unclean: bool) -> tuple[list[Row
     Returns what was in hand, each with its unclean ends until now, and which could not be freed and why: those are
     free when their leases are over.
     """
-    marked = fetch(
-        connection,
-        _SQL.marked,
-        name=name,
-        unclean=unclean,
-    )
+    marked = fetch(connection, _SQL.marked, name=name, unclean=unclean)
     in_hand = [row for row in marked if row.in_hand]
     twice = [row.id for row in in_hand if unclean and row.unclean_ends >= 2]
     limit = (len(twice) + 1) // 2
 
     def free(ids: Sequence[str]) -> None:
-        execute(
-            connection,
-            _SQL.free,
-            ids=list(ids),
-            twice=twice,
-            limit=limit,
-            name=name,
-            unclean=unclean,
-        )
+        execute(connection, _SQL.free, ids=list(ids), twice=twice, limit=limit, name=name, unclean=unclean)
 
     return in_hand, _each_that_can_be(connection, [row.id for row in marked], free)
 
@@ -125,7 +105,7 @@ def _each_that_can_be(
     return stuck
 
 
-def sign_of_life(connection: Connection, name: str, incarnation: uuid.UUID) -> bool:
+def heartbeat(connection: Connection, name: str, incarnation: uuid.UUID) -> bool:
     """Says that this incarnation lives; False if it is not registered, and nothing is changed then."""
     return bool(
         execute(
@@ -156,17 +136,11 @@ def register_again(connection: Connection, name: str, incarnation: uuid.UUID, ve
 
     The caller has proved that nobody else has the name. It is the end of no process, so nothing is counted.
     """
-    execute(
-        connection,
-        _SQL.register_again,
-        name=name,
-        incarnation=str(incarnation),
-        version=version,
-    )
+    execute(connection, _SQL.register_again, name=name, incarnation=str(incarnation), version=version)
     _free(connection, name, unclean=False)
 
 
-def depart(connection: Connection, name: str, incarnation: uuid.UUID, how: str) -> None:
+def deregister(connection: Connection, name: str, incarnation: uuid.UUID, how: str) -> None:
     """Stores how this incarnation ended ('clean' or 'gave_up') and frees its claims."""
     execute(
         connection,
@@ -198,14 +172,7 @@ def left_over(connection: Connection, name: str, *, approved_only: bool) -> bool
 
     What waits for a person (an approval, the end of a pause) or for readings is not counted.
     """
-    return bool(
-        fetch_value(
-            connection,
-            _SQL.left_over,
-            name=name,
-            approved_only=approved_only,
-        )
-    )
+    return bool(fetch_value(connection, _SQL.left_over, name=name, approved_only=approved_only))
 
 
 def try_instance_lock(connection: Connection, name: str) -> bool:

@@ -1,4 +1,4 @@
--- name: arrive
+-- name: register
 INSERT INTO instances (name, incarnation, version)
     VALUES (:name, CAST(:incarnation AS uuid), :version)
     ON CONFLICT (name) DO UPDATE SET

@@ -234,12 +234,7 @@ class EmbeddedServer:
         arguments["env"] |= self._environment
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                **arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                close_fds=True,
+                **arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, close_fds=True
             )
 
     def _has_ended(self) -> bool:

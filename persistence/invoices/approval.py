@@ -50,11 +50,7 @@ def preview(connection: Connection, period: str | None, ids: Sequence[str] | Non
                  FROM shown""",
         **wanted,
     )
-    lines = fetch(
-        connection,
-        _SQL.preview,
-        **wanted,
-    )
+    lines = fetch(connection, _SQL.preview, **wanted)
     orders = {
         "largest": "total_with_tax_eur DESC, id",
         "smallest": "total_with_tax_eur, id",

@@ -89,13 +89,7 @@ def stored_invoices(opened: Database, period: str | None) -> Iterator[Sequence[R
     after = ""
     while True:
         with opened.transaction() as connection:
-            rows = fetch(
-                connection,
-                _SQL.stored_invoices,
-                period=period,
-                after=after,
-                limit=PAGE_ROWS,
-            )
+            rows = fetch(connection, _SQL.stored_invoices, period=period, after=after, limit=PAGE_ROWS)
         if rows:
             yield rows
         if len(rows) < PAGE_ROWS:

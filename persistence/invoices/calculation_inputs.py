@@ -11,12 +11,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, Row
 
 from billing.calculation import MeasurementLocationBasis, PricedCatalogue, RegisterFall, Registers
-from billing.catalogues import (
-    NETWORK_USER_PRICES,
-    REGULATORY_PRICES,
-    CatalogueKind,
-    Item,
-)
+from billing.catalogues import NETWORK_USER_PRICES, REGULATORY_PRICES, CatalogueKind, Item
 from billing.identity import InvoiceId
 from billing.invoice import InvoiceBasis, RegulatoryCatalogue
 from persistence.connection.statements import fetch
@@ -41,10 +36,10 @@ _SQL = Queries(
     **{f"{table.upper()}_REGISTERS": registers_of(table) for table in ("first", "last", "fallen", "before")},
 )
 STEPS = _SQL.steps
-BASES = _SQL.inputs
+INPUTS = _SQL.inputs
 
 
-def fetch_bases(connection: Connection, invoice_ids: Iterable[str], time_zone: ZoneInfo) -> list[InvoiceBasis]:
+def fetch_inputs(connection: Connection, invoice_ids: Iterable[str], time_zone: ZoneInfo) -> list[InvoiceBasis]:
     """The bases of a batch of invoices, of any periods, in the order of the ids.
 
     Master data as it stands now, prices as they were in each invoice's period. The meters' versions are those of
@@ -52,7 +47,7 @@ def fetch_bases(connection: Connection, invoice_ids: Iterable[str], time_zone: Z
     no invoice id, and LookupError for a network user that the master data doesn't have.
     """
     ids = [InvoiceId.parse(each) for each in invoice_ids]
-    rows = fetch(connection, BASES, **basis_values(ids, time_zone))
+    rows = fetch(connection, INPUTS, **input_values(ids, time_zone))
     by_place = {place: list(group) for place, group in groupby(rows, key=lambda row: row.place)}
     missing = [str(each) for place, each in enumerate(ids, start=1) if place not in by_place]
     if missing:
@@ -60,8 +55,8 @@ def fetch_bases(connection: Connection, invoice_ids: Iterable[str], time_zone: Z
     return [_basis(each, by_place[place], time_zone) for place, each in enumerate(ids, start=1)]
 
 
-def basis_values(ids: Sequence[InvoiceId], time_zone: ZoneInfo) -> dict[str, Any]:
-    """The values that BASES asks for."""
+def input_values(ids: Sequence[InvoiceId], time_zone: ZoneInfo) -> dict[str, Any]:
+    """The values that INPUTS asks for."""
     starts, ends = [each.period.start(time_zone) for each in ids], [each.period.end(time_zone) for each in ids]
     return {
         "network_user_ids": [each.network_user_id for each in ids],
@@ -91,11 +86,7 @@ def _basis(invoice_id: InvoiceId, rows: Sequence[Row[Any]], time_zone: ZoneInfo)
                 "title": row.network_user_title,
                 "legal_person": row.network_user_legal_person,
             },
-            "location": {
-                "id": row.location_id,
-                "title": row.location_title,
-                "legal_person": row.location_legal_person,
-            },
+            "location": {"id": row.location_id, "title": row.location_title, "legal_person": row.location_legal_person},
             "time_zone": time_zone.key,
         },
         regulatory_catalogue_id=row.regulatory_catalogue,
@@ -108,10 +99,7 @@ def _regulatory_catalogue(row: Row[Any]) -> RegulatoryCatalogue | None:
     if row.regulatory_valid_from is None:
         return None
     return RegulatoryCatalogue(
-        row.regulatory_catalogue,
-        row.regulatory_valid_from,
-        _prices(row, REGULATORY_PRICES),
-        row.tax_rate_percent,
+        row.regulatory_catalogue, row.regulatory_valid_from, _prices(row, REGULATORY_PRICES), row.tax_rate_percent
     )
 
 

@@ -142,9 +142,5 @@ def _stale(connection: Connection, results: Sequence[_Result]) -> set[str]:
     ]  # fmt: skip
     if not rows:
         return set()
-    found = fetch_column(
-        connection,
-        _SQL.stale,
-        rows=json.dumps(rows),
-    )
+    found = fetch_column(connection, _SQL.stale, rows=json.dumps(rows))
     return set(found)

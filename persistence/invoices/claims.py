@@ -276,13 +276,7 @@ _OFFER = f"({in_state(State.CALCULATED)} OR {_OFFER_AGAIN}) IS TRUE"
 
 
 def _claim(
-    connection: Connection,
-    by: Claimer,
-    where: str,
-    order: str,
-    size: str,
-    wanted: Wanted,
-    never: str | None = None,
+    connection: Connection, by: Claimer, where: str, order: str, size: str, wanted: Wanted, never: str | None = None
 ) -> list[Delivery]:
     """Claims for delivery; `calculated` becomes `sent`, with its history, in the same statement."""
     step = Step(
@@ -308,13 +302,7 @@ def _claim(
 
 def claim_as_it_is(connection: Connection, by: Claimer, invoice_id: str) -> None:
     """Takes one in hand without a change of its state, so that what is wrong with it can be counted."""
-    execute(
-        connection,
-        _SQL.claim_as_it_is,
-        by=by.name,
-        lease_seconds=by.lease_seconds,
-        id=invoice_id,
-    )
+    execute(connection, _SQL.claim_as_it_is, by=by.name, lease_seconds=by.lease_seconds, id=invoice_id)
 
 
 def touch(connection: Connection, by: str, invoice_id: str) -> None:

@@ -20,7 +20,7 @@ from billing.identity import InvoiceId
 from billing.invoice import Invoice, NotReady, calculate
 from billing.states import FINAL_STATES, State
 from persistence.connection.statements import execute, fetch, fetch_column, fetch_row, fetch_value, notify
-from persistence.invoices.calculation_inputs import fetch_bases
+from persistence.invoices.calculation_inputs import fetch_inputs
 from persistence.invoices.calculations import insert_calculated
 from persistence.invoices.conditions import END_CLAIM, OPEN
 from persistence.invoices.transitions import Step, change_state
@@ -109,12 +109,7 @@ def waive(connection: Connection, taken: TakenUp, by: str, reason: str) -> None:
 
 
 def correct(
-    connection: Connection,
-    taken: TakenUp,
-    by: str,
-    reason: str,
-    time_zone: ZoneInfo,
-    min_coverage_percent: Decimal,
+    connection: Connection, taken: TakenUp, by: str, reason: str, time_zone: ZoneInfo, min_coverage_percent: Decimal
 ) -> Invoice:
     """Makes the next revision, as calculated: the amounts of now minus all that is registered; returns it.
 
@@ -125,7 +120,7 @@ def correct(
     _lock_unchanged(connection, taken)
     _refuse_superseded(connection, taken.invoice_id)
     following = taken.invoice_id.next_revision()
-    (basis,) = fetch_bases(connection, [str(following)], time_zone)
+    (basis,) = fetch_inputs(connection, [str(following)], time_zone)
     if not basis.meter_versions.keys() <= set(locked):
         raise OrderRefused("its meters were changed meanwhile: look at it again")
     calculated = calculate(basis, min_coverage_percent)

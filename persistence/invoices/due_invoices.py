@@ -71,12 +71,7 @@ def unknown_users(connection: Connection, users: Sequence[str]) -> list[str]:
 
 def not_billed(connection: Connection, period: str, users: Sequence[str]) -> dict[str, str]:
     """Which of these known users have no invoice in a period because none is to be made, and why not."""
-    rows = fetch(
-        connection,
-        _SQL.not_billed,
-        period=period,
-        users=list(users),
-    )
+    rows = fetch(connection, _SQL.not_billed, period=period, users=list(users))
     return {row.id: row.reason for row in rows}
 
 

@@ -30,9 +30,4 @@ def keep_exchanges(connection: Connection, exchanges: Mapping[str, Exchange], in
     if not exchanges:
         return
     rows = [{"invoice_id": invoice_id, **asdict(exchange)} for invoice_id, exchange in exchanges.items()]
-    execute(
-        connection,
-        _SQL.keep_exchanges,
-        rows=json.dumps(rows),
-        instance=instance,
-    )
+    execute(connection, _SQL.keep_exchanges, rows=json.dumps(rows), instance=instance)

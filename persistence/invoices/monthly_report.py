@@ -18,13 +18,7 @@ def month_rows(opened: Database, period: str) -> Iterator[Row[Any]]:
     after = ""
     while True:
         with opened.transaction() as connection:
-            rows = fetch(
-                connection,
-                _SQL.month_rows,
-                period=period,
-                after=after,
-                limit=PAGE_ROWS,
-            )
+            rows = fetch(connection, _SQL.month_rows, period=period, after=after, limit=PAGE_ROWS)
         yield from rows
         if len(rows) < PAGE_ROWS:
             return
@@ -33,17 +27,9 @@ def month_rows(opened: Database, period: str) -> Iterator[Row[Any]]:
 
 def line_totals(connection: Connection, period: str) -> list[Row[Any]]:
     """(location_id, ordinal, name, price_eur) of what is registered of a month, lines summed, in order."""
-    return fetch(
-        connection,
-        _SQL.line_totals,
-        period=period,
-    )
+    return fetch(connection, _SQL.line_totals, period=period)
 
 
 def location_totals(connection: Connection, period: str) -> list[Row[Any]]:
     """(location_id, location_title, invoices, total_eur, tax_eur, total_with_tax_eur) of what is registered."""
-    return fetch(
-        connection,
-        _SQL.location_totals,
-        period=period,
-    )
+    return fetch(connection, _SQL.location_totals, period=period)

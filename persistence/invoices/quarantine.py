@@ -106,14 +106,7 @@ def limit_batch(
 
     From here on what passes of it is witness against what does not.
     """
-    execute(
-        connection,
-        _SQL.limit_batch,
-        ids=list(invoice_ids),
-        limit=bisect_limit,
-        delay=delay_seconds,
-        by=by,
-    )
+    execute(connection, _SQL.limit_batch, ids=list(invoice_ids), limit=bisect_limit, delay=delay_seconds, by=by)
 
 
 def crashing_without_witness(connection: Connection, invoice_ids: Sequence[str], max_attempts: int) -> list[str]:

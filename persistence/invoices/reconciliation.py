@@ -53,12 +53,7 @@ def keep(connection: Connection, bookings: Sequence[tuple[str, str, str | None, 
 
 def join(connection: Connection, period: str | None, since: datetime) -> int:
     """Puts both sides beside each other, of one period or of all; returns how many debts and bookings there are."""
-    execute(
-        connection,
-        _SQL.join,
-        period=period,
-        since=since,
-    )
+    execute(connection, _SQL.join, period=period, since=since)
     execute(connection, "CREATE INDEX ON compared (id)")
     return int(fetch_value(connection, "SELECT count(*) FROM compared"))
 

@@ -89,12 +89,7 @@ class Creation:
 
 
 def change_state(
-    connection: Connection,
-    step: Step | Creation,
-    by: str,
-    write_id: uuid.UUID | None = None,
-    /,
-    **values: Any,
+    connection: Connection, step: Step | Creation, by: str, write_id: uuid.UUID | None = None, /, **values: Any
 ) -> list[Any]:
     """Makes the step and returns the rows of its `then`; `by` is who the history names.
 

@@ -103,12 +103,7 @@ def import_readings(
 
 
 def replace_readings(
-    connection: Connection,
-    path: Path,
-    reason: str,
-    who: str,
-    *,
-    progress: Callable[[int], None] | None = None,
+    connection: Connection, path: Path, reason: str, who: str, *, progress: Callable[[int], None] | None = None
 ) -> ReadingsReport:
     """Takes a file of readings in and lets it replace known values, which are kept with who, when and why.
 

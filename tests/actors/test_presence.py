@@ -65,7 +65,7 @@ def test_item_14_what_waits_for_a_person_keeps_no_alarm_of_a_downtime(
     with database.transaction() as connection:
         add_users(connection, 1)
         add_invoices(connection, "calculated", range(1, 2))
-        instances.arrive(connection, "here", uuid.uuid4(), "test")
+        instances.register(connection, "here", uuid.uuid4(), "test")
         if waits_for == "the end of a pause":
             delivery_pause.pause(connection, "cli:me", "maintenance", 3600)
     given = {"billing": {"approval": "required"}} if waits_for == "approval" else {}

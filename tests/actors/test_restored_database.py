@@ -27,7 +27,7 @@ from billing.invoice import Invoice, calculate
 from persistence import instances
 from persistence.connection.database import Database
 from persistence.invoices import claims
-from persistence.invoices.calculation_inputs import fetch_bases
+from persistence.invoices.calculation_inputs import fetch_inputs
 from persistence.invoices.calculations import store_calculations
 from persistence.invoices.claims import Delivery
 from supervision.testing import ActorHarness
@@ -62,7 +62,7 @@ def predecessor(database: Database) -> uuid.UUID:
     """A daemon of the same name that runs, by the backup."""
     before = uuid.uuid4()
     with database.transaction() as connection:
-        instances.arrive(connection, "here", before, "old")
+        instances.register(connection, "here", before, "old")
     return before
 
 
@@ -131,7 +131,7 @@ def test_item_13_a_calculation_from_before_the_restore_is_refused_though_the_row
     backup = Backup(database)
     stale = claim_due(database)
     with database.transaction() as connection:
-        bases = fetch_bases(connection, list(stale), ZoneInfo("Europe/Zagreb"))
+        bases = fetch_inputs(connection, list(stale), ZoneInfo("Europe/Zagreb"))
         made = [(stale[str(each.id)], each) for each in (calculate(b, 95) for b in bases) if isinstance(each, Invoice)]
     assert len(made) == 3
     backup.restore()

@@ -155,8 +155,8 @@ def test_nobody_there_is_3_with_the_time_since_when(commands: Make, database: Da
     assert never.document["verdict"].endswith("never been seen in the database")
     incarnation = uuid.uuid4()
     with database.transaction() as connection:
-        instances.arrive(connection, "me", incarnation, "1")
-        instances.depart(connection, "me", incarnation, "clean")
+        instances.register(connection, "me", incarnation, "1")
+        instances.deregister(connection, "me", incarnation, "clean")
     done = billingd("status", "--json")
     assert (done.status, done.document["running"]) == (3, False)
     assert done.document["since"].endswith("Z")
@@ -189,7 +189,7 @@ def test_a_stranger_on_the_port_is_no_daemon(commands: Make, document: Any, stat
 
 def test_with_the_endpoint_off_the_database_tells_what_it_can(commands: Make, database: Database) -> None:
     with database.transaction() as connection:
-        instances.arrive(connection, "me", uuid.uuid4(), "1")
+        instances.register(connection, "me", uuid.uuid4(), "1")
     billingd = commands("off")
     assert billingd("status").status == 0
     at = datetime(2026, 11, 15, tzinfo=UTC)

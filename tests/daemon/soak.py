@@ -16,7 +16,7 @@ from billing.invoice import Invoice, calculate
 from persistence.connection.database import ConnectionSettings, Database
 from persistence.connection.errors import PersistenceError
 from persistence.invoices import corrections
-from persistence.invoices.calculation_inputs import fetch_bases
+from persistence.invoices.calculation_inputs import fetch_inputs
 from persistence.invoices.corrections import OrderRefused
 from persistence.invoices.listing import Filter, list_invoices
 from persistence.locks import lock_meters
@@ -152,7 +152,7 @@ class Soak:
                     {"period": PERIOD},
                 )
             }
-            made = [calculate(basis, COVERAGE_PERCENT) for basis in fetch_bases(connection, ids, ZAGREB)]
+            made = [calculate(basis, COVERAGE_PERCENT) for basis in fetch_inputs(connection, ids, ZAGREB)]
         return {
             each.id.network_user_id
             for each in made

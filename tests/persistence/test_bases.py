@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from billing.invoice import Invoice, NotReady, calculate
 from persistence.connection.database import Database
-from persistence.invoices.calculation_inputs import BASES, fetch_bases
+from persistence.invoices.calculation_inputs import INPUTS, fetch_inputs
 from persistence.master_data import import_master
 from persistence.readings.importing import import_readings
 from persistence.readings.partitions import Month, make_month
@@ -23,7 +23,7 @@ ZAGREB = ZoneInfo("Europe/Zagreb")
 
 def outcomes(database: Database, *invoice_ids: str) -> dict[str, Invoice | NotReady]:
     with database.transaction() as connection:
-        bases = fetch_bases(connection, invoice_ids, ZAGREB)
+        bases = fetch_inputs(connection, invoice_ids, ZAGREB)
     assert [str(basis.id) for basis in bases] == list(invoice_ids)
     return {str(basis.id): calculate(basis, 95) for basis in bases}
 
@@ -161,7 +161,7 @@ def test_a_user_without_measurement_location_and_one_unknown(three_users: Databa
     run(three_users, "DELETE FROM measurement_locations WHERE network_user = 'user-012'")
     assert isinstance(outcomes(three_users, "user-012.2026-08.1")["user-012.2026-08.1"], NotReady)
     with three_users.transaction() as connection, pytest.raises(LookupError, match=r"user-999\.2026-08\.1"):
-        fetch_bases(connection, ["user-012.2026-08.1", "user-999.2026-08.1"], ZAGREB)
+        fetch_inputs(connection, ["user-012.2026-08.1", "user-999.2026-08.1"], ZAGREB)
     assert outcomes(three_users) == {}
 
 
@@ -172,7 +172,7 @@ def test_each_month_is_read_by_the_primary_key_and_no_other_month_is_touched(thr
         connection.execute(text("ANALYZE"))
         connection.execute(text("SET LOCAL enable_seqscan = off"))  # the table is small here; what could be is asked
         plan = connection.execute(
-            text(f"EXPLAIN (FORMAT JSON) {BASES}"),
+            text(f"EXPLAIN (FORMAT JSON) {INPUTS}"),
             {"network_user_ids": ["user-004"], "periods": ["2026-08"], "starts": ["2026-07-31T22:00Z"],
              "ends": ["2026-08-31T22:00Z"], "least_at": "2026-07-31T22:00Z", "most_at": "2026-08-31T22:00Z"},
         ).scalar_one()  # fmt: skip

@@ -25,9 +25,9 @@ def test_item_14_an_instance_that_leaves_frees_no_claim_of_one_whose_name_begins
     calculate_august(database)
     leaving, other = uuid.uuid4(), f"a#b#{uuid.uuid4()}"
     with database.transaction() as connection:
-        instances.arrive(connection, "a", leaving, "test")
+        instances.register(connection, "a", leaving, "test")
         claims.claim_deliveries(connection, Claimer(other, 60.0), limit=9, holding=())
-        instances.depart(connection, "a", leaving, "clean")
+        instances.deregister(connection, "a", leaving, "clean")
     assert claimers(database) == {other}
 
 
@@ -39,12 +39,12 @@ def test_item_14_an_operators_claim_is_nobody_elses(database: Database, instance
         taken = corrections.take_up(connection, "waive", AUGUST[0], "cli:me", offer_seconds=0, lease_seconds=60)
     incarnation = uuid.uuid4()
     with database.transaction() as connection:
-        instances.arrive(connection, instance, incarnation, "test")
+        instances.register(connection, instance, incarnation, "test")
         found = claims.claim_deliveries(connection, Claimer(f"{instance}#{incarnation}", 60.0), limit=9, holding=())
         count_crash(
             connection, BY.name, uuid.uuid4(), AUGUST[:1], reason="x", max_attempts=1, backoff_base_seconds=1.0
         )  # fmt: skip
-        instances.depart(connection, instance, incarnation, "clean")
+        instances.deregister(connection, instance, incarnation, "clean")
     assert sorted(each.invoice_id for each in found) == list(AUGUST[1:])
     assert claimers(database) == {taken.by, None}
     with database.transaction() as connection:

@@ -15,7 +15,7 @@ from persistence.connection.database import Database
 from persistence.connection.errors import RowRefused
 from persistence.invoices import claims, due_invoices, held_invoices, recalculation
 from persistence.invoices.answers import store_answers
-from persistence.invoices.calculation_inputs import fetch_bases
+from persistence.invoices.calculation_inputs import fetch_inputs
 from persistence.invoices.calculations import store_calculations
 from persistence.invoices.changes import Change, apply_changes
 from persistence.invoices.claims import Claimer, Delivery
@@ -52,7 +52,7 @@ def calculated(due: Database) -> Database:
         claimed = claims.claim_due(connection, US, limit=10, holding=())
     with due.transaction() as connection:
         number = {each.invoice_id: each.claim for each in claimed}
-        made = [calculate(basis, 95) for basis in fetch_bases(connection, list(number), ZAGREB)]
+        made = [calculate(basis, 95) for basis in fetch_inputs(connection, list(number), ZAGREB)]
         pairs = [(number[str(each.id)], each) for each in made if isinstance(each, Invoice)]
         assert len(store_calculations(connection, US.name, uuid.uuid4(), pairs).done) == 3
     return due
@@ -263,7 +263,7 @@ def test_counts_of_crashes_hold_an_invoice_only_with_a_witness(due: Database) ->
         claim_again(due, poison.invoice_id, holding=tuple(each.invoice_id for each in healthy))
     with due.transaction() as connection:
         number = {each.invoice_id: each.claim for each in healthy}
-        made = [calculate(basis, 95) for basis in fetch_bases(connection, list(number), ZAGREB)]
+        made = [calculate(basis, 95) for basis in fetch_inputs(connection, list(number), ZAGREB)]
         pairs = [(number[str(each.id)], each) for each in made if isinstance(each, Invoice)]
         store_calculations(connection, US.name, uuid.uuid4(), pairs)
     assert crash(due, poison.invoice_id) == [poison.invoice_id]
@@ -279,12 +279,12 @@ def claim_again(database: Database, invoice_id: str, holding: tuple[str, ...]) -
 def test_an_unclean_end_frees_what_was_in_hand_and_two_make_it_suspect(due: Database) -> None:
     first, second, third = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
     with due.transaction() as connection:
-        assert instances.arrive(connection, "here", first, "1").down_seconds is None
+        assert instances.register(connection, "here", first, "1").down_seconds is None
     for incarnation, limits in ((second, {None}), (third, {2})):
         with due.transaction() as connection:
             claims.claim_due(connection, US, limit=10, holding=())
         with due.transaction() as connection:
-            arrival = instances.arrive(connection, "here", incarnation, "1")
+            arrival = instances.register(connection, "here", incarnation, "1")
             assert not arrival.clean
             assert arrival.freed == 3
             assert set(connection.execute(text("SELECT batch_limit FROM invoices")).scalars()) == limits
@@ -293,10 +293,10 @@ def test_an_unclean_end_frees_what_was_in_hand_and_two_make_it_suspect(due: Data
 def test_a_clean_end_is_told_from_an_unclean_one(due: Database) -> None:
     first, second = uuid.uuid4(), uuid.uuid4()
     with due.transaction() as connection:
-        instances.arrive(connection, "here", first, "1")
-        instances.depart(connection, "here", first, "clean")
-        assert instances.arrive(connection, "here", second, "1").clean
-        assert not instances.sign_of_life(connection, "here", first)
+        instances.register(connection, "here", first, "1")
+        instances.deregister(connection, "here", first, "clean")
+        assert instances.register(connection, "here", second, "1").clean
+        assert not instances.heartbeat(connection, "here", first)
 
 
 def test_a_write_is_found_by_its_id(calculated: Database) -> None:

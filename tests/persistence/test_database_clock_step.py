@@ -212,10 +212,10 @@ def test_item_9_a_pause_keeps_its_length(billed: Database) -> None:
 
 def test_item_9_a_daemon_that_is_gone_does_not_look_alive(billed: Database) -> None:
     with billed.transaction() as connection:
-        instances.arrive(connection, "gone", uuid.uuid4(), "0")
+        instances.register(connection, "gone", uuid.uuid4(), "0")
     run(billed, "UPDATE instances SET seen_at = seen_at + make_interval(secs => :step)", step=STEP_SECONDS)
     with billed.transaction() as connection:
-        arrival = instances.arrive(connection, "gone", uuid.uuid4(), "0")
+        arrival = instances.register(connection, "gone", uuid.uuid4(), "0")
     assert arrival.down_seconds == 0
     run(billed, "UPDATE instances SET seen_at = seen_at + make_interval(secs => :step)", step=STEP_SECONDS)
     show(billed, presence())

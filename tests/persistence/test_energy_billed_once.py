@@ -15,7 +15,7 @@ from billing.invoice import ENERGY_ALREADY_BILLED, Invoice, NotReady, calculate
 from persistence.connection.database import Database
 from persistence.connection.errors import RowRefused
 from persistence.invoices import claims, corrections, due_invoices, recalculation
-from persistence.invoices.calculation_inputs import fetch_bases
+from persistence.invoices.calculation_inputs import fetch_inputs
 from persistence.invoices.calculations import store_calculations
 from persistence.invoices.changes import Change
 from persistence.invoices.corrections import OrderRefused, TakenUp
@@ -63,7 +63,7 @@ def give_to_them(database: Database, folder: Path) -> None:
 
 def calculated(database: Database, *ids: str) -> dict[str, Invoice | NotReady]:
     with database.transaction() as connection:
-        return {str(each.id): calculate(each, 95) for each in fetch_bases(connection, ids, ZAGREB)}
+        return {str(each.id): calculate(each, 95) for each in fetch_inputs(connection, ids, ZAGREB)}
 
 
 def claim(database: Database) -> dict[str, int]:

@@ -21,7 +21,7 @@ from billing.invoice import Invoice, NotReady, calculate
 from persistence import locks
 from persistence.connection.database import ConnectionSettings, Database
 from persistence.invoices import claims, corrections, due_invoices, recalculation
-from persistence.invoices.calculation_inputs import fetch_bases
+from persistence.invoices.calculation_inputs import fetch_inputs
 from persistence.invoices.calculations import store_calculations
 from persistence.invoices.changes import Change, apply_changes
 from persistence.invoices.claims import Claimer
@@ -93,7 +93,7 @@ class Field:
         by = Claimer("first#1", 60.0)
         with ours.transaction() as connection:
             number = {each.invoice_id: each.claim for each in claims.claim_due(connection, by, limit=9, holding=())}
-            (made,) = (calculate(basis, 95) for basis in fetch_bases(connection, [REGISTERED], ZAGREB))
+            (made,) = (calculate(basis, 95) for basis in fetch_inputs(connection, [REGISTERED], ZAGREB))
             assert isinstance(made, Invoice)
             store_calculations(connection, by.name, uuid.uuid4(), [(number[REGISTERED], made)])
             (offer,) = claims.claim_deliveries(connection, by, limit=9, holding=())
@@ -144,7 +144,7 @@ class Field:
         if not number:
             return False
         with ours.transaction() as connection:
-            bases = fetch_bases(connection, number, ZAGREB)
+            bases = fetch_inputs(connection, number, ZAGREB)
         between()
         calculated, waiting = [], []
         for basis in bases:
@@ -224,7 +224,7 @@ class Field:
 
     def _judge_waiting(self, connection: Connection, order: str) -> None:
         due = connection.execute(text("SELECT id, held_code FROM invoices WHERE state = 'due'")).all()
-        bases = fetch_bases(connection, [each.id for each in due], ZAGREB)
+        bases = fetch_inputs(connection, [each.id for each in due], ZAGREB)
         for each, result in zip(due, (calculate(basis, 95) for basis in bases), strict=True):
             assert isinstance(result, NotReady), f"{order}: {each.id} waits for nothing"
             assert each.held_code == result.code, f"{order}: {each.id} waits with {each.held_code}"

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from billing.invoice import Invoice, calculate
 from persistence.connection.database import ConnectionSettings, Database
 from persistence.invoices import claims, due_invoices, recalculation
-from persistence.invoices.calculation_inputs import fetch_bases
+from persistence.invoices.calculation_inputs import fetch_inputs
 from persistence.invoices.calculations import store_calculations
 from persistence.invoices.claims import Claimer
 from persistence.master_data import import_master
@@ -216,7 +216,7 @@ def calculate_due(database: Database) -> None:
     by = Claimer("here#1", 60.0)
     with database.transaction() as connection:
         claimed = {each.invoice_id: each.claim for each in claims.claim_due(connection, by, limit=10, holding=())}
-        made = [calculate(basis, 95) for basis in fetch_bases(connection, list(claimed), ZoneInfo("Europe/Zagreb"))]
+        made = [calculate(basis, 95) for basis in fetch_inputs(connection, list(claimed), ZoneInfo("Europe/Zagreb"))]
         pairs = [(claimed[str(each.id)], each) for each in made if isinstance(each, Invoice)]
         assert len(store_calculations(connection, by.name, uuid.uuid4(), pairs).done) == 3
 

@@ -227,15 +227,15 @@ def test_item_11_a_start_and_an_end_wait_for_no_invoice(due: Database, how: str)
     first, second = uuid.uuid4(), uuid.uuid4()
     by = claims.Claimer(f"here#{first}", 60.0)
     with due.transaction() as connection:
-        instances.arrive(connection, "here", first, "1")
+        instances.register(connection, "here", first, "1")
         claims.claim_due(connection, by, limit=9, holding=())
     with Database(due.settings) as idle, idle.transaction() as holding:
         lock_invoices(holding, AUGUST[:1])
         with due.transaction(3) as connection:
             if how == "end":
-                instances.depart(connection, "here", first, "clean")
+                instances.deregister(connection, "here", first, "clean")
             else:
-                assert instances.arrive(connection, "here", second, "1").stuck.keys() == {AUGUST[0]}
+                assert instances.register(connection, "here", second, "1").stuck.keys() == {AUGUST[0]}
     with due.transaction() as connection:
         held = connection.execute(text("SELECT id FROM invoices WHERE claimed_by IS NOT NULL")).scalars().all()
     assert held == [AUGUST[0]]

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from billing.invoice import Invoice, NotReady, calculate
 from persistence.connection.database import Database
 from persistence.invoices import claims, due_invoices, recalculation
-from persistence.invoices.calculation_inputs import fetch_bases
+from persistence.invoices.calculation_inputs import fetch_inputs
 from persistence.invoices.calculations import Stored, store_calculations
 from persistence.invoices.changes import Change
 from persistence.master_data import import_master
@@ -52,7 +52,7 @@ def in_hand(database: Database) -> Sequence[tuple[int, Invoice]]:
     with database.transaction() as connection:
         claimed = {each.invoice_id: each.claim for each in claims.claim_due(connection, BY, limit=10, holding=())}
     with database.transaction() as connection:
-        made = [calculate(basis, 95) for basis in fetch_bases(connection, list(claimed), ZAGREB)]
+        made = [calculate(basis, 95) for basis in fetch_inputs(connection, list(claimed), ZAGREB)]
     return [(claimed[str(each.id)], each) for each in made if isinstance(each, Invoice)]
 
 
@@ -122,7 +122,7 @@ def test_item_1_what_found_no_readings_does_not_wait_when_they_have_come(databas
         import_master(connection, SAMPLE / "master.yaml")
         due_invoices.make_due(connection, "test", ["2026-08"], users=[USER], reason="test")
         (claimed,) = claims.claim_due(connection, BY, limit=10, holding=())
-        (basis,) = fetch_bases(connection, [INVOICE], ZAGREB)
+        (basis,) = fetch_inputs(connection, [INVOICE], ZAGREB)
     why = calculate(basis, 95)
     assert isinstance(why, NotReady)
     waits = Change(

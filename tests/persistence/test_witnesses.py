@@ -126,7 +126,7 @@ def test_item_14_an_instance_frees_only_its_own_claims(due: Database) -> None:
     claim(due, POISON, mine)
     claim(due, HEALTHY, theirs)
     with due.transaction() as connection:
-        arrival = instances.arrive(connection, "a", uuid.uuid4(), "test")
+        arrival = instances.register(connection, "a", uuid.uuid4(), "test")
     assert arrival.freed == 1
     with due.transaction() as connection:
         held = connection.execute(text("SELECT id, claimed_by FROM invoices WHERE claimed_by IS NOT NULL")).all()

@@ -28,7 +28,7 @@ from alarming.conditions import ConditionActive, ConditionCleared
 from billing.invoice import Invoice, calculate
 from config.settings import Settings
 from persistence.connection.database import ConnectionSettings, Database
-from persistence.invoices.calculation_inputs import fetch_bases
+from persistence.invoices.calculation_inputs import fetch_inputs
 from persistence.master_data import import_master
 from persistence.readings.importing import import_readings
 from supervision.clock import SystemClock
@@ -172,5 +172,5 @@ def rows(database: Database, columns: str) -> dict[str, Any]:
 def calculated(database: Database, claim_of: dict[str, int]) -> list[tuple[int, Invoice]]:
     """The calculations of these invoices under their claims."""
     with database.transaction() as connection:
-        made = [calculate(basis, 95) for basis in fetch_bases(connection, list(claim_of), ZoneInfo("Europe/Zagreb"))]
+        made = [calculate(basis, 95) for basis in fetch_inputs(connection, list(claim_of), ZoneInfo("Europe/Zagreb"))]
     return [(claim_of[str(each.id)], each) for each in made if isinstance(each, Invoice)]
