@@ -22,11 +22,15 @@ __all__ = ["ReadingsRejected", "ReadingsReport", "import_readings", "replace_rea
 _WORK_MEMORY = "64MB"
 _UNIQUE_VIOLATION = "23505"
 _COLUMNS = ", ".join(("meter_id", "at", *REGISTERS))
-_SQL = Queries(__file__, COLUMNS=_COLUMNS)
-_STAGED_VALUES = ", ".join(f"s.{name}" for name in REGISTERS)
-_KNOWN_VALUES = ", ".join(f"k.{name}" for name in REGISTERS)
-_DIFFER = f"({_STAGED_VALUES}) IS DISTINCT FROM ({_KNOWN_VALUES})"
-
+_SQL = Queries(
+    __file__,
+    COLUMNS=_COLUMNS,
+    STAGED_VALUES=", ".join(f"s.{name}" for name in REGISTERS),
+    KNOWN_VALUES=", ".join(f"k.{name}" for name in REGISTERS),
+    OTHER_VALUES=", ".join(f"o.{name}" for name in REGISTERS),
+    NEW_VALUES=", ".join(f"s.{name} AS new_{name}" for name in REGISTERS),
+    SETS=", ".join(f"{name} = c.new_{name}" for name in REGISTERS),
+)
 _COPY = f"COPY staged_readings ({_COLUMNS}) FROM STDIN WITH (FORMAT csv)"
 _COPY_LINE = re.compile(r"COPY staged_readings, line ([0-9]+)")
 
@@ -36,24 +40,6 @@ _INSERT = f"INSERT INTO readings ({_COLUMNS}) {_STAGED}"
 _UNKNOWN = "NOT EXISTS (SELECT FROM known_readings k WHERE k.meter_id = s.meter_id AND k.at = s.at)"
 # Neighbours in time are to lie side by side, which is how billing reads them: where the file has them otherwise.
 _IN_ORDER = "ORDER BY meter_id, at"
-_FIRST_DIFFERENCE = f"""
-    SELECT s.line, s.meter_id, s.at,
-        (SELECT min(o.line) FROM staged_readings o WHERE o.meter_id = s.meter_id AND o.at = s.at AND o.line <> s.line
-            AND ({_STAGED_VALUES}) IS DISTINCT FROM ({", ".join(f"o.{name}" for name in REGISTERS)})) AS other_line
-    FROM staged_readings s JOIN known_readings k USING (meter_id, at)
-    WHERE {_DIFFER} ORDER BY s.line LIMIT 1
-"""
-_REPLACE = f"""
-    WITH changed AS (
-        SELECT s.meter_id, s.at, {", ".join(f"s.{name} AS new_{name}, k.{name}" for name in REGISTERS)}
-        FROM staged_readings s JOIN known_readings k USING (meter_id, at) WHERE {_DIFFER}
-    ), kept AS (
-        INSERT INTO readings_replaced ({_COLUMNS}, replaced_by, reason)
-        SELECT DISTINCT {_COLUMNS}, CAST(:who AS text), CAST(:reason AS text) FROM changed
-    )
-    UPDATE readings r SET {", ".join(f"{name} = c.new_{name}" for name in REGISTERS)}
-    FROM changed c WHERE r.meter_id = c.meter_id AND r.at = c.at AND r.at BETWEEN :first_at AND :last_at
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +99,7 @@ def replace_readings(
     # one replacement at a time: what is kept is what the update really meets
     execute(connection, "LOCK TABLE readings_replaced IN SHARE ROW EXCLUSIVE MODE")
     _note_known(connection, staged)
-    replaced = execute(connection, _REPLACE, who=who, reason=reason, **staged.span())
+    replaced = execute(connection, _SQL.replace, who=who, reason=reason, **staged.span())
     return _take(connection, path, staged, replaced)
 
 
@@ -239,7 +225,7 @@ def _note_known(connection: Connection, staged: _Staged) -> None:
 
 
 def _refuse_difference(connection: Connection, path: Path) -> None:
-    row = fetch_row(connection, _FIRST_DIFFERENCE)
+    row = fetch_row(connection, _SQL.first_difference)
     if row is None:
         return
     what = f"meter {row.meter_id} at {row.at:%Y-%m-%dT%H:%M:%SZ}"

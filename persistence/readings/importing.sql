@@ -35,3 +35,22 @@ WHERE i.period BETWEEN to_char(months.first, 'YYYY-MM') AND to_char(months.last,
             AND CAST(d.snapshot->>'period_end' AS timestamptz)
     )
 ORDER BY i.id
+
+-- name: first_difference
+SELECT s.line, s.meter_id, s.at,
+    (SELECT min(o.line) FROM staged_readings o WHERE o.meter_id = s.meter_id AND o.at = s.at AND o.line <> s.line
+        AND ({STAGED_VALUES}) IS DISTINCT FROM ({OTHER_VALUES})) AS other_line
+FROM staged_readings s JOIN known_readings k USING (meter_id, at)
+WHERE ({STAGED_VALUES}) IS DISTINCT FROM ({KNOWN_VALUES}) ORDER BY s.line LIMIT 1
+
+-- name: replace
+WITH changed AS (
+    SELECT s.meter_id, s.at, {NEW_VALUES}, {KNOWN_VALUES}
+    FROM staged_readings s JOIN known_readings k USING (meter_id, at)
+    WHERE ({STAGED_VALUES}) IS DISTINCT FROM ({KNOWN_VALUES})
+), kept AS (
+    INSERT INTO readings_replaced ({COLUMNS}, replaced_by, reason)
+    SELECT DISTINCT {COLUMNS}, CAST(:who AS text), CAST(:reason AS text) FROM changed
+)
+UPDATE readings r SET {SETS}
+FROM changed c WHERE r.meter_id = c.meter_id AND r.at = c.at AND r.at BETWEEN :first_at AND :last_at
