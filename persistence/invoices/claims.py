@@ -6,8 +6,8 @@ A claim is what makes several daemons, several incarnations and several threads 
   what was in hand is known after a SIGKILL too, and nobody picks the same row meanwhile.
 - Each claim raises the row's `claim` number, by so much at random that a number that was given once is not given
   again after an older backup has been put back. Every later write names the number it was made under and changes
-  nothing once another has taken over (`persistence.invoices.transitions`): a thread that was written off, or a process that
-  was frozen for minutes, can still write as late as it likes.
+  nothing once another has taken over (`persistence.invoices.transitions`): a thread that was written off, or a process
+  that was frozen for minutes, can still write as late as it likes.
 - The claim for an offer stores `sent` in the same statement and forgets the last outcome, so from then on
   nobody offers this invoice again without asking first, whatever happens to the one who claimed it.
 - A look also takes over what its own process has claimed and nobody in it holds any more (`lost`): a message
