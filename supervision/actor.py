@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import pykka
-from pykka.messages import _ActorStop
 
 from supervision.errors import AskFailed, Decline, Fenced, MailboxFull, NotRunning, SpecError, SupervisionError
 from supervision.kernel import Kernel
@@ -55,6 +54,10 @@ class Actor(pykka.ThreadingActor):
     def start(cls, *_args: Any, **_kwargs: Any) -> NoReturn:
         """Raises SupervisionError: pykka would start an actor without a supervisor, in its global registry."""
         raise SupervisionError("a supervised actor is started by its supervisor")
+
+    def _stop(self) -> None:
+        """Called by pykka for its own stop message."""
+        self.stop()
 
     @property
     def _bound(self) -> Incarnation:
@@ -202,11 +205,7 @@ class Incarnation(Reader):
         self.serial += 1
         assert self._actor is not None
         try:
-            reply = None
-            if isinstance(envelope.message, _ActorStop):
-                self._actor.stop()
-            else:
-                reply = self._actor._handle_receive(envelope.message)
+            reply = self._actor._handle_receive(envelope.message)
         except BaseException as error:  # noqa: BLE001 - SystemExit in one actor must not reach the others
             failure = AskFailed(f"{self.name} raised {type(error).__name__}: {error}")
             failure.__cause__ = error

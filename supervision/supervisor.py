@@ -43,13 +43,8 @@ class _Sequence:
 class Supervisor(Node):
     """Advances whenever something has changed, as far as possible without waiting.
 
-    - Children start in order, each when the one before is up. If one fails, those before are stopped in
-      reverse order and the start has failed.
-    - A child that ended is restarted as its type and the strategy say, after a backoff. Meanwhile the
-      supervisor answers and can be stopped. A failed restart counts like another crash and is tried again.
-    - Over the limit it gives up: stops its children in reverse order and ends, as OTP's `shutdown`.
-    - As in OTP a group restart starts every child of the group, also one that had ended for good or had
-      been terminated. Temporary children are forgotten.
+    During a backoff it answers and can be stopped. As in OTP a group restart starts every child of the group,
+    also one that had ended for good or had been terminated.
     """
 
     spec: SupervisorSpec
@@ -74,7 +69,7 @@ class Supervisor(Node):
         self._forget_dynamic()
         self.children = {spec.name: self._make(spec) for spec in self.spec.children}
         self._sequence = _Sequence(to_start=deque(self.children.values()))
-        self.kernel.touch(self)
+        self.kernel.post_first(self.advance)
 
     def _make(self, spec: Spec) -> Node:
         arguments = (self.kernel, self._child_changed, self._start_thread)
@@ -97,7 +92,7 @@ class Supervisor(Node):
             child.close(why)
 
     def tick(self, seconds: float) -> None:  # noqa: ARG002 - a supervisor is never late
-        self.kernel.touch(self)
+        self.kernel.post_first(self.advance)
 
     def advance(self) -> None:
         while self.running and self._step():
@@ -146,7 +141,7 @@ class Supervisor(Node):
 
     def shut_down(self, reason: Reason) -> None:
         """Stops the children in reverse order (those of a pool at once) and ends for that reason."""
-        self.kernel.touch(self)
+        self.kernel.post_first(self.advance)
         if self.ending is not None:
             return
         self.ending = reason
@@ -173,7 +168,7 @@ class Supervisor(Node):
     # What its children report.
 
     def _child_changed(self, node: Node, was: State, notice: Exited | None) -> None:
-        self.kernel.touch(self)
+        self.kernel.post_first(self.advance)
         if notice is None:
             node.answer(node.record.epoch)
             node.new = False
@@ -282,7 +277,7 @@ class Supervisor(Node):
         to_start = deque(each for each in group if each.spec.restart is not Restart.TEMPORARY)
         self._sequence = _Sequence(to_stop, to_start, due)
         failed.state = State.RESTARTING
-        self._wake = self.kernel.after(due - self.kernel.clock.monotonic(), lambda: self.kernel.touch(self))
+        self._wake = self.kernel.after(due - self.kernel.clock.monotonic(), self.advance)
 
     # Commands.
 
@@ -292,7 +287,7 @@ class Supervisor(Node):
             settle(reply, error=NotRunning(f"{self.name} is not running"))
             return
         self._requests.append((reply, command))
-        self.kernel.touch(self)
+        self.kernel.post_first(self.advance)
 
     def start_child(self, spec: Spec, reply: Question) -> None:
         """Starts one more child. The answer is its epoch (None if it declined); one that fails isn't kept."""

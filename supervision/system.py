@@ -319,12 +319,11 @@ class System:
         return monitor
 
     def _watch(self, name: str, monitor: Monitor) -> None:
-        node, record = self._kernel.nodes.get(name), self._kernel.records.get(name)
+        node, record = self._kernel.nodes.get(name), self._kernel.records[name]
         if node is not None and node.running:
-            node.record.monitors.append(monitor)
+            record.monitors.append(monitor)
         else:
-            last_exit = record.last_exit if record is not None else None
-            self._kernel.notify(monitor, last_exit or Exited(name, 0, Unstarted()))
+            self._kernel.notify(monitor.callback, record.last_exit or Exited(name, 0, Unstarted()))
 
     def progress(self) -> Progress:
         """What a watchdog may go by."""
