@@ -123,10 +123,9 @@ class Actor(pykka.ThreadingActor):
             incarnation.waits -= 1
 
     def on_unblock(self, unblock: Callable[[], object]) -> None:
-        """Registers what frees this actor where it may be stuck, as shutting its socket down.
+        """Registers what frees this actor where it may be stuck, as shutting its socket down; it must not block.
 
-        The kernel's thread calls it when this incarnation is told to stop and doesn't, or is written
-        off. It must not block.
+        The kernel's thread calls it when this incarnation is told to stop and doesn't, or is written off.
         """
         self._bound.unblockers.append(unblock)
 
@@ -138,19 +137,11 @@ class Actor(pykka.ThreadingActor):
 class Incarnation(Reader):
     """Runs one actor in one thread, from its factory to its exit, and catches whatever ends it.
 
-    Its thread writes, and the kernel's thread reads without a lock: `serial` (odd while it handles a
-    message), `waits` (above 0 while that handler only waits) and `in_hand`. `on_up` and `on_end` are
-    called in the kernel's thread.
+    Its thread writes, and the kernel's thread reads without a lock: `serial` (odd while it handles a message),
+    `waits` (above 0 while that handler only waits) and `in_hand`. The kernel's thread calls `on_up` and `on_end`.
     """
 
-    def __init__(
-        self,
-        spec: ChildSpec,
-        epoch: int,
-        kernel: Kernel,
-        on_up: Callable[[Incarnation], None],
-        on_end: Callable[[Incarnation], None],
-    ) -> None:
+    def __init__(self, spec: ChildSpec, epoch: int, kernel: Kernel, on_up: Report, on_end: Report) -> None:
         super().__init__(spec.name, epoch)
         self.kernel = kernel
         self.mailbox = kernel.mailbox(spec.name)
@@ -275,6 +266,7 @@ class Incarnation(Reader):
         return "".join(traceback.format_stack(frame)) if frame else ""
 
 
+Report = Callable[[Incarnation], None]
 StartThread = Callable[[Incarnation], None]
 
 

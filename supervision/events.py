@@ -27,9 +27,8 @@ class Started(Event):
 
 @dataclass(frozen=True)
 class Exited(Event):
-    """The one exit notice of an incarnation.
+    """The one exit notice of an incarnation, with the messages that it was handling (several after `take_waiting`).
 
-    `in_hand` holds the messages that it was handling (several after `take_waiting`).
     `expected` says that it had been told to stop. `uptime_seconds` is 0 if it never came up.
     """
 

@@ -134,7 +134,6 @@ class Kernel:
     # Events.
 
     def emit(self, event: Event) -> None:
-        """Tells the listener."""
         self.notify(self.on_event, event)
 
     def notify(self, callback: Callable[[Any], None] | None, event: Event) -> None:
@@ -244,11 +243,9 @@ class Node:
 
     @property
     def running(self) -> bool:
-        """Whether an incarnation has been started and has not ended."""
         return self.state in (State.STARTING, State.UP, State.STOPPING)
 
     def start(self) -> None:
-        """Begins a new incarnation."""
         self.cancel_retry()
         self.record.epoch += 1
         self.state = State.STARTING
@@ -256,13 +253,11 @@ class Node:
         self.begin()
 
     def stop(self) -> None:
-        """Tells the incarnation to stop, unless it has been told."""
         if self.state is not State.STOPPING:
             self.state = State.STOPPING
             self.halt()
 
     def went_up(self) -> None:
-        """The start has ended well."""
         self.kernel.emit(Started(self.name, self.record.epoch))
         was, self.state = self.state, State.UP
         self.up_since = self.kernel.clock.monotonic()
