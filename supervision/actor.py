@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import pykka
-from pykka.messages import _ActorStop
 
 from supervision.errors import AskFailed, Decline, Fenced, MailboxFull, NotRunning, SpecError, SupervisionError
 from supervision.kernel import Kernel
@@ -55,6 +54,10 @@ class Actor(pykka.ThreadingActor):
     def start(cls, *_args: Any, **_kwargs: Any) -> NoReturn:
         """Raises SupervisionError: pykka would start an actor without a supervisor, in its global registry."""
         raise SupervisionError("a supervised actor is started by its supervisor")
+
+    def _stop(self) -> None:
+        """Called by pykka for its own stop message."""
+        self.stop()
 
     @property
     def _bound(self) -> Incarnation:
@@ -120,10 +123,9 @@ class Actor(pykka.ThreadingActor):
             incarnation.waits -= 1
 
     def on_unblock(self, unblock: Callable[[], object]) -> None:
-        """Registers what frees this actor where it may be stuck, as shutting its socket down.
+        """Registers what frees this actor where it may be stuck, as shutting its socket down; it must not block.
 
-        The kernel's thread calls it when this incarnation is told to stop and doesn't, or is written
-        off. It must not block.
+        The kernel's thread calls it when this incarnation is told to stop and doesn't, or is written off.
         """
         self._bound.unblockers.append(unblock)
 
@@ -135,19 +137,11 @@ class Actor(pykka.ThreadingActor):
 class Incarnation(Reader):
     """Runs one actor in one thread, from its factory to its exit, and catches whatever ends it.
 
-    Its thread writes, and the kernel's thread reads without a lock: `serial` (odd while it handles a
-    message), `waits` (above 0 while that handler only waits) and `in_hand`. `on_up` and `on_end` are
-    called in the kernel's thread.
+    Its thread writes, and the kernel's thread reads without a lock: `serial` (odd while it handles a message),
+    `waits` (above 0 while that handler only waits) and `in_hand`. The kernel's thread calls `on_up` and `on_end`.
     """
 
-    def __init__(
-        self,
-        spec: ChildSpec,
-        epoch: int,
-        kernel: Kernel,
-        on_up: Callable[[Incarnation], None],
-        on_end: Callable[[Incarnation], None],
-    ) -> None:
+    def __init__(self, spec: ChildSpec, epoch: int, kernel: Kernel, on_up: Report, on_end: Report) -> None:
         super().__init__(spec.name, epoch)
         self.kernel = kernel
         self.mailbox = kernel.mailbox(spec.name)
@@ -202,11 +196,7 @@ class Incarnation(Reader):
         self.serial += 1
         assert self._actor is not None
         try:
-            reply = None
-            if isinstance(envelope.message, _ActorStop):
-                self._actor.stop()
-            else:
-                reply = self._actor._handle_receive(envelope.message)
+            reply = self._actor._handle_receive(envelope.message)
         except BaseException as error:  # noqa: BLE001 - SystemExit in one actor must not reach the others
             failure = AskFailed(f"{self.name} raised {type(error).__name__}: {error}")
             failure.__cause__ = error
@@ -276,6 +266,7 @@ class Incarnation(Reader):
         return "".join(traceback.format_stack(frame)) if frame else ""
 
 
+Report = Callable[[Incarnation], None]
 StartThread = Callable[[Incarnation], None]
 
 

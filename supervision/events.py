@@ -27,9 +27,8 @@ class Started(Event):
 
 @dataclass(frozen=True)
 class Exited(Event):
-    """The one exit notice of an incarnation.
+    """The one exit notice of an incarnation, with the messages that it was handling (several after `take_waiting`).
 
-    `in_hand` holds the messages that it was handling (several after `take_waiting`).
     `expected` says that it had been told to stop. `uptime_seconds` is 0 if it never came up.
     """
 
@@ -107,7 +106,7 @@ def log_events(logger: logging.Logger) -> Listener:
     def listen(event: Event) -> None:
         is_info = isinstance(event, _INFO) or (isinstance(event, Exited) and not event.reason.abnormal)
         level = logging.INFO if is_info else logging.ERROR if isinstance(event, _ERROR) else logging.WARNING
-        values = {field.name: _short(getattr(event, field.name)) for field in fields(event)}
+        values = {field.name: str(getattr(event, field.name))[:2000] for field in fields(event)}
         extra = {f"supervision_{key}": value for key, value in values.items()}
         text = ", ".join(f"{key}={value[:300]}" for key, value in values.items() if key != "name")
         trace = getattr(getattr(event, "reason", None), _TRACES.get(type(event), ""), "")[-8000:]
@@ -118,11 +117,6 @@ def log_events(logger: logging.Logger) -> Listener:
         logger.log(level, "%s %s: %s", kind, event.name, text, extra=extra)
 
     return listen
-
-
-def _short(value: object, limit: int = 2000) -> str:
-    text = str(value)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def fan_out(*listeners: Listener) -> Listener:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,7 +14,7 @@ import pykka
 
 from supervision.clock import Clock, Randomness
 from supervision.errors import UnknownName
-from supervision.events import Event, Exited, Listener, Started, WrittenOff
+from supervision.events import Event, Exited, Listener, Started
 from supervision.mailbox import Envelope, NameMailbox, Reader, settle
 from supervision.reasons import Declined, Reason
 from supervision.spec import ChildSpec, Mailbox, Spec
@@ -37,22 +37,17 @@ class NameRecord:
     monitors: list[Monitor] = field(default_factory=list)
 
 
+@dataclass(eq=False)
 class Monitor:
     """A watch over one incarnation: calls back once at its end, unless cancelled."""
 
-    def __init__(self, callback: Callable[[Exited], None]) -> None:
-        self._callback: Callable[[Exited], None] | None = callback
+    callback: Callable[[Exited], None] | None
 
     def cancel(self) -> None:
-        """It won't call back any more."""
-        self._callback = None
-
-    def __call__(self, notice: Exited) -> None:
-        callback, self._callback = self._callback, None
-        if callback is not None:
-            callback(notice)
+        self.callback = None
 
 
+@dataclass(eq=False)
 class Kernel:
     """Runs posted actions and due timers in one thread, and keeps the names of the tree.
 
@@ -61,37 +56,28 @@ class Kernel:
     latest thousand last exits are kept.
     """
 
-    give_up: Callable[[str], None]
+    clock: Clock
+    randomness: Randomness
+    on_event: Listener | None
+    tick_seconds: float
+    written_off_limit: int
+    full_mailbox_seconds: float
+    grace_seconds: float = math.inf
+    """At most so long is waited for a child to stop; endless unless the whole tree must end."""
+    nodes: dict[str, Node] = field(default_factory=dict)
+    records: defaultdict[str, NameRecord] = field(default_factory=lambda: defaultdict(NameRecord))
+    written_off: set[Reader] = field(default_factory=set)
+    listener_failures: int = 0
+    rounds: int = 0
+    give_up: Callable[[str], None] = lambda _: None
     """Ends the whole tree for the reason given; set by the system."""
 
-    def __init__(
-        self,
-        clock: Clock,
-        randomness: Randomness,
-        on_event: Listener | None,
-        tick_seconds: float,
-        written_off_limit: int,
-        full_mailbox_seconds: float,
-    ) -> None:
-        self.clock = clock
-        self.randomness = randomness
-        self.tick_seconds = tick_seconds
-        self.full_mailbox_seconds = full_mailbox_seconds
-        self.grace_seconds = math.inf
-        """At most so long is waited for a child to stop; endless unless the whole tree must end."""
-        self.nodes: dict[str, Node] = {}
-        self.records: dict[str, NameRecord] = {}
-        self.written_off: set[Reader] = set()
-        self.listener_failures = 0
-        self.rounds = 0
-        self.last_round = clock.monotonic()
-        self._on_event = on_event or (lambda _: None)
-        self._written_off_limit = written_off_limit
+    def __post_init__(self) -> None:
+        self.last_round = self.clock.monotonic()
         self._departed: deque[str] = deque()
         self._posted: deque[Callable[[], None]] = deque()
         self._wake = threading.Event()
         self._timers = Timers()
-        self._touched: dict[Node, None] = {}
         self._unticked_seconds = 0.0
 
     # The thread's work.
@@ -108,9 +94,9 @@ class Kernel:
             self._wake.set()
         return timer
 
-    def touch(self, node: Node) -> None:
-        """Lets the node advance before the kernel waits again."""
-        self._touched[node] = None
+    def post_first(self, action: Callable[[], None]) -> None:
+        """Runs the action before those posted already; for the kernel's own thread."""
+        self._posted.appendleft(action)
 
     def turn(self) -> bool:
         """One round; does not wait. Whether something was posted meanwhile.
@@ -125,23 +111,19 @@ class Kernel:
             timer.fire()
             if timer.pending and timer.repeat_seconds is not None:
                 self._timers.add(now + timer.repeat_seconds, timer)
-        while self._posted:
-            self._posted.popleft()()
-            self._advance_touched()
+        self._run_posted()
         if self._unticked_seconds >= self.tick_seconds:
             seconds, self._unticked_seconds = self._unticked_seconds, 0.0
             for node in list(self.nodes.values()):
                 node.tick(seconds)
-        self._advance_touched()
+            self._run_posted()
         self.rounds += 1
         self.last_round = now
         return self._wake.is_set()
 
-    def _advance_touched(self) -> None:
-        while self._touched:
-            node = next(iter(self._touched))
-            del self._touched[node]
-            node.advance()
+    def _run_posted(self) -> None:
+        while self._posted:
+            self._posted.popleft()()
 
     def pause(self) -> None:
         """Waits until an action is posted or a timer is due, one tick at most."""
@@ -152,41 +134,21 @@ class Kernel:
     # Events.
 
     def emit(self, event: Event) -> None:
-        """Tells the listener; its failure is counted and changes nothing."""
-        self.notify(self._on_event, event)
+        self.notify(self.on_event, event)
 
-    def exited(self, notice: Exited) -> None:
-        """Tells the listener, then the monitors, that an incarnation has ended."""
-        record = self.record(notice.name)
-        record.last_exit = notice
-        monitors, record.monitors = record.monitors, []
-        self.emit(notice)
-        for callback in monitors:
-            self.notify(callback, notice)
-
-    def notify(self, callback: Callable[[Any], None], event: Event) -> None:
+    def notify(self, callback: Callable[[Any], None] | None, event: Event) -> None:
         """Calls a listener or monitor; its failure is counted and changes nothing."""
         try:
-            callback(event)
+            if callback is not None:
+                callback(event)
         except BaseException:  # noqa: BLE001 - a failing listener must not end what it reports on
             self.listener_failures += 1
 
-    def write_off(self, reader: Reader, reason: Reason) -> None:
-        """Leaves that thread to itself. Too many such threads alive, and the whole tree gives up."""
-        self.written_off.add(reader)
-        alive = len(self.written_off)
-        self.emit(WrittenOff(reader.name, reader.epoch, reason, alive))
-        if alive > self._written_off_limit:
-            self.give_up(f"{alive} threads that had to be written off are alive")
-
     # Names.
-
-    def record(self, name: str) -> NameRecord:
-        return self.records.setdefault(name, NameRecord())
 
     def add_mailbox(self, spec: ChildSpec) -> NameMailbox:
         """The mailbox of that child's name, made if there is none."""
-        record = self.record(spec.name)
+        record = self.records[spec.name]
         if record.mailbox is None:
             record.mailbox = NameMailbox(spec.name, spec.mailbox_limit)
         record.mailbox.limit = spec.mailbox_limit
@@ -216,7 +178,7 @@ class Kernel:
             if len(self._departed) > _REMEMBERED_EXITS:
                 oldest = self._departed.popleft()
                 if oldest not in self.nodes and oldest not in self._departed:
-                    self.record(oldest).last_exit = None
+                    self.records[oldest].last_exit = None
 
 
 class State(StrEnum):
@@ -258,7 +220,7 @@ class Node:
         self.spec = spec
         self.name = spec.name
         self.kernel = kernel
-        self.record = kernel.record(spec.name)
+        self.record = kernel.records[spec.name]
         self.state = State.DOWN
         self.last_reason: Reason | None = None
         self.up_since: float | None = None
@@ -278,15 +240,12 @@ class Node:
     def halt(self) -> None: ...  # the incarnation; `went_down` follows
     def close(self, why: str) -> None: ...  # no further incarnation will come: its mailbox refuses
     def tick(self, seconds: float) -> None: ...  # the kernel has run for that long since the last tick
-    def advance(self) -> None: ...  # as far as possible without waiting
 
     @property
     def running(self) -> bool:
-        """Whether an incarnation has been started and has not ended."""
         return self.state in (State.STARTING, State.UP, State.STOPPING)
 
     def start(self) -> None:
-        """Begins a new incarnation."""
         self.cancel_retry()
         self.record.epoch += 1
         self.state = State.STARTING
@@ -294,24 +253,25 @@ class Node:
         self.begin()
 
     def stop(self) -> None:
-        """Tells the incarnation to stop, unless it has been told."""
         if self.state is not State.STOPPING:
             self.state = State.STOPPING
             self.halt()
 
     def went_up(self) -> None:
-        """The start has ended well."""
         self.kernel.emit(Started(self.name, self.record.epoch))
         was, self.state = self.state, State.UP
         self.up_since = self.kernel.clock.monotonic()
         self._changed(self, was, None)
 
     def went_down(self, reason: Reason, in_hand: tuple[Any, ...] = ()) -> None:
-        """Gives the exit notice of the incarnation, which has ended, and reports the change."""
+        """Tells listener and monitors of the incarnation's end, and reports the change."""
         was = self.state
         uptime_seconds = 0.0 if self.up_since is None else self.kernel.clock.monotonic() - self.up_since
         notice = Exited(self.name, self.record.epoch, reason, in_hand, was is State.STOPPING, uptime_seconds)
-        self.kernel.exited(notice)
+        monitors, self.record.monitors, self.record.last_exit = self.record.monitors, [], notice
+        self.kernel.emit(notice)
+        for monitor in monitors:
+            self.kernel.notify(monitor.callback, notice)
         self.state = State.DECLINED if isinstance(reason, Declined) else State.DOWN
         self.last_reason = reason
         self._changed(self, was, notice)

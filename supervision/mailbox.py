@@ -19,11 +19,7 @@ from supervision.reasons import Reason
 
 @dataclass(eq=False)
 class Reader:
-    """The part of an incarnation that mailboxes work with.
-
-    `in_hand` are the envelopes that it works on. Its thread writes that list; the kernel's thread reads it
-    without a lock.
-    """
+    """The part of an incarnation that mailboxes work with; `in_hand` are the envelopes that it works on."""
 
     name: str
     epoch: int

@@ -13,21 +13,6 @@ class Reason:
 
     abnormal: ClassVar[bool] = True
 
-    def __str__(self) -> str:
-        return type(self).__name__
-
-
-class Normal(Reason):
-    """It ended by itself, its work done: OTP's `normal`."""
-
-    abnormal = False
-
-
-class Unstarted(Reason):
-    """There was no incarnation to watch."""
-
-    abnormal = False
-
 
 @dataclass(frozen=True)
 class _Explained(Reason):
@@ -36,6 +21,14 @@ class _Explained(Reason):
 
     def __str__(self) -> str:
         return type(self).__name__ + (f": {self.detail}" if self.detail else "")
+
+
+class Normal(_Explained):
+    """It ended by itself, its work done: OTP's `normal`."""
+
+
+class Unstarted(_Explained):
+    """There was no incarnation to watch."""
 
 
 class Shutdown(_Explained):

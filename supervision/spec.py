@@ -87,8 +87,7 @@ class ChildSpec:
     - `factory` makes the actor, in its own thread, anew for each incarnation.
     - `start_seconds`: by then its `on_start` has ended, or the start has failed.
     - `shutdown_seconds`: after being told to stop; at half of it what it registered with `on_unblock` is
-      called, at the end it is abandoned. 0 is no grace: fenced and left at once, OTP's `brutal_kill`
-      as far as a thread can be killed. (OTP's `infinity` is only for supervisors here.)
+      called, at the end it is abandoned. 0 is no grace: OTP's `brutal_kill` as far as a thread can be killed.
     - `hang_seconds`: busy with one message for longer, it is written off; None for never.
     - `significant`: see AutoShutdown.
     - `mailbox_limit`: messages that may wait.
@@ -172,11 +171,7 @@ Spec = ChildSpec | SupervisorSpec
 
 
 def pool(supervisor: SupervisorSpec, size: int, like: Callable[[int], ChildSpec]) -> SupervisorSpec:
-    """That supervisor with `size` children that are alike, `like(1)` to `like(size)`.
-
-    They are stopped at the same time, so that the end of all takes as long as the slowest's.
-    Raises SpecError.
-    """
+    """That supervisor with `size` children that are alike, `like(1)` to `like(size)`. Raises SpecError."""
     if size < 0:
         raise SpecError(f"supervisor {supervisor.name}: size must be >= 0, not {size}")
     children = tuple(like(number) for number in range(1, size + 1))

@@ -6,17 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from supervision import errors
 from supervision.actor import StartThread
-from supervision.errors import (
-    AlreadyPresent,
-    AlreadyStarted,
-    ChildRestarting,
-    ChildRunning,
-    NotRunning,
-    SpecError,
-    StartFailed,
-    UnknownName,
-)
 from supervision.events import Exited, GivenUp, Restarting
 from supervision.kernel import Kernel, Node, NodeChanged, Question, State, Window
 from supervision.mailbox import settle
@@ -43,13 +34,8 @@ class _Sequence:
 class Supervisor(Node):
     """Advances whenever something has changed, as far as possible without waiting.
 
-    - Children start in order, each when the one before is up. If one fails, those before are stopped in
-      reverse order and the start has failed.
-    - A child that ended is restarted as its type and the strategy say, after a backoff. Meanwhile the
-      supervisor answers and can be stopped. A failed restart counts like another crash and is tried again.
-    - Over the limit it gives up: stops its children in reverse order and ends, as OTP's `shutdown`.
-    - As in OTP a group restart starts every child of the group, also one that had ended for good or had
-      been terminated. Temporary children are forgotten.
+    During a backoff it answers and can be stopped. As in OTP a group restart starts every child of the group,
+    also one that had ended for good or had been terminated.
     """
 
     spec: SupervisorSpec
@@ -74,7 +60,7 @@ class Supervisor(Node):
         self._forget_dynamic()
         self.children = {spec.name: self._make(spec) for spec in self.spec.children}
         self._sequence = _Sequence(to_start=deque(self.children.values()))
-        self.kernel.touch(self)
+        self.kernel.post_first(self.advance)
 
     def _make(self, spec: Spec) -> Node:
         arguments = (self.kernel, self._child_changed, self._start_thread)
@@ -97,7 +83,7 @@ class Supervisor(Node):
             child.close(why)
 
     def tick(self, seconds: float) -> None:  # noqa: ARG002 - a supervisor is never late
-        self.kernel.touch(self)
+        self.kernel.post_first(self.advance)
 
     def advance(self) -> None:
         while self.running and self._step():
@@ -146,12 +132,12 @@ class Supervisor(Node):
 
     def shut_down(self, reason: Reason) -> None:
         """Stops the children in reverse order (those of a pool at once) and ends for that reason."""
-        self.kernel.touch(self)
+        self.kernel.post_first(self.advance)
         if self.ending is not None:
             return
         self.ending = reason
         for reply, _ in self._requests:
-            settle(reply, error=NotRunning(f"{self.name} is being stopped"))
+            settle(reply, error=errors.NotRunning(f"{self.name} is being stopped"))
         self._requests.clear()
         if self._wake is not None:
             self._wake.cancel()
@@ -173,7 +159,7 @@ class Supervisor(Node):
     # What its children report.
 
     def _child_changed(self, node: Node, was: State, notice: Exited | None) -> None:
-        self.kernel.touch(self)
+        self.kernel.post_first(self.advance)
         if notice is None:
             node.answer(node.record.epoch)
             node.new = False
@@ -185,7 +171,7 @@ class Supervisor(Node):
         elif was is not State.STOPPING:
             self._exits.append((node, notice))
         else:
-            node.answer(error=StartFailed(f"{node.name} was stopped"))
+            node.answer(error=errors.StartFailed(f"{node.name} was stopped"))
             if node.terminated:
                 self._terminated(node)
             elif node.spec.restart is Restart.TEMPORARY or node.new:
@@ -197,7 +183,7 @@ class Supervisor(Node):
             node.new = False
             self._will_not_return(node, "declined to start")
         elif node.command is not None:
-            error = StartFailed(f"{node.name}: {reason}")
+            error = errors.StartFailed(f"{node.name}: {reason}")
             error.__cause__ = getattr(reason, "exception", None)
             node.answer(error=error)
             self._will_not_return(node, "did not start", forget=node.new)
@@ -216,14 +202,10 @@ class Supervisor(Node):
             self._restart(node, notice.reason, exempt=isinstance(node, Worker) and node.exempts(notice))
             return
         self._will_not_return(node, "has ended")
-        if node.spec.significant and self._auto_shuts_down():
+        states = {each.state for each in self.children.values() if each.spec.significant}
+        enough = self.spec.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT or states <= {State.DOWN, State.DECLINED}
+        if node.spec.significant and enough:
             self.shut_down(Shutdown(f"significant child {node.name} ended"))
-
-    def _auto_shuts_down(self) -> bool:
-        if self.spec.auto_shutdown is AutoShutdown.ALL_SIGNIFICANT:
-            left = (State.DOWN, State.DECLINED)
-            return all(each.state in left for each in self.children.values() if each.spec.significant)
-        return self.spec.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT
 
     def _will_not_return(self, node: Node, why: str, forget: bool = False) -> None:
         if forget or node.spec.restart is Restart.TEMPORARY:
@@ -282,17 +264,17 @@ class Supervisor(Node):
         to_start = deque(each for each in group if each.spec.restart is not Restart.TEMPORARY)
         self._sequence = _Sequence(to_stop, to_start, due)
         failed.state = State.RESTARTING
-        self._wake = self.kernel.after(due - self.kernel.clock.monotonic(), lambda: self.kernel.touch(self))
+        self._wake = self.kernel.after(due - self.kernel.clock.monotonic(), self.advance)
 
     # Commands.
 
     def request(self, reply: Question, command: Callable[[], None]) -> None:
         """Runs the command as soon as no start or stop is under way. What it raises is the answer."""
         if not self.running or self.ending is not None:
-            settle(reply, error=NotRunning(f"{self.name} is not running"))
+            settle(reply, error=errors.NotRunning(f"{self.name} is not running"))
             return
         self._requests.append((reply, command))
-        self.kernel.touch(self)
+        self.kernel.post_first(self.advance)
 
     def start_child(self, spec: Spec, reply: Question) -> None:
         """Starts one more child. The answer is its epoch (None if it declined); one that fails isn't kept."""
@@ -300,12 +282,12 @@ class Supervisor(Node):
         self.spec.check_child(spec)
         present = self.children.get(spec.name)
         if present is not None:
-            error = AlreadyPresent if present.state in (State.DOWN, State.DECLINED) else AlreadyStarted
+            error = errors.AlreadyPresent if present.state in (State.DOWN, State.DECLINED) else errors.AlreadyStarted
             raise error(f"{spec.name} is {present.state}")
         if clash := self.kernel.nodes.keys() & {each.name for each in spec.flatten()}:
-            raise SpecError(f"the name {min(clash)} is taken")
+            raise errors.SpecError(f"the name {min(clash)} is taken")
         if limit is not None and len(self.children) >= limit:
-            raise StartFailed(f"{self.name} has its {limit} children")
+            raise errors.StartFailed(f"{self.name} has its {limit} children")
         node = self._make(spec)
         node.new = True
         node.command = reply
@@ -342,13 +324,13 @@ class Supervisor(Node):
 
     def _child(self, name: str) -> Node:
         if name not in self.children:
-            raise UnknownName(f"{self.name} has no child {name}")
+            raise errors.UnknownName(f"{self.name} has no child {name}")
         return self.children[name]
 
     def _child_at_rest(self, name: str) -> Node:
         node = self._child(name)
         if node.state is State.RESTARTING or node in self._awaited:
-            raise ChildRestarting(f"{name} is being restarted")
+            raise errors.ChildRestarting(f"{name} is being restarted")
         if node.running:
-            raise ChildRunning(f"{name} is {node.state}")
+            raise errors.ChildRunning(f"{name} is {node.state}")
         return node

@@ -5,23 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import pykka
 
+from supervision import errors
 from supervision.actor import StartThread, start_thread
 from supervision.clock import Clock, Randomness, SystemClock, system_randomness
-from supervision.errors import (
-    MailboxFull,
-    NotAttempted,
-    NotRunning,
-    OutcomeUnknown,
-    StartFailed,
-    SupervisionError,
-    UnknownName,
-)
 from supervision.events import Exited, KernelFault, Listener, Undelivered
 from supervision.kernel import Kernel, Monitor, Node, Question, State
 from supervision.mailbox import Envelope, settle
@@ -29,8 +20,6 @@ from supervision.reasons import ChildFailed, GaveUp, Reason, Shutdown, Unstarted
 from supervision.spec import ChildSpec, Spec, SupervisorSpec
 from supervision.supervisor import Supervisor
 from supervision.worker import Worker
-
-T = TypeVar("T")
 
 
 class EndKind(StrEnum):
@@ -40,28 +29,22 @@ class EndKind(StrEnum):
     GAVE_UP = "gave_up"
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(NamedTuple):
     """The end of a system: stopped by its owner or by itself, or given up on; `reason` is the root's."""
 
     kind: EndKind
     reason: Reason
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Proof that the kernel and every supervisor went on lately: `rounds` grows, `age_seconds` stays small.
-
-    `supervisors` advanced in the last round, `age_seconds` ago by the monotonic clock.
-    """
+class Progress(NamedTuple):
+    """What a watchdog may go by: `rounds` grows, and the last one, with so many supervisors, is `age_seconds` old."""
 
     rounds: int
     age_seconds: float
     supervisors: int
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(NamedTuple):
     """Of one supervisor: specifications listed, children up, and how many are supervisors and workers."""
 
     specs: int
@@ -75,14 +58,9 @@ class System:
 
     - `start_thread` runs an incarnation in a thread. It raises if the machine refuses one.
     - `on_event` hears every event, in the kernel's thread; of an exit before the next incarnation starts.
-    - `tick_seconds`: how often hangs and budgets are checked. A longer standstill of the kernel itself
-      counts as two ticks at most: when the process was frozen, no child is late.
-    - `written_off_limit`: with more threads alive that had to be left to themselves, the root gives up;
-      the root's `max_restarts` if not given.
+    - `tick_seconds`: how often hangs and budgets are checked.
+    - `written_off_limit`: with more written-off threads alive, the root gives up; its `max_restarts` if not given.
     - `full_mailbox_seconds`: how long an actor's `tell` waits for room.
-
-    Where it differs from OTP: supervisors are not processes of their own but states of one thread that
-    never waits in place. None can be stuck behind a child, and a stopped kernel is one thing to watch.
     """
 
     def __init__(
@@ -100,14 +78,9 @@ class System:
         self.clock: Clock = clock or SystemClock()
         self.ended: Ended | None = None
         """How it ended; None while it goes on."""
-        self._kernel = Kernel(
-            self.clock,
-            randomness or system_randomness(),
-            on_event,
-            tick_seconds,
-            root.max_restarts if written_off_limit is None else written_off_limit,
-            full_mailbox_seconds,
-        )
+        limit = root.max_restarts if written_off_limit is None else written_off_limit
+        randomness = randomness or system_randomness()
+        self._kernel = Kernel(self.clock, randomness, on_event, tick_seconds, limit, full_mailbox_seconds)
         for spec in root.flatten():
             if isinstance(spec, ChildSpec):
                 self._kernel.add_mailbox(spec)
@@ -126,7 +99,7 @@ class System:
         Raises StartFailed, with the child's exception as its cause, after what had started is stopped.
         """
         if self._begun:
-            raise SupervisionError("a system is started once")
+            raise errors.SupervisionError("a system is started once")
         self._begun = True
         self._kernel.post(self._root.start)
         self._run()
@@ -145,10 +118,10 @@ class System:
         self._kernel.post(self._stop_root)
         if ended := self.wait(timeout_seconds):
             return ended
-        self._kernel.post(self._shorten_grace)
+        self._kernel.grace_seconds = self._kernel.tick_seconds
         if ended := self.wait(None if timeout_seconds is None else timeout_seconds + 5.0):
             return ended
-        raise SupervisionError("the kernel does not go on: a listener, monitor or on_unblock blocks it")
+        raise errors.SupervisionError("the kernel does not go on: a listener, monitor or on_unblock blocks it")
 
     def wait(self, timeout_seconds: float | None = None) -> Ended | None:
         """Waits for the system's end, in real seconds; None if it goes on."""
@@ -162,15 +135,12 @@ class System:
         elif self.ended is None:
             self._end(Shutdown())
 
-    def _shorten_grace(self) -> None:
-        self._kernel.grace_seconds = self._kernel.tick_seconds
-
     def _root_changed(self, root: Node, _: State, notice: Exited | None) -> None:
         if notice is None:
             settle(self._started)
             return
         reason = notice.reason
-        error = StartFailed(f"{root.name}: {reason}")
+        error = errors.StartFailed(f"{root.name}: {reason}")
         while isinstance(reason, ChildFailed) and isinstance(reason.reason, ChildFailed):
             reason = reason.reason
         error.__cause__ = getattr(getattr(reason, "reason", None), "exception", None)
@@ -200,18 +170,18 @@ class System:
                 if isinstance(node, Worker) and node.incarnation is not None:
                     node.incarnation.fence()
             reason = GaveUp(f"the kernel met its own bug: {error!r}")
-            settle(self._started, error=StartFailed(str(reason)))
+            settle(self._started, error=errors.StartFailed(str(reason)))
             self._end(reason)
 
     def _await(self, reply: Question) -> Any:
         if threading.current_thread() is self._thread:
-            raise SupervisionError("a listener or monitor can't wait for the kernel, whose thread it runs in")
+            raise errors.SupervisionError("a listener or monitor can't wait for the kernel, whose thread it runs in")
         while True:
             try:
                 return self._get(reply, 1.0)
             except pykka.Timeout:
                 if self.ended is not None:
-                    raise NotRunning("the system has ended") from None
+                    raise errors.NotRunning("the system has ended") from None
 
     def _get(self, question: Question, timeout_seconds: float | None) -> Any:
         """The answer, or pykka.Timeout after real seconds. A system that a test drives does the kernel's work here."""
@@ -237,14 +207,14 @@ class System:
         envelope = Envelope(message, reply_to=question)
         try:
             mailbox.put(envelope)
-        except (NotRunning, MailboxFull) as error:
-            raise NotAttempted(str(error)) from error
+        except (errors.NotRunning, errors.MailboxFull) as error:
+            raise errors.NotAttempted(str(error)) from error
         try:
             return self._get(question, timeout_seconds)
         except pykka.Timeout:
             if mailbox.withdraw(envelope):
-                raise NotAttempted(f"{name} did not come to it in {timeout_seconds:g} s") from None
-            raise OutcomeUnknown(f"{name} gave no answer in {timeout_seconds:g} s") from None
+                raise errors.NotAttempted(f"{name} did not come to it in {timeout_seconds:g} s") from None
+            raise errors.OutcomeUnknown(f"{name} gave no answer in {timeout_seconds:g} s") from None
 
     def waiting_messages(self) -> dict[str, int]:
         """How many messages wait for each name."""
@@ -280,15 +250,13 @@ class System:
         self._command(self._parent(name), Supervisor.delete_child, name)
 
     def count_children(self, supervisor: str) -> Counts:
-        """Of one supervisor: specifications, active, supervisors, workers. Raises UnknownName."""
+        """Raises UnknownName."""
         nodes = list(self._supervisor(supervisor).children.values())
         supervisors = sum(isinstance(node, Supervisor) for node in nodes)
         active = sum(node.state is State.UP for node in nodes)
         return Counts(len(nodes), active, supervisors, len(nodes) - supervisors)
 
-    def _command(
-        self, parent: Supervisor, command: Callable[[Supervisor, T, Question], None], subject: T
-    ) -> int | None:
+    def _command(self, parent: Supervisor, command: Callable[..., None], subject: object) -> int | None:
         reply = Question()
         self._kernel.post(lambda: parent.request(reply, lambda: command(parent, subject, reply)))
         epoch: int | None = self._await(reply)
@@ -297,14 +265,14 @@ class System:
     def _supervisor(self, name: str) -> Supervisor:
         node = self._kernel.nodes.get(name)
         if not isinstance(node, Supervisor):
-            raise UnknownName(f"no supervisor is named {name}")
+            raise errors.UnknownName(f"no supervisor is named {name}")
         return node
 
     def _parent(self, name: str) -> Supervisor:
         for node in list(self._kernel.nodes.values()):
             if isinstance(node, Supervisor) and name in node.children:
                 return node
-        raise UnknownName(f"no child is named {name}")
+        raise errors.UnknownName(f"no child is named {name}")
 
     # What stands where.
 
@@ -319,15 +287,14 @@ class System:
         return monitor
 
     def _watch(self, name: str, monitor: Monitor) -> None:
-        node, record = self._kernel.nodes.get(name), self._kernel.records.get(name)
+        node, record = self._kernel.nodes.get(name), self._kernel.records[name]
         if node is not None and node.running:
-            node.record.monitors.append(monitor)
+            record.monitors.append(monitor)
         else:
-            last_exit = record.last_exit if record is not None else None
-            self._kernel.notify(monitor, last_exit or Exited(name, 0, Unstarted()))
+            self._kernel.notify(monitor.callback, record.last_exit or Exited(name, 0, Unstarted()))
 
     def progress(self) -> Progress:
-        """What a watchdog may go by."""
+        """Whether the kernel and its supervisors have gone on lately."""
         supervisors = sum(isinstance(node, Supervisor) for node in list(self._kernel.nodes.values()))
         return Progress(self._kernel.rounds, self.clock.monotonic() - self._kernel.last_round, supervisors)
 

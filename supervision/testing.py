@@ -69,7 +69,6 @@ class InlineThreads:
         self.incarnations: list[Incarnation] = []
         self.stuck: set[str] = set()
         self.refuses = False
-        self._begun: set[Incarnation] = set()
 
     def __call__(self, incarnation: Incarnation) -> None:
         if self.refuses:
@@ -85,8 +84,7 @@ class InlineThreads:
         this = f"{incarnation.name}#{incarnation.epoch}"
         if this in self.stuck or incarnation.name in self.stuck:
             return False
-        if incarnation not in self._begun:
-            self._begun.add(incarnation)
+        if incarnation.serial == 0:
             goes_on = incarnation.begin()
         else:
             envelope = incarnation.mailbox.next_for(incarnation, block=False)
@@ -99,7 +97,6 @@ class InlineThreads:
             goes_on = envelope is not None and incarnation.handle(envelope)
         if not goes_on:
             self.incarnations.remove(incarnation)
-            self._begun.discard(incarnation)
             incarnation.close()
         return True
 

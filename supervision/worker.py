@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from supervision.actor import Incarnation, StartThread
 from supervision.errors import OutcomeUnknown
-from supervision.events import Exited, KernelFault, Undelivered, WrittenOffEnded
+from supervision.events import Exited, KernelFault, Undelivered, WrittenOff, WrittenOffEnded
 from supervision.kernel import Kernel, Node, NodeChanged, State, Window
 from supervision.mailbox import settle
 from supervision.reasons import Abandoned, Crashed, Hung, Reason, Shutdown, StartOverdue, ThreadNotStarted, detached
@@ -110,7 +110,11 @@ class Worker(Node):
         incarnation.unblock()
         for envelope in tuple(incarnation.in_hand):
             settle(envelope.reply_to, error=OutcomeUnknown(f"{self.name} was written off with it in hand"))
-        self.kernel.write_off(incarnation, reason)
+        self.kernel.written_off.add(incarnation)
+        alive = len(self.kernel.written_off)
+        self.kernel.emit(WrittenOff(self.name, incarnation.epoch, reason, alive))
+        if alive > self.kernel.written_off_limit:
+            self.kernel.give_up(f"{alive} threads that had to be written off are alive")
         self._over(incarnation, reason)
 
     def _over(self, incarnation: Incarnation, reason: Reason) -> None:
