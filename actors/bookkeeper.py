@@ -68,13 +68,13 @@ class Bookkeeper(Actor):
                 closings.close_periods(connection, self._context.due_periods(first))
         with self._database.transaction(deadline) as connection:
             for closing in closings.take_untold(connection):
-                self._say(closing)  # before it counts as said: a kill in between says it twice, never not at all
+                self._log(closing)  # before it counts as said: a kill in between says it twice, never not at all
             known = closings.last_closings(connection)
             now = connection.execute(text("SELECT now()")).scalar_one()
         self._context.metrics.closings = tuple(known)
         self._announce(known, now)
 
-    def _say(self, closing: Closing) -> None:
+    def _log(self, closing: Closing) -> None:
         logger.info(
             "%s", closing,
             extra={
