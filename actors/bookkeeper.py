@@ -67,13 +67,13 @@ class Bookkeeper(Actor):
                 period_closing.close_periods(connection, self._context.due_periods(first))
         with self._database.transaction(deadline) as connection:
             for closing in period_closing.take_untold(connection):
-                self._say(closing)  # before it counts as said: a kill in between says it twice, never not at all
+                self._log(closing)  # before it counts as said: a kill in between says it twice, never not at all
             known = period_closing.last_closings(connection)
             now = database_now(connection)
         self._context.metrics.closings = tuple(known)
         self._announce(known, now)
 
-    def _say(self, closing: Closing) -> None:
+    def _log(self, closing: Closing) -> None:
         logger.info(
             "%s", closing,
             extra={

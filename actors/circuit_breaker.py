@@ -1,13 +1,12 @@
-"""Whether requests to the ERP may leave: the circuit breaker, the stops, and Retry-After.
+"""The circuit breaker of the ERP: whether requests may leave, after failures, refused credentials and Retry-After.
 
-It stops after refused credentials, and while a fault of this machine's own lets no request leave ("local").
-
-pybreaker counts and keeps the states. What it can't do is done here:
+It opens after failures in a row ("breaker"), after refused credentials, and while a fault of this machine's own lets no
+request leave ("local"). pybreaker counts and keeps the states. What it can't do is done here:
 
 - Its `call` holds a lock while the guarded function runs, so through it all requests would go one after another.
-  Requests run free; the breaker is told each outcome afterwards, by a call that does nothing else.
+  Requests run free; pybreaker is told each outcome afterwards, by a call that does nothing else.
 - Its clock is the wall clock. When to probe is decided here by the monotonic clock, and it is told to half-open.
-- It lets an outcome of an older state count. Each request carries the epoch of the gate that let it out, and an
+- It lets an outcome of an older state count. Each request carries the epoch of the breaker that let it out, and an
   answer from before the last change of state neither opens, closes nor prolongs anything.
 - It would open for one invoice that always gets 500. Failures of one invoice alone don't open it while there are
   others (docs/spec/failures.md, "The breaker").
@@ -30,7 +29,7 @@ NEVER_BY_ITSELF_SECONDS = 10 * 365 * 86400
 
 @dataclass(frozen=True, slots=True)
 class BreakerPolicy:
-    """When the gate opens and how it is tried again; all durations in seconds."""
+    """When the breaker opens and how it is tried again; all durations in seconds."""
 
     failure_threshold: int
     reset_seconds: float
@@ -45,7 +44,7 @@ class _FailedError(Exception):
 
 
 class CircuitBreaker:
-    """Open, or shut and tried by one probe at a time."""
+    """Closed, or open and tried by one probe at a time; each change of the two begins another epoch."""
 
     def __init__(self, policy: BreakerPolicy, monotonic: Callable[[], float], randomness: Random) -> None:
         self._policy = policy
@@ -88,13 +87,9 @@ class CircuitBreaker:
         return self.open_reason is None and not self.paused
 
     def probe_due(self) -> bool:
-        """Whether one request should be tried now, because the gate is shut and its time has come."""
-        return (
-            self.open_reason is not None
-            and not self._probe_out
-            and not self.paused
-            and self._monotonic() >= self._probe_at
-        )
+        """Whether one request should be tried now, because the breaker is open and its time has come."""
+        waits = self.open_reason is None or self._probe_out or self.paused
+        return not waits and self._monotonic() >= self._probe_at
 
     def begin_probe(self) -> None:
         """A probe is on its way: no other until it is answered or lost."""
@@ -102,17 +97,12 @@ class CircuitBreaker:
         if self.open_reason == "breaker" and self.state != pybreaker.STATE_HALF_OPEN:
             self._pybreaker.half_open()
 
-    def _probe_lost(self) -> None:
-        """The probe came to nothing (given back, its courier died, nothing to probe with): another one soon."""
-        self._probe_out = False
-        self._probe_at = self._monotonic() + self._policy.retry_base_seconds
-
     def pause(self, seconds: float) -> None:
         """Retry-After of the whole ERP: nothing leaves before."""
         self._paused_until = max(self._paused_until, self._monotonic() + seconds)
 
     def record_success(self, epoch: int) -> bool:
-        """The ERP answered as its contract says; returns whether this opened the gate again."""
+        """The ERP answered as its contract says; returns whether this closed the breaker again."""
         if epoch != self.epoch:
             return False
         self._first_failure_at = None
@@ -128,7 +118,7 @@ class CircuitBreaker:
         return False
 
     def record_failure(self, epoch: int, invoice_id: str | None, *, several_open: bool) -> bool:
-        """The ERP failed as a whole, not this invoice; returns whether this shut the gate."""
+        """The ERP failed as a whole, not this invoice; returns whether this opened the breaker."""
         if epoch != self.epoch:
             return False
         now = self._monotonic()
@@ -156,43 +146,40 @@ class CircuitBreaker:
         return True
 
     def record_refused_credentials(self, epoch: int, invoice_id: str | None) -> bool:
-        """401 or 403: nothing more is sent but probes, with backoff; returns whether this shut the gate."""
-        if epoch != self.epoch:
-            return False
-        self.last_failed = invoice_id
-        self._probe_out = False
-        opens = self.open_reason != "credentials"
-        if opens:
-            self._open("credentials")
-            self._refused_probes = 0
-        self._probe_at = self._monotonic() + self._backoff()
-        return opens
+        """401 or 403: nothing more is sent but probes, with backoff; returns whether this opened the breaker."""
+        if epoch == self.epoch:
+            self.last_failed = invoice_id
+        return self._stop("credentials", epoch)
 
     def record_local_fault(self, epoch: int) -> bool:
-        """A fault of this machine's own let the request not leave: probes with backoff; whether this shut the gate."""
-        if epoch != self.epoch:
-            return False
-        self._probe_out = False
-        opens = self.open_reason != "local"
-        if opens:
-            self._open("local")
-            self._refused_probes = 0
-        self._probe_at = self._monotonic() + self._backoff()
-        return opens
+        """A fault of this machine's own let the request not leave: as for refused credentials."""
+        return self._stop("local", epoch)
 
     def record_sent(self, epoch: int) -> bool:
-        """A request has left this machine; returns whether this opened the gate that a local fault had shut."""
+        """A request has left this machine; returns whether this closed the breaker that a local fault had opened."""
         return self.open_reason == "local" and epoch == self.epoch and self._close()
 
     def record_neutral(self, epoch: int) -> None:
-        """An outcome that is neutral: it says nothing about the ERP as a whole."""
+        """An outcome that says nothing about the ERP as a whole: a probe that came to nothing is soon made again."""
         if epoch == self.epoch and self._probe_out:
-            self._probe_lost()
+            self._probe_out = False
+            self._probe_at = self._monotonic() + self._policy.retry_base_seconds
 
     def _backoff(self) -> float:
         self._refused_probes += 1
         limit = backoff_seconds(self._refused_probes, self._policy.retry_base_seconds, self._policy.retry_max_seconds)
         return self._randomness.uniform(limit / 2, limit)
+
+    def _stop(self, why: OpenReason, epoch: int) -> bool:
+        if epoch != self.epoch:
+            return False
+        self._probe_out = False
+        opens = self.open_reason != why
+        if opens:
+            self._open(why)
+            self._refused_probes = 0
+        self._probe_at = self._monotonic() + self._backoff()
+        return opens
 
     def _open(self, why: OpenReason) -> None:
         self.open_reason = why
@@ -207,13 +194,9 @@ class CircuitBreaker:
         return True
 
     def _tell_breaker(self, *, failed: bool) -> None:
+        def outcome() -> None:
+            if failed:
+                raise _FailedError
+
         with contextlib.suppress(_FailedError):
-            self._pybreaker.call(_fail if failed else _succeed)
-
-
-def _fail() -> None:
-    raise _FailedError
-
-
-def _succeed() -> None:
-    return None
+            self._pybreaker.call(outcome)

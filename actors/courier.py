@@ -1,4 +1,4 @@
-"""The actor of one lane to the ERP: one request at a time, on a client and connection of its own."""
+"""The actor that makes requests to the ERP: one at a time, on a client and connection of its own."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""The daemon's standing in the database: its arrival, its name's lock, its signs of life, its leaving."""
+"""The daemon's own row in the database: registration, the lock on its name, signs of life, a clean end."""
 
 import logging
 from collections.abc import Mapping
@@ -12,7 +12,6 @@ from alarming.catalogue import Code
 from billing.quarantine import backoff_seconds
 from persistence import instances
 from persistence.clock_step import clamp_times, clock_seconds
-from persistence.connection.database import Database
 from persistence.instances import Registration, try_instance_lock
 from persistence.schema.migrate import check_schema
 
@@ -26,7 +25,7 @@ CLOCK_STEP_SECONDS = 1.0
 
 
 class InstanceRegistration:
-    """Arrives once, then shows that it lives; says what it found."""
+    """Registers this incarnation once, then gives signs of life; reports what it found."""
 
     def __init__(self, context: ActorContext, conditions: ConditionReporter) -> None:
         self._context = context
@@ -52,7 +51,7 @@ class InstanceRegistration:
         return self.registered and self._name_is_ours and self._context.clock.monotonic() >= self._work_from
 
     def show(self, connection: Connection) -> None:
-        """Arrives, or gives a sign of life when its time has come; follows the database's clock when it is set back.
+        """Registers, or gives a sign of life when its time has come; follows the database's clock when it is set back.
 
         Raises SchemaMismatch and the like.
         """
@@ -70,13 +69,10 @@ class InstanceRegistration:
             check_schema(connection)
             self._arrival = instances.register(connection, context.instance, context.incarnation, context.version)
             self._stuck = self._arrival.stuck
-            delay = 0.0
-            if self._arrival.gave_ups:
-                delay = backoff_seconds(self._arrival.gave_ups, 1.0, LONGEST_START_DELAY_SECONDS)
-                logger.warning(
-                    "the last %s ends were its own giving up: work begins in %.0f s", self._arrival.gave_ups, delay
-                )
-            self._work_from = context.clock.monotonic() + delay
+            if gave_ups := self._arrival.gave_ups:
+                delay = backoff_seconds(gave_ups, 1.0, LONGEST_START_DELAY_SECONDS)
+                logger.warning("the last %s ends were its own giving up: work begins in %.0f s", gave_ups, delay)
+                self._work_from = context.clock.monotonic() + delay
         elif not instances.is_registered(connection, context.instance, context.incarnation):
             check_schema(connection)
             instances.register_again(connection, context.instance, context.incarnation, context.version)
@@ -90,9 +86,8 @@ class InstanceRegistration:
     def catch_up(self, connection: Connection) -> None:
         """Looks whether what was found at the arrival is done; apart, so that no sign of life waits for invoices."""
         if self._catching_up:
-            self._catching_up = instances.left_over(
-                connection, self._context.instance, approved_only=self._context.settings.billing.approval == "required"
-            )
+            approved_only = self._context.as_claimer().approved_only
+            self._catching_up = instances.left_over(connection, self._context.instance, approved_only=approved_only)
 
     def take_stuck(self) -> Mapping[str, str]:
         """The claims of predecessors that could not be freed, and why; once."""
@@ -114,12 +109,11 @@ class InstanceRegistration:
         if not self._clamped:
             settings = self._context.settings
             erp, lease_seconds = settings.erp, settings.work.lease_seconds
+            waits = (erp.retry.max_seconds, erp.poll_interval_seconds, settings.billing.look_every_seconds)
             self._clamped = clamp_times(
                 connection,
                 # A longer Retry-After of one invoice is cut too: the ERP says it again.
-                longest_wait_seconds=max(
-                    erp.retry.max_seconds, erp.poll_interval_seconds, settings.billing.look_every_seconds
-                ),
+                longest_wait_seconds=max(waits),
                 lease_seconds=lease_seconds,
                 # An operator's order holds its claim while offers end and the ERP is asked.
                 longest_lease_seconds=lease_seconds + 3 * erp.total_timeout_seconds + 65,
@@ -128,9 +122,8 @@ class InstanceRegistration:
     def report(self) -> None:
         """Tells the alarms what was found: after the transaction, so that nothing is said that did not happen."""
         if not self._name_is_ours:
-            self._conditions.raise_condition(
-                Code.INSTANCE_NAME_TAKEN, f"another session holds the instance name {self._context.instance}"
-            )
+            summary = f"another session holds the instance name {self._context.instance}"
+            self._conditions.raise_condition(Code.INSTANCE_NAME_TAKEN, summary)
             return
         self._conditions.clear(Code.INSTANCE_NAME_TAKEN)
         if self._arrival is not None and not self._reported:
@@ -149,13 +142,13 @@ class InstanceRegistration:
             )
         return restored
 
-    def deregister(self, database: Database | None = None) -> None:
+    def deregister(self) -> None:
         """Stores a clean end; raises as the database does."""
-        if database is None:
-            database = self._context.connect("leaving")
-        if self._arrival is not None and self._name_is_ours:
-            with database, database.transaction(self._context.settings.database.connect_timeout_seconds) as connection:
-                instances.deregister(connection, self._context.instance, self._context.incarnation, "clean")
+        context = self._context
+        if self.registered and self._name_is_ours:
+            seconds = context.settings.database.connect_timeout_seconds
+            with context.connect("leaving") as database, database.transaction(seconds) as connection:
+                instances.deregister(connection, context.instance, context.incarnation, "clean")
 
     def _report_absence(self, arrival: Registration) -> None:
         if arrival.down_seconds is None or arrival.down_since is None:

@@ -1,6 +1,6 @@
 """Sets invoices going without a claim: makes them due, and ends the waits that the ERP has caused."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
@@ -18,7 +18,6 @@ class InvoiceScheduler:
         self._context = context
         self._transactions = transactions
         self._refused_rows = refused_rows
-        self._resets_refused: set[str] = set()
 
     def make_due(self) -> bool:
         """Makes the invoices of closed periods due where they are missing; whether there were any."""
@@ -67,16 +66,5 @@ class InvoiceScheduler:
 
         for part, outcome in isolate(reset, waiting, self._transactions.has_time):
             if isinstance(outcome, Failed):
-                self.refuse_reset(part[0], outcome.error)
+                self._refused_rows.add(part[0], str(outcome.error))
         return waiting()
-
-    def refuse_reset(self, invoice_id: str, error: Exception) -> None:
-        """The database refuses to have this one's wait ended: it is ended when it takes a change again."""
-        self._refused_rows.add(invoice_id, str(error))
-        self._resets_refused.add(invoice_id)
-
-    def take_resets_refused(self, invoice_ids: Collection[str]) -> set[str]:
-        """Those among these whose wait is still to be ended; once."""
-        taken = self._resets_refused.intersection(invoice_ids)
-        self._resets_refused -= taken
-        return taken

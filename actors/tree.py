@@ -63,7 +63,7 @@ def tree(context: ActorContext, alarms: Callable[[], Actor]) -> SupervisorSpec:
 
 
 def courier(context: ActorContext, number: int) -> ChildSpec:
-    """One lane to the ERP, from 1. It finishes its request: then it is freed by force, at half of the time for one."""
+    """The courier of that number, from 1. Told to stop, it is cut off at half of the time for one request."""
     return _worker(context, courier_name(number), lambda: Courier(context), context.settings.erp.total_timeout_seconds)
 
 

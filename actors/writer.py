@@ -206,8 +206,10 @@ class DbWriter(Actor):
         self._schedule()
         self._claimer.answer_all(self._queue.invoice_ids)
         # Others have changed data: what rests on the data of before is calculated again.
-        if tick and self._transactions.run(recalculation.take_up):
-            self._nudge(BILLER, Poll())
+        if tick:
+            recalculated = self._transactions.run_unless_refused(recalculation.take_up)
+            if recalculated:
+                self._nudge(BILLER, Poll())
         self._conditions.clear_all(self.name)
 
     def _schedule(self) -> None:
@@ -351,9 +353,7 @@ class DbWriter(Actor):
             self._queue.add([Item(invoice_id, WriteOutcome(write.delivery, wrong))])
         elif isinstance(write, Calculated) and constraint == BILLED_TWICE:
             self._queue.add([Item(invoice_id, StaleCalculation(write.claim))])
-        elif isinstance(write, BackoffReset):
-            self._scheduler.refuse_reset(invoice_id, error)
-        elif isinstance(write, Crash):
+        elif isinstance(write, BackoffReset | Crash):
             self._refused_rows.add(invoice_id, str(error))
         else:
             self._count_refusal(invoice_id, error, since_seconds)
@@ -380,7 +380,7 @@ class DbWriter(Actor):
     def _look_around(self) -> None:
         """What is left out is tried again; what could be claimed and isn't may be locked by somebody else."""
         if again := self._refused_rows.try_again(self._scheduler.make_these_due):
-            self._queue.add(Item(each, BackoffReset()) for each in self._scheduler.take_resets_refused(again))
+            self._queue.add(Item(each, BackoffReset()) for each in again)
             self._nudge(BILLER, Poll())
             self._nudge(ERP_GATEWAY, Poll())
         self._transactions.run_unless_refused(self._registration.catch_up)

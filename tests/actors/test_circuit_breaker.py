@@ -1,4 +1,4 @@
-"""The breaker to the ERP: when it shuts, whom it is tried with, and what doesn't count."""
+"""The circuit breaker of the ERP: when it opens, which invoice it is tried with, and what doesn't count."""
 
 from random import Random
 
@@ -47,7 +47,7 @@ def probe(breaker: CircuitBreaker, time: Time) -> int:
     return breaker.epoch
 
 
-def test_it_shuts_on_so_many_failures_in_a_row_of_at_least_two_invoices(breaker: CircuitBreaker) -> None:
+def test_it_opens_on_so_many_failures_in_a_row_of_at_least_two_invoices(breaker: CircuitBreaker) -> None:
     assert fail(breaker, "a", "b") == [False, False]
     assert breaker.allows_requests()
     assert fail(breaker, "a") == [True]
@@ -67,7 +67,7 @@ def test_one_invoice_that_always_fails_stops_nobody_else(breaker: CircuitBreaker
     assert fail(breaker, "another")[-1], "with a second one it is the ERP"
 
 
-def test_one_invoice_that_is_the_only_open_one_does_shut_it(breaker: CircuitBreaker) -> None:
+def test_one_invoice_that_is_the_only_open_one_does_open_it(breaker: CircuitBreaker) -> None:
     assert fail(breaker, "only", "only", "only", several_open=False)[-1]
 
 
@@ -93,7 +93,7 @@ def test_one_probe_is_out_at_a_time_and_a_failed_one_waits_for_the_reset(breaker
     assert breaker.probe_due()
 
 
-def test_it_opens_after_so_many_probes_that_succeed_without_waiting_between_them(
+def test_it_closes_after_so_many_probes_that_succeed_without_waiting_between_them(
     breaker: CircuitBreaker, time: Time
 ) -> None:
     trip(breaker)
@@ -105,7 +105,7 @@ def test_it_opens_after_so_many_probes_that_succeed_without_waiting_between_them
     assert breaker.state == "closed"
 
 
-def test_answers_from_before_it_shut_neither_open_nor_prolong_it(breaker: CircuitBreaker, time: Time) -> None:
+def test_answers_from_before_it_opened_neither_close_nor_prolong_it(breaker: CircuitBreaker, time: Time) -> None:
     before = breaker.epoch
     trip(breaker)
     time.now += POLICY.raise_within_seconds * 0.6
@@ -116,7 +116,7 @@ def test_answers_from_before_it_shut_neither_open_nor_prolong_it(breaker: Circui
     assert breaker.last_failed == "c"
 
 
-def test_refused_credentials_shut_it_at_once_and_one_success_opens_it(breaker: CircuitBreaker, time: Time) -> None:
+def test_refused_credentials_open_it_at_once_and_one_success_closes_it(breaker: CircuitBreaker, time: Time) -> None:
     assert breaker.record_refused_credentials(breaker.epoch, "a")
     assert not breaker.allows_requests()
     waits = []
@@ -126,7 +126,7 @@ def test_refused_credentials_shut_it_at_once_and_one_success_opens_it(breaker: C
             time.now += 0.25
         waits.append(time.now - began)
         breaker.begin_probe()
-        assert not breaker.record_refused_credentials(breaker.epoch, "a"), "it is shut already"
+        assert not breaker.record_refused_credentials(breaker.epoch, "a"), "it is open already"
     assert waits[-1] > 4 * waits[0], f"no backoff in {waits}"
     while not breaker.probe_due():
         time.now += 0.25

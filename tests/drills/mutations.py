@@ -20,10 +20,10 @@ MUTATIONS = (
     Mutation(
         "deliver before commit",
         "actors/claimer.py",
-        "        return found, claims.several_open(connection, approved_only=by.approved_only)\n",
-        "        self._tell(ERP_GATEWAY, Deliveries(found, claim.asked_at_seconds, True, claim.probe))\n"
-        "        __import__('threading').Event().wait(0.3)\n"
-        "        return found, claims.several_open(connection, approved_only=by.approved_only)\n",
+        "            return found, claims.several_open(connection, approved_only=by.approved_only)\n",
+        "            self._tell(ERP_GATEWAY, ClaimedDeliveries(found, request.asked_at_seconds, True, request.probe))\n"
+        "            __import__('threading').Event().wait(0.3)\n"
+        "            return found, claims.several_open(connection, approved_only=by.approved_only)\n",
         ("D1", "cut_before_commit", "calculated"),
         "was offered though the ERP had it",
     ),
@@ -45,9 +45,9 @@ MUTATIONS = (
     ),
     Mutation(
         "the period is taken from the clock instead of from what is missing",
-        "actors/scheduling.py",
-        "due_periods(Period.parse(first), self._parts.now(), schedule, zone)]",
-        "due_periods(Period.parse(first), self._parts.now(), schedule, zone)][-1:]",
+        "actors/context.py",
+        "due_periods(Period.parse(first), self.now(), schedule, settings.zone)]",
+        "due_periods(Period.parse(first), self.now(), schedule, settings.zone)][-1:]",
         ("S1", "down_over_months", "idle"),
         "has no invoice",
     ),
