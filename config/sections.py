@@ -22,8 +22,7 @@ from config.values import (
     UnixAddress,
     parse_listen,
 )
-from network.urls import DatabaseUrl as DatabaseUrlParts
-from network.urls import masked_url
+from network import urls
 
 DAY_SECONDS = 86400.0
 
@@ -75,14 +74,9 @@ class DatabaseSettings(Section):
         return self.url.get_secret_value() == EMBEDDED
 
     @property
-    def address(self) -> DatabaseUrlParts | None:
+    def address(self) -> urls.DatabaseUrl | None:
         """The parts of the URL; None for the embedded server."""
-        return None if self.embedded else DatabaseUrlParts.parse(self.url.get_secret_value())
-
-    @property
-    def shown_url(self) -> str:
-        """The URL for people, its password masked."""
-        return masked_url(self.url.get_secret_value())
+        return None if self.embedded else urls.DatabaseUrl.parse(self.url.get_secret_value())
 
 
 class RetrySettings(Section):
