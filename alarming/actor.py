@@ -84,7 +84,6 @@ class AwakeClock:
         self._frozen_seconds = 0.0
 
     def __call__(self) -> Now:
-        """Now."""
         seconds = self._clock.monotonic()
         gap_seconds = seconds - self._last_seconds
         self._last_seconds = seconds

@@ -91,7 +91,6 @@ class Alarm:
         return next((each.first_seconds for each in self.active_subjects.values()), None)
 
     def activate(self, report: ConditionActive, now: Now, ends_after_seconds: float | None) -> None:
-        """Takes in that the condition is active."""
         seen_at = min(report.seen_at or now.at, now.at)
         first_seconds = now.seconds - min((now.at - seen_at).total_seconds(), _MAILBOX_SECONDS)
         subject = report.subject

@@ -110,7 +110,6 @@ class LogConditions(logging.Handler):
             self.handleError(record)
 
     def take(self) -> list[Condition]:
-        """The conditions since last time."""
         self.acquire()
         try:
             accumulated, self._accumulated = self._accumulated, {}

@@ -74,7 +74,6 @@ class AlarmWriter(BackgroundThread[Result]):
         self._database.unblock()
 
     def close(self) -> None:
-        """Drops the connection."""
         self._database.close()
 
     def offer(self, records: Sequence[AlarmRecord], known: Sequence[str], *, at_once: bool) -> None:

@@ -71,9 +71,9 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> L
     sources = {name: Source("default") for name in KEYS}
     sources |= {name: Source("environment", variable) for name, (_, variable) in surroundings.items()}
     for name in KEYS:
-        path = tuple(name.split("."))
-        if path in document.lines and _is_stated(stated, path):
-            sources[name] = Source("file", f"line {document.line(path)}")
+        key = tuple(name.split("."))
+        if key in document.lines and _is_stated(stated, key):
+            sources[name] = Source("file", f"line {document.line(key)}")
     filled = nested({name: value for name, (value, _) in surroundings.items()})
     settings = _validated(_overlaid(filled, stated), document, found)
     return Loaded(settings, found, hashlib.sha256(content).hexdigest() if found else None, sources)
