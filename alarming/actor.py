@@ -31,8 +31,6 @@ _LOGGER = logging.getLogger("billingd.alarms.actor")
 
 @dataclass(frozen=True)
 class AlarmSettings(Timing, StateSettings):
-    """All that the alarms go by."""
-
     rules: tuple[LogRule, ...] = ()
     webhook: WebhookSettings | None = None
     look_every_seconds: float = LOOK_EVERY_SECONDS

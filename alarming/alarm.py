@@ -73,7 +73,6 @@ class Alarm:
 
     @property
     def clear_rule(self) -> ClearRule:
-        """What clears it besides a `ConditionCleared`."""
         return self.entry.clear_rule if self.entry else ClearRule.QUIET
 
     @property
@@ -127,7 +126,6 @@ class Alarm:
                 del self.active_subjects[subject]
 
     def follow(self, group: Group, now: Now) -> None:
-        """Takes in what the state of the invoices says now."""
         before = self.group
         if before is None or _content(before) != _content(group):
             self.last_at = now.at

@@ -43,8 +43,6 @@ class Change(StrEnum):
 
 @dataclass(frozen=True)
 class Action:
-    """A change of an alarm that has to be kept and logged."""
-
     change: Change
     record: AlarmRecord
 

@@ -34,8 +34,6 @@ class Stored:
 
 @dataclass(frozen=True)
 class Failed:
-    """The database did not do what it was asked."""
-
     error: PersistenceError
 
 
@@ -84,7 +82,6 @@ class AlarmWriter(BackgroundThread[Result]):
             self.wake()
 
     def work(self) -> float:
-        """Stores what the table lacks, then reads the state."""
         with self._lock:
             records, known = self._records, self._known
         try:

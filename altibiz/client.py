@@ -115,7 +115,6 @@ class AltibizClient:
         self._network.abort()
 
     def close(self) -> None:
-        """Drop the connection."""
         self._pool.close()
 
     def _about_invoice(
@@ -206,8 +205,6 @@ class AltibizClient:
 
 
 class _Answer:
-    """What came back, whole."""
-
     __slots__ = ("body", "headers", "status")
 
     def __init__(self, status: int, headers: httpx.Headers, body: bytes) -> None:

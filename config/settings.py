@@ -61,7 +61,6 @@ class Settings(Section):
 
     @property
     def zone(self) -> ZoneInfo:
-        """The billing time zone."""
         return ZoneInfo(self.billing.time_zone)
 
     @model_validator(mode="after")
