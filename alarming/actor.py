@@ -31,8 +31,6 @@ _LOGGER = logging.getLogger("billingd.alarms.actor")
 
 @dataclass(frozen=True)
 class AlarmSettings(Timing, StateSettings):
-    """All that the alarms go by."""
-
     rules: tuple[LogRule, ...] = ()
     webhook: WebhookSettings | None = None
     look_every_seconds: float = LOOK_EVERY_SECONDS
@@ -84,7 +82,6 @@ class AwakeClock:
         self._frozen_seconds = 0.0
 
     def __call__(self) -> Now:
-        """Now."""
         seconds = self._clock.monotonic()
         gap_seconds = seconds - self._last_seconds
         self._last_seconds = seconds

@@ -73,7 +73,6 @@ class Alarm:
 
     @property
     def clear_rule(self) -> ClearRule:
-        """What clears it besides a `ConditionCleared`."""
         return self.entry.clear_rule if self.entry else ClearRule.QUIET
 
     @property
@@ -91,7 +90,6 @@ class Alarm:
         return next((each.first_seconds for each in self.active_subjects.values()), None)
 
     def activate(self, report: ConditionActive, now: Now, ends_after_seconds: float | None) -> None:
-        """Takes in that the condition is active."""
         seen_at = min(report.seen_at or now.at, now.at)
         first_seconds = now.seconds - min((now.at - seen_at).total_seconds(), _MAILBOX_SECONDS)
         subject = report.subject
@@ -128,7 +126,6 @@ class Alarm:
                 del self.active_subjects[subject]
 
     def follow(self, group: Group, now: Now) -> None:
-        """Takes in what the state of the invoices says now."""
         before = self.group
         if before is None or _content(before) != _content(group):
             self.last_at = now.at

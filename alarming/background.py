@@ -33,11 +33,9 @@ class BackgroundThread(Generic[T]):
         """Called in the thread, at its end."""
 
     def start(self) -> None:
-        """Starts the thread."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Ends the pause."""
         self._wake.set()
 
     def stop(self, wait_seconds: float = 0.0) -> None:

@@ -123,7 +123,6 @@ class _Catalogue(Mapping[str, Entry]):
 
     @cached_property
     def muted_by(self) -> Mapping[str, frozenset[str]]:
-        """The codes that mute a code."""
         return {code: frozenset(entry.code for entry in self.values() if code in entry.mutes) for code in self}
 
     def __getitem__(self, code: str) -> Entry:

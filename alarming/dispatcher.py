@@ -65,14 +65,12 @@ class AlarmDispatcher:
         self.tick()
 
     def report(self, condition: Condition) -> None:
-        """Takes a condition."""
         if isinstance(condition, ConditionActive):
             self._carry_out(self.register.activate(condition, self._now()))
         else:
             self._carry_out(self.register.clear(condition, self._now()))
 
     def tick(self) -> None:
-        """Lets time pass."""
         now = self._now()
         self._carry_out(self.register.tick(now))
         self._watch_spool(now)

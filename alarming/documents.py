@@ -12,21 +12,21 @@ from typing import Final
 
 import yaml
 
-from alarming.catalogue import CATALOGUE, ClearRule, ClearScope, Entry, Text
+from alarming.catalogue import CATALOGUE, ClearRule, ClearScope, Entry
 
 _WIDTH = 100
 _MAKE_ANEW = "Made from alarming/catalogue.yaml by `python -m alarming.documents`; don't edit."
 _BEGIN = f"<!-- {_MAKE_ANEW} -->"
 _END = "<!-- The end of what is made from the catalogue. -->"
-_CROATIAN_LABELS = {"effect": "Posljedica", "action": "Što učiniti", "cleared": "Prestaje"}
-_ENGLISH_LABELS = {"effect": "Effect", "action": "What to do", "cleared": "Cleared by"}
+_ENGLISH_TITLES = ("Meaning", "Effect", "What to do", "Cleared by")
+_CROATIAN_TITLES = ("Što znači", "Posljedica", "Što učiniti", "Prestaje")
 
 
 def markdown() -> str:
     """The part of docs/alarms.md between its two comments, with them."""
     table = [
         f"| [`{entry.code}`](#{entry.code}) | {entry.severity} | {'period ‡' if entry.by_period else 'instance'} "
-        f"| {_in_a_sentence(entry.english.meaning)} |"
+        "| " + entry.english.meaning.removesuffix(".").replace("|", "\\|") + " |"
         for entry in CATALOGUE.values()
     ]
     head = [_BEGIN, "", "| code | severity | key | stands while |", "| --- | --- | --- | --- |"]
@@ -36,11 +36,8 @@ def markdown() -> str:
 
 def journal_catalogue(*, croatian: bool) -> str:
     """The message catalogue of which `journalctl -x` shows the entries; the file's name says its language."""
-    parts = [f"# {_MAKE_ANEW}\n"]
-    for entry in CATALOGUE.values():
-        text, labels = (entry.croatian, _CROATIAN_LABELS) if croatian else (entry.english, _ENGLISH_LABELS)
-        parts.append(_journal_entry(entry, text, labels))
-    return "\n".join(parts)
+    entries = (_journal_entry(entry, croatian=croatian) for entry in CATALOGUE.values())
+    return "\n".join([f"# {_MAKE_ANEW}\n", *entries])
 
 
 def prometheus_rules() -> str:
@@ -99,11 +96,8 @@ def _section(entry: Entry) -> list[str]:
 
 
 def _behaviour(entry: Entry) -> str:
-    parts = [
-        "It is raised at once."
-        if entry.immediately
-        else "It is raised if it stays for most of `alarms.raise_within_seconds`."
-    ]
+    waits = "if it stays for most of `alarms.raise_within_seconds`"
+    parts = [f"It is raised {'at once' if entry.immediately else waits}."]
     if entry.clear_scope is ClearScope.ALL:
         parts.append("One that was in trouble and succeeds speaks for all.")
     if entry.clear_rule is ClearRule.RESTART:
@@ -113,23 +107,22 @@ def _behaviour(entry: Entry) -> str:
     return " ".join(parts)
 
 
-def _in_a_sentence(text: str) -> str:
-    return text.removesuffix(".").replace("|", "\\|")
+def paragraphs(entry: Entry, *, croatian: bool) -> list[tuple[str, str]]:
+    """What an entry says, paragraph by paragraph: (title, text)."""
+    text, titles = (entry.croatian, _CROATIAN_TITLES) if croatian else (entry.english, _ENGLISH_TITLES)
+    return list(zip(titles, (text.meaning, text.effect, text.action, text.cleared_by), strict=True))
 
 
-def _journal_entry(entry: Entry, text: Text, labels: Mapping[str, str]) -> str:
-    paragraphs = [
-        text.meaning,
-        f"{labels['effect']}: {text.effect}",
-        f"{labels['action']}: {text.action}",
-        f"{labels['cleared']}: {text.cleared_by}",
-    ]
+def _journal_entry(entry: Entry, *, croatian: bool) -> str:
+    (_, meaning), *others = paragraphs(entry, croatian=croatian)
     wrapped = "\n\n".join(
-        textwrap.fill(paragraph.replace("`", ""), 78, break_on_hyphens=False) for paragraph in paragraphs
+        textwrap.fill(paragraph.replace("`", ""), 78, break_on_hyphens=False)
+        for paragraph in (meaning, *(f"{title}: {text}" for title, text in others))
     )
+    title = (entry.croatian if croatian else entry.english).title
     return (
         f"-- {entry.message_id.hex}\n"
-        f"Subject: {text.title}: @BILLINGD_ALARM_STATE@ (@BILLINGD_ALARM_KEY@)\n"
+        f"Subject: {title}: @BILLINGD_ALARM_STATE@ (@BILLINGD_ALARM_KEY@)\n"
         f"Defined-By: billingd\n\n{wrapped}\n"
     )
 

@@ -47,7 +47,6 @@ def from_spool(entry: Mapping[str, Any]) -> AlarmRecord:
 
 
 def line(change: Change, record: AlarmRecord) -> str:
-    """The alarm's log line for people."""
     where = "" if record.key == record.instance else f" for {record.key}"
     head = f"{record.code} {change.value}{' again' if change is Change.RAISED and record.reopened else ''}{where}: "
     if change is Change.CLEARED and record.cleared_at is not None:

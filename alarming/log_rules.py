@@ -61,11 +61,9 @@ class LogRule:
         )
 
     def concerns(self, logger: str) -> bool:
-        """Whether records of that logger are looked at."""
         return not self.logger or logger == self.logger or logger.startswith(self.logger + ".")
 
     def key_of(self, match: re.Match[str]) -> str:
-        """The alarm's key for a match."""
         groups = {name: value or "" for name, value in match.groupdict().items()}
         return clean_line(re.sub(r"\{(\w+)\}", lambda name: groups.get(name[1], ""), self.key), 200) or THIS_INSTANCE
 
@@ -110,7 +108,6 @@ class LogConditions(logging.Handler):
             self.handleError(record)
 
     def take(self) -> list[Condition]:
-        """The conditions since last time."""
         self.acquire()
         try:
             accumulated, self._accumulated = self._accumulated, {}

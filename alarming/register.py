@@ -43,8 +43,6 @@ class Change(StrEnum):
 
 @dataclass(frozen=True)
 class Action:
-    """A change of an alarm that has to be kept and logged."""
-
     change: Change
     record: AlarmRecord
 
@@ -78,10 +76,6 @@ Identity = tuple[str, str]
 """Code and key."""
 
 
-def _new_id() -> str:
-    return uuid.uuid4().hex[:12]
-
-
 class AlarmRegister:
     """The alarms of one instance. Pure: the caller brings the time and carries out what is returned.
 
@@ -93,7 +87,7 @@ class AlarmRegister:
         self,
         instance: str,
         timing: Timing | None = None,
-        new_id: Callable[[], str] = _new_id,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex[:12],
         cleared: set[Identity] | None = None,
     ) -> None:
         self.instance = instance
@@ -106,7 +100,6 @@ class AlarmRegister:
         self._unmuted: dict[str, float] = {}
 
     def activate(self, report: ConditionActive, now: Now) -> list[Outcome]:
-        """A condition is active."""
         alarm = self._alarm(report.code, report.key or self.instance, report, now)
         self._cleared.discard((alarm.code, alarm.key))
         ends_after_seconds = report.clear_after_seconds
@@ -116,7 +109,6 @@ class AlarmRegister:
         return self._evaluate(alarm, now)
 
     def clear(self, report: ConditionCleared, now: Now) -> list[Outcome]:
-        """A condition is cleared."""
         identity = report.code, report.key or self.instance
         alarm = self._open.get(identity)
         if alarm is None:
@@ -151,7 +143,6 @@ class AlarmRegister:
         return outcomes
 
     def tick(self, now: Now) -> list[Outcome]:
-        """Time has passed."""
         outcomes: list[Outcome] = []
         for alarm in list(self._open.values()):
             alarm.expire(now)
@@ -186,8 +177,8 @@ class AlarmRegister:
             return False
         identity = (record.code, record.key)
         if identity in self._cleared:
-            self._open[identity].active_subjects.clear()
-            self._open[identity].clear_due_seconds = now.seconds
+            alarm = self._open[identity]
+            alarm.active_subjects, alarm.clear_due_seconds = {}, now.seconds
         return True
 
     def adopt_id(self, mine: AlarmRecord, standing: AlarmRecord) -> AlarmRecord:
@@ -199,7 +190,6 @@ class AlarmRegister:
         return alarm.record(self.instance)
 
     def standing(self) -> tuple[AlarmRecord, ...]:
-        """The alarms that stand now."""
         return tuple(alarm.record(self.instance) for alarm in self._open.values() if alarm.standing)
 
     def pending_invoices(self) -> list[str]:

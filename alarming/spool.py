@@ -71,7 +71,6 @@ class Spool:
         self._put(replace(self.entries[alarm_id], stored=False), durable=False)
 
     def rename(self, old_id: str, record: AlarmRecord) -> None:
-        """The alarm has adopted another id."""
         entry = self.entries.pop(old_id, None)
         self._behind = True  # so that the old id goes from the file too
         self._put(Entry(record, said=entry.said if entry else False, stored=True), durable=True)
@@ -82,7 +81,6 @@ class Spool:
             self.entries.pop(alarm_id, None)
 
     def retry(self) -> None:
-        """Tries again to write what could not be written."""
         if self._behind:
             self._compact()
 

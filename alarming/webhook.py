@@ -109,7 +109,6 @@ class Webhook(BackgroundThread[Condition]):
         self._client = httpx.Client(timeout=_TIMEOUT, trust_env=False)
 
     def close(self) -> None:
-        """Drops the connection."""
         self._client.close()
 
     def offer(self, standing: Iterable[AlarmRecord], cleared: Iterable[AlarmRecord]) -> None:
@@ -137,7 +136,6 @@ class Webhook(BackgroundThread[Condition]):
             self.wake()
 
     def work(self) -> float:
-        """Posts what there is to post."""
         settings, now = self.settings, self._now()
         alerts = self._alerts(now, settings)
         if not alerts:

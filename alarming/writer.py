@@ -34,8 +34,6 @@ class Stored:
 
 @dataclass(frozen=True)
 class Failed:
-    """The database did not do what it was asked."""
-
     error: PersistenceError
 
 
@@ -74,7 +72,6 @@ class AlarmWriter(BackgroundThread[Result]):
         self._database.unblock()
 
     def close(self) -> None:
-        """Drops the connection."""
         self._database.close()
 
     def offer(self, records: Sequence[AlarmRecord], known: Sequence[str], *, at_once: bool) -> None:
@@ -85,7 +82,6 @@ class AlarmWriter(BackgroundThread[Result]):
             self.wake()
 
     def work(self) -> float:
-        """Stores what the table lacks, then reads the state."""
         with self._lock:
             records, known = self._records, self._known
         try:

@@ -105,7 +105,6 @@ class AltibizClient:
         self._network.abort()
 
     def close(self) -> None:
-        """Drop the connection."""
         self._pool.close()
 
     def _about_invoice(
@@ -196,8 +195,6 @@ class AltibizClient:
 
 
 class _Answer:
-    """What came back, whole."""
-
     __slots__ = ("body", "headers", "status")
 
     def __init__(self, status: int, headers: httpx.Headers, body: bytes) -> None:

@@ -23,8 +23,6 @@ DateText = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$"), Aft
 
 
 class Item(BaseModel):
-    """A line of an offered invoice."""
-
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     ordinal: Ordinal

@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from alarming.catalogue import CATALOGUE, Entry
+from alarming.documents import paragraphs
 from alarming.formats import to_json
 from cli.database import database
 from cli.invocation import AsJson, CommandFailed, Reason, caller_identity, configuration, resolve_reason
 from cli.lazy_group import command_group
-from cli.output import alarm_lines, columns, print_json, print_line, print_lines, print_note, truncated
+from cli.output import alarm_lines, columns, counted, print_json, print_line, print_lines, print_note, truncated
 from persistence.alarms import find, statistics
 
 app = command_group("The alarms: what stands, taking note of one, and what a code means.")
@@ -32,7 +33,7 @@ def list_them(
         print_json(found)
         return
     print_lines(truncated(alarm_lines(found, cleared_too=everything)))
-    print_note(f"{len(found)} alarm{'' if len(found) == 1 else 's'}")
+    print_note(counted(len(found), "alarm"))
     if found:
         print_note("`billingd alarms explain CODE` says what one means and what to do")
 
@@ -96,14 +97,9 @@ def explain(
 
 
 def _explanation(entry: Entry, *, croatian: bool) -> Iterator[str]:
-    text = entry.croatian if croatian else entry.english
-    titles = ("Što znači", "Posljedica", "Što učiniti", "Prestaje") if croatian else (
-        "Meaning", "Effect", "What to do", "Cleared by"
-    )  # fmt: skip
-    yield f"{entry.code} ({entry.severity.value}): {text.title}"
-    for title, paragraph in zip(titles, (text.meaning, text.effect, text.action, text.cleared_by), strict=True):
-        yield ""
-        yield title
+    yield f"{entry.code} ({entry.severity.value}): {(entry.croatian if croatian else entry.english).title}"
+    for title, paragraph in paragraphs(entry, croatian=croatian):
+        yield from ("", title)
         yield textwrap.fill(
             paragraph, 100, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
         )

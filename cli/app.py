@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from cli.invocation import CommandFailed
+from cli.invocation import CommandFailed, installed_version
 from cli.lazy_group import LazyGroup
 from cli.output import print_line, print_note
 
@@ -74,12 +74,8 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import PackageNotFoundError, version  # rarely asked for, and not quick
-
-        try:
-            print_line(f"billingd {version('billingd')}")
-        except PackageNotFoundError:
-            print_line("billingd, from a checkout that is not installed")
+        installed = installed_version()
+        print_line(f"billingd {installed}" if installed else "billingd, from a checkout that is not installed")
         raise typer.Exit
 
 

@@ -9,17 +9,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
-from sqlalchemy import Connection
 
 from billing.erp_answers import Outcome, OutcomeKind
 from cli.erp import erp_client
-from cli.invocation import AsJson, CommandFailed, config_path
+from cli.invocation import AsJson, CommandFailed, config_path, installed_version
 from cli.ops_client import NoAnswer, fetch_status
 from cli.output import print_json, print_line
 from config.load import ConfigurationRejected, Loaded, load
@@ -34,10 +32,9 @@ from persistence.schema.migrate import check_schema
 from supervision.clock import SystemClock
 from web.formatting import cell
 
-LEAST_FREE_BYTES = 100 * 2**20
-LITTLE_FREE_BYTES = 2**30
+FREE_BYTES = (100 * 2**20, 2**30)
 OLDEST_SERVER = 140000
-CLOCKS_APART_SECONDS = (2.0, 60.0)
+CLOCKS_APART_SECONDS = (-60.0, -2.0)
 CERTIFICATE_DAYS = (3, 30)
 
 
@@ -86,10 +83,17 @@ def _state_dir(path: Path) -> Iterator[Check]:
     else:
         yield Check(name, Health.BAD, f"{path} can't be written by this user", "give it to the daemon's user")
     free_bytes = shutil.disk_usage(path).free
-    enough = free_bytes >= LITTLE_FREE_BYTES
-    health = Health.WELL if enough else Health.WARNING if free_bytes >= LEAST_FREE_BYTES else Health.BAD
-    advice = None if enough else "make room on its file system, or move state_dir"
-    yield Check("free disk", health, f"{free_bytes / 2**30:.1f} GiB where {path} is", advice)
+    advice = "make room on its file system, or move state_dir"
+    what = f"{free_bytes / 2**30:.1f} GiB where {path} is"
+    yield _graded("free disk", free_bytes, FREE_BYTES, what, advice)
+
+
+def _graded(name: str, value: float, limits: tuple[float, float], what: str, advice: str) -> Check:
+    """Bad below the first limit, a warning below the second."""
+    least, enough = limits
+    if value >= enough:
+        return Check(name, Health.WELL, what)
+    return Check(name, Health.WARNING if value >= least else Health.BAD, what, advice)
 
 
 def _time_zone(key: str) -> Check:
@@ -98,10 +102,8 @@ def _time_zone(key: str) -> Check:
     except (ZoneInfoNotFoundError, ValueError):
         return Check("time zone data", Health.BAD, f"no data for {key}", "install tzdata")
     winter, summer = (datetime(2026, month, 1, tzinfo=zone).utcoffset() for month in (1, 7))
-    try:
-        source = f"tzdata {version('tzdata')} beside the system's"
-    except PackageNotFoundError:
-        source = "the system's"
+    tzdata = installed_version("tzdata")
+    source = f"tzdata {tzdata} beside the system's" if tzdata else "the system's"
     offsets = f"{winter} in January, {summer} in July" if winter != summer else f"{winter} all year"
     return Check("time zone data", Health.WELL, f"{key}: {offsets} ({source})")
 
@@ -143,10 +145,11 @@ def _server(opened: Database) -> Iterator[Check]:
     if server.encoding != "UTF8":
         yield Check("database encoding", Health.BAD, server.encoding, "make the database with encoding UTF8")
     if server.free < 10:
-        yield Check(
-            "connections", Health.WARNING, f"{server.free} slots are free", "raise max_connections of the server"
-        )
-    yield _clock(abs((server.now - wall).total_seconds()))
+        advice = "raise max_connections of the server"
+        yield Check("connections", Health.WARNING, f"{server.free} slots are free", advice)
+    apart_seconds = abs((server.now - wall).total_seconds())
+    what = f"this machine's and the database's are {apart_seconds:.1f} s apart"
+    yield _graded("clock", -apart_seconds, CLOCKS_APART_SECONDS, what, "let both machines keep time by NTP")
     try:
         with opened.reading() as reader:
             check_schema(reader)
@@ -155,25 +158,16 @@ def _server(opened: Database) -> Iterator[Check]:
         return
     yield Check("schema", Health.WELL, "it is this program's")
     with opened.transaction() as connection:
-        yield _rights(connection)
+        lacking = ", ".join(lacking_rights(connection))
+    if lacking:
+        yield Check("rights", Health.BAD, f"its user lacks {lacking}", "grant them, or use the tables' owner")
+    else:
+        yield Check("rights", Health.WELL, "its user may read and write")
     with opened.reading() as reader:
         paused = pause_in_force(reader)
     if paused is not None:
         what = f"paused until {paused.until:%Y-%m-%d %H:%MZ} by {paused.by}: {paused.reason}"
         yield Check("delivery", Health.WARNING, what, "run `billingd resume` when the reason is over")
-
-
-def _clock(apart_seconds: float) -> Check:
-    little, much = CLOCKS_APART_SECONDS
-    health = Health.WELL if apart_seconds < little else Health.WARNING if apart_seconds < much else Health.BAD
-    advice = None if health is Health.WELL else "let both machines keep time by NTP"
-    return Check("clock", health, f"this machine's and the database's are {apart_seconds:.1f} s apart", advice)
-
-
-def _rights(connection: Connection) -> Check:
-    if lacking := ", ".join(lacking_rights(connection)):
-        return Check("rights", Health.BAD, f"its user lacks {lacking}", "grant them, or use the tables' owner")
-    return Check("rights", Health.WELL, "its user may read and write")
 
 
 # The ERP
@@ -212,10 +206,8 @@ def _certificate(settings: Settings, host: str, port: int) -> Check:
         return Check("ERP TLS", Health.UNKNOWN, "accepted; its certificate's end is not said")
     until = datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC)
     days = (until - SystemClock().wall()).days
-    least, soon = CERTIFICATE_DAYS
-    health = Health.WELL if days >= soon else Health.WARNING if days >= least else Health.BAD
-    advice = None if health is Health.WELL else "have the ERP's certificate renewed"
-    return Check("ERP TLS", health, f"accepted; the certificate ends on {until:%Y-%m-%d}, in {days} days", advice)
+    what = f"accepted; the certificate ends on {until:%Y-%m-%d}, in {days} days"
+    return _graded("ERP TLS", days, CERTIFICATE_DAYS, what, "have the ERP's certificate renewed")
 
 
 def _erp_answer(settings: Settings) -> Check:

@@ -36,6 +36,16 @@ def configuration(context: typer.Context) -> Loaded:
         raise CommandFailed(f"the configuration can't be used: {where}{first}{more}") from error
 
 
+def installed_version(package: str = "billingd") -> str | None:
+    """The version of an installed package; None for one that is not, such as billingd from a checkout."""
+    from importlib.metadata import PackageNotFoundError, version  # rarely asked for, and not quick
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 def month(text: str) -> str:
     """A month of the command line. Raises typer.BadParameter."""
     from billing.periods import Period  # not needed where no month is given

@@ -10,7 +10,7 @@ from cli.database import database
 from cli.invocation import AsJson, OnlyMonth, configuration
 from cli.invoice_view import invoice_lines
 from cli.lazy_group import command_group
-from cli.output import print_json, print_line, print_note, truncated_text, write_text
+from cli.output import counted, print_json, print_line, print_note, truncated_text, write_text
 from persistence.invoices import listing
 from web.formatting import percent
 
@@ -50,7 +50,7 @@ def list_them(
         return
     if table.number:
         print_line(truncated_text(table.text))
-    print_note(f"{table.number} invoice{'' if table.number == 1 else 's'}")
+    print_note(counted(table.number, "invoice"))
     for held_code, number in table.codes.items():
         print_note(f"{number} {held_code}: `billingd alarms explain {held_code}` says what to do")
 

@@ -48,7 +48,6 @@ def print_json(document: Any) -> None:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Write lines of data. Raises CommandFailed as `print_line` does."""
     for line in lines:
         print_line(line)
 

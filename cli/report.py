@@ -99,7 +99,6 @@ def _csv(rows: Iterable[Values]) -> Iterator[str]:
 
 
 def _texts(row: Values) -> dict[str, str]:
-    """A row's values as the page shows them, each on one line."""
     texts = {
         name: f"{value:,.2f}" if isinstance(value, Decimal) else str(value)
         for name, value in row.items()

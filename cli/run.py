@@ -1,17 +1,11 @@
 """`billingd run`: the daemon in the foreground."""
 
-from importlib.metadata import PackageNotFoundError, version
-
 import typer
 
-from cli.invocation import config_path, configuration
+from cli.invocation import config_path, configuration, installed_version
 from daemon.main import run as run_daemon
 
 
 def run(context: typer.Context) -> int:
     """Run the daemon in the foreground, until SIGTERM or SIGINT; SIGHUP reloads the configuration."""
-    try:
-        installed = version("billingd")
-    except PackageNotFoundError:
-        installed = "unknown"
-    return run_daemon(configuration(context), config_path(context), installed)
+    return run_daemon(configuration(context), config_path(context), installed_version() or "unknown")

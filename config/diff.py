@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from config.document import Problem
 from config.keys import KEYS, Shown, nested, shown, values
 from config.load import ConfigurationRejected
-from config.settings import Contradictions, Settings
+from config.refusals import cause_of
+from config.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,9 @@ def apply_reload(running: Settings, new: Settings) -> Settings:
     try:
         return Settings.model_validate(nested(mixed))
     except ValidationError as error:
-        causes = [detail.get("ctx", {}).get("error") for detail in error.errors(include_url=False)]
-        raise ConfigurationRejected(
-            [
-                Problem(key, None, f"{message} (its new value waits for a restart)")
-                for cause in causes
-                if isinstance(cause, Contradictions)
-                for key, _, message in cause.problems
-            ]
-        ) from error
+        problems = [
+            Problem(key, None, f"{message} (its new value waits for a restart)")
+            for cause in filter(None, map(cause_of, error.errors(include_url=False)))
+            for key, _, message in cause.problems
+        ]
+        raise ConfigurationRejected(problems) from error

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from config.sections import Section
@@ -51,13 +52,7 @@ KEYS = {key.name: key for key in _keys(Settings, "")}
 
 def values(settings: Settings) -> dict[str, Any]:
     """Return the value of every key, secrets included: not for showing."""
-    result: dict[str, Any] = {}
-    for name in KEYS:
-        value: Any = settings
-        for part in name.split("."):
-            value = getattr(value, part)
-        result[name] = value
-    return result
+    return {name: attrgetter(name)(settings) for name in KEYS}
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:
@@ -78,8 +73,6 @@ def shown(value: Any) -> Shown:
         return masked_url(value.get_secret_value())
     if isinstance(value, Path | Decimal):
         return str(value)
-    if isinstance(value, BaseModel):
-        raise TypeError("a section has no value of its own")
     if isinstance(value, tuple):
         return [rule.model_dump(mode="json") for rule in value]
     if value is None or isinstance(value, str | bool | int | float):

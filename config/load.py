@@ -69,12 +69,12 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> L
     if found == SYSTEM_FILE and not environ.get("CREDENTIALS_DIRECTORY"):
         surroundings |= _credentials(SYSTEM_CREDENTIALS, str(SYSTEM_CREDENTIALS))
     sources = {name: Source("default") for name in KEYS}
-    filled = nested({name: value for name, (value, _) in surroundings.items()})
-    for name, (_, variable) in surroundings.items():
-        sources[name] = Source("environment", variable)
+    sources |= {name: Source("environment", variable) for name, (_, variable) in surroundings.items()}
     for name in KEYS:
-        if tuple(name.split(".")) in document.lines and _is_stated(stated, name):
-            sources[name] = Source("file", f"line {document.line(tuple(name.split('.')))}")
+        key = tuple(name.split("."))
+        if key in document.lines and _is_stated(stated, key):
+            sources[name] = Source("file", f"line {document.line(key)}")
+    filled = nested({name: value for name, (value, _) in surroundings.items()})
     settings = _validated(_overlaid(filled, stated), document, found)
     return Loaded(settings, found, hashlib.sha256(content).hexdigest() if found else None, sources)
 
@@ -85,20 +85,15 @@ def _find(path: Path | None, environ: Mapping[str, str]) -> tuple[Path | None, b
     try:
         with chosen.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if named is None:
-            return None, b""
-        raise _unreadable(chosen, error) from error
     except OSError as error:
-        raise _unreadable(chosen, error) from error
+        if named is None and isinstance(error, FileNotFoundError | NotADirectoryError):
+            return None, b""
+        reason = (error.strerror or type(error).__name__).lower()
+        problem = Problem("", None, f"cannot read the configuration file: {reason}")
+        raise ConfigurationRejected([problem], chosen) from error
     if len(content) > _MOST_BYTES:
         raise ConfigurationRejected([Problem("", None, f"the file is larger than {_MOST_BYTES} bytes")], chosen)
     return chosen, content
-
-
-def _unreadable(path: Path, error: OSError) -> ConfigurationRejected:
-    reason = (error.strerror or type(error).__name__).lower()
-    return ConfigurationRejected([Problem("", None, f"cannot read the configuration file: {reason}")], path)
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
@@ -121,21 +116,14 @@ def _without_empty_sections(values: dict[str, Any], model: type[Section]) -> dic
     """Drop sections without a key: all of theirs may be commented out."""
     result: dict[str, Any] = {}
     for name, value in values.items():
-        field = model.model_fields.get(name)
-        section = section_of(field) if field else None
-        if section is not None and value is None:
-            continue
-        result[name] = _without_empty_sections(value, section) if section and isinstance(value, dict) else value
+        section = section_of(model.model_fields[name]) if name in model.model_fields else None
+        if section is None or value is not None:
+            result[name] = _without_empty_sections(value, section) if section and isinstance(value, dict) else value
     return result
 
 
-def _is_stated(values: dict[str, Any], name: str) -> bool:
-    place: Any = values
-    for part in name.split("."):
-        if not isinstance(place, dict) or part not in place:
-            return False
-        place = place[part]
-    return True
+def _is_stated(values: Any, path: tuple[str, ...]) -> bool:
+    return not path or (isinstance(values, dict) and path[0] in values and _is_stated(values[path[0]], path[1:]))
 
 
 def _overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -30,24 +30,24 @@ def problems_of(error: ValidationError, values: dict[str, Any], document: Docume
     refused = [detail for detail in error.errors(include_url=False) if detail["type"] != "default_factory_not_called"]
     problems = []
     for detail in refused:
-        cause = detail.get("ctx", {}).get("error")
-        if isinstance(cause, Contradictions):
-            problems += _contradictions(cause, document)
-        else:
-            problems.append(_problem(detail, document))
+        cause = cause_of(detail)
+        problems += _contradictions(cause, document) if cause else [_problem(detail, document)]
     # pydantic looks at the rules between keys only when each key by itself is right.
-    paths = [detail["loc"] for detail in refused if detail["loc"]]
-    if paths:
+    if paths := [detail["loc"] for detail in refused if detail["loc"]]:
         bad = {dotted(path) for path in paths}
         try:
             Settings.model_validate(_without(values, paths))
         except ValidationError as second:
-            for detail in second.errors(include_url=False):
-                cause = detail.get("ctx", {}).get("error")
-                if isinstance(cause, Contradictions):
-                    cause.problems = [each for each in cause.problems if bad.isdisjoint(each[1])]
-                    problems += _contradictions(cause, document)
+            for cause in filter(None, map(cause_of, second.errors(include_url=False))):
+                cause.problems = [each for each in cause.problems if bad.isdisjoint(each[1])]
+                problems += _contradictions(cause, document)
     return problems
+
+
+def cause_of(detail: ErrorDetails) -> Contradictions | None:
+    """The rule between keys that a detail stands for; None if it is about one key."""
+    cause = detail.get("ctx", {}).get("error")
+    return cause if isinstance(cause, Contradictions) else None
 
 
 def _contradictions(found: Contradictions, document: Document) -> list[Problem]:
@@ -94,18 +94,11 @@ def _suggestion(path: KeyPath) -> str:
 
 def _without(values: dict[str, Any], paths: list[tuple[str | int, ...]]) -> dict[str, Any]:
     """Return `values` without what stands at `paths`; a list that holds one of them goes as a whole."""
-    gone = {path[:1] for path in paths if len(path) == 1}
-    deeper: dict[str, list[tuple[str | int, ...]]] = {}
-    for path in paths:
-        if len(path) > 1:
-            deeper.setdefault(str(path[0]), []).append(path[1:])
     result: dict[str, Any] = {}
     for name, value in values.items():
-        if (name,) in gone:
-            continue
-        if name in deeper:
-            if isinstance(value, dict):
-                result[name] = _without(value, deeper[name])
-            continue
-        result[name] = value
+        within = [path[1:] for path in paths if path[0] == name]
+        if not within:
+            result[name] = value
+        elif isinstance(value, dict) and () not in within:
+            result[name] = _without(value, within)
     return result

@@ -55,12 +55,10 @@ def erp_token(settings: Settings) -> SecretStr | None:
 
 
 def webhook_token(settings: Settings) -> SecretStr | None:
-    """Return the bearer token for the alarms' webhook. Raises SecretUnreadable."""
     return _token(settings.alarms.webhook_token_file, "alarms.webhook_token_file")
 
 
 def ops_token(settings: Settings) -> SecretStr | None:
-    """Return the token of the control room. Raises SecretUnreadable."""
     return _token(settings.ops.token_file, "ops.token_file")
 
 

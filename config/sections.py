@@ -22,8 +22,7 @@ from config.values import (
     UnixAddress,
     parse_listen,
 )
-from network.urls import DatabaseUrl as DatabaseUrlParts
-from network.urls import masked_url
+from network import urls
 
 DAY_SECONDS = 86400.0
 
@@ -46,8 +45,6 @@ class Section(BaseModel):
 
 
 class DatabaseSettings(Section):
-    """Where the database is and how long the daemon waits for it."""
-
     url: DatabaseUrl = setting(
         EMBEDDED,
         "Where the database is: `embedded` for a server of the daemon's own below state_dir, for "
@@ -71,23 +68,15 @@ class DatabaseSettings(Section):
 
     @property
     def embedded(self) -> bool:
-        """Whether the database is the daemon's own."""
         return self.url.get_secret_value() == EMBEDDED
 
     @property
-    def address(self) -> DatabaseUrlParts | None:
+    def address(self) -> urls.DatabaseUrl | None:
         """The parts of the URL; None for the embedded server."""
-        return None if self.embedded else DatabaseUrlParts.parse(self.url.get_secret_value())
-
-    @property
-    def shown_url(self) -> str:
-        """The URL for people, its password masked."""
-        return masked_url(self.url.get_secret_value())
+        return None if self.embedded else urls.DatabaseUrl.parse(self.url.get_secret_value())
 
 
 class RetrySettings(Section):
-    """How the waits between attempts grow."""
-
     base_seconds: Seconds = seconds(
         1, "The longest wait before the first new attempt; it doubles from attempt to attempt.", live=True
     )
@@ -99,8 +88,6 @@ class RetrySettings(Section):
 
 
 class BreakerSettings(Section):
-    """When the ERP counts as away, and when as back."""
-
     failure_threshold: Count = setting(
         5, "After how many failures in a row the ERP counts as away and is left alone.", live=True, ge=1, le=10_000
     )
@@ -113,8 +100,6 @@ class BreakerSettings(Section):
 
 
 class ErpSettings(Section):
-    """How the ERP is reached."""
-
     base_url: HttpUrl | None = setting(
         None, "The ERP's address with its path, as in https://erp.example/api/v1. `run` needs it."
     )
@@ -148,8 +133,6 @@ class ErpSettings(Section):
 
 
 class BillingSettings(Section):
-    """What is billed when."""
-
     time_zone: TimeZoneName = setting("Europe/Zagreb", "The time zone whose calendar months are the periods.")
     schedule: CronExpression = setting(
         "5 1 1 * *",
@@ -183,8 +166,6 @@ class BillingSettings(Section):
 
 
 class WorkSettings(Section):
-    """How invoices are shared out and taken back."""
-
     max_attempts: Count = setting(
         3, "After how many crashes of whoever worked on it an invoice is held.", ge=1, le=1000
     )
@@ -196,8 +177,6 @@ class WorkSettings(Section):
 
 
 class SupervisionSettings(Section):
-    """How often and how fast the parts of the daemon are restarted."""
-
     max_restarts: Count = setting(10, "How many restarts within the window make a supervisor give up.", ge=1, le=10_000)
     window_seconds: Seconds = seconds(60, "The time over which restarts are counted.")
     backoff_base_seconds: Seconds = seconds(0.1, "The wait before the first restart; it doubles from one to the next.")
@@ -238,8 +217,6 @@ class AlarmRule(Section):
 
 
 class AlarmsSettings(Section):
-    """What is said to ops, and when."""
-
     raise_within_seconds: Seconds = seconds(
         5, "Within how long of the first sign of a lasting fault its alarm stands.", live=True, le=3600
     )
@@ -267,8 +244,6 @@ class AlarmsSettings(Section):
 
 
 class OpsSettings(Section):
-    """The endpoint for monitoring."""
-
     listen: ListenAddress = setting(
         "127.0.0.1:9464", "Where /healthz, /readyz, /metrics and /status are served: host:port, unix:/path or off."
     )
@@ -283,8 +258,6 @@ class OpsSettings(Section):
 
 
 class LogSettings(Section):
-    """What is logged, and how."""
-
     level: Literal["debug", "info", "warning", "error", "critical"] = setting(
         "info", "The least level that is logged: debug, info, warning, error or critical.", live=True
     )

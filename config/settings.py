@@ -1,42 +1,16 @@
 """All settings of a daemon as one value that never changes, and the rules by which they go together."""
 
 import socket
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
 
-from config.sections import (
-    AlarmRule,
-    AlarmsSettings,
-    BillingSettings,
-    DatabaseSettings,
-    ErpSettings,
-    LogSettings,
-    OpsSettings,
-    Section,
-    SupervisionSettings,
-    WorkSettings,
-    setting,
-)
+from config import sections
+from config.sections import Section, setting
 from config.values import Line
-
-__all__ = [
-    "AlarmRule",
-    "AlarmsSettings",
-    "BillingSettings",
-    "Contradiction",
-    "Contradictions",
-    "DatabaseSettings",
-    "ErpSettings",
-    "LogSettings",
-    "OpsSettings",
-    "Settings",
-    "SupervisionSettings",
-    "WorkSettings",
-    "contradictions",
-]
 
 LEASE_MARGIN_SECONDS = 15.0
 HANG_MARGIN_SECONDS = 10.0
@@ -70,76 +44,51 @@ class Settings(Section):
         _instance,
         "The daemon's name among several on one database. Without a value it is the host name and the state directory.",
     )
-    database: DatabaseSettings = Field(default=DatabaseSettings(), description="The database.")
-    erp: ErpSettings = Field(default=ErpSettings(), description="The ERP that books the invoices.")
-    billing: BillingSettings = Field(default=BillingSettings(), description="What is billed when.")
-    work: WorkSettings = Field(default=WorkSettings(), description="How invoices are shared out and taken back.")
-    supervision: SupervisionSettings = Field(
-        default=SupervisionSettings(), description="How the parts of the daemon are watched and restarted."
+    database: sections.DatabaseSettings = Field(default=sections.DatabaseSettings(), description="The database.")
+    erp: sections.ErpSettings = Field(default=sections.ErpSettings(), description="The ERP that books the invoices.")
+    billing: sections.BillingSettings = Field(default=sections.BillingSettings(), description="What is billed when.")
+    work: sections.WorkSettings = Field(
+        default=sections.WorkSettings(), description="How invoices are shared out and taken back."
     )
-    alarms: AlarmsSettings = Field(default=AlarmsSettings(), description="What ops are told, and when.")
-    ops: OpsSettings = Field(default=OpsSettings(), description="The endpoint for monitoring.")
-    log: LogSettings = Field(default=LogSettings(), description="The log.")
+    supervision: sections.SupervisionSettings = Field(
+        default=sections.SupervisionSettings(), description="How the parts of the daemon are watched and restarted."
+    )
+    alarms: sections.AlarmsSettings = Field(
+        default=sections.AlarmsSettings(), description="What ops are told, and when."
+    )
+    ops: sections.OpsSettings = Field(default=sections.OpsSettings(), description="The endpoint for monitoring.")
+    log: sections.LogSettings = Field(default=sections.LogSettings(), description="The log.")
 
     @property
     def zone(self) -> ZoneInfo:
-        """The billing time zone."""
         return ZoneInfo(self.billing.time_zone)
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:
-        problems = contradictions(self)
-        if problems:
+        if problems := _contradictions(self):
             raise Contradictions(problems)
         return self
 
 
-def contradictions(settings: Settings) -> list[Contradiction]:
-    """Return what in `settings` doesn't go together (docs/spec/interfaces.md, "Configuration")."""
-    erp, supervision = settings.erp, settings.supervision
-    total, statement = erp.total_timeout_seconds, settings.database.statement_timeout_seconds
+def _contradictions(settings: Settings) -> list[Contradiction]:
+    """What doesn't go together (docs/spec/interfaces.md, "Configuration")."""
     claim = "a claim has to outlast its request"
     hang = "who merely waits must not count as hung"
     wait = "the longest wait can't be shorter than the first"
-    lease, least_lease = settings.work.lease_seconds, max(2 * total, total + LEASE_MARGIN_SECONDS)
-    # The key to blame, its value, the least it may be, the key that asks for it, its value, why.
+    total, statement = "erp.total_timeout_seconds", "database.statement_timeout_seconds"
+    # The key to blame, the other key, by how much and how many times it has to be longer at least, and why.
     rules = (
-        ("work.lease_seconds", lease, least_lease, "erp.total_timeout_seconds", total, claim),
-        (
-            "supervision.hang_seconds",
-            supervision.hang_seconds,
-            total + HANG_MARGIN_SECONDS,
-            "erp.total_timeout_seconds",
-            total,
-            hang,
-        ),
-        (
-            "supervision.hang_seconds",
-            supervision.hang_seconds,
-            statement + HANG_MARGIN_SECONDS,
-            "database.statement_timeout_seconds",
-            statement,
-            hang,
-        ),
-        (
-            "erp.retry.max_seconds",
-            erp.retry.max_seconds,
-            erp.retry.base_seconds,
-            "erp.retry.base_seconds",
-            erp.retry.base_seconds,
-            wait,
-        ),
-        (
-            "supervision.backoff_max_seconds",
-            supervision.backoff_max_seconds,
-            supervision.backoff_base_seconds,
-            "supervision.backoff_base_seconds",
-            supervision.backoff_base_seconds,
-            wait,
-        ),
+        ("work.lease_seconds", total, LEASE_MARGIN_SECONDS, 2, claim),
+        ("supervision.hang_seconds", total, HANG_MARGIN_SECONDS, 1, hang),
+        ("supervision.hang_seconds", statement, HANG_MARGIN_SECONDS, 1, hang),
+        ("erp.retry.max_seconds", "erp.retry.base_seconds", 0.0, 1, wait),
+        ("supervision.backoff_max_seconds", "supervision.backoff_base_seconds", 0.0, 1, wait),
     )
-    return [
-        (key, (key, other), f"{value:g} is too short: {why} ({other} is {given:g}), so at least {least:g}")
-        for key, value, least, other, given, why in rules
-        if value < least
-    ]
+    problems: list[Contradiction] = []
+    for key, other, more, times, why in rules:
+        value, given = (float(attrgetter(name)(settings)) for name in (key, other))
+        least = max(given + more, times * given)
+        if value < least:
+            message = f"{value:g} is too short: {why} ({other} is {given:g}), so at least {least:g}"
+            problems.append((key, (key, other), message))
+    return problems

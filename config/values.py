@@ -30,8 +30,6 @@ class TcpAddress:
 
 @dataclass(frozen=True)
 class UnixAddress:
-    """A unix socket to listen on."""
-
     path: Path
 
     def __str__(self) -> str:

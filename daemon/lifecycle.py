@@ -93,8 +93,6 @@ class Signals:
 
 
 class Daemon:
-    """One run of the daemon over one configuration."""
-
     def __init__(self, loaded: Loaded, config_path: Path | None, version: str) -> None:
         self.loaded = loaded
         self._config_path = config_path
@@ -339,7 +337,6 @@ class Daemon:
 
     @staticmethod
     def _read_tokens(settings: Settings) -> tuple[str | None, str | None]:
-        """For the ERP, and for the control room."""
         token, room = _refuse_start(lambda: erp_token(settings)), _refuse_start(lambda: ops_token(settings))
         logs.hide(token, room, _refuse_start(lambda: database_password(settings)))
         logs.hide(_refuse_start(lambda: webhook_token(settings)))

@@ -58,18 +58,15 @@ class StatusCollector:
         self._loaded_at = self._context.clock.wall()
 
     def database_connected(self) -> bool:
-        """Whether the last look reached the database."""
         return self._database[0] == "connected"
 
     def erp_reachable(self) -> bool:
-        """Whether requests to the ERP may leave."""
         return self._erp is not None and self._erp.open_reason is None
 
     def ready(self) -> bool:
         return self.database_connected() and self.erp_reachable()
 
     def running(self) -> bool:
-        """Whether the tree goes on."""
         return self._system.ended is None
 
     def alive(self) -> bool:

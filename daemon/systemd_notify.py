@@ -40,7 +40,6 @@ class SystemdNotifier:
         return self.send(*_status(text or " "))
 
     def watchdog(self) -> bool:
-        """Give the sign of life that the watchdog waits for."""
         return self.send("WATCHDOG=1")
 
     def reloading(self) -> bool:

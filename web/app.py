@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
@@ -33,39 +34,32 @@ class CannotListen(Exception):  # noqa: N818 - it says what happened
     """The address of the endpoint is taken, or may not be used; the message is for people."""
 
 
+@dataclass
 class OpsEndpoint:
-    """Serves its pages in one thread, which holds no lock that billing waits for."""
+    """Serves its pages in one thread, which holds no lock that billing waits for.
 
-    def __init__(
-        self,
-        address: TcpAddress | UnixAddress | None,
-        *,
-        alive: Callable[[], bool],
-        ready: Callable[[], bool],
-        status: Callable[[], dict[str, Any]],
-        metrics: Callable[[dict[str, Any]], bytes],
-        control_room: ControlRoom,
-    ) -> None:
-        """`metrics` makes the text for Prometheus out of the status document. None of the functions may block."""
-        self._address = address
-        self._alive = alive
-        self._ready = ready
-        self._status = status
-        self._metrics = metrics
-        self._control_room = control_room
-        self._socket: socket.socket | None = None
-        self._server: uvicorn.Server | None = None
-        self._thread: threading.Thread | None = None
+    `metrics` makes the text for Prometheus out of the status document. None of the functions may block.
+    """
+
+    address: TcpAddress | UnixAddress | None
+    alive: Callable[[], bool]
+    ready: Callable[[], bool]
+    status: Callable[[], dict[str, Any]]
+    metrics: Callable[[dict[str, Any]], bytes]
+    control_room: ControlRoom
+    _socket: socket.socket | None = field(default=None, init=False)
+    _server: uvicorn.Server | None = field(default=None, init=False)
+    _thread: threading.Thread | None = field(default=None, init=False)
 
     def bind(self) -> None:
         """Takes the address before anything else is started. Raises CannotListen if somebody has it."""
-        if self._address is None:
+        if self.address is None:
             return
         try:
-            self._socket = _listening_socket(self._address)
+            self._socket = _listening_socket(self.address)
         except OSError as error:
             raise CannotListen(
-                f"cannot listen on {self._address} (key ops.listen): {(error.strerror or str(error)).lower()}; "
+                f"cannot listen on {self.address} (key ops.listen): {(error.strerror or str(error)).lower()}; "
                 "choose another address, or off"
             ) from error
 
@@ -88,32 +82,26 @@ class OpsEndpoint:
             logger.exception("the ops endpoint has ended: monitoring sees nothing until a restart")
 
     def close(self) -> None:
-        self._control_room.close()
+        self.control_room.close()
         if self._server is not None:
             self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(STOP_SECONDS)
         if self._socket is not None:
             self._socket.close()
-        if isinstance(self._address, UnixAddress):
-            self._address.path.unlink(missing_ok=True)
+        if isinstance(self.address, UnixAddress):
+            self.address.path.unlink(missing_ok=True)
 
     def _application(self) -> Starlette:
-        def health() -> Response:
-            return _health_response(self._alive(), "running", "stuck")
-
-        def readiness() -> Response:
-            return _health_response(self._ready(), "ready", self._status()["verdict"])
-
-        def status() -> Response:
-            return Response(json.dumps(self._status(), default=plain), media_type="application/json")
-
-        def metrics() -> Response:
-            return Response(self._metrics(self._status()), media_type=CONTENT_TYPE_PLAIN_0_0_4)
-
-        pages = {"/healthz": health, "/readyz": readiness, "/status": status, "/metrics": metrics}
+        status = self.status
+        pages: dict[str, Callable[[], Response]] = {
+            "/healthz": lambda: _health_response(self.alive(), "running", "stuck"),
+            "/readyz": lambda: _health_response(self.ready(), "ready", status()["verdict"]),
+            "/status": lambda: Response(json.dumps(status(), default=plain), media_type="application/json"),
+            "/metrics": lambda: Response(self.metrics(status()), media_type=CONTENT_TYPE_PLAIN_0_0_4),
+        }
         return Starlette(
-            routes=[*(Route(path, _cached_page(make)) for path, make in pages.items()), *self._control_room.routes()]
+            routes=[*(Route(path, _cached_page(make)) for path, make in pages.items()), *self.control_room.routes()]
         )
 
 

@@ -14,7 +14,6 @@ _Document = Mapping[str, Any]
 
 
 def rows(entries: Iterable[_Document], fields: Sequence[str]) -> list[list[Any]]:
-    """The entries as rows of a table."""
     return [[entry[field] for field in fields] for entry in entries]
 
 

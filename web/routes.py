@@ -68,7 +68,6 @@ class ControlRoom:
         self._feed = OverviewFeed(status, self._queries, time.monotonic)
 
     def routes(self) -> list[Route]:
-        """The routes that the endpoint serves besides its own."""
         return [
             Route("/room", self._authenticated(self._overview)),
             Route("/room/stream", self._authenticated(self._stream)),

@@ -31,7 +31,6 @@ _environment.globals |= {
 
 
 def render(name: str, /, **context: Any) -> Markup:
-    """A page, or a part of one."""
     return Markup(_environment.get_template(name).render(context))
 
 

@@ -79,7 +79,6 @@ class Ledger:
         return entry
 
     def all(self) -> list[Entry]:
-        """Every booking as it stands now, oldest first."""
         for entry in self._entries:
             self._settle_if_time(entry)
         return self._entries
