@@ -11,10 +11,10 @@ import typer
 
 from cli.invocation import CommandFailed
 from cli.output import put, say, write_text
-from drills.outage import STATIONS, run_outages
+from drills.outages import STATIONS, run_outages
 from drills.report import Table, document, storm_line, total
 from drills.run import run_cells
-from drills.storm import run_storms
+from drills.storms import run_storms
 from drills.table import Cell, UnknownCell, choose, sample
 from supervision.clock import system_randomness
 

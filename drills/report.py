@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from drills.cell import Result
+from drills.cells import Result
 from drills.states import STATES
-from drills.storm import StormResult
+from drills.storms import StormResult
 from drills.table import Cell
 
 _WIDTH = 16

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from drills.cell import CellRunner, Result
-from drills.stage import Stage
+from drills.cells import CellRunner, Result
+from drills.environment import Environment
 from drills.table import Cell
-from drills.world import World
+from drills.workload import Workload
 from persistence.master_data import import_master
 from persistence.readings import import_readings
 from testkit.postgres import PostgresServer
@@ -31,14 +31,14 @@ V = TypeVar("V", bound=Verdict)
 
 
 @contextmanager
-def prepared(world: World) -> Iterator[Path]:
-    """The folder of a cluster that knows this world, to be copied by each stage."""
+def prepared(workload: Workload) -> Iterator[Path]:
+    """The folder of a cluster that knows this workload, to be copied by each environment."""
     # Short, since PostgreSQL's socket lies in it.
     with tempfile.TemporaryDirectory(prefix="drills-", ignore_cleanup_errors=True) as folder:
         server = PostgresServer.make(Path(folder) / "cluster")
         with server.session() as connection:
-            import_master(connection, world.write_master(Path(folder) / "master.yaml", late=False))
-            import_readings(connection, world.write_readings(Path(folder) / "readings.csv", late=False))
+            import_master(connection, workload.write_master(Path(folder) / "master.yaml", late=False))
+            import_readings(connection, workload.write_readings(Path(folder) / "readings.csv", late=False))
         server.create_app_user()
         server.stop()
         yield server.home
@@ -46,10 +46,10 @@ def prepared(world: World) -> Iterator[Path]:
 
 def run_cells(cells: Sequence[Cell], folder: Path, *, jobs: int, tell: Callable[[Result], None]) -> list[Result]:
     """Runs them all, telling of each as it ends; the logs of what did not hold are left below `folder`."""
-    world = World()
+    workload = Workload()
     results: dict[Cell, Result] = {}
-    with prepared(world) as template, ThreadPoolExecutor(jobs, thread_name_prefix="drill") as pool:
-        runner = CellRunner(folder, template, world)
+    with prepared(workload) as template, ThreadPoolExecutor(jobs, thread_name_prefix="drill") as pool:
+        runner = CellRunner(folder, template, workload)
         under_way = {pool.submit(runner.run, cell): cell for cell in cells}
         try:
             for future in as_completed(under_way):
@@ -64,18 +64,18 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, jobs: int, tell: Callable[
     return [results[cell] for cell in cells]
 
 
-def play_each(plays: Iterable[tuple[Stage, Callable[[], V]]], tell: Callable[[V], None]) -> bool:
-    """Plays one after another, each on its own stage; whether all of them held. Logs of the others are kept."""
+def run_each(runs: Iterable[tuple[Environment, Callable[[], V]]], tell: Callable[[V], None]) -> bool:
+    """Runs one after another, each in its own environment; whether all of them held. Logs of the others are kept."""
     held = True
-    for stage, play in plays:
+    for env, run in runs:
         try:
-            result = play()
+            result = run()
         finally:
-            stage.close()
+            env.close()
         if result.held:
-            shutil.rmtree(stage.home, ignore_errors=True)
+            shutil.rmtree(env.home, ignore_errors=True)
         else:
-            result.log = str(stage.home)
+            result.log = str(env.home)
         held = held and result.held
         tell(result)
     return held

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from drills.stage import Setting, Stage
+from drills.environment import Environment, Setting
 from drills.states import State
 from testkit.waiting import pause
 
@@ -17,14 +17,14 @@ class Fault:
     """The base of all: a fault that does nothing.
 
     `codes`: the alarms of which one has to be raised, if it is `lasting` and met. `silence_seconds`: at the most so
-    long after the daemon meets it comes its first sign. `touches_some`: it strikes one invoice, and the others go on.
+    long after the daemon meets it comes its first sign. `affects_one`: it strikes one invoice, and the others go on.
     """
 
     codes: tuple[str, ...] = ()
     lasting: bool = True
-    stands_seconds: float = LONG_SECONDS
+    lasts_seconds: float = LONG_SECONDS
     silence_seconds: float = 0.0
-    touches_some: bool = False
+    affects_one: bool = False
     holds_some: bool = True
     """Whether invoices may be held because of it."""
     offers_again: bool = False
@@ -39,39 +39,39 @@ class Fault:
     met: bool = True
     """Whether it has really touched the daemon."""
 
-    def prepare(self, stage: Stage) -> None:
+    def prepare(self, env: Environment) -> None:
         """Before the daemon starts."""
 
-    def can_be_met(self, state: State) -> bool:
+    def can_meet(self, state: State) -> bool:
         """Whether the daemon meets it in this state."""
         return True
 
-    def strike(self, stage: Stage, state: State) -> None:
+    def apply(self, env: Environment, state: State) -> None:
         """Begins; the state is let go afterwards."""
 
-    def release(self, stage: Stage, state: State) -> None:
+    def release(self, env: Environment, state: State) -> None:
         """Lets the daemon go on from where it is held."""
-        state.release(stage)
+        state.release(env)
 
-    def released(self, stage: Stage, state: State) -> None:
+    def released(self, env: Environment, state: State) -> None:
         """The daemon goes on, into the fault."""
 
-    def first_sign(self, stage: Stage) -> float | None:
+    def first_sign(self, env: Environment) -> float | None:
         """When the daemon could notice it first, in wall seconds, where that was seen; else strike and silence."""
         return None
 
-    def was_met(self, stage: Stage) -> bool:
-        """The same, where it is to be asked of the stage."""
+    def was_met(self, env: Environment) -> bool:
+        """The same, where it is to be read from the environment."""
         return self.met
 
-    def stand(self, stage: Stage) -> None:
+    def wait(self, env: Environment) -> None:
         """Waits as long as it stands at the least."""
-        pause(self.stands_seconds)
+        pause(self.lasts_seconds)
 
-    def end(self, stage: Stage) -> None:
+    def end(self, env: Environment) -> None:
         """Is over."""
 
-    def untouched(self, stage: Stage) -> list[str]:
+    def unaffected(self, env: Environment) -> list[str]:
         """The invoices that go on meanwhile."""
         return []
 
@@ -81,13 +81,13 @@ class Fault:
 
 @dataclass
 class Switched(Fault):
-    """One call on the stage begins it, another ends it."""
+    """One call on the environment begins it, another ends it."""
 
-    on: Callable[[Stage], object] = lambda _: None
-    off: Callable[[Stage], object] = lambda _: None
+    on: Callable[[Environment], object] = lambda _: None
+    off: Callable[[Environment], object] = lambda _: None
 
-    def strike(self, stage: Stage, state: State) -> None:
-        self.on(stage)
+    def apply(self, env: Environment, state: State) -> None:
+        self.on(env)
 
-    def end(self, stage: Stage) -> None:
-        self.off(stage)
+    def end(self, env: Environment) -> None:
+        self.off(env)

@@ -1,6 +1,6 @@
-"""The synthetic world of a drill: who is billed, every reading, and the debts that follow, by arithmetic of its own.
+"""The synthetic network users of a drill: every reading, and the debts that follow, by arithmetic of its own.
 
-Nothing of billing/ is used for the amounts: the checker's judgement must not share a bug with what it judges.
+Nothing of billing/ is used for the amounts: the judge's verdict must not share a bug with what it judges.
 """
 
 import csv
@@ -54,7 +54,7 @@ class Debt:
         return self.total_eur + self.tax_eur
 
 
-class World:
+class Workload:
     """`users` of them from FIRST_PERIOD on, for `months` periods; the one with peak power for the first alone."""
 
     def __init__(self, users: int = 5, months: int = 4) -> None:

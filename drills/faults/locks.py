@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from sqlalchemy import text
 
-from drills.faults import BRIEF_SECONDS, Fault
-from drills.stage import Stage
+from drills.environment import Environment
+from drills.faults.fault import BRIEF_SECONDS, Fault
 from drills.states import State
 from persistence.errors import PersistenceError
 from persistence.readings import import_readings
@@ -29,20 +29,20 @@ class Locked(Fault):
     thread: threading.Thread | None = None
     locked: threading.Event = field(default_factory=threading.Event)
 
-    def strike(self, stage: Stage, state: State) -> None:
-        self.thread = threading.Thread(target=self._hold, args=(stage,), daemon=True)
+    def apply(self, env: Environment, state: State) -> None:
+        self.thread = threading.Thread(target=self._hold, args=(env,), daemon=True)
         self.thread.start()
 
-    def released(self, stage: Stage, state: State) -> None:
+    def released(self, env: Environment, state: State) -> None:
         self.met = self.locked.wait(20)
 
-    def end(self, stage: Stage) -> None:
+    def end(self, env: Environment) -> None:
         self.over.set()
         if self.thread is not None:
             self.thread.join(30)
 
-    def _hold(self, stage: Stage) -> None:
-        with stage.postgres.session() as connection:
+    def _hold(self, env: Environment) -> None:
+        with env.postgres.session() as connection:
             connection.execute(text("LOCK TABLE invoices IN SHARE ROW EXCLUSIVE MODE"))
             self.locked.set()
             self.over.wait(120)
@@ -57,27 +57,27 @@ class ImportOpen(Locked):
 
     codes: tuple[str, ...] = ()
     lasting: bool = False
-    stands_seconds: float = BRIEF_SECONDS
-    touches_some: bool = True
+    lasts_seconds: float = BRIEF_SECONDS
+    affects_one: bool = True
     USER: ClassVar = 1
 
-    def strike(self, stage: Stage, state: State) -> None:
-        super().strike(stage, state)
+    def apply(self, env: Environment, state: State) -> None:
+        super().apply(env, state)
         if state.name == "initiated":
-            state.after(stage)  # the others are to go on
+            state.after(env)  # the others are to go on
 
-    def untouched(self, stage: Stage) -> list[str]:
-        concerned = f"{stage.world.user_id(self.USER)}."
-        return [debt for debt in stage.debts if not debt.startswith(concerned)]
+    def unaffected(self, env: Environment) -> list[str]:
+        concerned = f"{env.workload.user_id(self.USER)}."
+        return [debt for debt in env.debts if not debt.startswith(concerned)]
 
-    def end(self, stage: Stage) -> None:
-        super().end(stage)
-        if raised := {each.code for each in stage.daemon.alarms.all()}:
+    def end(self, env: Environment) -> None:
+        super().end(env)
+        if raised := {each.code for each in env.daemon.alarms.all()}:
             raise NotReached(f"an import under way is no alarm: {', '.join(sorted(raised))}")
 
-    def _hold(self, stage: Stage) -> None:
-        file = stage.world.write_further_readings(stage.home / "further.csv", self.USER)
-        with stage.postgres.session() as connection:
+    def _hold(self, env: Environment) -> None:
+        file = env.workload.write_further_readings(env.home / "further.csv", self.USER)
+        with env.postgres.session() as connection:
             import_readings(connection, file)
             self.locked.set()
             self.over.wait(120)
@@ -90,10 +90,10 @@ class Cancelled(Locked):
     codes: tuple[str, ...] = ()
     lasting: bool = False
 
-    def stand(self, stage: Stage) -> None:
+    def wait(self, env: Environment) -> None:
         cancel = f"""SELECT pg_cancel_backend(pid) FROM pg_stat_activity
                      WHERE {DAEMON_BACKENDS} AND wait_event_type = 'Lock'"""
-        self.met = becomes_true(lambda: stage.postgres.rows(cancel), 8)
+        self.met = becomes_true(lambda: env.postgres.rows(cancel), 8)
 
 
 @dataclass
@@ -104,27 +104,27 @@ class Deadlocked(Fault):
     met: bool = False
     thread: threading.Thread | None = None
 
-    def can_be_met(self, state: State) -> bool:
+    def can_meet(self, state: State) -> bool:
         return state.has_work
 
-    def strike(self, stage: Stage, state: State) -> None:
+    def apply(self, env: Environment, state: State) -> None:
         locked = threading.Event()
-        self.thread = threading.Thread(target=self._entangle, args=(stage, locked), daemon=True)
+        self.thread = threading.Thread(target=self._entangle, args=(env, locked), daemon=True)
         self.thread.start()
         # What the daemon holds in this state may make it wait until it goes on.
         locked.wait(BRIEF_SECONDS)
 
-    def stand(self, stage: Stage) -> None:
+    def wait(self, env: Environment) -> None:
         if self.thread is not None:
             self.thread.join(30)
 
-    def was_met(self, stage: Stage) -> bool:
+    def was_met(self, env: Environment) -> bool:
         return self.met
 
-    def _entangle(self, stage: Stage, locked: threading.Event) -> None:
+    def _entangle(self, env: Environment, locked: threading.Event) -> None:
         try:
-            before = self._deadlocks(stage)
-            with stage.postgres.session() as connection:
+            before = self._deadlocks(env)
+            with env.postgres.session() as connection:
                 # The daemon's is the one that finds the deadlock, and so the one that the server lets down.
                 connection.execute(text("SET LOCAL deadlock_timeout = '20s'"))
                 connection.execute(text("SET LOCAL lock_timeout = '10s'"))
@@ -133,13 +133,13 @@ class Deadlocked(Fault):
                 locked.set()
                 mine = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
                 waits = f"SELECT 1 FROM pg_stat_activity WHERE {DAEMON_BACKENDS} AND :mine = ANY(pg_blocking_pids(pid))"
-                if becomes_true(lambda: stage.postgres.rows(waits, mine=mine), 4):
+                if becomes_true(lambda: env.postgres.rows(waits, mine=mine), 4):
                     connection.execute(text("LOCK TABLE invoices IN SHARE ROW EXCLUSIVE MODE"))
-            self.met = becomes_true(lambda: self._deadlocks(stage) > before, 3)
+            self.met = becomes_true(lambda: self._deadlocks(env) > before, 3)
         except PersistenceError:
             return
 
     @staticmethod
-    def _deadlocks(stage: Stage) -> int:
-        rows = stage.postgres.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = 'billingd'")
+    def _deadlocks(env: Environment) -> int:
+        rows = env.postgres.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = 'billingd'")
         return int(rows[0].deadlocks)

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from drills.faults import BRIEF_SECONDS, Fault, Switched
-from drills.stage import Setting, Stage
+from drills.environment import Environment, Setting
+from drills.faults.fault import BRIEF_SECONDS, Fault, Switched
 from drills.states import State
-from testkit.alarms_seen import wall_seconds
+from testkit.daemon_log import wall_seconds
 from testkit.waiting import NotReached, becomes_true, wait_until
 
 UNREACHABLE = ("erp_unreachable",)
@@ -19,19 +19,19 @@ TOTAL_SECONDS = 1.0
 class ErpFault(Switched):
     """The base: it can be met only where something is asked of the ERP next."""
 
-    def can_be_met(self, state: State) -> bool:
+    def can_meet(self, state: State) -> bool:
         return state.asks_erp
 
 
-def _restart(stage: Stage, certificate: str | None = None) -> None:
+def _restart(env: Environment, certificate: str | None = None) -> None:
     """With this certificate; connections that were kept open are gone, too."""
-    stage.erp.kill()
-    stage.erp.start(certificate=certificate)
+    env.erp.kill()
+    env.erp.start(certificate=certificate)
 
 
-def _lose_name(stage: Stage) -> None:
-    stage.names.unlink()
-    _restart(stage)
+def _lose_name(env: Environment) -> None:
+    env.names.unlink()
+    _restart(env)
 
 
 @dataclass
@@ -46,33 +46,33 @@ class Answers(ErpFault):
 
     def __post_init__(self) -> None:
         if self.which == "once":
-            self.lasting, self.stands_seconds = False, BRIEF_SECONDS
-        self.touches_some = self.which == "one"
+            self.lasting, self.lasts_seconds = False, BRIEF_SECONDS
+        self.affects_one = self.which == "one"
 
-    def strike(self, stage: Stage, state: State) -> None:
+    def apply(self, env: Environment, state: State) -> None:
         limits: dict[str, Any] = {"remaining": 1} if self.which == "once" else {}
         if self.which == "one":
-            self.target = stage.debts[0]
+            self.target = env.debts[0]
             limits = {"invoice_id": self.target}
-        self.ids.append(stage.erp.add_fault(**self.what, **limits))
-        if self.touches_some and state.name == "initiated":
-            state.after(stage)  # the others are to go on
+        self.ids.append(env.erp.add_fault(**self.what, **limits))
+        if self.affects_one and state.name == "initiated":
+            state.after(env)  # the others are to go on
 
-    def released(self, stage: Stage, state: State) -> None:
-        if becomes_true(lambda: stage.erp.hits(self.ids), 15):
+    def released(self, env: Environment, state: State) -> None:
+        if becomes_true(lambda: env.erp.hits(self.ids), 15):
             self.first_hit_at = wall_seconds()
 
-    def first_sign(self, stage: Stage) -> float | None:
+    def first_sign(self, env: Environment) -> float | None:
         return None if self.first_hit_at is None else self.first_hit_at + self.silence_seconds
 
-    def was_met(self, stage: Stage) -> bool:
+    def was_met(self, env: Environment) -> bool:
         return self.first_hit_at is not None
 
-    def end(self, stage: Stage) -> None:
-        stage.erp.clear_faults(self.ids)
+    def end(self, env: Environment) -> None:
+        env.erp.clear_faults(self.ids)
 
-    def untouched(self, stage: Stage) -> list[str]:
-        return [debt for debt in stage.debts if debt != self.target] if self.touches_some else []
+    def unaffected(self, env: Environment) -> list[str]:
+        return [debt for debt in env.debts if debt != self.target] if self.affects_one else []
 
 
 @dataclass
@@ -81,38 +81,38 @@ class ForeignBill(Answers):
 
     which: Literal["once", "long", "one"] = "one"
 
-    def strike(self, stage: Stage, state: State) -> None:
-        self.target = stage.debts[0]
-        failpoints = stage.failpoints
+    def apply(self, env: Environment, state: State) -> None:
+        self.target = env.debts[0]
+        failpoints = env.failpoints
         if state.name == "sending_before":
             # All couriers are held there: those of the others go on, the target's stays.
             failpoints.enable("courier.send", "hold 0", [self.target])
-        elif self.can_be_met(state):
+        elif self.can_meet(state):
             failpoints.enable("courier.send", "hold 0", [self.target])
             if state.name != "initiated":
                 failpoints.disable(state.failpoint)
         else:
             return
         if state.name == "initiated":
-            state.after(stage)
-        others = self.untouched(stage)
+            state.after(env)
+        others = self.unaffected(env)
         wait_until(
-            lambda: all(stage.states().get(each) == "registered" for each in others),
+            lambda: all(env.states().get(each) == "registered" for each in others),
             what="the others are registered",
         )
-        bills = stage.postgres.rows("SELECT bill_id FROM invoices WHERE state = 'registered' ORDER BY id")
+        bills = env.postgres.rows("SELECT bill_id FROM invoices WHERE state = 'registered' ORDER BY id")
         if not bills:
             raise NotReached("another invoice with a bill_id")
-        self.ids.append(stage.erp.add_fault(**self.what, invoice_id=self.target, bill_id=bills[0].bill_id))
+        self.ids.append(env.erp.add_fault(**self.what, invoice_id=self.target, bill_id=bills[0].bill_id))
 
-    def release(self, stage: Stage, state: State) -> None:
+    def release(self, env: Environment, state: State) -> None:
         """It has let go whom it had to, but the target."""
-        if not self.can_be_met(state):
-            state.release(stage)
+        if not self.can_meet(state):
+            state.release(env)
 
-    def released(self, stage: Stage, state: State) -> None:
-        stage.failpoints.disable("courier.send")
-        super().released(stage, state)
+    def released(self, env: Environment, state: State) -> None:
+        env.failpoints.disable("courier.send")
+        super().released(env, state)
 
 
 @dataclass
@@ -121,13 +121,13 @@ class OfTheBooked(Answers):
 
     lasting: bool = False
 
-    def can_be_met(self, state: State) -> bool:
+    def can_meet(self, state: State) -> bool:
         return False
 
-    def strike(self, stage: Stage, state: State) -> None:
-        for debt, stands in stage.states().items():
+    def apply(self, env: Environment, state: State) -> None:
+        for debt, stands in env.states().items():
             if stands == "registered":
-                self.ids.append(stage.erp.add_fault(**self.what, invoice_id=debt))
+                self.ids.append(env.erp.add_fault(**self.what, invoice_id=debt))
 
 
 def _answers(code: str, which: Literal["once", "long", "one"] = "long", **what: Any) -> Callable[[], Fault]:
@@ -160,19 +160,19 @@ STATUSES: tuple[tuple[str, dict[str, Any]], ...] = (
     *((str(status), {"status": status}) for status in (400, 401, 403, 404, 409, 413, 422, 204, 302)),
 )
 E1: dict[str, Callable[[], Fault]] = {
-    "refused": lambda: ErpFault(UNREACHABLE, on=lambda stage: stage.erp.kill(), off=lambda stage: stage.erp.start()),
+    "refused": lambda: ErpFault(UNREACHABLE, on=lambda env: env.erp.kill(), off=lambda env: env.erp.start()),
     "no_answer": lambda: ErpFault(
-        UNREACHABLE, silence_seconds=TOTAL_SECONDS, on=lambda s: s.erp.freeze(), off=lambda s: s.erp.thaw()
+        UNREACHABLE, silence_seconds=TOTAL_SECONDS, on=lambda env: env.erp.freeze(), off=lambda env: env.erp.thaw()
     ),
     "one_byte_at_a_time": _answers("erp_unreachable", kind="trickle", seconds=0.3, silence_seconds=TOTAL_SECONDS + 0.3),
     "reset_before": _answers("erp_unreachable", kind="drop", when="request"),
     "reset_in": _answers("erp_unreachable", kind="drop", when="before"),
     "reset_after": _answers("erp_unreachable", kind="drop", when="after"),
     "name_not_resolved": lambda: ErpFault(
-        UNREACHABLE, setting=Setting(named_host=True), on=_lose_name, off=lambda stage: stage.names.touch()
+        UNREACHABLE, setting=Setting(named_host=True), on=_lose_name, off=lambda env: env.names.touch()
     ),
     "tls_not_accepted": lambda: ErpFault(
-        UNREACHABLE, setting=Setting(tls=True), on=lambda stage: _restart(stage, "untrusted"), off=_restart
+        UNREACHABLE, setting=Setting(tls=True), on=lambda env: _restart(env, "untrusted"), off=_restart
     ),
     "cut_in_answer": _answers("erp_unreachable", kind="cut"),
 }

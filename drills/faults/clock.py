@@ -7,12 +7,12 @@ from functools import partial
 
 import httpx
 
-from drills.faults import LONG_SECONDS, Fault
-from drills.settable_clock import NOT_INSTALLED, SettableClock, library
-from drills.stage import Stage
+from drills.environment import Environment
+from drills.faults.fault import LONG_SECONDS, Fault
 from drills.states import State
 from supervision.clock import SystemClock
 from testkit.failpoints import Failpoints
+from testkit.settable_clock import NOT_INSTALLED, SettableClock, library
 from testkit.waiting import pause, wait_until
 
 HOUR = 3600.0
@@ -33,22 +33,22 @@ class _ClockSet(Fault):
     clock: SettableClock | None = None
     met: bool = False
 
-    def can_be_met(self, state: State) -> bool:
+    def can_meet(self, state: State) -> bool:
         if library() is None:
             self.unmet_reason = NOT_INSTALLED
         return library() is not None
 
-    def strike(self, stage: Stage, state: State) -> None:
+    def apply(self, env: Environment, state: State) -> None:
         if self.clock is not None:
             self.clock.set_by(self.by_seconds)
-            ahead = (self.now_of(stage) - SystemClock().wall()).total_seconds()
+            ahead = (self.now_of(env) - SystemClock().wall()).total_seconds()
             self.met = abs(ahead - self.by_seconds) < OFF_SECONDS
 
-    def now_of(self, stage: Stage) -> datetime:
+    def now_of(self, env: Environment) -> datetime:
         """What the clock shows."""
         raise NotImplementedError
 
-    def was_met(self, stage: Stage) -> bool:
+    def was_met(self, env: Environment) -> bool:
         return self.met
 
 
@@ -56,17 +56,17 @@ class _ClockSet(Fault):
 class DaemonClockSet(_ClockSet):
     """The daemon's, whose pulse goes on."""
 
-    def prepare(self, stage: Stage) -> None:
+    def prepare(self, env: Environment) -> None:
         if library() is not None:
-            self.clock = SettableClock(stage.home / "clock")
-            stage.daemon.environment.update(self.clock.environment)
+            self.clock = SettableClock(env.home / "clock")
+            env.daemon.environment.update(self.clock.environment)
 
-    def now_of(self, stage: Stage) -> datetime:
-        with httpx.Client(transport=httpx.HTTPTransport(uds=f"{stage.home}/ops.sock"), timeout=10) as client:
+    def now_of(self, env: Environment) -> datetime:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=f"{env.home}/ops.sock"), timeout=10) as client:
             return datetime.fromisoformat(client.get("http://daemon/status").json()["at"])
 
-    def stand(self, stage: Stage) -> None:
-        failpoints, name = stage.failpoints, "clock.receive"
+    def wait(self, env: Environment) -> None:
+        failpoints, name = env.failpoints, "clock.receive"
         for passed in range(PULSES):
             failpoints.enable(name, f"hold {passed}")
             wait_until(
@@ -85,17 +85,17 @@ def _has_come(failpoints: Failpoints, name: str, passed: int) -> bool:
 class DatabaseClockSet(_ClockSet):
     """The database server's, by which invoices wait and leases run."""
 
-    def prepare(self, stage: Stage) -> None:
+    def prepare(self, env: Environment) -> None:
         if library() is not None:
-            self.clock = SettableClock(stage.postgres.home / "clock")
-            stage.postgres.restart_with(self.clock.environment)
+            self.clock = SettableClock(env.postgres.home / "clock")
+            env.postgres.restart_with(self.clock.environment)
 
-    def now_of(self, stage: Stage) -> datetime:
-        ((now,),) = stage.postgres.rows("SELECT clock_timestamp()")
+    def now_of(self, env: Environment) -> datetime:
+        ((now,),) = env.postgres.rows("SELECT clock_timestamp()")
         assert isinstance(now, datetime)
         return now
 
-    def stand(self, stage: Stage) -> None:
+    def wait(self, env: Environment) -> None:
         pause(LONG_SECONDS)
 
 

@@ -4,14 +4,14 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from drills.faults import BRIEF_SECONDS, Fault, Switched
-from drills.faults_clock import CLOCKS
-from drills.stage import Setting, Stage
+from drills.environment import Environment, Setting
+from drills.faults.clock import CLOCKS
+from drills.faults.fault import BRIEF_SECONDS, Fault, Switched
 from drills.states import State
-from drills.world import World
+from drills.workload import Workload
 from persistence.master_data import import_master
 from persistence.readings import import_readings
-from testkit.alarms_seen import wall_seconds
+from testkit.daemon_log import wall_seconds
 from testkit.waiting import becomes_true, pause
 
 WAS_DOWN = ("daemon_was_down",)
@@ -26,31 +26,31 @@ class Restarted(Fault):
     """The process is ended while its work is in flight, and started again, perhaps months later."""
 
     codes: tuple[str, ...] = WAS_DOWN
-    stands_seconds: float = BRIEF_SECONDS
+    lasts_seconds: float = BRIEF_SECONDS
     how: signal.Signals = signal.SIGKILL
     later: str | None = None
     alarm_after_end: bool = True
     started_at: float | None = None
 
-    def strike(self, stage: Stage, state: State) -> None:
+    def apply(self, env: Environment, state: State) -> None:
         # What is held has to go on, or the process could not end in order.
-        stage.daemon.kill(self.how, lambda: state.release(stage))
+        env.daemon.kill(self.how, lambda: state.release(env))
 
-    def end(self, stage: Stage) -> None:
+    def end(self, env: Environment) -> None:
         if self.later is not None:
-            stage.set_clock(self.later)
-        stage.daemon.start()
+            env.set_clock(self.later)
+        env.daemon.start()
         self.started_at = wall_seconds()
 
-    def first_sign(self, stage: Stage) -> float | None:
+    def first_sign(self, env: Environment) -> float | None:
         return self.started_at
 
 
 def frozen_process() -> Fault:
     """The process stands still for longer than every deadline, and goes on."""
     return Switched(
-        lasting=False, stands_seconds=FROZEN_SECONDS, on=lambda stage: stage.daemon.signal(signal.SIGSTOP),
-        off=lambda stage: stage.daemon.signal(signal.SIGCONT),
+        lasting=False, lasts_seconds=FROZEN_SECONDS, on=lambda env: env.daemon.signal(signal.SIGSTOP),
+        off=lambda env: env.daemon.signal(signal.SIGCONT),
     )  # fmt: skip
 
 
@@ -60,20 +60,20 @@ class Raises(Fault):
 
     codes: tuple[str, ...] = CRASHED
     action: str = "raise once"
-    stands_seconds: float = 0.0
+    lasts_seconds: float = 0.0
     met: bool = False
 
-    def strike(self, stage: Stage, state: State) -> None:
-        stage.failpoints.enable(state.failpoint, self.action)
+    def apply(self, env: Environment, state: State) -> None:
+        env.failpoints.enable(state.failpoint, self.action)
 
-    def release(self, stage: Stage, state: State) -> None:
+    def release(self, env: Environment, state: State) -> None:
         """The action that has taken the place of the state's own lets it go on."""
 
-    def released(self, stage: Stage, state: State) -> None:
-        self.met = becomes_true(lambda: not stage.failpoints.is_enabled(state.failpoint), 10)
+    def released(self, env: Environment, state: State) -> None:
+        self.met = becomes_true(lambda: not env.failpoints.is_enabled(state.failpoint), 10)
 
-    def end(self, stage: Stage) -> None:
-        stage.failpoints.disable()
+    def end(self, env: Environment) -> None:
+        env.failpoints.disable()
 
 
 @dataclass
@@ -83,31 +83,31 @@ class RaisesEvery(Fault):
     codes: tuple[str, ...] = CRASHED
     until_end: bool = False
 
-    def release(self, stage: Stage, state: State) -> None:
+    def release(self, env: Environment, state: State) -> None:
         """The action that has taken the place of the state's own lets it go on."""
 
-    def strike(self, stage: Stage, state: State) -> None:
+    def apply(self, env: Environment, state: State) -> None:
         # Work on one invoice may raise and end nobody: to end the process it is raised outside of it.
         in_work = state.actor == "courier" and not self.until_end
         failpoint = state.failpoint if in_work else f"{state.actor}.receive"
-        stage.failpoints.disable()
+        env.failpoints.disable()
         if self.until_end:
-            stage.failpoints.enable(f"{state.actor}.start", "raise")
-        stage.failpoints.enable(failpoint, "raise")
+            env.failpoints.enable(f"{state.actor}.start", "raise")
+        env.failpoints.enable(failpoint, "raise")
 
-    def stand(self, stage: Stage) -> None:
+    def wait(self, env: Environment) -> None:
         if self.until_end:
-            becomes_true(lambda: stage.daemon.ends.unexpected, 30)
+            becomes_true(lambda: env.daemon.ends.unexpected, 30)
         else:
-            pause(self.stands_seconds)
+            pause(self.lasts_seconds)
 
-    def end(self, stage: Stage) -> None:
-        stage.failpoints.disable()
+    def end(self, env: Environment) -> None:
+        env.failpoints.disable()
         if self.until_end:
-            stage.daemon.wait_until_up()
+            env.daemon.wait_until_up()
 
-    def was_met(self, stage: Stage) -> bool:
-        return not self.until_end or bool(stage.daemon.ends.unexpected)
+    def was_met(self, env: Environment) -> bool:
+        return not self.until_end or bool(env.daemon.ends.unexpected)
 
 
 @dataclass
@@ -116,34 +116,34 @@ class Poison(Fault):
 
     codes: tuple[str, ...] = ("poison_invoice",)
     silence_seconds: float = 20.0
-    touches_some: bool = True
+    affects_one: bool = True
     target: str = ""
 
-    def release(self, stage: Stage, state: State) -> None:
+    def release(self, env: Environment, state: State) -> None:
         """The action that has taken the place of the state's own lets it go on."""
-        if not self.can_be_met(state):
-            state.release(stage)
+        if not self.can_meet(state):
+            state.release(env)
 
-    def can_be_met(self, state: State) -> bool:
+    def can_meet(self, state: State) -> bool:
         return state.has_work
 
-    def strike(self, stage: Stage, state: State) -> None:
-        if not self.can_be_met(state):
+    def apply(self, env: Environment, state: State) -> None:
+        if not self.can_meet(state):
             return
-        self.target = stage.debts[0]
+        self.target = env.debts[0]
         failpoint = {"due": "biller.calculate", "calculated": "courier.send"}.get(state.name, state.failpoint)
         # In this order: who is held at the same failpoint must not pass while nothing is enabled there.
-        stage.failpoints.enable(failpoint, "raise", [self.target])
+        env.failpoints.enable(failpoint, "raise", [self.target])
         if failpoint != state.failpoint:
-            stage.failpoints.disable(state.failpoint)
+            env.failpoints.disable(state.failpoint)
         if state.name == "initiated":
-            state.after(stage)  # the others are to go on
+            state.after(env)  # the others are to go on
 
-    def end(self, stage: Stage) -> None:
-        stage.failpoints.disable()
+    def end(self, env: Environment) -> None:
+        env.failpoints.disable()
 
-    def untouched(self, stage: Stage) -> list[str]:
-        return [debt for debt in stage.debts if debt != self.target] if self.target else []
+    def unaffected(self, env: Environment) -> list[str]:
+        return [debt for debt in env.debts if debt != self.target] if self.target else []
 
 
 MANY_USERS = 50
@@ -156,11 +156,11 @@ class PoisonInFullBatch(Poison):
 
     setting: Setting = field(default_factory=lambda: Setting(daemon={"erp": {"max_in_flight": MANY_USERS}}))
 
-    def prepare(self, stage: Stage) -> None:
-        stage.world = World(users=MANY_USERS)
-        master = stage.world.write_master(stage.home / "many.yaml", late=False)
-        readings = stage.world.write_readings(stage.home / "many.csv", late=False)
-        with stage.postgres.session() as connection:
+    def prepare(self, env: Environment) -> None:
+        env.workload = Workload(users=MANY_USERS)
+        master = env.workload.write_master(env.home / "many.yaml", late=False)
+        readings = env.workload.write_readings(env.home / "many.csv", late=False)
+        with env.postgres.session() as connection:
             import_master(connection, master)
             import_readings(connection, readings)
 
@@ -169,11 +169,11 @@ class PoisonInFullBatch(Poison):
 class FailsToStart(Raises):
     """Who is at work raises, and its successors fail to start for a while."""
 
-    stands_seconds: float = 3.0
+    lasts_seconds: float = 3.0
 
-    def strike(self, stage: Stage, state: State) -> None:
-        stage.failpoints.enable(f"{state.actor}.start", "raise")
-        super().strike(stage, state)
+    def apply(self, env: Environment, state: State) -> None:
+        env.failpoints.enable(f"{state.actor}.start", "raise")
+        super().apply(env, state)
 
 
 def _hangs() -> Fault:

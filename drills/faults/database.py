@@ -11,9 +11,9 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from drills.faults import BRIEF_SECONDS, Fault, Switched
-from drills.faults_locks import DAEMON_BACKENDS, ERROR, Cancelled, Deadlocked, ImportOpen, Locked
-from drills.stage import FINISH_SECONDS, REACH_SECONDS, Stage
+from drills.environment import FINISH_SECONDS, REACH_SECONDS, Environment
+from drills.faults.fault import BRIEF_SECONDS, Fault, Switched
+from drills.faults.locks import DAEMON_BACKENDS, ERROR, Cancelled, Deadlocked, ImportOpen, Locked
 from drills.states import State
 from persistence.database import Database
 from persistence.errors import PersistenceError
@@ -31,17 +31,17 @@ class Trapped(Fault):
     """The connection is cut once: in the middle of a statement, before COMMIT arrives, or before its answer does."""
 
     lasting: bool = False
-    stands_seconds: float = BRIEF_SECONDS
+    lasts_seconds: float = BRIEF_SECONDS
     trap: Trap = "statement"
 
-    def strike(self, stage: Stage, state: State) -> None:
-        stage.proxy.set_trap(self.trap)
+    def apply(self, env: Environment, state: State) -> None:
+        env.proxy.set_trap(self.trap)
 
-    def stand(self, stage: Stage) -> None:
-        stage.proxy.trapped.wait(10)
+    def wait(self, env: Environment) -> None:
+        env.proxy.trapped.wait(10)
 
-    def was_met(self, stage: Stage) -> bool:
-        return stage.proxy.trapped.is_set()
+    def was_met(self, env: Environment) -> bool:
+        return env.proxy.trapped.is_set()
 
 
 @dataclass
@@ -51,20 +51,20 @@ class SlotsUsedUp(Fault):
     codes: tuple[str, ...] = UNREACHABLE
     taken: list[Database] = field(default_factory=list)
 
-    def strike(self, stage: Stage, state: State) -> None:
-        self._take_all(stage)
-        stage.proxy.cut()
-        becomes_true(lambda: not self._daemon_sessions(stage), 5)
-        self._take_all(stage)
+    def apply(self, env: Environment, state: State) -> None:
+        self._take_all(env)
+        env.proxy.cut()
+        becomes_true(lambda: not self._daemon_sessions(env), 5)
+        self._take_all(env)
 
-    def end(self, stage: Stage) -> None:
+    def end(self, env: Environment) -> None:
         for database in self.taken:
             database.close()
         self.taken.clear()
 
-    def _take_all(self, stage: Stage) -> None:
+    def _take_all(self, env: Environment) -> None:
         while True:
-            database = Database(stage.postgres.app_settings())
+            database = Database(env.postgres.app_settings())
             try:
                 with database.transaction() as connection:
                     connection.execute(text("SELECT 1"))
@@ -73,8 +73,8 @@ class SlotsUsedUp(Fault):
             self.taken.append(database)
 
     @staticmethod
-    def _daemon_sessions(stage: Stage) -> bool:
-        return bool(stage.postgres.rows_if_there(f"SELECT 1 FROM pg_stat_activity WHERE {DAEMON_BACKENDS}"))
+    def _daemon_sessions(env: Environment) -> bool:
+        return bool(env.postgres.rows_if_there(f"SELECT 1 FROM pg_stat_activity WHERE {DAEMON_BACKENDS}"))
 
 
 @dataclass
@@ -86,16 +86,16 @@ class Ruled(Fault):
     ends: tuple[str, ...] = ()
     thread: threading.Thread | None = None
 
-    def strike(self, stage: Stage, state: State) -> None:
+    def apply(self, env: Environment, state: State) -> None:
         # In a thread: what the daemon holds in this state may make them wait until it goes on.
-        self.thread = threading.Thread(target=lambda: stage.postgres.execute(*self.begins), daemon=True)
+        self.thread = threading.Thread(target=lambda: env.postgres.execute(*self.begins), daemon=True)
         self.thread.start()
         self.thread.join(0.3)
 
-    def end(self, stage: Stage) -> None:
+    def end(self, env: Environment) -> None:
         if self.thread is not None:
             self.thread.join(30)
-        stage.postgres.execute(*self.ends)
+        env.postgres.execute(*self.ends)
 
 
 @dataclass
@@ -103,11 +103,11 @@ class Terminated(Fault):
     """The daemon's backends are terminated; once."""
 
     lasting: bool = False
-    stands_seconds: float = BRIEF_SECONDS
+    lasts_seconds: float = BRIEF_SECONDS
     met: bool = False
 
-    def strike(self, stage: Stage, state: State) -> None:
-        ended = stage.postgres.rows(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {DAEMON_BACKENDS}")
+    def apply(self, env: Environment, state: State) -> None:
+        ended = env.postgres.rows(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {DAEMON_BACKENDS}")
         self.met = bool(ended)
 
 
@@ -132,27 +132,27 @@ class RowRefusedFault(Fault):
 
     codes: tuple[str, ...] = ("poison_invoice",)
     silence_seconds: float = 15.0
-    touches_some: bool = True
+    affects_one: bool = True
     target: str = ""
 
-    def prepare(self, stage: Stage) -> None:
-        with stage.postgres.session() as connection:
+    def prepare(self, env: Environment) -> None:
+        with env.postgres.session() as connection:
             connection.exec_driver_sql(REFUSAL)
-        self.target = stage.debts[0]
+        self.target = env.debts[0]
 
-    def can_be_met(self, state: State) -> bool:
+    def can_meet(self, state: State) -> bool:
         return state.has_work and state.name != "storing_verdict"
 
-    def strike(self, stage: Stage, state: State) -> None:
-        stage.postgres.rows("INSERT INTO drill_refused VALUES (:id) RETURNING id", id=self.target)
+    def apply(self, env: Environment, state: State) -> None:
+        env.postgres.rows("INSERT INTO drill_refused VALUES (:id) RETURNING id", id=self.target)
         if state.name == "initiated":
-            state.after(stage)  # the others are to go on
+            state.after(env)  # the others are to go on
 
-    def end(self, stage: Stage) -> None:
-        stage.postgres.rows("DELETE FROM drill_refused RETURNING id")
+    def end(self, env: Environment) -> None:
+        env.postgres.rows("DELETE FROM drill_refused RETURNING id")
 
-    def untouched(self, stage: Stage) -> list[str]:
-        return [debt for debt in stage.debts if debt != self.target]
+    def unaffected(self, env: Environment) -> list[str]:
+        return [debt for debt in env.debts if debt != self.target]
 
 
 @dataclass
@@ -161,33 +161,33 @@ class RowRefusesEverything(Fault):
 
     codes: tuple[str, ...] = ERROR
     silence_seconds: float = 2.0
-    touches_some: bool = True
+    affects_one: bool = True
     target: str = ""
     thread: threading.Thread | None = None
 
-    def can_be_met(self, state: State) -> bool:
+    def can_meet(self, state: State) -> bool:
         return state.has_work and state.name != "storing_verdict"
 
-    def strike(self, stage: Stage, state: State) -> None:
-        self.target = stage.debts[0]
+    def apply(self, env: Environment, state: State) -> None:
+        self.target = env.debts[0]
         add = f"ALTER TABLE invoices ADD CONSTRAINT drill CHECK (id <> '{self.target}') NOT VALID"
         # In a thread: what the daemon holds in this state may make it wait until it goes on.
-        self.thread = threading.Thread(target=lambda: stage.postgres.execute(add), daemon=True)
+        self.thread = threading.Thread(target=lambda: env.postgres.execute(add), daemon=True)
         self.thread.start()
         self.thread.join(0.3)
         if state.name == "initiated":
-            state.after(stage)  # the others are to go on
+            state.after(env)  # the others are to go on
 
-    def was_met(self, stage: Stage) -> bool:
-        return stage.states().get(self.target) != "registered"
+    def was_met(self, env: Environment) -> bool:
+        return env.states().get(self.target) != "registered"
 
-    def end(self, stage: Stage) -> None:
+    def end(self, env: Environment) -> None:
         if self.thread is not None:
             self.thread.join(30)
-            stage.postgres.execute("ALTER TABLE invoices DROP CONSTRAINT drill")
+            env.postgres.execute("ALTER TABLE invoices DROP CONSTRAINT drill")
 
-    def untouched(self, stage: Stage) -> list[str]:
-        return [debt for debt in stage.debts if debt != self.target]
+    def unaffected(self, env: Environment) -> list[str]:
+        return [debt for debt in env.debts if debt != self.target]
 
 
 @dataclass
@@ -197,28 +197,28 @@ class DiskFull(Fault):
     codes: tuple[str, ...] = ERROR
     folder: Path | None = None
 
-    def prepare(self, stage: Stage) -> None:
-        folder = stage.postgres.home / "small"
+    def prepare(self, env: Environment) -> None:
+        folder = env.postgres.home / "small"
         folder.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)]
         if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
             return
         self.folder = folder
-        owner = (stage.postgres.home / "postgres" / "data").stat()
+        owner = (env.postgres.home / "postgres" / "data").stat()
         inside = folder / "tables"
         inside.mkdir(mode=0o700)
         os.chown(inside, owner.st_uid, owner.st_gid)
         tables = ("invoices", "invoice_documents", "invoice_history", "erp_exchanges")
-        stage.postgres.execute(
+        env.postgres.execute(
             f"CREATE TABLESPACE small LOCATION '{inside}'",
             *(f"ALTER TABLE {table} SET TABLESPACE small" for table in tables),
             *(f"ALTER TABLE {table} SET (fillfactor = 10)" for table in tables),
         )
 
-    def can_be_met(self, state: State) -> bool:
+    def can_meet(self, state: State) -> bool:
         return state.has_work and state.name != "storing_verdict" and self.folder is not None
 
-    def strike(self, stage: Stage, state: State) -> None:
+    def apply(self, env: Environment, state: State) -> None:
         if self.folder is not None:
             with (self.folder / "full").open("wb", buffering=0) as file:
                 try:
@@ -227,7 +227,7 @@ class DiskFull(Fault):
                 except OSError:
                     return
 
-    def end(self, stage: Stage) -> None:
+    def end(self, env: Environment) -> None:
         if self.folder is not None:
             (self.folder / "full").unlink(missing_ok=True)
 
@@ -242,29 +242,29 @@ class Restored(Fault):
     """A backup taken in this state is put back when all has been done; the ERP has everything by then."""
 
     lasting: bool = False
-    stands_seconds: float = 0.0
+    lasts_seconds: float = 0.0
     offers_again: bool = True
     while_down: bool = False
     backup: Path | None = None
     state: State | None = None
 
-    def strike(self, stage: Stage, state: State) -> None:
-        self.backup = stage.postgres.home / "backup"
+    def apply(self, env: Environment, state: State) -> None:
+        self.backup = env.postgres.home / "backup"
         self.state = state
-        stage.postgres.back_up(self.backup)
+        env.postgres.back_up(self.backup)
 
-    def stand(self, stage: Stage) -> None:
+    def wait(self, env: Environment) -> None:
         if self.state is not None and self.state.has_work:
-            self.state.after(stage)
-        stage.wait_all_in("registered", FINISH_SECONDS)
+            self.state.after(env)
+        env.wait_all_in("registered", FINISH_SECONDS)
 
-    def end(self, stage: Stage) -> None:
+    def end(self, env: Environment) -> None:
         assert self.backup is not None, "it struck"
         if self.while_down:
-            stage.daemon.kill()
-        stage.postgres.restore(self.backup)
+            env.daemon.kill()
+        env.postgres.restore(self.backup)
         if self.while_down:
-            stage.daemon.start()
+            env.daemon.start()
 
 
 @dataclass
@@ -275,28 +275,28 @@ class RestoredUnderRunningDaemon(Fault):
     offers_again: bool = True
     backup: Path | None = None
 
-    def prepare(self, stage: Stage) -> None:
-        self.backup = stage.postgres.home / "backup"
-        stage.postgres.back_up(self.backup)
+    def prepare(self, env: Environment) -> None:
+        self.backup = env.postgres.home / "backup"
+        env.postgres.back_up(self.backup)
 
-    def strike(self, stage: Stage, state: State) -> None:
+    def apply(self, env: Environment, state: State) -> None:
         assert self.backup is not None, "it was prepared"
-        stage.postgres.restore(self.backup)
+        env.postgres.restore(self.backup)
 
-    def stand(self, stage: Stage) -> None:
+    def wait(self, env: Environment) -> None:
         known = "SELECT 1 FROM instances WHERE ended_at IS NULL"
         wait_until(
-            lambda: stage.postgres.rows_if_there(known), within_seconds=REACH_SECONDS, what="the daemon registers anew"
+            lambda: env.postgres.rows_if_there(known), within_seconds=REACH_SECONDS, what="the daemon registers anew"
         )
 
 
 def _stopped(mode: signal.Signals) -> Fault:
-    return Switched(UNREACHABLE, on=lambda stage: stage.postgres.stop(mode), off=lambda stage: stage.postgres.start())
+    return Switched(UNREACHABLE, on=lambda env: env.postgres.stop(mode), off=lambda env: env.postgres.start())
 
 
-def _lead_to(stage: Stage, port: int) -> None:
-    stage.proxy.target_port = port
-    stage.proxy.cut()
+def _lead_to(env: Environment, port: int) -> None:
+    env.proxy.target_port = port
+    env.proxy.cut()
 
 
 READ_ONLY = ("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
@@ -312,10 +312,13 @@ D1: dict[str, Callable[[], Fault]] = {
     "cut_before_commit": lambda: Trapped(trap="before_commit"),
     "cut_in_commit": lambda: Trapped(trap="commit"),
     "frozen": lambda: Switched(
-        UNREACHABLE, silence_seconds=ANSWER_SECONDS, on=lambda s: s.postgres.freeze(), off=lambda s: s.postgres.thaw()
+        UNREACHABLE,
+        silence_seconds=ANSWER_SECONDS,
+        on=lambda env: env.postgres.freeze(),
+        off=lambda env: env.postgres.thaw(),
     ),
     "wrong_port": lambda: Switched(  # there is something else, which is no PostgreSQL server
-        UNREACHABLE, on=lambda s: _lead_to(s, s.erp.port), off=lambda s: _lead_to(s, s.postgres.port)
+        UNREACHABLE, on=lambda env: _lead_to(env, env.erp.port), off=lambda env: _lead_to(env, env.postgres.port)
     ),
     "slots_used_up": lambda: SlotsUsedUp(),
 }

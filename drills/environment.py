@@ -1,4 +1,4 @@
-"""One drill's stage: a throwaway database behind a proxy, an ERP process and a daemon process, and what they show."""
+"""One drill's environment: a throwaway database behind a proxy, an ERP process and a daemon process."""
 
 import os
 import tempfile
@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from drills.world import World
+from drills.workload import Workload
 from persistence.connection import notify
 from persistence.errors import PersistenceError
 from persistence.invoices import held_ids, retry_held
@@ -55,15 +55,15 @@ class Setting:
     daemon: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Stage:
+class Environment:
     """All stations of one drill below a folder of its own."""
 
-    def __init__(self, home: Path, template: Path, world: World, setting: Setting | None = None) -> None:
+    def __init__(self, home: Path, template: Path, workload: Workload, setting: Setting | None = None) -> None:
         setting = setting or Setting()
         home.mkdir(parents=True)
         # Sockets have short names: the folder of the logs may be anywhere.
         self._short = tempfile.TemporaryDirectory(prefix="drill-", ignore_cleanup_errors=True)
-        self.home, self.world = home, world
+        self.home, self.workload = home, workload
         self.late = False
         self.verdicts_wait: list[int] = []
         """The faults by which the ERP keeps its verdicts back."""
@@ -90,7 +90,7 @@ class Stage:
     def debts(self) -> list[str]:
         """The ids of all that is owed by now."""
         now = datetime.fromisoformat(self.now.replace("Z", "+00:00"))
-        return sorted(self.world.debts(now, late=self.late))
+        return sorted(self.workload.debts(now, late=self.late))
 
     def states(self) -> dict[str, str]:
         """The state of each invoice; empty while the database is away."""
@@ -114,8 +114,8 @@ class Stage:
     def import_late_user(self) -> None:
         """New work: one more network user with readings, as an operator's imports would bring it."""
         self.late = True
-        master = self.world.write_master(self.home / "late.yaml", late=True)
-        readings = self.world.write_readings(self.home / "late.csv", late=True)
+        master = self.workload.write_master(self.home / "late.yaml", late=True)
+        readings = self.workload.write_readings(self.home / "late.csv", late=True)
         with self.postgres.session() as connection:
             import_master(connection, master)
             import_readings(connection, readings)
