@@ -10,7 +10,7 @@ from typing import Any
 
 from drills.environment import FINISH_SECONDS, RAISE_WITHIN_SECONDS, Environment
 from drills.faults.fault import Fault
-from drills.judge import judge, standing_in_table
+from drills.judge import judge
 from drills.states import STATES, State
 from drills.table import Cell
 from drills.workload import Workload
@@ -19,7 +19,6 @@ from testkit.waiting import NotReached, becomes_true, pause
 
 TOLERANCE_SECONDS = 1.5
 """What a busy machine may add to the time until an alarm is read in the log."""
-CLEAR_SECONDS = 45.0
 UNMET_SECONDS = 1.0
 ALARM_LINES_AT_MOST = 10
 """In ten minutes, which no cell takes."""
@@ -77,13 +76,15 @@ class CellRun:
         met = fault.can_meet(state)
         applied_at = wall_seconds()
         fault.apply(env, state)
+        if met and fault.affects_one and state.name == "initiated":
+            state.after(env)  # the others are to go on
         self._let_go_at = wall_seconds()
         if met:
             fault.release(env, state)
             fault.released(env, state)
             fault.wait(env)
             if fault.affects_one:
-                self._see_untouched_go_on()
+                self._see_unaffected_go_on()
             if fault.lasting and not fault.alarm_after_end:
                 self._see_alarm(applied_at)
             met = fault.was_met(env)
@@ -101,7 +102,7 @@ class CellRun:
         if met and fault.lasting and fault.alarm_after_end:
             self._see_alarm(applied_at)
         self._see_recovery(ended)
-        self._see_alarms_cleared()
+        env.wait_alarms_cleared()
         self._see_few_alarm_lines()
         self._end_in_order()
         self.result.wrong += judge(env, offers_again=fault.offers_again)
@@ -121,7 +122,7 @@ class CellRun:
         if self.result.alarm_seconds > RAISE_WITHIN_SECONDS + TOLERANCE_SECONDS:
             self._wrong(f"the alarm came {self.result.alarm_seconds:g} s after the first sign")
 
-    def _see_untouched_go_on(self) -> None:
+    def _see_unaffected_go_on(self) -> None:
         env, others = self._env, self._fault.unaffected(self._env)
 
         def done() -> bool:
@@ -147,10 +148,6 @@ class CellRun:
             self._wrong(f"not finished within {FINISH_SECONDS:g} s of the fault's end: {env.states()}")
             return
         self.result.recovery_seconds = round(time.monotonic() - ended, 2)
-
-    def _see_alarms_cleared(self) -> None:
-        env = self._env
-        becomes_true(lambda: not env.daemon.alarms.standing() and not standing_in_table(env), CLEAR_SECONDS)
 
     def _see_few_alarm_lines(self) -> None:
         lines = self._env.daemon.alarms.all()

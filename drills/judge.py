@@ -45,7 +45,8 @@ def judge(env: Environment, *, offers_again: bool = False) -> list[str]:
     for invoice_id, row in invoices.items():
         if invoice_id in debts and invoice_id in of_id:
             wrong += _compare(debts[invoice_id], row, documents.get(invoice_id), of_id[invoice_id])
-    return wrong + _judge_history(env, invoices) + _judge_alarms(env)
+    wrong += [f"the alarm {code} ({key}) still stands" for code, key in sorted(env.standing_alarms())]
+    return wrong + _judge_history(env, invoices)
 
 
 def _compare(debt: Debt, row: Any, document: Any, booking: dict[str, Any]) -> list[str]:
@@ -87,15 +88,3 @@ def _judge_history(env: Environment, invoices: dict[str, Any]) -> list[str]:
         if stood != invoices[invoice_id].state or len(rows) != invoices[invoice_id].history_length:
             wrong.append(f"{invoice_id}: its history ends in {stood}, it stands in {invoices[invoice_id].state}")
     return wrong
-
-
-def _judge_alarms(env: Environment) -> list[str]:
-    """What was raised has been cleared, in the log and in the table."""
-    in_table = {(row.code, row.key) for row in standing_in_table(env)}
-    in_log = env.daemon.alarms.standing()
-    return [f"the alarm {code} ({key}) still stands" for code, key in sorted(in_table | in_log)]
-
-
-def standing_in_table(env: Environment) -> list[Any]:
-    """The alarms that the database still shows."""
-    return env.postgres.rows_if_there("SELECT code, key FROM alarms WHERE cleared_at IS NULL")

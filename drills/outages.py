@@ -1,19 +1,19 @@
 """Outages: database or ERP away for long, over two month ends, with the configuration's own limits."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from config.settings import Settings
-from drills.cells import CLEAR_SECONDS
 from drills.environment import FINISH_SECONDS, Environment, Setting
-from drills.judge import judge, standing_in_table
-from drills.run import prepared, run_each
+from drills.judge import judge
+from drills.run import Verdict, run_each
 from drills.workload import Workload
 from testkit.daemon_log import supervision_events
 from testkit.usage import cpu_seconds, resident_mb
-from testkit.waiting import NotReached, becomes_true, pause, wait_until
+from testkit.waiting import NotReached, pause, wait_until
 
 STATIONS = ("database", "ERP")
 DAYS = 40
@@ -29,32 +29,24 @@ RESUMES_WITHIN_SECONDS = 5.0
 
 
 @dataclass
-class OutageResult:
+class OutageResult(Verdict):
     """What an outage came to; percent of one core, of the time after the first signs."""
 
-    station: str
-    seconds: float
+    station: str = ""
     cpu_percent: float = 0.0
     log_lines_a_minute: float = 0.0
     memory_mb: float = 0.0
     growth_mb: float = 0.0
     restarts: int = 0
     resumed_seconds: float | None = None
-    wrong: list[str] = field(default_factory=list)
-    log: str | None = None
-
-    @property
-    def held(self) -> bool:
-        return not self.wrong
 
     def line(self) -> str:
         """It in a line."""
-        verdict = "held" if self.held else f"NOT HELD: {'; '.join(self.wrong)}; logs in {self.log}"
         return (
             f"{self.station} away for {self.seconds:g} s, {DAYS} days by the test clock: "
             f"{self.cpu_percent:.1f} % of a core, {self.log_lines_a_minute:.1f} log lines a minute, "
             f"{self.memory_mb:.0f} MB ({self.growth_mb:+.1f}), {self.restarts} restarts, "
-            f"resumed after {self.resumed_seconds} s: {verdict}"
+            f"resumed after {self.resumed_seconds} s: {self.outcome()}"
         )
 
 
@@ -72,7 +64,7 @@ class Outage:
     """One outage of one environment."""
 
     def __init__(self, env: Environment, station: str, seconds: float) -> None:
-        self.result = OutageResult(station, seconds)
+        self.result = OutageResult(seconds, station=station)
         self._env = env
 
     def run(self) -> OutageResult:
@@ -100,7 +92,7 @@ class Outage:
             env.wait_all_in("registered", FINISH_SECONDS)
         except NotReached as error:
             result.wrong.append(str(error))
-        becomes_true(lambda: not env.daemon.alarms.standing() and not standing_in_table(env), CLEAR_SECONDS)
+        env.wait_alarms_cleared()
         env.daemon.kill()
         result.restarts = len(supervision_events(env.daemon.log_path, "Restarting"))
         if result.restarts or env.daemon.ends.unexpected:
@@ -142,17 +134,14 @@ class Outage:
         result.wrong += [f"{found:.1f} {what}, not {limit:g}" for what, found, limit in limits if found > limit]
 
 
-def run_outages(stations: Sequence[str], seconds: float, folder: Path, tell: Callable[[OutageResult], None]) -> bool:
-    """Outages one after another; whether all of them held."""
-    workload = Workload(months=PERIODS)
+def run_outages(seconds: float, folder: Path, tell: Callable[[OutageResult], None]) -> bool:
+    """Outages of both stations, one after another; whether both held."""
     speed = round(DAYS * 86_400 / seconds)
     setting = Setting(fast=False, now=BEGIN, daemon={"alarms": {"quiet_seconds": 3}})
-    with prepared(workload) as template:
+    drills = {f"outage-{station}": partial(_run, station, seconds, speed) for station in STATIONS}
+    return run_each(drills, Workload(months=PERIODS), setting, folder, tell)
 
-        def runs() -> Iterator[tuple[Environment, Callable[[], OutageResult]]]:
-            for station in stations:
-                env = Environment(folder / f"outage-{station}", template, workload, setting)
-                env.daemon.environment["BILLINGD_TEST_NOW"] = f"{BEGIN}*{speed}"
-                yield env, Outage(env, station, seconds).run
 
-        return run_each(runs(), tell)
+def _run(station: str, seconds: float, speed: int, env: Environment) -> OutageResult:
+    env.daemon.environment["BILLINGD_TEST_NOW"] = f"{BEGIN}*{speed}"
+    return Outage(env, station, seconds).run()

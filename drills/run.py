@@ -1,30 +1,37 @@
-"""Runs cells, several at once, on copies of one prepared cluster."""
+"""Runs drills, each in an environment of its own, on copies of one prepared cluster."""
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from drills.cells import CellRunner, Result
-from drills.environment import Environment
+from drills.environment import Environment, Setting
 from drills.table import Cell
 from drills.workload import Workload
-from persistence.master_data import import_master
-from persistence.readings import import_readings
 from testkit.postgres import PostgresServer
 from testkit.waiting import abandon
 
 
-class Verdict(Protocol):
-    """What a drill came to."""
+@dataclass
+class Verdict:
+    """What a drill that takes so many seconds came to; `log` is the folder of its logs, if it did not hold."""
 
-    log: str | None
+    seconds: float
+    wrong: list[str] = field(default_factory=list)
+    log: Path | None = None
 
     @property
-    def held(self) -> bool: ...
+    def held(self) -> bool:
+        return not self.wrong
+
+    def outcome(self) -> str:
+        """Whether it held, or why not."""
+        return "held" if self.held else f"NOT HELD: {'; '.join(self.wrong)}; logs in {self.log}"
 
 
 V = TypeVar("V", bound=Verdict)
@@ -36,9 +43,7 @@ def prepared(workload: Workload) -> Iterator[Path]:
     # Short, since PostgreSQL's socket lies in it.
     with tempfile.TemporaryDirectory(prefix="drills-", ignore_cleanup_errors=True) as folder:
         server = PostgresServer.make(Path(folder) / "cluster")
-        with server.session() as connection:
-            import_master(connection, workload.write_master(Path(folder) / "master.yaml", late=False))
-            import_readings(connection, workload.write_readings(Path(folder) / "readings.csv", late=False))
+        workload.load(server, Path(folder), late=False)
         server.create_app_user()
         server.stop()
         yield server.home
@@ -64,18 +69,26 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, jobs: int, tell: Callable[
     return [results[cell] for cell in cells]
 
 
-def run_each(runs: Iterable[tuple[Environment, Callable[[], V]]], tell: Callable[[V], None]) -> bool:
-    """Runs one after another, each in its own environment; whether all of them held. Logs of the others are kept."""
+def run_each(
+    drills: Mapping[str, Callable[[Environment], V]],
+    workload: Workload,
+    setting: Setting,
+    folder: Path,
+    tell: Callable[[V], None],
+) -> bool:
+    """Runs one after another, each in a folder of its name; whether all of them held."""
     held = True
-    for env, run in runs:
-        try:
-            result = run()
-        finally:
-            env.close()
-        if result.held:
-            shutil.rmtree(env.home, ignore_errors=True)
-        else:
-            result.log = str(env.home)
-        held = held and result.held
-        tell(result)
+    with prepared(workload) as template:
+        for name, run in drills.items():
+            env = Environment(folder / name, template, workload, setting)
+            try:
+                result = run(env)
+            finally:
+                env.close()
+            if result.held:
+                shutil.rmtree(env.home, ignore_errors=True)
+            else:
+                result.log = env.home
+            held = held and result.held
+            tell(result)
     return held

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from drills.environment import Environment
-from testkit.waiting import NotReached, wait_until
+from testkit.waiting import NotReached
 
 
 @dataclass(frozen=True)
@@ -21,23 +21,14 @@ class State:
 
     def reach(self, env: Environment) -> None:
         """Starts the daemon and brings it there. Raises NotReached."""
-        env.failpoints.enable(self.failpoint, "hold 0")
-        env.daemon.start()
-        self._await(env)
-
-    def _await(self, env: Environment) -> None:
-        passed = 0
         failpoints = env.failpoints
-
-        def comes() -> bool:
-            return failpoints.reached(self.failpoint) > passed
-
-        while True:
-            wait_until(comes, what=f"{self.actor} comes to {self.failpoint}")
-            if self.stands(env):
-                return
+        failpoints.enable(self.failpoint, "hold 0")
+        env.daemon.start()
+        failpoints.wait_for_arrivals(self.failpoint, 1)
+        while not self.stands(env):
             passed = failpoints.reached(self.failpoint)
             failpoints.enable(self.failpoint, f"hold {passed}")
+            failpoints.wait_for_arrivals(self.failpoint, passed + 1)
 
     def stands(self, env: Environment) -> bool:
         """Whether the database agrees that this is the state."""
@@ -64,10 +55,7 @@ class Sending(State):
         env.failpoints.enable(self.failpoint, "hold 0")
         env.daemon.start()
         number = len(env.debts)
-        wait_until(
-            lambda: env.failpoints.reached(self.failpoint) >= number,
-            what="all couriers are held",
-        )
+        env.failpoints.wait_for_arrivals(self.failpoint, number)
         if len(env.erp.bookings()) != (number if booked else 0) or not env.all_in("sent"):
             raise NotReached("all invoices sent, and the ERP's ledger as it should be")
 

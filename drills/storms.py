@@ -4,20 +4,19 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
-from drills.cells import CLEAR_SECONDS
 from drills.environment import Environment, Setting
 from drills.faults.database import D1, D2, D3
 from drills.faults.erp import E1, E2, E3
 from drills.faults.fault import Fault
 from drills.faults.server import S2, Restarted, frozen_process
-from drills.judge import judge, standing_in_table
-from drills.run import prepared, run_each
+from drills.judge import judge
+from drills.run import Verdict, run_each
 from drills.states import STATES
 from drills.workload import Workload
 from persistence.errors import PersistenceError
@@ -31,33 +30,39 @@ MONTHS = ("2026-11-15", "2026-12-15", "2027-01-15", "2027-02-15", "2027-03-15", 
 # Not in a storm: what needs an environment of its own, lasts too long, or can't be told from the truth by anybody.
 EXCLUDED = {
     "disk_full", "tls_not_accepted", "restart_limit", "poison_invoice", "raises_on_every",
-    "foreign_bill_id", "changed_bill_id", "step_back", "restored_while_down", "huge",
+    "foreign_bill_id", "changed_bill_id", "step_back", "restored_while_down", "restored_under_running_daemon", "huge",
 }  # fmt: skip
+IN_THE_WAY = (PersistenceError, httpx.HTTPError, OSError, ValueError)
+"""How a fault fails whose station another fault has taken away."""
 PROCESS_FAULTS = ("refused", "no_answer", "name_not_resolved")
 
 
-@dataclass
-class StormResult:
-    """What a storm came to; `faults`: how many were injected, by failure and variant."""
+Draw = Callable[[Randomness], tuple[str, Fault]]
 
-    seed: int
-    seconds: float
+
+@dataclass
+class StormResult(Verdict):
+    """What a storm came to; `faults`: how many were injected, by variant; `in_vain`: how many were in another's way."""
+
+    seed: int = 0
     invoices: int = 0
     faults: Counter[str] = field(default_factory=Counter)
+    in_vain: int = 0
     recovery_seconds: float | None = None
-    wrong: list[str] = field(default_factory=list)
-    log: str | None = None
 
-    @property
-    def held(self) -> bool:
-        return not self.wrong
+    def line(self) -> str:
+        """It in a line."""
+        return (
+            f"storm of {self.seconds:g} s, seed {self.seed}: {self.faults.total()} faults of {len(self.faults)} kinds, "
+            f"{self.invoices} invoices, all registered {self.recovery_seconds} s after its end: {self.outcome()}"
+        )
 
 
 class Storm:
     """One storm over one environment; a thread for each station injects one fault at a time."""
 
     def __init__(self, env: Environment, seed: int, seconds: float) -> None:
-        self.result = StormResult(seed, seconds)
+        self.result = StormResult(seconds, seed=seed)
         self._env = env
         self._over = threading.Event()
         self._months = list(MONTHS[1:])
@@ -86,7 +91,7 @@ class Storm:
         self._recover()
         return self.result
 
-    def _draw(self, *tables: Mapping[str, Callable[[], Fault]]) -> Callable[[Randomness], tuple[str, Fault]]:
+    def _draw(self, *tables: Mapping[str, Callable[[], Fault]]) -> Draw:
         variants = [(name, make) for table in tables for name, make in table.items() if name not in EXCLUDED]
         if tables[0] is E1 and len(tables) > 1:
             variants = [(name, make) for name, make in variants if name not in PROCESS_FAULTS]
@@ -105,9 +110,7 @@ class Storm:
         how = chance.choice((signal.SIGKILL, signal.SIGTERM))
         return ("down_over_a_month" if later else how.name.lower()), Restarted(how=how, later=later)
 
-    def _inject(
-        self, station: str, draw: Callable[[Randomness], tuple[str, Fault]], pauses: tuple[float, float]
-    ) -> None:
+    def _inject(self, station: str, draw: Draw, pauses: tuple[float, float]) -> None:
         chance = Randomness(f"{self.result.seed} {station}")
         states = [state for state in STATES.values() if state.has_work]
         while not self._over.wait(chance.uniform(*pauses)):
@@ -116,13 +119,13 @@ class Storm:
             try:
                 fault.apply(self._env, state)
                 self._over.wait(stands)
-            except (PersistenceError, httpx.HTTPError, OSError, ValueError) as error:
-                # Another fault was quicker: its station isn't there to be troubled.
-                self.result.faults[f"{name} (struck nothing: {type(error).__name__})"] += 1
-                continue
+                self.result.faults[name] += 1
+            except IN_THE_WAY:
+                self.result.in_vain += 1
+            except Exception as error:  # noqa: BLE001 - no station may be left in peace unnoticed
+                self.result.wrong.append(f"{name} could not be injected: {type(error).__name__}: {error}")
             finally:
                 self._end(fault)
-            self.result.faults[name] += 1
 
     def _end(self, fault: Fault) -> None:
         """Ends a fault, again and again if another one of the storm is in its way."""
@@ -130,7 +133,7 @@ class Storm:
         def ended() -> bool:
             try:
                 fault.end(self._env)
-            except (PersistenceError, httpx.HTTPError, OSError, ValueError, AssertionError):
+            except (*IN_THE_WAY, AssertionError):
                 return False
             return True
 
@@ -151,7 +154,7 @@ class Storm:
         except NotReached as error:
             wrong.append(f"{error}: {env.states()}")
         self.result.recovery_seconds = round(time.monotonic() - recovered_from, 2)
-        becomes_true(lambda: not env.daemon.alarms.standing() and not standing_in_table(env), CLEAR_SECONDS)
+        env.wait_alarms_cleared()
         env.daemon.kill(signal.SIGTERM)
         # While an actor is ordered not to start, a tree can't begin, or gives up; systemd starts another.
         path, ended = env.daemon.log_path, env.daemon.ends.unexpected
@@ -169,14 +172,7 @@ class Storm:
         return self._env.all_in("registered")
 
 
-def run_storms(seeds: Sequence[int], seconds: float, folder: Path, tell: Callable[[StormResult], None]) -> bool:
-    """Storms one after another, each with its seed; whether all of them held."""
-    workload = Workload(USERS, len(MONTHS))
-    with prepared(workload) as template:
-
-        def runs() -> Iterator[tuple[Environment, Callable[[], StormResult]]]:
-            for seed in seeds:
-                env = Environment(folder / f"storm-{seed}", template, workload, Setting(named_host=True))
-                yield env, Storm(env, seed, seconds).run
-
-        return run_each(runs(), tell)
+def run_storm(seed: int, seconds: float, folder: Path, tell: Callable[[StormResult], None]) -> bool:
+    """Runs one storm; whether it held."""
+    drills = {f"storm-{seed}": lambda env: Storm(env, seed, seconds).run()}
+    return run_each(drills, Workload(USERS, len(MONTHS)), Setting(named_host=True), folder, tell)

@@ -14,6 +14,11 @@ from zoneinfo import ZoneInfo
 
 import yaml
 
+from persistence.connection import notify
+from persistence.master_data import import_master
+from persistence.readings import import_readings
+from testkit.postgres import PostgresServer
+
 ZONE = ZoneInfo("Europe/Zagreb")
 FIRST_PERIOD = "2026-10"
 LATE_USER = 5
@@ -75,6 +80,15 @@ class Workload:
             if (late or user != LATE_USER) and (user != PEAK_USER or period == FIRST_PERIOD)
         ]
         return {debt.invoice_id: debt for debt in found}
+
+    def load(self, server: PostgresServer, folder: Path, *, late: bool) -> None:
+        """Imports the late user, or all others, as an operator would; the files are left in the folder."""
+        master = self.write_master(folder / "master.yaml", late=late)
+        readings = self.write_readings(folder / "readings.csv", late=late)
+        with server.session() as connection:
+            import_master(connection, master)
+            import_readings(connection, readings)
+            notify(connection, "due")
 
     def write_master(self, path: Path, *, late: bool) -> Path:
         """The master data as the import takes it."""

@@ -3,17 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
-
-import httpx
 
 from drills.environment import Environment
-from drills.faults.fault import LONG_SECONDS, Fault
+from drills.faults.fault import Fault
 from drills.states import State
 from supervision.clock import SystemClock
-from testkit.failpoints import Failpoints
 from testkit.settable_clock import NOT_INSTALLED, SettableClock, library
-from testkit.waiting import pause, wait_until
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -25,65 +20,17 @@ OFF_SECONDS = 60.0
 
 
 @dataclass
-class _ClockSet(Fault):
-    """A wall clock is set by so many seconds while its program runs, and goes on from there; no alarm is due."""
+class DatabaseClockSet(Fault):
+    """The database server's clock is set while it runs: invoices wait and leases run by it. No alarm is due."""
 
     lasting: bool = False
     by_seconds: float = 0.0
+    can_meet: Callable[[State], bool] = lambda _: library() is not None
     clock: SettableClock | None = None
-    met: bool = False
 
-    def can_meet(self, state: State) -> bool:
+    def __post_init__(self) -> None:
         if library() is None:
             self.unmet_reason = NOT_INSTALLED
-        return library() is not None
-
-    def apply(self, env: Environment, state: State) -> None:
-        if self.clock is not None:
-            self.clock.set_by(self.by_seconds)
-            ahead = (self.now_of(env) - SystemClock().wall()).total_seconds()
-            self.met = abs(ahead - self.by_seconds) < OFF_SECONDS
-
-    def now_of(self, env: Environment) -> datetime:
-        """What the clock shows."""
-        raise NotImplementedError
-
-    def was_met(self, env: Environment) -> bool:
-        return self.met
-
-
-@dataclass
-class DaemonClockSet(_ClockSet):
-    """The daemon's, whose pulse goes on."""
-
-    def prepare(self, env: Environment) -> None:
-        if library() is not None:
-            self.clock = SettableClock(env.home / "clock")
-            env.daemon.environment.update(self.clock.environment)
-
-    def now_of(self, env: Environment) -> datetime:
-        with httpx.Client(transport=httpx.HTTPTransport(uds=f"{env.home}/ops.sock"), timeout=10) as client:
-            return datetime.fromisoformat(client.get("http://daemon/status").json()["at"])
-
-    def wait(self, env: Environment) -> None:
-        failpoints, name = env.failpoints, "clock.receive"
-        for passed in range(PULSES):
-            failpoints.enable(name, f"hold {passed}")
-            wait_until(
-                partial(_has_come, failpoints, name, passed),
-                within_seconds=PULSE_SECONDS,
-                what="the clock actor's next pulse",
-            )
-        failpoints.disable(name)
-
-
-def _has_come(failpoints: Failpoints, name: str, passed: int) -> bool:
-    return failpoints.reached(name) > passed
-
-
-@dataclass
-class DatabaseClockSet(_ClockSet):
-    """The database server's, by which invoices wait and leases run."""
 
     def prepare(self, env: Environment) -> None:
         if library() is not None:
@@ -91,12 +38,35 @@ class DatabaseClockSet(_ClockSet):
             env.postgres.restart_with(self.clock.environment)
 
     def now_of(self, env: Environment) -> datetime:
+        """What the clock shows."""
         ((now,),) = env.postgres.rows("SELECT clock_timestamp()")
         assert isinstance(now, datetime)
         return now
 
+    def apply(self, env: Environment, state: State) -> None:
+        if self.clock is not None:
+            self.clock.set_by(self.by_seconds)
+            ahead = (self.now_of(env) - SystemClock().wall()).total_seconds()
+            self.met = abs(ahead - self.by_seconds) < OFF_SECONDS
+
+
+@dataclass
+class DaemonClockSet(DatabaseClockSet):
+    """The daemon's is set, and its pulse goes on."""
+
+    def prepare(self, env: Environment) -> None:
+        if library() is not None:
+            self.clock = SettableClock(env.home / "clock")
+            env.daemon.environment.update(self.clock.environment)
+
+    def now_of(self, env: Environment) -> datetime:
+        return datetime.fromisoformat(env.daemon.status()["at"])
+
     def wait(self, env: Environment) -> None:
-        pause(LONG_SECONDS)
+        for passed in range(PULSES):
+            env.failpoints.enable("clock.receive", f"hold {passed}")
+            env.failpoints.wait_for_arrivals("clock.receive", passed + 1, within_seconds=PULSE_SECONDS)
+        env.failpoints.disable("clock.receive")
 
 
 CLOCKS: dict[str, Callable[[], Fault]] = {

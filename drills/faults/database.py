@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +11,8 @@ from pathlib import Path
 from sqlalchemy import text
 
 from drills.environment import FINISH_SECONDS, REACH_SECONDS, Environment
-from drills.faults.fault import BRIEF_SECONDS, Fault, Switched
-from drills.faults.locks import DAEMON_BACKENDS, ERROR, Cancelled, Deadlocked, ImportOpen, Locked
+from drills.faults.fault import BRIEF_SECONDS, Fault, Statements, Switched, before_verdict
+from drills.faults.locks import DAEMON_BACKENDS, LOCKS
 from drills.states import State
 from persistence.database import Database
 from persistence.errors import PersistenceError
@@ -31,17 +30,13 @@ class Trapped(Fault):
     """The connection is cut once: in the middle of a statement, before COMMIT arrives, or before its answer does."""
 
     lasting: bool = False
-    lasts_seconds: float = BRIEF_SECONDS
     trap: Trap = "statement"
 
     def apply(self, env: Environment, state: State) -> None:
         env.proxy.set_trap(self.trap)
 
     def wait(self, env: Environment) -> None:
-        env.proxy.trapped.wait(10)
-
-    def was_met(self, env: Environment) -> bool:
-        return env.proxy.trapped.is_set()
+        self.met = env.proxy.trapped.wait(10)
 
 
 @dataclass
@@ -52,9 +47,10 @@ class SlotsUsedUp(Fault):
     taken: list[Database] = field(default_factory=list)
 
     def apply(self, env: Environment, state: State) -> None:
+        sessions = f"SELECT 1 FROM pg_stat_activity WHERE {DAEMON_BACKENDS}"
         self._take_all(env)
         env.proxy.cut()
-        becomes_true(lambda: not self._daemon_sessions(env), 5)
+        becomes_true(lambda: not env.postgres.rows_if_there(sessions), 5)
         self._take_all(env)
 
     def end(self, env: Environment) -> None:
@@ -72,31 +68,6 @@ class SlotsUsedUp(Fault):
                 return
             self.taken.append(database)
 
-    @staticmethod
-    def _daemon_sessions(env: Environment) -> bool:
-        return bool(env.postgres.rows_if_there(f"SELECT 1 FROM pg_stat_activity WHERE {DAEMON_BACKENDS}"))
-
-
-@dataclass
-class Ruled(Fault):
-    """Statements of the superuser make the daemon's fail; others undo them."""
-
-    codes: tuple[str, ...] = ERROR
-    begins: tuple[str, ...] = ()
-    ends: tuple[str, ...] = ()
-    thread: threading.Thread | None = None
-
-    def apply(self, env: Environment, state: State) -> None:
-        # In a thread: what the daemon holds in this state may make them wait until it goes on.
-        self.thread = threading.Thread(target=lambda: env.postgres.execute(*self.begins), daemon=True)
-        self.thread.start()
-        self.thread.join(0.3)
-
-    def end(self, env: Environment) -> None:
-        if self.thread is not None:
-            self.thread.join(30)
-        env.postgres.execute(*self.ends)
-
 
 @dataclass
 class Terminated(Fault):
@@ -104,97 +75,25 @@ class Terminated(Fault):
 
     lasting: bool = False
     lasts_seconds: float = BRIEF_SECONDS
-    met: bool = False
 
     def apply(self, env: Environment, state: State) -> None:
         ended = env.postgres.rows(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {DAEMON_BACKENDS}")
         self.met = bool(ended)
 
 
-REFUSAL = """
-CREATE TABLE drill_refused (id text PRIMARY KEY);
-GRANT SELECT ON drill_refused TO PUBLIC;
-CREATE FUNCTION drill_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF NEW.state NOT IN (OLD.state, 'held') AND EXISTS (SELECT FROM drill_refused r WHERE r.id = NEW.id) THEN
-        RAISE EXCEPTION 'new row for relation "invoices" violates check constraint "drill"'
-            USING ERRCODE = 'check_violation', CONSTRAINT = 'drill';
-    END IF;
-    RETURN NEW;
-END $$;
-CREATE TRIGGER drill_refuse BEFORE UPDATE ON invoices FOR EACH ROW EXECUTE FUNCTION drill_refuse();
-"""
-
-
-@dataclass
-class RowRefusedFault(Fault):
-    """A constraint that one row violates at each change of its state: in the end it is held, and the others go on."""
-
-    codes: tuple[str, ...] = ("poison_invoice",)
-    silence_seconds: float = 15.0
-    affects_one: bool = True
-    target: str = ""
-
-    def prepare(self, env: Environment) -> None:
-        with env.postgres.session() as connection:
-            connection.exec_driver_sql(REFUSAL)
-        self.target = env.debts[0]
-
-    def can_meet(self, state: State) -> bool:
-        return state.has_work and state.name != "storing_verdict"
-
-    def apply(self, env: Environment, state: State) -> None:
-        env.postgres.rows("INSERT INTO drill_refused VALUES (:id) RETURNING id", id=self.target)
-        if state.name == "initiated":
-            state.after(env)  # the others are to go on
-
-    def end(self, env: Environment) -> None:
-        env.postgres.rows("DELETE FROM drill_refused RETURNING id")
-
-    def unaffected(self, env: Environment) -> list[str]:
-        return [debt for debt in env.debts if debt != self.target]
-
-
-@dataclass
-class RowRefusesEverything(Fault):
+class RowRefusesEverything(Statements):
     """A constraint that one row violates whatever is changed of it, even a count: it waits, and the others go on."""
-
-    codes: tuple[str, ...] = ERROR
-    silence_seconds: float = 2.0
-    affects_one: bool = True
-    target: str = ""
-    thread: threading.Thread | None = None
-
-    def can_meet(self, state: State) -> bool:
-        return state.has_work and state.name != "storing_verdict"
-
-    def apply(self, env: Environment, state: State) -> None:
-        self.target = env.debts[0]
-        add = f"ALTER TABLE invoices ADD CONSTRAINT drill CHECK (id <> '{self.target}') NOT VALID"
-        # In a thread: what the daemon holds in this state may make it wait until it goes on.
-        self.thread = threading.Thread(target=lambda: env.postgres.execute(add), daemon=True)
-        self.thread.start()
-        self.thread.join(0.3)
-        if state.name == "initiated":
-            state.after(env)  # the others are to go on
 
     def was_met(self, env: Environment) -> bool:
         return env.states().get(self.target) != "registered"
-
-    def end(self, env: Environment) -> None:
-        if self.thread is not None:
-            self.thread.join(30)
-            env.postgres.execute("ALTER TABLE invoices DROP CONSTRAINT drill")
-
-    def unaffected(self, env: Environment) -> list[str]:
-        return [debt for debt in env.debts if debt != self.target]
 
 
 @dataclass
 class DiskFull(Fault):
     """The disk with the invoices' tables is full: a small file system of their own."""
 
-    codes: tuple[str, ...] = ERROR
+    codes: tuple[str, ...] = ("database_error",)
+    can_meet: Callable[[State], bool] = before_verdict
     folder: Path | None = None
 
     def prepare(self, env: Environment) -> None:
@@ -202,6 +101,7 @@ class DiskFull(Fault):
         folder.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)]
         if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+            self.can_meet = lambda _: False
             return
         self.folder = folder
         owner = (env.postgres.home / "postgres" / "data").stat()
@@ -214,9 +114,6 @@ class DiskFull(Fault):
             *(f"ALTER TABLE {table} SET TABLESPACE small" for table in tables),
             *(f"ALTER TABLE {table} SET (fillfactor = 10)" for table in tables),
         )
-
-    def can_meet(self, state: State) -> bool:
-        return state.has_work and state.name != "storing_verdict" and self.folder is not None
 
     def apply(self, env: Environment, state: State) -> None:
         if self.folder is not None:
@@ -242,16 +139,13 @@ class Restored(Fault):
     """A backup taken in this state is put back when all has been done; the ERP has everything by then."""
 
     lasting: bool = False
-    lasts_seconds: float = 0.0
     offers_again: bool = True
     while_down: bool = False
-    backup: Path | None = None
     state: State | None = None
 
     def apply(self, env: Environment, state: State) -> None:
-        self.backup = env.postgres.home / "backup"
         self.state = state
-        env.postgres.back_up(self.backup)
+        env.postgres.back_up(_backup(env))
 
     def wait(self, env: Environment) -> None:
         if self.state is not None and self.state.has_work:
@@ -259,10 +153,9 @@ class Restored(Fault):
         env.wait_all_in("registered", FINISH_SECONDS)
 
     def end(self, env: Environment) -> None:
-        assert self.backup is not None, "it struck"
         if self.while_down:
             env.daemon.kill()
-        env.postgres.restore(self.backup)
+        env.postgres.restore(_backup(env))
         if self.while_down:
             env.daemon.start()
 
@@ -273,21 +166,22 @@ class RestoredUnderRunningDaemon(Fault):
 
     lasting: bool = False
     offers_again: bool = True
-    backup: Path | None = None
 
     def prepare(self, env: Environment) -> None:
-        self.backup = env.postgres.home / "backup"
-        env.postgres.back_up(self.backup)
+        env.postgres.back_up(_backup(env))
 
     def apply(self, env: Environment, state: State) -> None:
-        assert self.backup is not None, "it was prepared"
-        env.postgres.restore(self.backup)
+        env.postgres.restore(_backup(env))
 
     def wait(self, env: Environment) -> None:
         known = "SELECT 1 FROM instances WHERE ended_at IS NULL"
         wait_until(
             lambda: env.postgres.rows_if_there(known), within_seconds=REACH_SECONDS, what="the daemon registers anew"
         )
+
+
+def _backup(env: Environment) -> Path:
+    return env.postgres.home / "backup"
 
 
 def _stopped(mode: signal.Signals) -> Fault:
@@ -303,42 +197,64 @@ READ_ONLY = ("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_r
 WRITABLE = ("SET default_transaction_read_only = off", "ALTER SYSTEM RESET default_transaction_read_only",
             "SELECT pg_reload_conf()")  # fmt: skip
 RENAMED = ("SET lock_timeout = '20s'", "ALTER TABLE invoices RENAME TO invoices_gone")
-NAMED = ("ALTER TABLE invoices_gone RENAME TO invoices",)
+NAMED = ("ALTER TABLE IF EXISTS invoices_gone RENAME TO invoices",)
+REFUSAL = """
+CREATE TABLE drill_refused (id text PRIMARY KEY);
+GRANT SELECT ON drill_refused TO PUBLIC;
+CREATE FUNCTION drill_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.state NOT IN (OLD.state, 'held') AND EXISTS (SELECT FROM drill_refused r WHERE r.id = NEW.id) THEN
+        RAISE EXCEPTION 'new row for relation "invoices" violates check constraint "drill"'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'drill';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER drill_refuse BEFORE UPDATE ON invoices FOR EACH ROW EXECUTE FUNCTION drill_refuse();
+"""
 
 D1: dict[str, Callable[[], Fault]] = {
     "stopped_fast": lambda: _stopped(signal.SIGINT),
     "stopped_immediate": lambda: _stopped(signal.SIGQUIT),
-    "cut_in_statement": lambda: Trapped(),
+    "cut_in_statement": Trapped,
     "cut_before_commit": lambda: Trapped(trap="before_commit"),
     "cut_in_commit": lambda: Trapped(trap="commit"),
     "frozen": lambda: Switched(
-        UNREACHABLE,
-        silence_seconds=ANSWER_SECONDS,
-        on=lambda env: env.postgres.freeze(),
-        off=lambda env: env.postgres.thaw(),
+        UNREACHABLE, silence_seconds=ANSWER_SECONDS, on=lambda e: e.postgres.freeze(), off=lambda e: e.postgres.thaw()
     ),
     "wrong_port": lambda: Switched(  # there is something else, which is no PostgreSQL server
         UNREACHABLE, on=lambda env: _lead_to(env, env.erp.port), off=lambda env: _lead_to(env, env.postgres.port)
     ),
-    "slots_used_up": lambda: SlotsUsedUp(),
+    "slots_used_up": SlotsUsedUp,
 }
 D2: dict[str, Callable[[], Fault]] = {
-    "read_only": lambda: Ruled(begins=READ_ONLY, ends=WRITABLE),
-    "privilege_dropped": lambda: Ruled(
+    "read_only": lambda: Statements(begins=READ_ONLY, ends=WRITABLE),
+    "privilege_dropped": lambda: Statements(
         begins=(f"REVOKE UPDATE ON invoices FROM {APP_USER}",), ends=(f"GRANT UPDATE ON invoices TO {APP_USER}",)
     ),
-    "locked": lambda: Locked(),
-    "import_while_work": lambda: ImportOpen(),
-    "deadlock": lambda: Deadlocked(),
-    "cancelled": lambda: Cancelled(),
-    "terminated": lambda: Terminated(),
-    "row_refused": lambda: RowRefusedFault(),
-    "row_refuses_everything": lambda: RowRefusesEverything(),
-    "table_missing": lambda: Ruled(begins=RENAMED, ends=NAMED),
-    "disk_full": lambda: DiskFull(),
+    **LOCKS,
+    "terminated": Terminated,
+    # One row violates a constraint at each change of its state: in the end it is held, and the others go on.
+    "row_refused": lambda: Statements(
+        ("poison_invoice",),
+        silence_seconds=15.0,
+        affects_one=True,
+        can_meet=before_verdict,
+        setup=REFUSAL,
+        begins=("INSERT INTO drill_refused VALUES ('{target}')",),
+        ends=("DELETE FROM drill_refused",),
+    ),
+    "row_refuses_everything": lambda: RowRefusesEverything(
+        silence_seconds=2.0,
+        affects_one=True,
+        can_meet=before_verdict,
+        begins=("ALTER TABLE invoices ADD CONSTRAINT drill CHECK (id <> '{target}') NOT VALID",),
+        ends=("ALTER TABLE invoices DROP CONSTRAINT IF EXISTS drill",),
+    ),
+    "table_missing": lambda: Statements(begins=RENAMED, ends=NAMED),
+    "disk_full": DiskFull,
 }
 D3: dict[str, Callable[[], Fault]] = {
-    "restored": lambda: Restored(),
+    "restored": Restored,
     "restored_while_down": lambda: Restored(while_down=True),
-    "restored_under_running_daemon": lambda: RestoredUnderRunningDaemon(),
+    "restored_under_running_daemon": RestoredUnderRunningDaemon,
 }

@@ -1,47 +1,39 @@
 """Faults of the database by locks: one held too long, a statement that waits for one cancelled, a deadlock (D2)."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from sqlalchemy import text
 
 from drills.environment import Environment
-from drills.faults.fault import BRIEF_SECONDS, Fault
+from drills.faults.fault import BRIEF_SECONDS, Fault, InThread, at_work
 from drills.states import State
-from persistence.errors import PersistenceError
 from persistence.readings import import_readings
 from testkit.waiting import NotReached, becomes_true
 
-ERROR = ("database_error",)
 LOCK_SECONDS = 0.5
 DAEMON_BACKENDS = "datname = 'billingd' AND application_name LIKE 'billingd%'"
 
 
 @dataclass
-class Locked(Fault):
+class Locked(InThread):
     """Somebody else's transaction holds a lock for longer than the daemon's lock_timeout."""
 
-    codes: tuple[str, ...] = ERROR
+    codes: tuple[str, ...] = ("database_error",)
     silence_seconds: float = LOCK_SECONDS
-    met: bool = False
     over: threading.Event = field(default_factory=threading.Event)
-    thread: threading.Thread | None = None
     locked: threading.Event = field(default_factory=threading.Event)
-
-    def apply(self, env: Environment, state: State) -> None:
-        self.thread = threading.Thread(target=self._hold, args=(env,), daemon=True)
-        self.thread.start()
 
     def released(self, env: Environment, state: State) -> None:
         self.met = self.locked.wait(20)
 
     def end(self, env: Environment) -> None:
         self.over.set()
-        if self.thread is not None:
-            self.thread.join(30)
+        super().end(env)
 
-    def _hold(self, env: Environment) -> None:
+    def work(self, env: Environment) -> None:
         with env.postgres.session() as connection:
             connection.execute(text("LOCK TABLE invoices IN SHARE ROW EXCLUSIVE MODE"))
             self.locked.set()
@@ -61,11 +53,6 @@ class ImportOpen(Locked):
     affects_one: bool = True
     USER: ClassVar = 1
 
-    def apply(self, env: Environment, state: State) -> None:
-        super().apply(env, state)
-        if state.name == "initiated":
-            state.after(env)  # the others are to go on
-
     def unaffected(self, env: Environment) -> list[str]:
         concerned = f"{env.workload.user_id(self.USER)}."
         return [debt for debt in env.debts if not debt.startswith(concerned)]
@@ -75,7 +62,7 @@ class ImportOpen(Locked):
         if raised := {each.code for each in env.daemon.alarms.all()}:
             raise NotReached(f"an import under way is no alarm: {', '.join(sorted(raised))}")
 
-    def _hold(self, env: Environment) -> None:
+    def work(self, env: Environment) -> None:
         file = env.workload.write_further_readings(env.home / "further.csv", self.USER)
         with env.postgres.session() as connection:
             import_readings(connection, file)
@@ -97,49 +84,39 @@ class Cancelled(Locked):
 
 
 @dataclass
-class Deadlocked(Fault):
+class Deadlocked(InThread):
     """A table is locked that the daemon's write waits for, then one is asked for that this write has."""
 
     lasting: bool = False
     met: bool = False
-    thread: threading.Thread | None = None
-
-    def can_meet(self, state: State) -> bool:
-        return state.has_work
-
-    def apply(self, env: Environment, state: State) -> None:
-        locked = threading.Event()
-        self.thread = threading.Thread(target=self._entangle, args=(env, locked), daemon=True)
-        self.thread.start()
-        # What the daemon holds in this state may make it wait until it goes on.
-        locked.wait(BRIEF_SECONDS)
+    can_meet: Callable[[State], bool] = at_work
 
     def wait(self, env: Environment) -> None:
-        if self.thread is not None:
-            self.thread.join(30)
+        super().end(env)
 
-    def was_met(self, env: Environment) -> bool:
-        return self.met
-
-    def _entangle(self, env: Environment, locked: threading.Event) -> None:
-        try:
-            before = self._deadlocks(env)
-            with env.postgres.session() as connection:
-                # The daemon's is the one that finds the deadlock, and so the one that the server lets down.
-                connection.execute(text("SET LOCAL deadlock_timeout = '20s'"))
-                connection.execute(text("SET LOCAL lock_timeout = '10s'"))
-                # Every step of an invoice is written to its history, while the invoice's own row is locked.
-                connection.execute(text("LOCK TABLE invoice_history IN SHARE ROW EXCLUSIVE MODE"))
-                locked.set()
-                mine = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
-                waits = f"SELECT 1 FROM pg_stat_activity WHERE {DAEMON_BACKENDS} AND :mine = ANY(pg_blocking_pids(pid))"
-                if becomes_true(lambda: env.postgres.rows(waits, mine=mine), 4):
-                    connection.execute(text("LOCK TABLE invoices IN SHARE ROW EXCLUSIVE MODE"))
-            self.met = becomes_true(lambda: self._deadlocks(env) > before, 3)
-        except PersistenceError:
-            return
+    def work(self, env: Environment) -> None:
+        before = self._deadlocks(env)
+        with env.postgres.session() as connection:
+            # The daemon's is the one that finds the deadlock, and so the one that the server lets down.
+            connection.execute(text("SET LOCAL deadlock_timeout = '20s'"))
+            connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+            # Every step of an invoice is written to its history, while the invoice's own row is locked.
+            connection.execute(text("LOCK TABLE invoice_history IN SHARE ROW EXCLUSIVE MODE"))
+            mine = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+            waits = f"SELECT 1 FROM pg_stat_activity WHERE {DAEMON_BACKENDS} AND :mine = ANY(pg_blocking_pids(pid))"
+            if becomes_true(lambda: env.postgres.rows(waits, mine=mine), 4):
+                connection.execute(text("LOCK TABLE invoices IN SHARE ROW EXCLUSIVE MODE"))
+        self.met = becomes_true(lambda: self._deadlocks(env) > before, 3)
 
     @staticmethod
     def _deadlocks(env: Environment) -> int:
         rows = env.postgres.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = 'billingd'")
         return int(rows[0].deadlocks)
+
+
+LOCKS: dict[str, Callable[[], Fault]] = {
+    "locked": Locked,
+    "import_while_work": ImportOpen,
+    "deadlock": Deadlocked,
+    "cancelled": Cancelled,
+}

@@ -6,16 +6,13 @@ from dataclasses import dataclass, field
 
 from drills.environment import Environment, Setting
 from drills.faults.clock import CLOCKS
-from drills.faults.fault import BRIEF_SECONDS, Fault, Switched
+from drills.faults.fault import BRIEF_SECONDS, Fault, Switched, at_work
 from drills.states import State
 from drills.workload import Workload
-from persistence.master_data import import_master
-from persistence.readings import import_readings
 from testkit.daemon_log import wall_seconds
-from testkit.waiting import becomes_true, pause
+from testkit.waiting import becomes_true
 
 WAS_DOWN = ("daemon_was_down",)
-CRASHED = ("actor_crashed",)
 HANG_SECONDS = 12.0
 FROZEN_SECONDS = 18.0
 """Longer than every deadline: the lease is 16 s, the hang deadline 12 s."""
@@ -56,18 +53,18 @@ def frozen_process() -> Fault:
 
 @dataclass
 class Raises(Fault):
-    """Who is at work in this state raises, once."""
+    """Who is at work in this state raises, once; with `no_start` its successors fail to start for a while."""
 
-    codes: tuple[str, ...] = CRASHED
+    codes: tuple[str, ...] = ("actor_crashed",)
     action: str = "raise once"
     lasts_seconds: float = 0.0
-    met: bool = False
+    replaces_hold: bool = True
+    no_start: bool = False
 
     def apply(self, env: Environment, state: State) -> None:
+        if self.no_start:
+            env.failpoints.enable(f"{state.actor}.start", "raise")
         env.failpoints.enable(state.failpoint, self.action)
-
-    def release(self, env: Environment, state: State) -> None:
-        """The action that has taken the place of the state's own lets it go on."""
 
     def released(self, env: Environment, state: State) -> None:
         self.met = becomes_true(lambda: not env.failpoints.is_enabled(state.failpoint), 10)
@@ -78,36 +75,30 @@ class Raises(Fault):
 
 @dataclass
 class RaisesEvery(Fault):
-    """Who is at work in this state raises on every message."""
+    """Who is at work in this state raises on every message; with `until_end` until the daemon gives up."""
 
-    codes: tuple[str, ...] = CRASHED
+    codes: tuple[str, ...] = ("actor_crashed",)
+    replaces_hold: bool = True
     until_end: bool = False
-
-    def release(self, env: Environment, state: State) -> None:
-        """The action that has taken the place of the state's own lets it go on."""
 
     def apply(self, env: Environment, state: State) -> None:
         # Work on one invoice may raise and end nobody: to end the process it is raised outside of it.
         in_work = state.actor == "courier" and not self.until_end
-        failpoint = state.failpoint if in_work else f"{state.actor}.receive"
         env.failpoints.disable()
         if self.until_end:
             env.failpoints.enable(f"{state.actor}.start", "raise")
-        env.failpoints.enable(failpoint, "raise")
+        env.failpoints.enable(state.failpoint if in_work else f"{state.actor}.receive", "raise")
 
     def wait(self, env: Environment) -> None:
         if self.until_end:
-            becomes_true(lambda: env.daemon.ends.unexpected, 30)
+            self.met = becomes_true(lambda: env.daemon.ends.unexpected, 30)
         else:
-            pause(self.lasts_seconds)
+            super().wait(env)
 
     def end(self, env: Environment) -> None:
         env.failpoints.disable()
         if self.until_end:
             env.daemon.wait_until_up()
-
-    def was_met(self, env: Environment) -> bool:
-        return not self.until_end or bool(env.daemon.ends.unexpected)
 
 
 @dataclass
@@ -117,18 +108,11 @@ class Poison(Fault):
     codes: tuple[str, ...] = ("poison_invoice",)
     silence_seconds: float = 20.0
     affects_one: bool = True
-    target: str = ""
-
-    def release(self, env: Environment, state: State) -> None:
-        """The action that has taken the place of the state's own lets it go on."""
-        if not self.can_meet(state):
-            state.release(env)
-
-    def can_meet(self, state: State) -> bool:
-        return state.has_work
+    replaces_hold: bool = True
+    can_meet: Callable[[State], bool] = at_work
 
     def apply(self, env: Environment, state: State) -> None:
-        if not self.can_meet(state):
+        if not state.has_work:
             return
         self.target = env.debts[0]
         failpoint = {"due": "biller.calculate", "calculated": "courier.send"}.get(state.name, state.failpoint)
@@ -136,14 +120,9 @@ class Poison(Fault):
         env.failpoints.enable(failpoint, "raise", [self.target])
         if failpoint != state.failpoint:
             env.failpoints.disable(state.failpoint)
-        if state.name == "initiated":
-            state.after(env)  # the others are to go on
 
     def end(self, env: Environment) -> None:
         env.failpoints.disable()
-
-    def unaffected(self, env: Environment) -> list[str]:
-        return [debt for debt in env.debts if debt != self.target] if self.target else []
 
 
 MANY_USERS = 50
@@ -158,26 +137,7 @@ class PoisonInFullBatch(Poison):
 
     def prepare(self, env: Environment) -> None:
         env.workload = Workload(users=MANY_USERS)
-        master = env.workload.write_master(env.home / "many.yaml", late=False)
-        readings = env.workload.write_readings(env.home / "many.csv", late=False)
-        with env.postgres.session() as connection:
-            import_master(connection, master)
-            import_readings(connection, readings)
-
-
-@dataclass
-class FailsToStart(Raises):
-    """Who is at work raises, and its successors fail to start for a while."""
-
-    lasts_seconds: float = 3.0
-
-    def apply(self, env: Environment, state: State) -> None:
-        env.failpoints.enable(f"{state.actor}.start", "raise")
-        super().apply(env, state)
-
-
-def _hangs() -> Fault:
-    return Raises(codes=("actor_hung",), action="hang once", silence_seconds=HANG_SECONDS)
+        env.workload.load(env.postgres, env.home, late=False)
 
 
 # How often it fails within its time is chance, and the limit has a row of its own.
@@ -185,7 +145,7 @@ MANY_RESTARTS = Setting(daemon={"supervision": {"max_restarts": 100}})
 FEW_RESTARTS = Setting(daemon={"supervision": {"max_restarts": 2}})
 S1: dict[str, Callable[[], Fault]] = {
     "terminated": lambda: Restarted(how=signal.SIGTERM),
-    "killed": lambda: Restarted(),
+    "killed": Restarted,
     "down_over_a_month": lambda: Restarted(later="2026-12-15T00:00:00Z"),
     "down_over_months": lambda: Restarted(later="2027-01-15T00:00:00Z"),
     "frozen": frozen_process,
@@ -194,19 +154,14 @@ S1: dict[str, Callable[[], Fault]] = {
     **CLOCKS,
 }
 S2: dict[str, Callable[[], Fault]] = {
-    "raises_once": lambda: Raises(),
-    "raises_on_every": lambda: RaisesEvery(),
-    "poison_invoice": lambda: Poison(),
-    "poison_in_full_batch": lambda: PoisonInFullBatch(),
-    "hangs": lambda: _hangs(),
-    "fails_to_start": lambda: FailsToStart(setting=MANY_RESTARTS),
+    "raises_once": Raises,
+    "raises_on_every": RaisesEvery,
+    "poison_invoice": Poison,
+    "poison_in_full_batch": PoisonInFullBatch,
+    "hangs": lambda: Raises(codes=("actor_hung",), action="hang once", silence_seconds=HANG_SECONDS),
+    "fails_to_start": lambda: Raises(no_start=True, lasts_seconds=3.0, setting=MANY_RESTARTS),
     "thread_dies": lambda: Raises(action="exit once"),
     "restart_limit": lambda: RaisesEvery(
-        codes=WAS_DOWN,
-        until_end=True,
-        alarm_after_end=True,
-        silence_seconds=30.0,
-        ends_process=True,
-        setting=FEW_RESTARTS,
+        WAS_DOWN, until_end=True, alarm_after_end=True, silence_seconds=30.0, ends_process=True, setting=FEW_RESTARTS
     ),
 }
