@@ -11,10 +11,10 @@ import typer
 
 from cli.invocation import CommandFailed
 from cli.output import print_line, print_note, write_text
-from drills.outage import STATIONS, run_outages
-from drills.report import Table, document, storm_line, total
+from drills.outages import run_outages
+from drills.report import Table, document, total
 from drills.run import run_cells
-from drills.storm import run_storms
+from drills.storms import run_storm
 from drills.table import Cell, UnknownCell, choose, sample
 from supervision.clock import system_randomness
 
@@ -47,9 +47,9 @@ def drill(
     folder = Path(tempfile.mkdtemp(prefix="billingd-drill-"))
     try:
         if storm is not None:
-            return 0 if run_storms([seed], storm, folder, lambda result: print_line(storm_line(result))) else 1
+            return 0 if run_storm(seed, storm, folder, lambda result: print_line(result.line())) else 1
         if outage is not None:
-            return 0 if run_outages(STATIONS, outage, folder, lambda result: print_line(result.line())) else 1
+            return 0 if run_outages(outage, folder, lambda result: print_line(result.line())) else 1
         cells = _cells(failure or [], variant or [], state or [])
         cells = cells if number is None else sample(cells, number, seed)
         # A cell mostly waits: two for each processor keep it busy.

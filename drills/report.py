@@ -4,9 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from drills.cell import Result
+from drills.cells import Result
 from drills.states import STATES
-from drills.storm import StormResult
 from drills.table import Cell
 
 _WIDTH = 16
@@ -69,13 +68,3 @@ def total(results: Sequence[Result], seed: int) -> str:
 def document(results: Sequence[Result], seed: int) -> dict[str, Any]:
     """The JSON document."""
     return {"seed": seed, "cells": [each.document() for each in results]}
-
-
-def storm_line(result: StormResult) -> str:
-    """One line about a storm."""
-    struck = [number for name, number in result.faults.items() if "struck nothing" not in name]
-    verdict = "held" if result.held else f"NOT HELD: {'; '.join(result.wrong)}; logs in {result.log}"
-    return (
-        f"storm of {result.seconds:g} s, seed {result.seed}: {sum(struck)} faults of {len(struck)} kinds, "
-        f"{result.invoices} invoices, all registered {result.recovery_seconds} s after its end: {verdict}"
-    )

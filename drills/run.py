@@ -1,44 +1,49 @@
-"""Runs cells, several at once, on copies of one prepared cluster."""
+"""Runs drills, each in an environment of its own, on copies of one prepared cluster."""
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-from drills.cell import CellRunner, Result
-from drills.stage import Stage
+from drills.cells import CellRunner, Result
+from drills.environment import Environment, Setting
 from drills.table import Cell
-from drills.world import World
-from persistence.master_data import import_master
-from persistence.readings.importing import import_readings
+from drills.workload import Workload
 from testkit.postgres import PostgresServer
 from testkit.waiting import abandon
 
 
-class Verdict(Protocol):
-    """What a drill came to."""
+@dataclass
+class Verdict:
+    """What a drill that takes so many seconds came to; `log` is the folder of its logs, if it did not hold."""
 
-    log: str | None
+    seconds: float
+    wrong: list[str] = field(default_factory=list)
+    log: Path | None = None
 
     @property
-    def held(self) -> bool: ...
+    def held(self) -> bool:
+        return not self.wrong
+
+    def outcome(self) -> str:
+        """Whether it held, or why not."""
+        return "held" if self.held else f"NOT HELD: {'; '.join(self.wrong)}; logs in {self.log}"
 
 
 V = TypeVar("V", bound=Verdict)
 
 
 @contextmanager
-def prepared(world: World) -> Iterator[Path]:
-    """The folder of a cluster that knows this world, to be copied by each stage."""
+def prepared(workload: Workload) -> Iterator[Path]:
+    """The folder of a cluster that knows this workload, to be copied by each environment."""
     # Short, since PostgreSQL's socket lies in it.
     with tempfile.TemporaryDirectory(prefix="drills-", ignore_cleanup_errors=True) as folder:
         server = PostgresServer.make(Path(folder) / "cluster")
-        with server.session() as connection:
-            import_master(connection, world.write_master(Path(folder) / "master.yaml", late=False))
-            import_readings(connection, world.write_readings(Path(folder) / "readings.csv", late=False))
+        workload.load(server, Path(folder), late=False)
         server.create_app_user()
         server.stop()
         yield server.home
@@ -46,10 +51,10 @@ def prepared(world: World) -> Iterator[Path]:
 
 def run_cells(cells: Sequence[Cell], folder: Path, *, jobs: int, tell: Callable[[Result], None]) -> list[Result]:
     """Runs them all, telling of each as it ends; the logs of what did not hold are left below `folder`."""
-    world = World()
+    workload = Workload()
     results: dict[Cell, Result] = {}
-    with prepared(world) as template, ThreadPoolExecutor(jobs, thread_name_prefix="drill") as pool:
-        runner = CellRunner(folder, template, world)
+    with prepared(workload) as template, ThreadPoolExecutor(jobs, thread_name_prefix="drill") as pool:
+        runner = CellRunner(folder, template, workload)
         under_way = {pool.submit(runner.run, cell): cell for cell in cells}
         try:
             for future in as_completed(under_way):
@@ -64,18 +69,26 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, jobs: int, tell: Callable[
     return [results[cell] for cell in cells]
 
 
-def play_each(plays: Iterable[tuple[Stage, Callable[[], V]]], tell: Callable[[V], None]) -> bool:
-    """Plays one after another, each on its own stage; whether all of them held. Logs of the others are kept."""
+def run_each(
+    drills: Mapping[str, Callable[[Environment], V]],
+    workload: Workload,
+    setting: Setting,
+    folder: Path,
+    tell: Callable[[V], None],
+) -> bool:
+    """Runs one after another, each in a folder of its name; whether all of them held."""
     held = True
-    for stage, play in plays:
-        try:
-            result = play()
-        finally:
-            stage.close()
-        if result.held:
-            shutil.rmtree(stage.home, ignore_errors=True)
-        else:
-            result.log = str(stage.home)
-        held = held and result.held
-        tell(result)
+    with prepared(workload) as template:
+        for name, run in drills.items():
+            env = Environment(folder / name, template, workload, setting)
+            try:
+                result = run(env)
+            finally:
+                env.close()
+            if result.held:
+                shutil.rmtree(env.home, ignore_errors=True)
+            else:
+                result.log = env.home
+            held = held and result.held
+            tell(result)
     return held

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from drills.stage import Stage
-from testkit.waiting import NotReached, wait_until
+from drills.environment import Environment
+from testkit.waiting import NotReached
 
 
 @dataclass(frozen=True)
@@ -19,87 +19,75 @@ class State:
     next_seconds: float = 0.5
     """Within how long it next needs the database or the ERP, once it is let go."""
 
-    def reach(self, stage: Stage) -> None:
+    def reach(self, env: Environment) -> None:
         """Starts the daemon and brings it there. Raises NotReached."""
-        stage.failpoints.enable(self.failpoint, "hold 0")
-        stage.daemon.start()
-        self._await(stage)
-
-    def _await(self, stage: Stage) -> None:
-        passed = 0
-        failpoints = stage.failpoints
-
-        def comes() -> bool:
-            return failpoints.reached(self.failpoint) > passed
-
-        while True:
-            wait_until(comes, what=f"{self.actor} comes to {self.failpoint}")
-            if self.stands(stage):
-                return
+        failpoints = env.failpoints
+        failpoints.enable(self.failpoint, "hold 0")
+        env.daemon.start()
+        failpoints.wait_for_arrivals(self.failpoint, 1)
+        while not self.stands(env):
             passed = failpoints.reached(self.failpoint)
             failpoints.enable(self.failpoint, f"hold {passed}")
+            failpoints.wait_for_arrivals(self.failpoint, passed + 1)
 
-    def stands(self, stage: Stage) -> bool:
+    def stands(self, env: Environment) -> bool:
         """Whether the database agrees that this is the state."""
         wanted = {"due": ("due",), "calculating": ("due",), "storing": ("due",), "calculated": ("calculated",)}
-        states = stage.states()
-        return all(states.get(debt) in wanted.get(self.name, ("sent", "registered")) for debt in stage.debts)
+        states = env.states()
+        return all(states.get(debt) in wanted.get(self.name, ("sent", "registered")) for debt in env.debts)
 
-    def release(self, stage: Stage) -> None:
+    def release(self, env: Environment) -> None:
         """Lets the daemon go on."""
-        stage.failpoints.disable(self.failpoint)
+        env.failpoints.disable(self.failpoint)
 
-    def after(self, stage: Stage) -> None:
+    def after(self, env: Environment) -> None:
         """What the state itself waits for, once the fault is over."""
 
 
 class Sending(State):
     """All couriers are held with an invoice each; with `booked` the ERP has it and its answer was lost."""
 
-    def reach(self, stage: Stage) -> None:
+    def reach(self, env: Environment) -> None:
         booked = self.name == "sending_after"
         if booked:
-            for debt in stage.debts:
-                stage.erp.add_fault(kind="drop", method="PUT", when="after", invoice_id=debt, remaining=1)
-        stage.failpoints.enable(self.failpoint, "hold 0")
-        stage.daemon.start()
-        number = len(stage.debts)
-        wait_until(
-            lambda: stage.failpoints.reached(self.failpoint) >= number,
-            what="all couriers are held",
-        )
-        if len(stage.erp.bookings()) != (number if booked else 0) or not stage.all_in("sent"):
+            for debt in env.debts:
+                env.erp.add_fault(kind="drop", method="PUT", when="after", invoice_id=debt, remaining=1)
+        env.failpoints.enable(self.failpoint, "hold 0")
+        env.daemon.start()
+        number = len(env.debts)
+        env.failpoints.wait_for_arrivals(self.failpoint, number)
+        if len(env.erp.bookings()) != (number if booked else 0) or not env.all_in("sent"):
             raise NotReached("all invoices sent, and the ERP's ledger as it should be")
 
 
 class Initiated(State):
     """The ERP has all invoices and gives no verdict."""
 
-    def reach(self, stage: Stage) -> None:
-        stage.verdicts_wait = [stage.erp.add_fault(kind="initiated", method="PUT", seconds=864_000)]
-        stage.daemon.start()
-        stage.wait_all_in("initiated")
+    def reach(self, env: Environment) -> None:
+        env.verdicts_wait = [env.erp.add_fault(kind="initiated", method="PUT", seconds=864_000)]
+        env.daemon.start()
+        env.wait_all_in("initiated")
 
-    def release(self, stage: Stage) -> None:
+    def release(self, env: Environment) -> None:
         pass
 
-    def after(self, stage: Stage) -> None:
-        stage.erp.clear_faults(stage.verdicts_wait)
-        stage.erp.give_verdicts()
+    def after(self, env: Environment) -> None:
+        env.erp.clear_faults(env.verdicts_wait)
+        env.erp.give_verdicts()
 
 
 class Idle(State):
     """All is registered. New work comes once the fault is over."""
 
-    def reach(self, stage: Stage) -> None:
-        stage.daemon.start()
-        stage.wait_all_in("registered")
+    def reach(self, env: Environment) -> None:
+        env.daemon.start()
+        env.wait_all_in("registered")
 
-    def release(self, stage: Stage) -> None:
+    def release(self, env: Environment) -> None:
         pass
 
-    def after(self, stage: Stage) -> None:
-        stage.import_late_user()
+    def after(self, env: Environment) -> None:
+        env.import_late_user()
 
 
 STATES: dict[str, State] = {

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from drills.faults import Fault
-from drills.faults_database import D1, D2, D3
-from drills.faults_erp import E1, E2, E3
-from drills.faults_server import S1, S2
+from drills.faults.database import D1, D2, D3
+from drills.faults.erp import E1, E2, E3
+from drills.faults.fault import Fault
+from drills.faults.server import S1, S2
 from drills.states import STATES
 from supervision.clock import Randomness
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from testkit.alarms_seen import AlarmsSeen
+from testkit.daemon_log import AlarmLog
 from testkit.failpoints import Failpoints
 from testkit.waiting import LOOK_SECONDS, WAIT_SECONDS, wait_until
 
@@ -40,7 +40,7 @@ class DaemonProcess:
         self.environment = environment
         self.command_prefix: tuple[str, ...] = ()
         self.log_path = home / "daemon.log"
-        self.alarms = AlarmsSeen(self.log_path)
+        self.alarms = AlarmLog(self.log_path)
         self.ends = Ends()
         self._home = home
         self._process: subprocess.Popen[bytes] | None = None

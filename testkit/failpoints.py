@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from testkit.waiting import WAIT_SECONDS, wait_until
+
 
 class Failpoints:
     """The folder from which a daemon reads what to do at its failpoints."""
@@ -32,6 +34,14 @@ class Failpoints:
             return int((self.folder / f"{failpoint}.reached").read_text())
         except (OSError, ValueError):
             return 0
+
+    def wait_for_arrivals(self, failpoint: str, number: int, *, within_seconds: float = WAIT_SECONDS) -> None:
+        """Returns once so many arrivals were held there. Raises NotReached."""
+        wait_until(
+            lambda: self.reached(failpoint) >= number,
+            within_seconds=within_seconds,
+            what=f"{number} arrivals at {failpoint}",
+        )
 
     def reset_counts(self) -> None:
         """For a new process, whose arrivals are counted from 1; the actions stay."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from billing.states import ARROWS, FINAL_STATES, OPEN_STATES, State, allowed_from, is_allowed
-from drills.checker import ARROWS as JUDGED
+from drills.judge import ARROWS as JUDGED
 
 ROOT = Path(__file__).resolve().parents[2]
 GUARD = ROOT / "persistence/schema/sql/0001_guards.sql"

@@ -124,7 +124,7 @@ MUTATIONS = (
         "        return self._START.replace(tzinfo=self) + timedelta(seconds=self._monotonic())\n",
         "        return _wall\n",
         ("S1", "clock_steps_back", "idle"),
-        "the clock actor's next pulse",
+        "arrivals at clock.receive",
     ),
     Mutation(
         "times in the database are left as they are when its clock is set back",

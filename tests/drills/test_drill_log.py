@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from testkit.alarms_seen import AlarmsSeen, log_entries, supervision_events
+from testkit.daemon_log import AlarmLog, log_entries, supervision_events
 
 CRASHED = {"supervision_event": "Exited", "supervision_name": "biller", "supervision_reason": "Crashed: ValueError: no"}
 RAISED = {
@@ -20,5 +20,5 @@ def test_item_4_a_message_that_quotes_an_event_is_none(tmp_path: Path) -> None:
     assert len(list(log_entries(log))) == 3
     assert supervision_events(log, "Exited") == [CRASHED]
     assert supervision_events(log, "GivenUp") == []
-    assert [(seen.code, seen.state) for seen in AlarmsSeen(log).all()] == [("erp_error", "raised")]
+    assert [(seen.code, seen.state) for seen in AlarmLog(log).all()] == [("erp_error", "raised")]
     assert supervision_events(tmp_path / "none.log", "Exited") == []

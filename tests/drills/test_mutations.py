@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.support.sample import ROOT
 
 pytestmark = pytest.mark.slow
 
-ROOMS = ("billing", "persistence", "altibiz", "supervision", "actors", "alarming", "config", "daemon", "drills")
+ROOMS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["root_packages"]
 whole_drill = pytest.mark.skipif(os.environ.get("BILLINGD_DRILL") != "all", reason="belongs to make drill")
 
 

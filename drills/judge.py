@@ -5,8 +5,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from drills.stage import Stage
-from drills.world import ORDINALS, Debt
+from drills.environment import Environment
+from drills.workload import ORDINALS, Debt
 
 ARROWS = {
     "due": {"calculated", "held", "aborted"},
@@ -18,21 +18,21 @@ ARROWS = {
 """Where each state may lead (docs/spec/billing.md); a step back from initiated to sent rests on the ERP's 404."""
 
 
-def judge(stage: Stage, *, offers_again: bool = False) -> list[str]:
+def judge(env: Environment, *, offers_again: bool = False) -> list[str]:
     """Everything that is wrong at the end; nothing if all four promises were kept to the letter.
 
     `offers_again`: what the ERP has may have been offered again. Else it was asked about first: the fake ERP takes
     the same offer twice for one, and not every ERP may be as kind.
     """
-    now = datetime.fromisoformat(stage.now.replace("Z", "+00:00"))
-    debts = stage.world.debts(now, late=stage.late)
-    invoices = {row.id: row for row in stage.postgres.rows("SELECT * FROM invoices")}
-    bookings = stage.erp.bookings()
+    now = datetime.fromisoformat(env.now.replace("Z", "+00:00"))
+    debts = env.workload.debts(now, late=env.late)
+    invoices = {row.id: row for row in env.postgres.rows("SELECT * FROM invoices")}
+    bookings = env.erp.bookings()
     wrong = [f"{extra} is an invoice that nobody owes" for extra in sorted(invoices.keys() - debts.keys())]
     booked = Counter(booking["id"] for booking in bookings)
     wrong += [f"the ERP has {extra}, which nobody owes" for extra in sorted(booked.keys() - debts.keys())]
     if not offers_again:
-        wrong += [f"{again} was offered though the ERP had it" for again in stage.erp.offered_again()]
+        wrong += [f"{again} was offered though the ERP had it" for again in env.erp.offered_again()]
     for debt in debts.values():
         if (times := booked[debt.invoice_id]) != 1:
             wrong.append(f"the ERP has {debt.invoice_id} {times} times")
@@ -41,11 +41,12 @@ def judge(stage: Stage, *, offers_again: bool = False) -> list[str]:
     bills = Counter(row.bill_id for row in invoices.values() if row.bill_id is not None)
     wrong += [f"bill_id {bill} stands at {number} invoices" for bill, number in bills.items() if number > 1]
     of_id = {booking["id"]: booking for booking in bookings}
-    documents = {row.invoice_id: row for row in stage.postgres.rows("SELECT * FROM invoice_documents")}
+    documents = {row.invoice_id: row for row in env.postgres.rows("SELECT * FROM invoice_documents")}
     for invoice_id, row in invoices.items():
         if invoice_id in debts and invoice_id in of_id:
             wrong += _compare(debts[invoice_id], row, documents.get(invoice_id), of_id[invoice_id])
-    return wrong + _judge_history(stage, invoices) + _judge_alarms(stage)
+    wrong += [f"the alarm {code} ({key}) still stands" for code, key in sorted(env.standing_alarms())]
+    return wrong + _judge_history(env, invoices)
 
 
 def _compare(debt: Debt, row: Any, document: Any, booking: dict[str, Any]) -> list[str]:
@@ -70,11 +71,11 @@ def _compare(debt: Debt, row: Any, document: Any, booking: dict[str, Any]) -> li
     return [f"{debt.invoice_id}: {what} is {is_!r}, not {should!r}" for what, should, is_ in pairs if is_ != should]
 
 
-def _judge_history(stage: Stage, invoices: dict[str, Any]) -> list[str]:
+def _judge_history(env: Environment, invoices: dict[str, Any]) -> list[str]:
     """Each step follows from the one before, none is missing, none goes against the arrows."""
     wrong: list[str] = []
     steps: dict[str, list[Any]] = {invoice_id: [] for invoice_id in invoices}
-    for row in stage.postgres.rows("SELECT * FROM invoice_history ORDER BY invoice_id, seq"):
+    for row in env.postgres.rows("SELECT * FROM invoice_history ORDER BY invoice_id, seq"):
         steps[row.invoice_id].append(row)
     for invoice_id, rows in steps.items():
         stood: str | None = None
@@ -87,15 +88,3 @@ def _judge_history(stage: Stage, invoices: dict[str, Any]) -> list[str]:
         if stood != invoices[invoice_id].state or len(rows) != invoices[invoice_id].history_length:
             wrong.append(f"{invoice_id}: its history ends in {stood}, it stands in {invoices[invoice_id].state}")
     return wrong
-
-
-def _judge_alarms(stage: Stage) -> list[str]:
-    """What was raised has been cleared, in the log and in the table."""
-    in_table = {(row.code, row.key) for row in standing_in_table(stage)}
-    in_log = stage.daemon.alarms.standing()
-    return [f"the alarm {code} ({key}) still stands" for code, key in sorted(in_table | in_log)]
-
-
-def standing_in_table(stage: Stage) -> list[Any]:
-    """The alarms that the database still shows."""
-    return stage.postgres.rows_if_there("SELECT code, key FROM alarms WHERE cleared_at IS NULL")

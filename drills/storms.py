@@ -4,90 +4,95 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
-from drills.cell import CLEAR_SECONDS
-from drills.checker import judge, standing_in_table
-from drills.faults import Fault
-from drills.faults_database import D1, D2, D3
-from drills.faults_erp import E1, E2, E3
-from drills.faults_server import S2, Restarted, frozen_process
-from drills.run import play_each, prepared
-from drills.stage import Setting, Stage
+from drills.environment import Environment, Setting
+from drills.faults.database import D1, D2, D3
+from drills.faults.erp import E1, E2, E3
+from drills.faults.fault import Fault
+from drills.faults.server import S2, Restarted, frozen_process
+from drills.judge import judge
+from drills.run import Verdict, run_each
 from drills.states import STATES
-from drills.world import World
+from drills.workload import Workload
 from persistence.connection.errors import PersistenceError
 from supervision.clock import Randomness
-from testkit.alarms_seen import supervision_events
+from testkit.daemon_log import supervision_events
 from testkit.waiting import LOOK_SECONDS, NotReached, becomes_true, pause, wait_until
 
 FINISH_SECONDS = 120.0
 USERS = 8
 MONTHS = ("2026-11-15", "2026-12-15", "2027-01-15", "2027-02-15", "2027-03-15", "2027-04-15")
-# Not in a storm: what needs a stage of its own, lasts too long, or can't be told from the truth by anybody.
-LEFT_OUT = {
+# Not in a storm: what needs an environment of its own, lasts too long, or can't be told from the truth by anybody.
+EXCLUDED = {
     "disk_full", "tls_not_accepted", "restart_limit", "poison_invoice", "raises_on_every",
-    "foreign_bill_id", "changed_bill_id", "step_back", "restored_while_down", "huge",
+    "foreign_bill_id", "changed_bill_id", "step_back", "restored_while_down", "restored_under_running_daemon", "huge",
 }  # fmt: skip
+IN_THE_WAY = (PersistenceError, httpx.HTTPError, OSError, ValueError)
+"""How a fault fails whose station another fault has taken away."""
 PROCESS_FAULTS = ("refused", "no_answer", "name_not_resolved")
 
 
-@dataclass
-class StormResult:
-    """What a storm came to; `faults`: how many were injected, by failure and variant."""
+Draw = Callable[[Randomness], tuple[str, Fault]]
 
-    seed: int
-    seconds: float
+
+@dataclass
+class StormResult(Verdict):
+    """What a storm came to; `faults`: how many were injected, by variant; `in_vain`: how many were in another's way."""
+
+    seed: int = 0
     invoices: int = 0
     faults: Counter[str] = field(default_factory=Counter)
+    in_vain: int = 0
     recovery_seconds: float | None = None
-    wrong: list[str] = field(default_factory=list)
-    log: str | None = None
 
-    @property
-    def held(self) -> bool:
-        return not self.wrong
+    def line(self) -> str:
+        """It in a line."""
+        return (
+            f"storm of {self.seconds:g} s, seed {self.seed}: {self.faults.total()} faults of {len(self.faults)} kinds, "
+            f"{self.invoices} invoices, all registered {self.recovery_seconds} s after its end: {self.outcome()}"
+        )
 
 
 class Storm:
-    """One storm over one stage; each station has a thread that troubles it with one fault at a time."""
+    """One storm over one environment; a thread for each station injects one fault at a time."""
 
-    def __init__(self, stage: Stage, seed: int, seconds: float) -> None:
-        self.result = StormResult(seed, seconds)
-        self._stage = stage
+    def __init__(self, env: Environment, seed: int, seconds: float) -> None:
+        self.result = StormResult(seconds, seed=seed)
+        self._env = env
         self._over = threading.Event()
         self._months = list(MONTHS[1:])
         self._refusing = D2["row_refused"]()
 
-    def rage(self) -> StormResult:
+    def run(self) -> StormResult:
         """All of it."""
-        stage = self._stage
-        self._refusing.prepare(stage)
-        stage.import_late_user()
-        stage.daemon.start()
-        gusts = (
+        env = self._env
+        self._refusing.prepare(env)
+        env.import_late_user()
+        env.daemon.start()
+        injectors = (
             ("database", self._draw(D1, D2, D3), (0.5, 4.0)),
             ("ERP's process", self._draw({name: E1[name] for name in PROCESS_FAULTS}), (2.0, 6.0)),
             ("ERP's answers", self._draw(E1, E2, E3), (0.2, 1.5)),
             ("daemon", self._draw_end, (4.0, 9.0)),
             ("actors", self._draw(S2), (0.5, 4.0)),
         )
-        threads = [threading.Thread(target=self._gust, args=gust, daemon=True) for gust in gusts]
+        threads = [threading.Thread(target=self._inject, args=injector, daemon=True) for injector in injectors]
         for thread in threads:
             thread.start()
         pause(self.result.seconds)
         self._over.set()
         for thread in threads:
             thread.join(90)
-        self._calm()
+        self._recover()
         return self.result
 
-    def _draw(self, *tables: Mapping[str, Callable[[], Fault]]) -> Callable[[Randomness], tuple[str, Fault]]:
-        variants = [(name, make) for table in tables for name, make in table.items() if name not in LEFT_OUT]
+    def _draw(self, *tables: Mapping[str, Callable[[], Fault]]) -> Draw:
+        variants = [(name, make) for table in tables for name, make in table.items() if name not in EXCLUDED]
         if tables[0] is E1 and len(tables) > 1:
             variants = [(name, make) for name, make in variants if name not in PROCESS_FAULTS]
 
@@ -105,76 +110,69 @@ class Storm:
         how = chance.choice((signal.SIGKILL, signal.SIGTERM))
         return ("down_over_a_month" if later else how.name.lower()), Restarted(how=how, later=later)
 
-    def _gust(self, station: str, draw: Callable[[Randomness], tuple[str, Fault]], pauses: tuple[float, float]) -> None:
+    def _inject(self, station: str, draw: Draw, pauses: tuple[float, float]) -> None:
         chance = Randomness(f"{self.result.seed} {station}")
         states = [state for state in STATES.values() if state.has_work]
         while not self._over.wait(chance.uniform(*pauses)):
             name, fault = draw(chance)
             state, stands = chance.choice(states), chance.uniform(0.1, 3.0)
             try:
-                fault.strike(self._stage, state)
+                fault.apply(self._env, state)
                 self._over.wait(stands)
-            except (PersistenceError, httpx.HTTPError, OSError, ValueError) as error:
-                # Another fault was quicker: its station isn't there to be troubled.
-                self.result.faults[f"{name} (struck nothing: {type(error).__name__})"] += 1
-                continue
+                self.result.faults[name] += 1
+            except IN_THE_WAY:
+                self.result.in_vain += 1
+            except Exception as error:  # noqa: BLE001 - no station may be left in peace unnoticed
+                self.result.wrong.append(f"{name} could not be injected: {type(error).__name__}: {error}")
             finally:
                 self._end(fault)
-            self.result.faults[name] += 1
 
     def _end(self, fault: Fault) -> None:
         """Ends a fault, again and again if another one of the storm is in its way."""
 
         def ended() -> bool:
             try:
-                fault.end(self._stage)
-            except (PersistenceError, httpx.HTTPError, OSError, ValueError, AssertionError):
+                fault.end(self._env)
+            except (*IN_THE_WAY, AssertionError):
                 return False
             return True
 
         becomes_true(ended, 30)
 
-    def _calm(self) -> None:
+    def _recover(self) -> None:
         """Everything is put right, then nothing may be lost, doubled or left standing."""
-        stage, wrong = self._stage, self.result.wrong
-        stage.failpoints.disable()
-        stage.erp.thaw()
-        stage.erp.start()
-        stage.erp.clear_faults()
-        if stage.daemon.pid is None:
-            stage.daemon.start()
-        calm_at = time.monotonic()
+        env, wrong = self._env, self.result.wrong
+        env.failpoints.disable()
+        env.erp.thaw()
+        env.erp.start()
+        env.erp.clear_faults()
+        if env.daemon.pid is None:
+            env.daemon.start()
+        recovered_from = time.monotonic()
         try:
             wait_until(self._finished, within_seconds=FINISH_SECONDS, what="all is registered after the storm")
         except NotReached as error:
-            wrong.append(f"{error}: {stage.states()}")
-        self.result.recovery_seconds = round(time.monotonic() - calm_at, 2)
-        becomes_true(lambda: not stage.daemon.alarms.standing() and not standing_in_table(stage), CLEAR_SECONDS)
-        stage.daemon.kill(signal.SIGTERM)
+            wrong.append(f"{error}: {env.states()}")
+        self.result.recovery_seconds = round(time.monotonic() - recovered_from, 2)
+        env.wait_alarms_cleared()
+        env.daemon.kill(signal.SIGTERM)
         # While an actor is ordered not to start, a tree can't begin, or gives up; systemd starts another.
-        path, ended = stage.daemon.log_path, stage.daemon.ends.unexpected
+        path, ended = env.daemon.log_path, env.daemon.ends.unexpected
         refused = path.read_bytes().count(b"the daemon can't start: failpoint")
         orderly = refused + len(supervision_events(path, "GivenUp"))
         if set(ended) - {1} or len(ended) > orderly:
             wrong.append(f"the daemon ended by itself with {ended}, with reason {orderly} times")
         # In a storm the ERP lies about what it has, and the database is restored.
-        wrong += judge(stage, offers_again=True)
-        self.result.invoices = len(stage.debts)
+        wrong += judge(env, offers_again=True)
+        self.result.invoices = len(env.debts)
 
     def _finished(self) -> bool:
-        self._stage.retry_held()
+        self._env.retry_held()
         pause(LOOK_SECONDS)
-        return self._stage.all_in("registered")
+        return self._env.all_in("registered")
 
 
-def run_storms(seeds: Sequence[int], seconds: float, folder: Path, tell: Callable[[StormResult], None]) -> bool:
-    """Storms one after another, each with its seed; whether all of them held."""
-    world = World(USERS, len(MONTHS))
-    with prepared(world) as template:
-
-        def plays() -> Iterator[tuple[Stage, Callable[[], StormResult]]]:
-            for seed in seeds:
-                stage = Stage(folder / f"storm-{seed}", template, world, Setting(named_host=True))
-                yield stage, Storm(stage, seed, seconds).rage
-
-        return play_each(plays(), tell)
+def run_storm(seed: int, seconds: float, folder: Path, tell: Callable[[StormResult], None]) -> bool:
+    """Runs one storm; whether it held."""
+    drills = {f"storm-{seed}": lambda env: Storm(env, seed, seconds).run()}
+    return run_each(drills, Workload(USERS, len(MONTHS)), Setting(named_host=True), folder, tell)

@@ -1,6 +1,6 @@
-"""The synthetic world of a drill: who is billed, every reading, and the debts that follow, by arithmetic of its own.
+"""The synthetic network users of a drill: every reading, and the debts that follow, by arithmetic of its own.
 
-Nothing of billing/ is used for the amounts: the checker's judgement must not share a bug with what it judges.
+Nothing of billing/ is used for the amounts: the judge's verdict must not share a bug with what it judges.
 """
 
 import csv
@@ -13,6 +13,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import yaml
+
+from persistence.connection.statements import notify
+from persistence.master_data import import_master
+from persistence.readings.importing import import_readings
+from testkit.postgres import PostgresServer
 
 ZONE = ZoneInfo("Europe/Zagreb")
 FIRST_PERIOD = "2026-10"
@@ -54,7 +59,7 @@ class Debt:
         return self.total_eur + self.tax_eur
 
 
-class World:
+class Workload:
     """`users` of them from FIRST_PERIOD on, for `months` periods; the one with peak power for the first alone."""
 
     def __init__(self, users: int = 5, months: int = 4) -> None:
@@ -75,6 +80,15 @@ class World:
             if (late or user != LATE_USER) and (user != PEAK_USER or period == FIRST_PERIOD)
         ]
         return {debt.invoice_id: debt for debt in found}
+
+    def load(self, server: PostgresServer, folder: Path, *, late: bool) -> None:
+        """Imports the late user, or all others, as an operator would; the files are left in the folder."""
+        master = self.write_master(folder / "master.yaml", late=late)
+        readings = self.write_readings(folder / "readings.csv", late=late)
+        with server.session() as connection:
+            import_master(connection, master)
+            import_readings(connection, readings)
+            notify(connection, "due")
 
     def write_master(self, path: Path, *, late: bool) -> Path:
         """The master data as the import takes it."""

@@ -1,4 +1,4 @@
-"""One drill's stage: a throwaway database behind a proxy, an ERP process and a daemon process, and what they show."""
+"""One drill's environment: a throwaway database behind a proxy, an ERP process and a daemon process."""
 
 import os
 import tempfile
@@ -8,17 +8,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from drills.world import World
+from drills.workload import Workload
 from persistence.connection.errors import PersistenceError
 from persistence.connection.statements import notify
 from persistence.invoices.held_invoices import held_ids, retry_held
-from persistence.master_data import import_master
-from persistence.readings.importing import import_readings
 from testkit.deployment import NOW, Deployment, merged
 from testkit.erp import CERTIFICATES, FakeErp
 from testkit.postgres import VOLATILE, PostgresServer
 from testkit.proxy import Proxy
-from testkit.waiting import wait_until
+from testkit.waiting import becomes_true, wait_until
 
 # As short as the rules between the settings allow: lease >= total + 15, hang >= total + 10 and statement + 10.
 FAST: dict[str, Any] = {
@@ -41,6 +39,7 @@ POSTGRES = {**VOLATILE, "shared_buffers": "16MB", "max_connections": "24", "dead
 # The machine may be busy with other drills: the waiting is generous, what is measured is not.
 REACH_SECONDS = 60.0
 FINISH_SECONDS = 60.0
+CLEAR_SECONDS = 45.0
 
 
 @dataclass(frozen=True)
@@ -55,15 +54,15 @@ class Setting:
     daemon: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Stage:
+class Environment:
     """All stations of one drill below a folder of its own."""
 
-    def __init__(self, home: Path, template: Path, world: World, setting: Setting | None = None) -> None:
+    def __init__(self, home: Path, template: Path, workload: Workload, setting: Setting | None = None) -> None:
         setting = setting or Setting()
         home.mkdir(parents=True)
         # Sockets have short names: the folder of the logs may be anywhere.
         self._short = tempfile.TemporaryDirectory(prefix="drill-", ignore_cleanup_errors=True)
-        self.home, self.world = home, world
+        self.home, self.workload = home, workload
         self.late = False
         self.verdicts_wait: list[int] = []
         """The faults by which the ERP keeps its verdicts back."""
@@ -90,7 +89,7 @@ class Stage:
     def debts(self) -> list[str]:
         """The ids of all that is owed by now."""
         now = datetime.fromisoformat(self.now.replace("Z", "+00:00"))
-        return sorted(self.world.debts(now, late=self.late))
+        return sorted(self.workload.debts(now, late=self.late))
 
     def states(self) -> dict[str, str]:
         """The state of each invoice; empty while the database is away."""
@@ -105,6 +104,15 @@ class Stage:
         """Waits for it. Raises NotReached."""
         wait_until(lambda: self.all_in(state), within_seconds=seconds, what=f"all invoices are {state}")
 
+    def standing_alarms(self) -> set[tuple[str, str]]:
+        """Code and key of what was raised and has not been cleared, in the log or in the database."""
+        rows = self.postgres.rows_if_there("SELECT code, key FROM alarms WHERE cleared_at IS NULL")
+        return self.daemon.alarms.standing() | {(row.code, row.key) for row in rows}
+
+    def wait_alarms_cleared(self) -> None:
+        """Waits until none stands, or for as long as it may take."""
+        becomes_true(lambda: not self.standing_alarms(), CLEAR_SECONDS)
+
     # What people do
 
     def set_clock(self, now: str) -> None:
@@ -114,12 +122,7 @@ class Stage:
     def import_late_user(self) -> None:
         """New work: one more network user with readings, as an operator's imports would bring it."""
         self.late = True
-        master = self.world.write_master(self.home / "late.yaml", late=True)
-        readings = self.world.write_readings(self.home / "late.csv", late=True)
-        with self.postgres.session() as connection:
-            import_master(connection, master)
-            import_readings(connection, readings)
-            notify(connection, "due")
+        self.workload.load(self.postgres, self.home, late=True)
 
     def retry_held(self) -> list[str]:
         """What an operator does once the cause is gone: puts back what is held; returns the ids."""

@@ -1,4 +1,4 @@
-"""One cell of the table, from a fresh stage to the verdict: reach the state, strike, stand, end, recover, judge."""
+"""One cell of the table, from a fresh environment to the verdict: reach the state, apply, wait, end, recover, judge."""
 
 import shutil
 import signal
@@ -8,18 +8,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from drills.checker import judge, standing_in_table
-from drills.faults import Fault
-from drills.stage import FINISH_SECONDS, RAISE_WITHIN_SECONDS, Stage
+from drills.environment import FINISH_SECONDS, RAISE_WITHIN_SECONDS, Environment
+from drills.faults.fault import Fault
+from drills.judge import judge
 from drills.states import STATES, State
 from drills.table import Cell
-from drills.world import World
-from testkit.alarms_seen import supervision_events, wall_seconds
+from drills.workload import Workload
+from testkit.daemon_log import supervision_events, wall_seconds
 from testkit.waiting import NotReached, becomes_true, pause
 
 TOLERANCE_SECONDS = 1.5
 """What a busy machine may add to the time until an alarm is read in the log."""
-CLEAR_SECONDS = 45.0
 UNMET_SECONDS = 1.0
 ALARM_LINES_AT_MOST = 10
 """In ten minutes, which no cell takes."""
@@ -51,17 +50,17 @@ class Result:
 class CellRun:
     """One run of one cell."""
 
-    def __init__(self, cell: Cell, stage: Stage, fault: Fault) -> None:
+    def __init__(self, cell: Cell, env: Environment, fault: Fault) -> None:
         self.result = Result(cell.failure, cell.variant, cell.state)
-        self._stage = stage
+        self._env = env
         self._fault = fault
         self._state: State = STATES[cell.state]
         self._let_go_at = 0.0
 
-    def play(self) -> Result:
+    def run(self) -> Result:
         """All of it; whatever goes wrong is a reason."""
         try:
-            self._play()
+            self._run()
         except NotReached as error:
             self._wrong(str(error))
         except Exception as error:  # noqa: BLE001 - one cell's end must not be the table's
@@ -70,90 +69,88 @@ class CellRun:
         self.result.reason = "; ".join(self.result.wrong) or self.result.reason
         return self.result
 
-    def _play(self) -> None:
-        stage, fault, state = self._stage, self._fault, self._state
-        fault.prepare(stage)
-        state.reach(stage)
-        met = fault.can_be_met(state)
-        struck_at = wall_seconds()
-        fault.strike(stage, state)
+    def _run(self) -> None:
+        env, fault, state = self._env, self._fault, self._state
+        fault.prepare(env)
+        state.reach(env)
+        met = fault.can_meet(state)
+        applied_at = wall_seconds()
+        fault.apply(env, state)
+        if met and fault.affects_one and state.name == "initiated":
+            state.after(env)  # the others are to go on
         self._let_go_at = wall_seconds()
         if met:
-            fault.release(stage, state)
-            fault.released(stage, state)
-            fault.stand(stage)
-            if fault.touches_some:
-                self._see_untouched_go_on()
+            fault.release(env, state)
+            fault.released(env, state)
+            fault.wait(env)
+            if fault.affects_one:
+                self._see_unaffected_go_on()
             if fault.lasting and not fault.alarm_after_end:
-                self._see_alarm(struck_at)
-            met = fault.was_met(stage)
+                self._see_alarm(applied_at)
+            met = fault.was_met(env)
         else:
             pause(UNMET_SECONDS)
         self._nobody_held_for_all()
-        fault.end(stage)
+        fault.end(env)
         ended = time.monotonic()
         if not met:
             self.result.reason = fault.unmet_reason
-            fault.release(stage, state)
-            state.release(stage)
+            fault.release(env, state)
+            state.release(env)
         self.result.met = met
-        state.after(stage)
+        state.after(env)
         if met and fault.lasting and fault.alarm_after_end:
-            self._see_alarm(struck_at)
+            self._see_alarm(applied_at)
         self._see_recovery(ended)
-        self._see_alarms_cleared()
+        env.wait_alarms_cleared()
         self._see_few_alarm_lines()
         self._end_in_order()
-        self.result.wrong += judge(stage, offers_again=fault.offers_again)
+        self.result.wrong += judge(env, offers_again=fault.offers_again)
 
-    def _see_alarm(self, struck_at: float) -> None:
+    def _see_alarm(self, applied_at: float) -> None:
         """The alarm stands within its time of the first sign."""
-        fault, seen = self._fault, self._stage.daemon.alarms
+        fault, seen = self._fault, self._env.daemon.alarms
         patience = 3 * (RAISE_WITHIN_SECONDS + fault.silence_seconds) + 10
-        if not becomes_true(lambda: seen.first_raised(fault.codes, struck_at) is not None, patience):
+        if not becomes_true(lambda: seen.first_raised(fault.codes, applied_at) is not None, patience):
             self._wrong(f"no alarm {' or '.join(fault.codes)} within {patience:g} s")
             return
-        alarm = seen.first_raised(fault.codes, struck_at)
+        alarm = seen.first_raised(fault.codes, applied_at)
         assert alarm is not None, "it was seen"
-        sign_at = fault.first_sign(self._stage) or self._let_go_at + fault.silence_seconds + self._state.next_seconds
+        sign_at = fault.first_sign(self._env) or self._let_go_at + fault.silence_seconds + self._state.next_seconds
         self.result.alarm_code = alarm.code
         self.result.alarm_seconds = round(max(0.0, alarm.at - sign_at), 2)
         if self.result.alarm_seconds > RAISE_WITHIN_SECONDS + TOLERANCE_SECONDS:
             self._wrong(f"the alarm came {self.result.alarm_seconds:g} s after the first sign")
 
-    def _see_untouched_go_on(self) -> None:
-        stage, others = self._stage, self._fault.untouched(self._stage)
+    def _see_unaffected_go_on(self) -> None:
+        env, others = self._env, self._fault.unaffected(self._env)
 
         def done() -> bool:
-            states = stage.states()
+            states = env.states()
             return all(states.get(each) == "registered" for each in others)
 
         if not becomes_true(done, FINISH_SECONDS / 2):
-            self._wrong(f"what the fault doesn't touch did not go on: {stage.states()}")
+            self._wrong(f"what the fault doesn't touch did not go on: {env.states()}")
 
     def _nobody_held_for_all(self) -> None:
         """What is wrong with the whole ERP holds no invoice: there is no witness."""
-        if not self._fault.holds_some and "held" in self._stage.states().values():
+        if not self._fault.holds_some and "held" in self._env.states().values():
             self._wrong("an invoice is held though all are refused")
 
     def _see_recovery(self, ended: float) -> None:
-        stage = self._stage
+        env = self._env
 
         def finished() -> bool:
-            stage.retry_held()
-            return stage.all_in("registered")
+            env.retry_held()
+            return env.all_in("registered")
 
         if not becomes_true(finished, FINISH_SECONDS):
-            self._wrong(f"not finished within {FINISH_SECONDS:g} s of the fault's end: {stage.states()}")
+            self._wrong(f"not finished within {FINISH_SECONDS:g} s of the fault's end: {env.states()}")
             return
         self.result.recovery_seconds = round(time.monotonic() - ended, 2)
 
-    def _see_alarms_cleared(self) -> None:
-        stage = self._stage
-        becomes_true(lambda: not stage.daemon.alarms.standing() and not standing_in_table(stage), CLEAR_SECONDS)
-
     def _see_few_alarm_lines(self) -> None:
-        lines = self._stage.daemon.alarms.all()
+        lines = self._env.daemon.alarms.all()
         self.result.alarms_raised = [each.code for each in lines if each.state == "raised"]
         self.result.alarm_lines = len(lines)
         if len(lines) > ALARM_LINES_AT_MOST:
@@ -161,7 +158,7 @@ class CellRun:
 
     def _end_in_order(self) -> None:
         """The daemon still runs, ends in order, and never ended by itself where it should not have."""
-        daemon = self._stage.daemon
+        daemon = self._env.daemon
         if daemon.pid is None:
             self._wrong("the daemon doesn't run")
         daemon.kill(signal.SIGTERM)
@@ -183,26 +180,26 @@ class CellRun:
 class CellRunner:
     """Runs cells, each in a folder of its own, whose logs are kept if it did not hold."""
 
-    def __init__(self, folder: Path, template: Path, world: World) -> None:
-        self._folder, self._template, self._world = folder, template, world
-        self._open: set[Stage] = set()
+    def __init__(self, folder: Path, template: Path, workload: Workload) -> None:
+        self._folder, self._template, self._workload = folder, template, workload
+        self._open: set[Environment] = set()
 
     def run(self, cell: Cell) -> Result:
-        """Sets the stage, plays the cell, and leaves no process behind."""
+        """Makes the environment, runs the cell, and leaves no process behind."""
         home = self._folder / f"{cell.failure}-{cell.variant}-{cell.state}"
         fault = cell.fault()
-        stage: Stage | None = None
+        env: Environment | None = None
         try:
-            stage = Stage(home, self._template, self._world, fault.setting)
-            self._open.add(stage)
-            result = CellRun(cell, stage, fault).play()
-        except Exception as error:  # noqa: BLE001 - a stage that can't be set is this cell's failure, not the table's
+            env = Environment(home, self._template, self._workload, fault.setting)
+            self._open.add(env)
+            result = CellRun(cell, env, fault).run()
+        except Exception as error:  # noqa: BLE001 - an environment that can't be made is this cell's failure, not the table's
             result = Result(cell.failure, cell.variant, cell.state, reason=f"{type(error).__name__}: {error}")
         finally:
             fault.close()
-            if stage is not None:
-                stage.close()
-                self._open.discard(stage)
+            if env is not None:
+                env.close()
+                self._open.discard(env)
         if result.held:
             shutil.rmtree(home, ignore_errors=True)
         else:
@@ -211,5 +208,5 @@ class CellRunner:
 
     def abandon(self) -> None:
         """Ends every process of the cells under way."""
-        for stage in list(self._open):
-            stage.close()
+        for env in list(self._open):
+            env.close()

@@ -1,19 +1,19 @@
 """Outages: database or ERP away for long, over two month ends, with the configuration's own limits."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from config.settings import Settings
-from drills.cell import CLEAR_SECONDS
-from drills.checker import judge, standing_in_table
-from drills.run import play_each, prepared
-from drills.stage import FINISH_SECONDS, Setting, Stage
-from drills.world import World
-from testkit.alarms_seen import supervision_events
+from drills.environment import FINISH_SECONDS, Environment, Setting
+from drills.judge import judge
+from drills.run import Verdict, run_each
+from drills.workload import Workload
+from testkit.daemon_log import supervision_events
 from testkit.usage import cpu_seconds, resident_mb
-from testkit.waiting import NotReached, becomes_true, pause, wait_until
+from testkit.waiting import NotReached, pause, wait_until
 
 STATIONS = ("database", "ERP")
 DAYS = 40
@@ -29,32 +29,24 @@ RESUMES_WITHIN_SECONDS = 5.0
 
 
 @dataclass
-class OutageResult:
+class OutageResult(Verdict):
     """What an outage came to; percent of one core, of the time after the first signs."""
 
-    station: str
-    seconds: float
+    station: str = ""
     cpu_percent: float = 0.0
     log_lines_a_minute: float = 0.0
     memory_mb: float = 0.0
     growth_mb: float = 0.0
     restarts: int = 0
     resumed_seconds: float | None = None
-    wrong: list[str] = field(default_factory=list)
-    log: str | None = None
-
-    @property
-    def held(self) -> bool:
-        return not self.wrong
 
     def line(self) -> str:
         """It in a line."""
-        verdict = "held" if self.held else f"NOT HELD: {'; '.join(self.wrong)}; logs in {self.log}"
         return (
             f"{self.station} away for {self.seconds:g} s, {DAYS} days by the test clock: "
             f"{self.cpu_percent:.1f} % of a core, {self.log_lines_a_minute:.1f} log lines a minute, "
             f"{self.memory_mb:.0f} MB ({self.growth_mb:+.1f}), {self.restarts} restarts, "
-            f"resumed after {self.resumed_seconds} s: {verdict}"
+            f"resumed after {self.resumed_seconds} s: {self.outcome()}"
         )
 
 
@@ -69,20 +61,20 @@ class _Reading:
 
 
 class Outage:
-    """One outage over one stage."""
+    """One outage of one environment."""
 
-    def __init__(self, stage: Stage, station: str, seconds: float) -> None:
-        self.result = OutageResult(station, seconds)
-        self._stage = stage
+    def __init__(self, env: Environment, station: str, seconds: float) -> None:
+        self.result = OutageResult(seconds, station=station)
+        self._env = env
 
-    def stand(self) -> OutageResult:
+    def run(self) -> OutageResult:
         """All of it; whatever goes wrong is a reason."""
-        stage, result = self._stage, self.result
+        env, result = self._env, self.result
         leave, come_back, within_seconds = self._of_station()
         try:
-            stage.daemon.start()
+            env.daemon.start()
             wait_until(self._begun, within_seconds=FINISH_SECONDS, what="what is due before the outage is registered")
-            before = len(stage.debts)
+            before = len(env.debts)
             leave()
             pause(min(FIRST_SIGNS_SECONDS, result.seconds / 4))
             first = self._read()
@@ -96,37 +88,37 @@ class Outage:
             result.resumed_seconds = round(time.monotonic() - back, 1)
             if result.resumed_seconds > within_seconds:
                 result.wrong.append(f"work resumed after {result.resumed_seconds:g} s, not within {within_seconds:g} s")
-            stage.now = END
-            stage.wait_all_in("registered", FINISH_SECONDS)
+            env.now = END
+            env.wait_all_in("registered", FINISH_SECONDS)
         except NotReached as error:
             result.wrong.append(str(error))
-        becomes_true(lambda: not stage.daemon.alarms.standing() and not standing_in_table(stage), CLEAR_SECONDS)
-        stage.daemon.kill()
-        result.restarts = len(supervision_events(stage.daemon.log_path, "Restarting"))
-        if result.restarts or stage.daemon.ends.unexpected:
+        env.wait_alarms_cleared()
+        env.daemon.kill()
+        result.restarts = len(supervision_events(env.daemon.log_path, "Restarting"))
+        if result.restarts or env.daemon.ends.unexpected:
             result.wrong.append(
-                f"{result.restarts} restarts were used up, the process ended {stage.daemon.ends.unexpected}"
+                f"{result.restarts} restarts were used up, the process ended {env.daemon.ends.unexpected}"
             )
-        result.wrong += judge(stage)
+        result.wrong += judge(env)
         return result
 
     def _of_station(self) -> tuple[Callable[[], None], Callable[[], None], float]:
         """How it goes away, how it comes back, and when work has to resume."""
-        stage = self._stage
+        env = self._env
         if self.result.station == "database":
-            return stage.postgres.stop, stage.postgres.start, RESUMES_WITHIN_SECONDS
+            return env.postgres.stop, env.postgres.start, RESUMES_WITHIN_SECONDS
         reset_seconds = Settings().erp.breaker.reset_seconds
-        return stage.erp.kill, stage.erp.start, reset_seconds + RESUMES_WITHIN_SECONDS
+        return env.erp.kill, env.erp.start, reset_seconds + RESUMES_WITHIN_SECONDS
 
     def _begun(self) -> bool:
-        states = self._stage.states()
-        return len(states) >= len(self._stage.debts) and set(states.values()) == {"registered"}
+        states = self._env.states()
+        return len(states) >= len(self._env.debts) and set(states.values()) == {"registered"}
 
     def _registered(self) -> int:
-        return sum(state == "registered" for state in self._stage.states().values())
+        return sum(state == "registered" for state in self._env.states().values())
 
     def _read(self) -> _Reading:
-        pid, log = self._stage.daemon.running_pid(), self._stage.daemon.log_path
+        pid, log = self._env.daemon.running_pid(), self._env.daemon.log_path
         return _Reading(time.monotonic(), cpu_seconds(pid), resident_mb(pid), log.read_bytes().count(b"\n"))
 
     def _compare(self, first: _Reading, last: _Reading) -> None:
@@ -142,17 +134,14 @@ class Outage:
         result.wrong += [f"{found:.1f} {what}, not {limit:g}" for what, found, limit in limits if found > limit]
 
 
-def run_outages(stations: Sequence[str], seconds: float, folder: Path, tell: Callable[[OutageResult], None]) -> bool:
-    """Outages one after another; whether all of them held."""
-    world = World(months=PERIODS)
+def run_outages(seconds: float, folder: Path, tell: Callable[[OutageResult], None]) -> bool:
+    """Outages of both stations, one after another; whether both held."""
     speed = round(DAYS * 86_400 / seconds)
     setting = Setting(fast=False, now=BEGIN, daemon={"alarms": {"quiet_seconds": 3}})
-    with prepared(world) as template:
+    drills = {f"outage-{station}": partial(_run, station, seconds, speed) for station in STATIONS}
+    return run_each(drills, Workload(months=PERIODS), setting, folder, tell)
 
-        def plays() -> Iterator[tuple[Stage, Callable[[], OutageResult]]]:
-            for station in stations:
-                stage = Stage(folder / f"outage-{station}", template, world, setting)
-                stage.daemon.environment["BILLINGD_TEST_NOW"] = f"{BEGIN}*{speed}"
-                yield stage, Outage(stage, station, seconds).stand
 
-        return play_each(plays(), tell)
+def _run(station: str, seconds: float, speed: int, env: Environment) -> OutageResult:
+    env.daemon.environment["BILLINGD_TEST_NOW"] = f"{BEGIN}*{speed}"
+    return Outage(env, station, seconds).run()

@@ -27,7 +27,7 @@ def supervision_events(path: Path, event: str) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class Seen:
+class AlarmLine:
     """One alarm line; `at` is the wall clock's, in seconds since 1970."""
 
     at: float
@@ -37,13 +37,13 @@ class Seen:
     message: str
 
 
-class AlarmsSeen:
+class AlarmLog:
     """All alarm lines of a log file that several incarnations have written to."""
 
     def __init__(self, log_path: Path) -> None:
         self._path = log_path
 
-    def all(self) -> list[Seen]:
+    def all(self) -> list[AlarmLine]:
         """In order; half a last line, of a daemon that was killed, is none."""
         found = []
         for entry in log_entries(self._path):
@@ -51,10 +51,10 @@ class AlarmsSeen:
                 continue
             at = datetime.fromisoformat(entry["at"]).timestamp()
             code, key, state = (entry[f"BILLINGD_ALARM_{name}"] for name in ("CODE", "KEY", "STATE"))
-            found.append(Seen(at, code, key, state, entry["message"]))
+            found.append(AlarmLine(at, code, key, state, entry["message"]))
         return found
 
-    def first_raised(self, codes: tuple[str, ...], since: float) -> Seen | None:
+    def first_raised(self, codes: tuple[str, ...], since: float) -> AlarmLine | None:
         """The first of these codes that was raised (or was said to stand still) after an instant."""
         return next(
             (each for each in self.all() if each.code in codes and each.at >= since and each.state != "cleared"), None

@@ -4,75 +4,58 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from drills.faults import BRIEF_SECONDS, Fault, Switched
-from drills.stage import Setting, Stage
+from drills.environment import Environment, Setting
+from drills.faults.fault import BRIEF_SECONDS, Fault, Switched, asks_erp
 from drills.states import State
-from testkit.alarms_seen import wall_seconds
+from testkit.daemon_log import wall_seconds
 from testkit.waiting import NotReached, becomes_true, wait_until
 
-UNREACHABLE = ("erp_unreachable",)
-INCORRECT = ("erp_incorrect_data",)
 TOTAL_SECONDS = 1.0
 
 
-@dataclass
-class ErpFault(Switched):
-    """The base: it can be met only where something is asked of the ERP next."""
-
-    def can_be_met(self, state: State) -> bool:
-        return state.asks_erp
-
-
-def _restart(stage: Stage, certificate: str | None = None) -> None:
+def _restart(env: Environment, certificate: str | None = None) -> None:
     """With this certificate; connections that were kept open are gone, too."""
-    stage.erp.kill()
-    stage.erp.start(certificate=certificate)
+    env.erp.kill()
+    env.erp.start(certificate=certificate)
 
 
-def _lose_name(stage: Stage) -> None:
-    stage.names.unlink()
-    _restart(stage)
+def _lose_name(env: Environment) -> None:
+    env.names.unlink()
+    _restart(env)
 
 
 @dataclass
-class Answers(ErpFault):
+class Answers(Fault):
     """It answers as it was told to: once, all the time, or about one invoice only."""
 
+    can_meet: Callable[[State], bool] = asks_erp
     what: dict[str, Any] = field(default_factory=dict)
     which: Literal["once", "long", "one"] = "long"
     ids: list[int] = field(default_factory=list)
     first_hit_at: float | None = None
-    target: str = ""
 
     def __post_init__(self) -> None:
         if self.which == "once":
-            self.lasting, self.stands_seconds = False, BRIEF_SECONDS
-        self.touches_some = self.which == "one"
+            self.lasting, self.lasts_seconds = False, BRIEF_SECONDS
+        self.affects_one = self.which == "one"
 
-    def strike(self, stage: Stage, state: State) -> None:
+    def apply(self, env: Environment, state: State) -> None:
         limits: dict[str, Any] = {"remaining": 1} if self.which == "once" else {}
         if self.which == "one":
-            self.target = stage.debts[0]
+            self.target = env.debts[0]
             limits = {"invoice_id": self.target}
-        self.ids.append(stage.erp.add_fault(**self.what, **limits))
-        if self.touches_some and state.name == "initiated":
-            state.after(stage)  # the others are to go on
+        self.ids.append(env.erp.add_fault(**self.what, **limits))
 
-    def released(self, stage: Stage, state: State) -> None:
-        if becomes_true(lambda: stage.erp.hits(self.ids), 15):
+    def released(self, env: Environment, state: State) -> None:
+        self.met = becomes_true(lambda: env.erp.hits(self.ids), 15)
+        if self.met:
             self.first_hit_at = wall_seconds()
 
-    def first_sign(self, stage: Stage) -> float | None:
+    def first_sign(self, env: Environment) -> float | None:
         return None if self.first_hit_at is None else self.first_hit_at + self.silence_seconds
 
-    def was_met(self, stage: Stage) -> bool:
-        return self.first_hit_at is not None
-
-    def end(self, stage: Stage) -> None:
-        stage.erp.clear_faults(self.ids)
-
-    def untouched(self, stage: Stage) -> list[str]:
-        return [debt for debt in stage.debts if debt != self.target] if self.touches_some else []
+    def end(self, env: Environment) -> None:
+        env.erp.clear_faults(self.ids)
 
 
 @dataclass
@@ -80,39 +63,30 @@ class ForeignBill(Answers):
     """One invoice is answered with the bill_id of another that is registered already."""
 
     which: Literal["once", "long", "one"] = "one"
+    replaces_hold: bool = True
 
-    def strike(self, stage: Stage, state: State) -> None:
-        self.target = stage.debts[0]
-        failpoints = stage.failpoints
-        if state.name == "sending_before":
-            # All couriers are held there: those of the others go on, the target's stays.
-            failpoints.enable("courier.send", "hold 0", [self.target])
-        elif self.can_be_met(state):
-            failpoints.enable("courier.send", "hold 0", [self.target])
-            if state.name != "initiated":
-                failpoints.disable(state.failpoint)
-        else:
+    def apply(self, env: Environment, state: State) -> None:
+        self.target = env.debts[0]
+        if not state.asks_erp:
             return
+        # The target is held there; the others go on, if they are held at the same failpoint, too.
+        env.failpoints.enable("courier.send", "hold 0", [self.target])
         if state.name == "initiated":
-            state.after(stage)
-        others = self.untouched(stage)
+            state.after(env)
+        elif state.failpoint != "courier.send":
+            env.failpoints.disable(state.failpoint)
+        others = self.unaffected(env)
         wait_until(
-            lambda: all(stage.states().get(each) == "registered" for each in others),
-            what="the others are registered",
+            lambda: all(env.states().get(each) == "registered" for each in others), what="the others are registered"
         )
-        bills = stage.postgres.rows("SELECT bill_id FROM invoices WHERE state = 'registered' ORDER BY id")
+        bills = env.postgres.rows("SELECT bill_id FROM invoices WHERE state = 'registered' ORDER BY id")
         if not bills:
             raise NotReached("another invoice with a bill_id")
-        self.ids.append(stage.erp.add_fault(**self.what, invoice_id=self.target, bill_id=bills[0].bill_id))
+        self.ids.append(env.erp.add_fault(**self.what, invoice_id=self.target, bill_id=bills[0].bill_id))
 
-    def release(self, stage: Stage, state: State) -> None:
-        """It has let go whom it had to, but the target."""
-        if not self.can_be_met(state):
-            state.release(stage)
-
-    def released(self, stage: Stage, state: State) -> None:
-        stage.failpoints.disable("courier.send")
-        super().released(stage, state)
+    def released(self, env: Environment, state: State) -> None:
+        env.failpoints.disable("courier.send")
+        super().released(env, state)
 
 
 @dataclass
@@ -120,14 +94,16 @@ class OfTheBooked(Answers):
     """It takes back what it said of invoices that are registered with us: met only by a late answer."""
 
     lasting: bool = False
+    can_meet: Callable[[State], bool] = lambda _: False
 
-    def can_be_met(self, state: State) -> bool:
-        return False
-
-    def strike(self, stage: Stage, state: State) -> None:
-        for debt, stands in stage.states().items():
+    def apply(self, env: Environment, state: State) -> None:
+        for debt, stands in env.states().items():
             if stands == "registered":
-                self.ids.append(stage.erp.add_fault(**self.what, invoice_id=debt))
+                self.ids.append(env.erp.add_fault(**self.what, invoice_id=debt))
+
+
+def _away(on: Callable[[Environment], object], off: Callable[[Environment], object], **more: Any) -> Fault:
+    return Switched(("erp_unreachable",), can_meet=asks_erp, on=on, off=off, **more)
 
 
 def _answers(code: str, which: Literal["once", "long", "one"] = "long", **what: Any) -> Callable[[], Fault]:
@@ -160,27 +136,23 @@ STATUSES: tuple[tuple[str, dict[str, Any]], ...] = (
     *((str(status), {"status": status}) for status in (400, 401, 403, 404, 409, 413, 422, 204, 302)),
 )
 E1: dict[str, Callable[[], Fault]] = {
-    "refused": lambda: ErpFault(UNREACHABLE, on=lambda stage: stage.erp.kill(), off=lambda stage: stage.erp.start()),
-    "no_answer": lambda: ErpFault(
-        UNREACHABLE, silence_seconds=TOTAL_SECONDS, on=lambda s: s.erp.freeze(), off=lambda s: s.erp.thaw()
-    ),
+    "refused": lambda: _away(lambda env: env.erp.kill(), lambda env: env.erp.start()),
+    "no_answer": lambda: _away(lambda env: env.erp.freeze(), lambda env: env.erp.thaw(), silence_seconds=TOTAL_SECONDS),
     "one_byte_at_a_time": _answers("erp_unreachable", kind="trickle", seconds=0.3, silence_seconds=TOTAL_SECONDS + 0.3),
     "reset_before": _answers("erp_unreachable", kind="drop", when="request"),
     "reset_in": _answers("erp_unreachable", kind="drop", when="before"),
     "reset_after": _answers("erp_unreachable", kind="drop", when="after"),
-    "name_not_resolved": lambda: ErpFault(
-        UNREACHABLE, setting=Setting(named_host=True), on=_lose_name, off=lambda stage: stage.names.touch()
-    ),
-    "tls_not_accepted": lambda: ErpFault(
-        UNREACHABLE, setting=Setting(tls=True), on=lambda stage: _restart(stage, "untrusted"), off=_restart
-    ),
+    "name_not_resolved": lambda: _away(_lose_name, lambda env: env.names.touch(), setting=Setting(named_host=True)),
+    "tls_not_accepted": lambda: _away(lambda env: _restart(env, "untrusted"), _restart, setting=Setting(tls=True)),
     "cut_in_answer": _answers("erp_unreachable", kind="cut"),
 }
 NONSENSE = ("not_json", "other_shape", "html", "truncated", "huge", "wrong_charset")
 WRONG = ("other_id", "other_total", "unknown_state", "no_bill_id", "no_abort_reason")
 E2: dict[str, Callable[[], Fault]] = {
     **{kind: _answers("erp_incorrect_data", kind=kind) for kind in (*NONSENSE, *WRONG)},
-    "foreign_bill_id": lambda: ForeignBill(codes=INCORRECT, what={"kind": "foreign_bill_id"}, silence_seconds=0.3),
+    "foreign_bill_id": lambda: ForeignBill(
+        codes=("erp_incorrect_data",), what={"kind": "foreign_bill_id"}, silence_seconds=0.3
+    ),
     "changed_bill_id": lambda: OfTheBooked(what={"kind": "changed_bill_id"}),
     "step_back": lambda: OfTheBooked(what={"kind": "step_back"}),
 }

@@ -1,0 +1,260 @@
+"""Faults of the database: off the network (D1), throwing (D2), restored from an older backup (D3)."""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import text
+
+from drills.environment import FINISH_SECONDS, REACH_SECONDS, Environment
+from drills.faults.fault import BRIEF_SECONDS, Fault, Statements, Switched, before_verdict
+from drills.faults.locks import DAEMON_BACKENDS, LOCKS
+from drills.states import State
+from persistence.connection.database import Database
+from persistence.connection.errors import PersistenceError
+from testkit.postgres import APP_USER
+from testkit.proxy import Trap
+from testkit.waiting import becomes_true, wait_until
+
+UNREACHABLE = ("database_unreachable",)
+# The statement's own limit and the client's grace behind it.
+ANSWER_SECONDS = 2.0 + 5.0
+
+
+@dataclass
+class Trapped(Fault):
+    """The connection is cut once: in the middle of a statement, before COMMIT arrives, or before its answer does."""
+
+    lasting: bool = False
+    trap: Trap = "statement"
+
+    def apply(self, env: Environment, state: State) -> None:
+        env.proxy.set_trap(self.trap)
+
+    def wait(self, env: Environment) -> None:
+        self.met = env.proxy.trapped.wait(10)
+
+
+@dataclass
+class SlotsUsedUp(Fault):
+    """Others have all connections that the server gives."""
+
+    codes: tuple[str, ...] = UNREACHABLE
+    taken: list[Database] = field(default_factory=list)
+
+    def apply(self, env: Environment, state: State) -> None:
+        sessions = f"SELECT 1 FROM pg_stat_activity WHERE {DAEMON_BACKENDS}"
+        self._take_all(env)
+        env.proxy.cut()
+        becomes_true(lambda: not env.postgres.rows_if_there(sessions), 5)
+        self._take_all(env)
+
+    def end(self, env: Environment) -> None:
+        for database in self.taken:
+            database.close()
+        self.taken.clear()
+
+    def _take_all(self, env: Environment) -> None:
+        while True:
+            database = Database(env.postgres.app_settings())
+            try:
+                with database.transaction() as connection:
+                    connection.execute(text("SELECT 1"))
+            except PersistenceError:
+                return
+            self.taken.append(database)
+
+
+@dataclass
+class Terminated(Fault):
+    """The daemon's backends are terminated; once."""
+
+    lasting: bool = False
+    lasts_seconds: float = BRIEF_SECONDS
+
+    def apply(self, env: Environment, state: State) -> None:
+        ended = env.postgres.rows(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {DAEMON_BACKENDS}")
+        self.met = bool(ended)
+
+
+class RowRefusesEverything(Statements):
+    """A constraint that one row violates whatever is changed of it, even a count: it waits, and the others go on."""
+
+    def was_met(self, env: Environment) -> bool:
+        return env.states().get(self.target) != "registered"
+
+
+@dataclass
+class DiskFull(Fault):
+    """The disk with the invoices' tables is full: a small file system of their own."""
+
+    codes: tuple[str, ...] = ("database_error",)
+    can_meet: Callable[[State], bool] = before_verdict
+    folder: Path | None = None
+
+    def prepare(self, env: Environment) -> None:
+        folder = env.postgres.home / "small"
+        folder.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)]
+        if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+            self.can_meet = lambda _: False
+            return
+        self.folder = folder
+        owner = (env.postgres.home / "postgres" / "data").stat()
+        inside = folder / "tables"
+        inside.mkdir(mode=0o700)
+        os.chown(inside, owner.st_uid, owner.st_gid)
+        tables = ("invoices", "invoice_documents", "invoice_history", "erp_exchanges")
+        env.postgres.execute(
+            f"CREATE TABLESPACE small LOCATION '{inside}'",
+            *(f"ALTER TABLE {table} SET TABLESPACE small" for table in tables),
+            *(f"ALTER TABLE {table} SET (fillfactor = 10)" for table in tables),
+        )
+
+    def apply(self, env: Environment, state: State) -> None:
+        if self.folder is not None:
+            with (self.folder / "full").open("wb", buffering=0) as file:
+                try:
+                    while file.write(b"\0" * 4096):
+                        pass
+                except OSError:
+                    return
+
+    def end(self, env: Environment) -> None:
+        if self.folder is not None:
+            (self.folder / "full").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """The file system goes with the drill."""
+        if self.folder is not None:
+            subprocess.run(["umount", "-l", str(self.folder)], capture_output=True, check=False)
+
+
+@dataclass
+class Restored(Fault):
+    """A backup taken in this state is put back when all has been done; the ERP has everything by then."""
+
+    lasting: bool = False
+    offers_again: bool = True
+    while_down: bool = False
+    state: State | None = None
+
+    def apply(self, env: Environment, state: State) -> None:
+        self.state = state
+        env.postgres.back_up(_backup(env))
+
+    def wait(self, env: Environment) -> None:
+        if self.state is not None and self.state.has_work:
+            self.state.after(env)
+        env.wait_all_in("registered", FINISH_SECONDS)
+
+    def end(self, env: Environment) -> None:
+        if self.while_down:
+            env.daemon.kill()
+        env.postgres.restore(_backup(env))
+        if self.while_down:
+            env.daemon.start()
+
+
+@dataclass
+class RestoredUnderRunningDaemon(Fault):
+    """A backup from before the daemon's start is put back while it has work in hand: it does not know the daemon."""
+
+    lasting: bool = False
+    offers_again: bool = True
+
+    def prepare(self, env: Environment) -> None:
+        env.postgres.back_up(_backup(env))
+
+    def apply(self, env: Environment, state: State) -> None:
+        env.postgres.restore(_backup(env))
+
+    def wait(self, env: Environment) -> None:
+        known = "SELECT 1 FROM instances WHERE ended_at IS NULL"
+        wait_until(
+            lambda: env.postgres.rows_if_there(known), within_seconds=REACH_SECONDS, what="the daemon registers anew"
+        )
+
+
+def _backup(env: Environment) -> Path:
+    return env.postgres.home / "backup"
+
+
+def _stopped(mode: signal.Signals) -> Fault:
+    return Switched(UNREACHABLE, on=lambda env: env.postgres.stop(mode), off=lambda env: env.postgres.start())
+
+
+def _lead_to(env: Environment, port: int) -> None:
+    env.proxy.target_port = port
+    env.proxy.cut()
+
+
+READ_ONLY = ("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
+WRITABLE = ("SET default_transaction_read_only = off", "ALTER SYSTEM RESET default_transaction_read_only",
+            "SELECT pg_reload_conf()")  # fmt: skip
+RENAMED = ("SET lock_timeout = '20s'", "ALTER TABLE invoices RENAME TO invoices_gone")
+NAMED = ("ALTER TABLE IF EXISTS invoices_gone RENAME TO invoices",)
+REFUSAL = """
+CREATE TABLE drill_refused (id text PRIMARY KEY);
+GRANT SELECT ON drill_refused TO PUBLIC;
+CREATE FUNCTION drill_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.state NOT IN (OLD.state, 'held') AND EXISTS (SELECT FROM drill_refused r WHERE r.id = NEW.id) THEN
+        RAISE EXCEPTION 'new row for relation "invoices" violates check constraint "drill"'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'drill';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER drill_refuse BEFORE UPDATE ON invoices FOR EACH ROW EXECUTE FUNCTION drill_refuse();
+"""
+
+D1: dict[str, Callable[[], Fault]] = {
+    "stopped_fast": lambda: _stopped(signal.SIGINT),
+    "stopped_immediate": lambda: _stopped(signal.SIGQUIT),
+    "cut_in_statement": Trapped,
+    "cut_before_commit": lambda: Trapped(trap="before_commit"),
+    "cut_in_commit": lambda: Trapped(trap="commit"),
+    "frozen": lambda: Switched(
+        UNREACHABLE, silence_seconds=ANSWER_SECONDS, on=lambda e: e.postgres.freeze(), off=lambda e: e.postgres.thaw()
+    ),
+    "wrong_port": lambda: Switched(  # there is something else, which is no PostgreSQL server
+        UNREACHABLE, on=lambda env: _lead_to(env, env.erp.port), off=lambda env: _lead_to(env, env.postgres.port)
+    ),
+    "slots_used_up": SlotsUsedUp,
+}
+D2: dict[str, Callable[[], Fault]] = {
+    "read_only": lambda: Statements(begins=READ_ONLY, ends=WRITABLE),
+    "privilege_dropped": lambda: Statements(
+        begins=(f"REVOKE UPDATE ON invoices FROM {APP_USER}",), ends=(f"GRANT UPDATE ON invoices TO {APP_USER}",)
+    ),
+    **LOCKS,
+    "terminated": Terminated,
+    # One row violates a constraint at each change of its state: in the end it is held, and the others go on.
+    "row_refused": lambda: Statements(
+        ("poison_invoice",),
+        silence_seconds=15.0,
+        affects_one=True,
+        can_meet=before_verdict,
+        setup=REFUSAL,
+        begins=("INSERT INTO drill_refused VALUES ('{target}')",),
+        ends=("DELETE FROM drill_refused",),
+    ),
+    "row_refuses_everything": lambda: RowRefusesEverything(
+        silence_seconds=2.0,
+        affects_one=True,
+        can_meet=before_verdict,
+        begins=("ALTER TABLE invoices ADD CONSTRAINT drill CHECK (id <> '{target}') NOT VALID",),
+        ends=("ALTER TABLE invoices DROP CONSTRAINT IF EXISTS drill",),
+    ),
+    "table_missing": lambda: Statements(begins=RENAMED, ends=NAMED),
+    "disk_full": DiskFull,
+}
+D3: dict[str, Callable[[], Fault]] = {
+    "restored": Restored,
+    "restored_while_down": lambda: Restored(while_down=True),
+    "restored_under_running_daemon": RestoredUnderRunningDaemon,
+}

@@ -1,0 +1,163 @@
+"""What a fault is to a drill: how it is applied, how long it lasts, which alarms it raises, and how it ends."""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from drills.environment import Environment, Setting
+from drills.states import State
+from persistence.connection.errors import PersistenceError
+from testkit.waiting import pause
+
+LONG_SECONDS = 2.5
+"""Longer than the breaker's reset time and the largest backoff of the drill's configuration."""
+BRIEF_SECONDS = 0.3
+
+
+def at_work(state: State) -> bool:
+    """Whether the daemon has invoices in hand."""
+    return state.has_work
+
+
+def before_verdict(state: State) -> bool:
+    """Whether it has some whose state is to change more than once."""
+    return state.has_work and state.name != "storing_verdict"
+
+
+def asks_erp(state: State) -> bool:
+    """Whether it asks something of the ERP next."""
+    return state.asks_erp
+
+
+@dataclass
+class Fault:
+    """The base of all: a fault that does nothing.
+
+    `codes`: the alarms of which one has to be raised, if it is `lasting` and met. `silence_seconds`: at the most so
+    long after the daemon meets it comes its first sign. `affects_one`: it is about one invoice, and the others go on.
+    """
+
+    codes: tuple[str, ...] = ()
+    lasting: bool = True
+    lasts_seconds: float = LONG_SECONDS
+    silence_seconds: float = 0.0
+    affects_one: bool = False
+    holds_some: bool = True
+    """Whether invoices may be held because of it."""
+    offers_again: bool = False
+    """Whether what the ERP has may be offered to it again: it lied about it, or we have forgotten."""
+    ends_process: bool = False
+    """Whether the daemon may end by its own giving up."""
+    alarm_after_end: bool = False
+    """Whether its alarm is raised only when it is over, as by a process that was down."""
+    replaces_hold: bool = False
+    """Whether its action at a failpoint takes the place of the state's own, and so lets the daemon go on."""
+    setting: Setting = field(default_factory=Setting)
+    can_meet: Callable[[State], bool] = lambda _: True
+    """Whether the daemon meets it in a state."""
+    unmet_reason: str = "could not be met in this state"
+    met: bool = True
+    """Whether it has really touched the daemon."""
+    target: str = ""
+    """The invoice that it is about, if it affects one."""
+
+    def prepare(self, env: Environment) -> None:
+        """Before the daemon starts."""
+
+    def apply(self, env: Environment, state: State) -> None:
+        """Begins; the state is let go afterwards."""
+
+    def release(self, env: Environment, state: State) -> None:
+        """Lets the daemon go on from where it is held."""
+        if not self.replaces_hold:
+            state.release(env)
+
+    def released(self, env: Environment, state: State) -> None:
+        """The daemon goes on, into the fault."""
+
+    def first_sign(self, env: Environment) -> float | None:
+        """When the daemon could notice it first, in wall seconds, if that was seen; else beginning and silence."""
+        return None
+
+    def wait(self, env: Environment) -> None:
+        """Waits as long as it lasts at the least."""
+        pause(self.lasts_seconds)
+
+    def was_met(self, env: Environment) -> bool:
+        """`met`, or what the environment shows of it before the end."""
+        return self.met
+
+    def end(self, env: Environment) -> None:
+        """Is over."""
+
+    def unaffected(self, env: Environment) -> list[str]:
+        """The invoices that go on meanwhile."""
+        return [debt for debt in env.debts if debt != self.target]
+
+    def close(self) -> None:
+        """Whatever became of the drill: nothing of the fault is left behind."""
+
+
+@dataclass
+class Switched(Fault):
+    """One call on the environment begins it, another ends it."""
+
+    on: Callable[[Environment], object] = lambda _: None
+    off: Callable[[Environment], object] = lambda _: None
+
+    def apply(self, env: Environment, state: State) -> None:
+        self.on(env)
+
+    def end(self, env: Environment) -> None:
+        self.off(env)
+
+
+@dataclass
+class InThread(Fault):
+    """Somebody else's work, in a thread: what the daemon holds in a state may make it wait until that goes on."""
+
+    thread: threading.Thread | None = None
+
+    def apply(self, env: Environment, state: State) -> None:
+        self.thread = threading.Thread(target=self._work_or_fail, args=(env,), daemon=True)
+        self.thread.start()
+        self.thread.join(BRIEF_SECONDS)
+
+    def work(self, env: Environment) -> None:
+        """What the thread does; may raise PersistenceError."""
+
+    def end(self, env: Environment) -> None:
+        if self.thread is not None:
+            self.thread.join(30)
+
+    def _work_or_fail(self, env: Environment) -> None:
+        with suppress(PersistenceError):
+            self.work(env)
+
+
+@dataclass
+class Statements(InThread):
+    """Statements of the superuser's make the daemon's fail, others undo them; `{target}` is the first invoice's id."""
+
+    codes: tuple[str, ...] = ("database_error",)
+    setup: str = ""
+    """Run before the daemon starts."""
+    begins: tuple[str, ...] = ()
+    ends: tuple[str, ...] = ()
+
+    def prepare(self, env: Environment) -> None:
+        if self.setup:
+            with env.postgres.session() as connection:
+                connection.exec_driver_sql(self.setup)
+
+    def apply(self, env: Environment, state: State) -> None:
+        self.target = env.debts[0]
+        super().apply(env, state)
+
+    def work(self, env: Environment) -> None:
+        env.postgres.execute(*(each.format(target=self.target) for each in self.begins))
+
+    def end(self, env: Environment) -> None:
+        super().end(env)
+        env.postgres.execute(*self.ends)

@@ -1,0 +1,122 @@
+"""Faults of the database by locks: one held too long, a statement that waits for one cancelled, a deadlock (D2)."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from sqlalchemy import text
+
+from drills.environment import Environment
+from drills.faults.fault import BRIEF_SECONDS, Fault, InThread, at_work
+from drills.states import State
+from persistence.readings.importing import import_readings
+from testkit.waiting import NotReached, becomes_true
+
+LOCK_SECONDS = 0.5
+DAEMON_BACKENDS = "datname = 'billingd' AND application_name LIKE 'billingd%'"
+
+
+@dataclass
+class Locked(InThread):
+    """Somebody else's transaction holds a lock for longer than the daemon's lock_timeout."""
+
+    codes: tuple[str, ...] = ("database_error",)
+    silence_seconds: float = LOCK_SECONDS
+    over: threading.Event = field(default_factory=threading.Event)
+    locked: threading.Event = field(default_factory=threading.Event)
+
+    def released(self, env: Environment, state: State) -> None:
+        self.met = self.locked.wait(20)
+
+    def end(self, env: Environment) -> None:
+        self.over.set()
+        super().end(env)
+
+    def work(self, env: Environment) -> None:
+        with env.postgres.session() as connection:
+            connection.execute(text("LOCK TABLE invoices IN SHARE ROW EXCLUSIVE MODE"))
+            self.locked.set()
+            self.over.wait(120)
+
+
+@dataclass
+class ImportOpen(Locked):
+    """An import of further readings of one user stands between its last statement and its COMMIT.
+
+    Nobody waits for it but what it concerns: that is billed with its data when it is over. There is no alarm.
+    """
+
+    codes: tuple[str, ...] = ()
+    lasting: bool = False
+    lasts_seconds: float = BRIEF_SECONDS
+    affects_one: bool = True
+    USER: ClassVar = 1
+
+    def unaffected(self, env: Environment) -> list[str]:
+        concerned = f"{env.workload.user_id(self.USER)}."
+        return [debt for debt in env.debts if not debt.startswith(concerned)]
+
+    def end(self, env: Environment) -> None:
+        super().end(env)
+        if raised := {each.code for each in env.daemon.alarms.all()}:
+            raise NotReached(f"an import under way is no alarm: {', '.join(sorted(raised))}")
+
+    def work(self, env: Environment) -> None:
+        file = env.workload.write_further_readings(env.home / "further.csv", self.USER)
+        with env.postgres.session() as connection:
+            import_readings(connection, file)
+            self.locked.set()
+            self.over.wait(120)
+
+
+@dataclass
+class Cancelled(Locked):
+    """A statement of the daemon's that provably runs, since it waits for a lock, is cancelled; once."""
+
+    codes: tuple[str, ...] = ()
+    lasting: bool = False
+
+    def wait(self, env: Environment) -> None:
+        cancel = f"""SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+                     WHERE {DAEMON_BACKENDS} AND wait_event_type = 'Lock'"""
+        self.met = becomes_true(lambda: env.postgres.rows(cancel), 8)
+
+
+@dataclass
+class Deadlocked(InThread):
+    """A table is locked that the daemon's write waits for, then one is asked for that this write has."""
+
+    lasting: bool = False
+    met: bool = False
+    can_meet: Callable[[State], bool] = at_work
+
+    def wait(self, env: Environment) -> None:
+        super().end(env)
+
+    def work(self, env: Environment) -> None:
+        before = self._deadlocks(env)
+        with env.postgres.session() as connection:
+            # The daemon's is the one that finds the deadlock, and so the one that the server lets down.
+            connection.execute(text("SET LOCAL deadlock_timeout = '20s'"))
+            connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+            # Every step of an invoice is written to its history, while the invoice's own row is locked.
+            connection.execute(text("LOCK TABLE invoice_history IN SHARE ROW EXCLUSIVE MODE"))
+            mine = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+            waits = f"SELECT 1 FROM pg_stat_activity WHERE {DAEMON_BACKENDS} AND :mine = ANY(pg_blocking_pids(pid))"
+            if becomes_true(lambda: env.postgres.rows(waits, mine=mine), 4):
+                connection.execute(text("LOCK TABLE invoices IN SHARE ROW EXCLUSIVE MODE"))
+        self.met = becomes_true(lambda: self._deadlocks(env) > before, 3)
+
+    @staticmethod
+    def _deadlocks(env: Environment) -> int:
+        rows = env.postgres.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = 'billingd'")
+        return int(rows[0].deadlocks)
+
+
+LOCKS: dict[str, Callable[[], Fault]] = {
+    "locked": Locked,
+    "import_while_work": ImportOpen,
+    "deadlock": Deadlocked,
+    "cancelled": Cancelled,
+}

@@ -1,0 +1,167 @@
+"""Faults of our own server: off the network, frozen, its clock set (S1), throwing (S2)."""
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from drills.environment import Environment, Setting
+from drills.faults.clock import CLOCKS
+from drills.faults.fault import BRIEF_SECONDS, Fault, Switched, at_work
+from drills.states import State
+from drills.workload import Workload
+from testkit.daemon_log import wall_seconds
+from testkit.waiting import becomes_true
+
+WAS_DOWN = ("daemon_was_down",)
+HANG_SECONDS = 12.0
+FROZEN_SECONDS = 18.0
+"""Longer than every deadline: the lease is 16 s, the hang deadline 12 s."""
+
+
+@dataclass
+class Restarted(Fault):
+    """The process is ended while its work is in flight, and started again, perhaps months later."""
+
+    codes: tuple[str, ...] = WAS_DOWN
+    lasts_seconds: float = BRIEF_SECONDS
+    how: signal.Signals = signal.SIGKILL
+    later: str | None = None
+    alarm_after_end: bool = True
+    started_at: float | None = None
+
+    def apply(self, env: Environment, state: State) -> None:
+        # What is held has to go on, or the process could not end in order.
+        env.daemon.kill(self.how, lambda: state.release(env))
+
+    def end(self, env: Environment) -> None:
+        if self.later is not None:
+            env.set_clock(self.later)
+        env.daemon.start()
+        self.started_at = wall_seconds()
+
+    def first_sign(self, env: Environment) -> float | None:
+        return self.started_at
+
+
+def frozen_process() -> Fault:
+    """The process stands still for longer than every deadline, and goes on."""
+    return Switched(
+        lasting=False, lasts_seconds=FROZEN_SECONDS, on=lambda env: env.daemon.signal(signal.SIGSTOP),
+        off=lambda env: env.daemon.signal(signal.SIGCONT),
+    )  # fmt: skip
+
+
+@dataclass
+class Raises(Fault):
+    """Who is at work in this state raises, once; with `no_start` its successors fail to start for a while."""
+
+    codes: tuple[str, ...] = ("actor_crashed",)
+    action: str = "raise once"
+    lasts_seconds: float = 0.0
+    replaces_hold: bool = True
+    no_start: bool = False
+
+    def apply(self, env: Environment, state: State) -> None:
+        if self.no_start:
+            env.failpoints.enable(f"{state.actor}.start", "raise")
+        env.failpoints.enable(state.failpoint, self.action)
+
+    def released(self, env: Environment, state: State) -> None:
+        self.met = becomes_true(lambda: not env.failpoints.is_enabled(state.failpoint), 10)
+
+    def end(self, env: Environment) -> None:
+        env.failpoints.disable()
+
+
+@dataclass
+class RaisesEvery(Fault):
+    """Who is at work in this state raises on every message; with `until_end` until the daemon gives up."""
+
+    codes: tuple[str, ...] = ("actor_crashed",)
+    replaces_hold: bool = True
+    until_end: bool = False
+
+    def apply(self, env: Environment, state: State) -> None:
+        # Work on one invoice may raise and end nobody: to end the process it is raised outside of it.
+        in_work = state.actor == "courier" and not self.until_end
+        env.failpoints.disable()
+        if self.until_end:
+            env.failpoints.enable(f"{state.actor}.start", "raise")
+        env.failpoints.enable(state.failpoint if in_work else f"{state.actor}.receive", "raise")
+
+    def wait(self, env: Environment) -> None:
+        if self.until_end:
+            self.met = becomes_true(lambda: env.daemon.ends.unexpected, 30)
+        else:
+            super().wait(env)
+
+    def end(self, env: Environment) -> None:
+        env.failpoints.disable()
+        if self.until_end:
+            env.daemon.wait_until_up()
+
+
+@dataclass
+class Poison(Fault):
+    """One invoice crashes whoever works on it; the others go on."""
+
+    codes: tuple[str, ...] = ("poison_invoice",)
+    silence_seconds: float = 20.0
+    affects_one: bool = True
+    replaces_hold: bool = True
+    can_meet: Callable[[State], bool] = at_work
+
+    def apply(self, env: Environment, state: State) -> None:
+        if not state.has_work:
+            return
+        self.target = env.debts[0]
+        failpoint = {"due": "biller.calculate", "calculated": "courier.send"}.get(state.name, state.failpoint)
+        # In this order: who is held at the same failpoint must not pass while nothing is enabled there.
+        env.failpoints.enable(failpoint, "raise", [self.target])
+        if failpoint != state.failpoint:
+            env.failpoints.disable(state.failpoint)
+
+    def end(self, env: Environment) -> None:
+        env.failpoints.disable()
+
+
+MANY_USERS = 50
+"""Their invoices make one batch, and are all under way at once."""
+
+
+@dataclass
+class PoisonInFullBatch(Poison):
+    """It is one of many in a batch: whoever isolates it uses up no restart that other faults need."""
+
+    setting: Setting = field(default_factory=lambda: Setting(daemon={"erp": {"max_in_flight": MANY_USERS}}))
+
+    def prepare(self, env: Environment) -> None:
+        env.workload = Workload(users=MANY_USERS)
+        env.workload.load(env.postgres, env.home, late=False)
+
+
+# How often it fails within its time is chance, and the limit has a row of its own.
+MANY_RESTARTS = Setting(daemon={"supervision": {"max_restarts": 100}})
+FEW_RESTARTS = Setting(daemon={"supervision": {"max_restarts": 2}})
+S1: dict[str, Callable[[], Fault]] = {
+    "terminated": lambda: Restarted(how=signal.SIGTERM),
+    "killed": Restarted,
+    "down_over_a_month": lambda: Restarted(later="2026-12-15T00:00:00Z"),
+    "down_over_months": lambda: Restarted(later="2027-01-15T00:00:00Z"),
+    "frozen": frozen_process,
+    "clock_forward": lambda: Restarted(how=signal.SIGTERM, later="2026-12-02T00:00:00Z", lasting=False),
+    "clock_back": lambda: Restarted(how=signal.SIGTERM, later="2026-11-02T00:00:00Z", lasting=False),
+    **CLOCKS,
+}
+S2: dict[str, Callable[[], Fault]] = {
+    "raises_once": Raises,
+    "raises_on_every": RaisesEvery,
+    "poison_invoice": Poison,
+    "poison_in_full_batch": PoisonInFullBatch,
+    "hangs": lambda: Raises(codes=("actor_hung",), action="hang once", silence_seconds=HANG_SECONDS),
+    "fails_to_start": lambda: Raises(no_start=True, lasts_seconds=3.0, setting=MANY_RESTARTS),
+    "thread_dies": lambda: Raises(action="exit once"),
+    "restart_limit": lambda: RaisesEvery(
+        WAS_DOWN, until_end=True, alarm_after_end=True, silence_seconds=30.0, ends_process=True, setting=FEW_RESTARTS
+    ),
+}
