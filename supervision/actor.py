@@ -33,9 +33,8 @@ class Actor(pykka.ThreadingActor):
     - `on_stop` runs at every end of an incarnation that had started, after a crash too, as OTP's `terminate`.
     - Messages stay in the name's mailbox. The one in hand at a crash is not delivered again.
 
-    The factory of its ChildSpec makes it, in its own thread; it has a name and an epoch from `on_start` on, not in
-    its constructor. Where it differs from OTP: a thread can't be killed. One that is stuck is fenced and left
-    behind, and its `tell` raises Fenced.
+    Its ChildSpec's factory makes it, in its own thread; it has a name and an epoch from `on_start` on. Where it
+    differs from OTP: a thread can't be killed. One that is stuck is fenced, left behind, and can't send any more.
     """
 
     use_daemon_thread = True
@@ -55,8 +54,7 @@ class Actor(pykka.ThreadingActor):
         """Raises SupervisionError: pykka would start an actor without a supervisor, in its global registry."""
         raise SupervisionError("a supervised actor is started by its supervisor")
 
-    def _stop(self) -> None:
-        """Called by pykka for its own stop message."""
+    def _stop(self) -> None:  # pykka calls it for its own stop message
         self.stop()
 
     @property
@@ -102,10 +100,7 @@ class Actor(pykka.ThreadingActor):
         return self._bound.send_after(seconds, message)
 
     def every(self, seconds: float, message: Any) -> Timer:
-        """Sends itself a message every so many seconds, first after one interval. Raises Fenced.
-
-        A message is skipped while the last one still waits, so that they don't pile up.
-        """
+        """Sends itself a message after every so many seconds, unless the last one still waits. Raises Fenced."""
         return self._bound.send_after(seconds, message, repeat=True)
 
     def take_waiting(self, limit: int) -> list[Any]:
@@ -271,10 +266,7 @@ StartThread = Callable[[Incarnation], None]
 
 
 def start_thread(incarnation: Incarnation) -> None:
-    """Runs the incarnation in a daemon thread, so that a stuck one never keeps the process from ending.
-
-    Raises RuntimeError if the machine refuses the thread.
-    """
+    """Runs it in a daemon thread: a stuck one must let the process end. Raises RuntimeError if there is no thread."""
     name = f"{incarnation.name}#{incarnation.epoch}"
     incarnation.thread = threading.Thread(target=incarnation.run, name=name, daemon=True)
     incarnation.thread.start()

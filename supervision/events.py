@@ -41,10 +41,7 @@ class Exited(Event):
 
 @dataclass(frozen=True)
 class Restarting(Event):
-    """It will be started again after `delay_seconds`; `group` are all that are restarted with it, in order.
-
-    `exempt` says that this restart does not count against `max_restarts`.
-    """
+    """It will be started again, with its `group` in order; if `exempt`, this does not count against `max_restarts`."""
 
     supervisor: str
     reason: Reason
@@ -98,10 +95,7 @@ _TRACES: dict[type[Event], str] = {WrittenOff: "stack", Exited: "traceback"}
 
 
 def log_events(logger: logging.Logger) -> Listener:
-    """A listener that turns each event into one log record.
-
-    The event's fields are the record's attributes `supervision_<field>`; texts are bounded.
-    """
+    """A listener that makes each event one bounded log record, with its fields as `supervision_<field>`."""
 
     def listen(event: Event) -> None:
         is_info = isinstance(event, _INFO) or (isinstance(event, Exited) and not event.reason.abnormal)

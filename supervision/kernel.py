@@ -290,7 +290,6 @@ class Node:
             self.state = State.DOWN
 
     def answer(self, value: int | None = None, error: BaseException | None = None) -> None:
-        """Answers the command that waits for the start, if there is one."""
         settle(self.command, value, error)
         self.command = None
 

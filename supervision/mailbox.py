@@ -51,10 +51,7 @@ class NameMailbox:
     def put(
         self, envelope: Envelope[Any], /, sender: Reader | None = None, wait_seconds: float = 0.0, limited: bool = True
     ) -> None:
-        """Takes the envelope, after waiting at most `wait_seconds` for room.
-
-        Raises Fenced (the sender's incarnation is over), NotRunning or MailboxFull.
-        """
+        """Takes the envelope, after at most `wait_seconds` for room. Raises Fenced, NotRunning or MailboxFull."""
         with self._lock:
             self._admit(sender)
             if wait_seconds > 0:

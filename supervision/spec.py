@@ -89,8 +89,6 @@ class ChildSpec:
     - `shutdown_seconds`: after being told to stop; at half of it what it registered with `on_unblock` is
       called, at the end it is abandoned. 0 is no grace: OTP's `brutal_kill` as far as a thread can be killed.
     - `hang_seconds`: busy with one message for longer, it is written off; None for never.
-    - `significant`: see AutoShutdown.
-    - `mailbox_limit`: messages that may wait.
     - `max_restarts` within `window_seconds`: its own limit besides its supervisor's; None for none.
     - `exempt_from_max_restarts`: asked, in the kernel's thread, about each crash or hang after the child had
       come up. If it returns True, the restart counts neither against the supervisor's `max_restarts` nor

@@ -26,8 +26,7 @@ class _Sequence:
     not_before: float = 0.0
     current: Node | None = None
 
-    def rests(self, now: float) -> bool:
-        """Whether it only waits for its backoff: the supervisor is free for other things."""
+    def only_backs_off(self, now: float) -> bool:
         return self.current is None and not self.to_stop and now < self.not_before
 
 
@@ -91,7 +90,7 @@ class Supervisor(Node):
 
     def _step(self) -> bool:
         sequence = self._sequence
-        if sequence is not None and not sequence.rests(self.kernel.clock.monotonic()):
+        if sequence is not None and not sequence.only_backs_off(self.kernel.clock.monotonic()):
             return self._go_on(sequence)
         if self._exits:
             self._exit(*self._exits.popleft())
@@ -219,15 +218,12 @@ class Supervisor(Node):
         node.close(why)
         if self.children.get(node.name) is node:
             del self.children[node.name]
-        self._forget_start(node)
-        self.kernel.remove(node)
-
-    def _forget_start(self, node: Node) -> None:
         if node in self._awaited:
             self._awaited.remove(node)
+        self.kernel.remove(node)
 
     @property
-    def _awaited(self) -> deque[Node]:
+    def _awaited(self) -> deque[Node]:  # of the present sequence
         return self._sequence.to_start if self._sequence is not None else deque()
 
     # Restarting.
@@ -299,7 +295,8 @@ class Supervisor(Node):
         node = self._child(name)
         node.terminated.append(reply)
         node.cancel_retry()
-        self._forget_start(node)
+        if node in self._awaited:
+            self._awaited.remove(node)
         if node.running:
             node.stop()
         else:

@@ -184,16 +184,13 @@ class System:
                     raise errors.NotRunning("the system has ended") from None
 
     def _get(self, question: Question, timeout_seconds: float | None) -> Any:
-        """The answer, or pykka.Timeout after real seconds. A system that a test drives does the kernel's work here."""
+        """Raises pykka.Timeout after real seconds. A system that a test drives does the kernel's work here."""
         return question.get(timeout=timeout_seconds)
 
     # Messages.
 
     def tell(self, name: str, message: Any, timeout_seconds: float = 0.0) -> None:
-        """Sends a message to the present or next incarnation of that name; waits at most that long for room.
-
-        Raises UnknownName, NotRunning, MailboxFull.
-        """
+        """Sends a message, after waiting at most that long for room. Raises UnknownName, NotRunning, MailboxFull."""
         self._kernel.tell(None, name, message, timeout_seconds)
 
     def ask(self, name: str, message: Any, timeout_seconds: float) -> Any:
@@ -232,17 +229,11 @@ class System:
         return self._command(self._supervisor(supervisor), Supervisor.start_child, spec)
 
     def terminate_child(self, name: str) -> None:
-        """Stops a child, or ends its restart loop; its specification stays, unless it is temporary.
-
-        Raises UnknownName, NotRunning.
-        """
+        """Stops a child, or ends its restart loop; a temporary one is forgotten. Raises UnknownName, NotRunning."""
         self._command(self._parent(name), Supervisor.terminate_child, name)
 
     def restart_child(self, name: str) -> int | None:
-        """Starts a child that is down; its epoch, None if it declined.
-
-        Raises ChildRunning, ChildRestarting, StartFailed, UnknownName, NotRunning.
-        """
+        """Starts a child that is down; its epoch, None if it declined. Raises as `delete_child`, and StartFailed."""
         return self._command(self._parent(name), Supervisor.restart_child, name)
 
     def delete_child(self, name: str) -> None:
@@ -294,15 +285,11 @@ class System:
             self._kernel.notify(monitor.callback, record.last_exit or Exited(name, 0, Unstarted()))
 
     def progress(self) -> Progress:
-        """Whether the kernel and its supervisors have gone on lately."""
         supervisors = sum(isinstance(node, Supervisor) for node in list(self._kernel.nodes.values()))
         return Progress(self._kernel.rounds, self.clock.monotonic() - self._kernel.last_round, supervisors)
 
     def tree(self) -> dict[str, Any]:
-        """The tree as plain data: name, state, restarts, last_reason, children.
-
-        Each row is true; two rows may have been read a moment apart.
-        """
+        """The tree as plain data. Each row is true; two rows may have been read a moment apart."""
         return self._describe(self._root)
 
     def _describe(self, node: Node) -> dict[str, Any]:

@@ -102,10 +102,7 @@ class InlineThreads:
 
 
 class DrivenSystem(System):
-    """A system without any thread of its own: it goes on while a call waits for it, and in `advance`.
-
-    With `InlineThreads` and a seeded Randomness a run is repeated exactly.
-    """
+    """A system without threads: it goes on while a call waits for it, and in `advance`. A seed repeats a run."""
 
     def __init__(self, root: SupervisorSpec, threads: InlineThreads | None = None, **options: Any) -> None:
         self.fake = FakeClock()
@@ -129,8 +126,7 @@ class DrivenSystem(System):
             seconds -= step_seconds
             self.settle()
 
-    def _run(self) -> None:
-        return
+    def _run(self) -> None: ...
 
     def _get(self, question: Question, timeout_seconds: float | None) -> Any:
         until = self.fake.monotonic() + (3600 if timeout_seconds is None else timeout_seconds)
