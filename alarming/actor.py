@@ -24,7 +24,7 @@ from supervision import Actor, Clock, SystemClock, system_randomness
 NAME: Final = "alarms"
 """The name of its post in the supervision tree."""
 
-_BEAT_SECONDS = 0.25
+_TICK_SECONDS = 0.25
 _FROZEN_SECONDS = 2.0
 _LOGGER = logging.getLogger("billingd.alarms.actor")
 
@@ -51,7 +51,7 @@ class Announce:
 
 
 @dataclass(frozen=True)
-class _Beat:
+class _Tick:
     """Time to look."""
 
 
@@ -147,7 +147,7 @@ class AlarmActor(Actor):
             )
             self._writer.start()
         self._configure(self._settings)
-        self.every(min(_BEAT_SECONDS, self._settings.raise_within_seconds / 10), _Beat())
+        self.every(min(_TICK_SECONDS, self._settings.raise_within_seconds / 10), _Tick())
         self._show()
 
     def on_receive(self, message: Any) -> Any:
@@ -155,8 +155,8 @@ class AlarmActor(Actor):
         match message:
             case ConditionActive() | ConditionCleared():
                 self._dispatcher.report(message)
-            case _Beat():
-                self._beat()
+            case _Tick():
+                self._tick()
             case Configure(settings):
                 self._configure(settings)
             case Announce(notices):
@@ -176,7 +176,7 @@ class AlarmActor(Actor):
         if self._webhook is not None:
             self._webhook.stop()
 
-    def _beat(self) -> None:
+    def _tick(self) -> None:
         for condition in self._records.take() + (self._webhook.take() if self._webhook else []):
             self._dispatcher.report(condition)
         for result in self._writer.take() if self._writer else ():

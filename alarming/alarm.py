@@ -54,10 +54,10 @@ class Alarm:
         self.immediately = False
         self.invoices: dict[str, None] = {}
         self.group: Group | None = None
-        self.revived = False
+        self.restored = False
         self.awaits_state = False  # it stood by the database's state before a restart
         self.clear_due_seconds: float | None = None
-        self.reported_since_revival = False
+        self.reported_since_restart = False
         self.line_seconds = 0.0
         self.line_count = 0
 
@@ -105,7 +105,7 @@ class Alarm:
         if not self.reports:
             self.first_at = seen_at
         self.reports += report.count
-        self.reported_since_revival |= self.revived
+        self.reported_since_restart |= self.restored
         self.last_at = now.at
         self.summary = clean_line(report.summary)
         self.context.update(clean_context(report.context))
@@ -172,7 +172,7 @@ def _summary(group: Group, entry: Entry | None) -> str:
     return f"{group.count} {noun} {done}: {', '.join(group.ids[:3])}{more}: {why}"
 
 
-def revived(record: AlarmRecord, now: Now, quiet_seconds: float, window_seconds: float) -> Alarm:
+def restore_alarm(record: AlarmRecord, now: Now, quiet_seconds: float, window_seconds: float) -> Alarm:
     """The alarm of a record that stood when the process before this one ended."""
     alarm = Alarm(record.code, record.key, record.severity, now)
     alarm.id, alarm.summary, alarm.severity = record.id, record.summary, record.severity
@@ -181,7 +181,7 @@ def revived(record: AlarmRecord, now: Now, quiet_seconds: float, window_seconds:
     alarm.first_at = alarm.raised_at = record.raised_at
     alarm.last_at, alarm.acked_at, alarm.reopened = record.last_at, record.acked_at, record.reopened
     alarm.cleared_at = record.cleared_at
-    alarm.revived = True
+    alarm.restored = True
     age_seconds = max(timedelta(), now.at - record.last_at).total_seconds()
     alarm.line_seconds, alarm.line_count = now.seconds - age_seconds, record.count
     if record.cleared_at is not None:

@@ -60,7 +60,7 @@ class AlarmDispatcher:
                 self.spool.forget([alarm_id])
             else:
                 self.register.restore(entry.record, now)
-                if not entry.said:
+                if not entry.logged:
                     self._log(Change.RAISED if entry.record.cleared_at is None else Change.CLEARED, entry.record)
         self.tick()
 
@@ -144,7 +144,7 @@ class AlarmDispatcher:
             entry = self.spool.entries.get(record.id)
             if entry is None:
                 if self.register.adopt(record, now):
-                    self.spool.keep(record, told=True)
+                    self.spool.save(record, published=True)
             elif entry.stored and entry.record.cleared_at is not None:
                 self.spool.mark_lost(record.id)
                 self.changed = True
@@ -158,7 +158,7 @@ class AlarmDispatcher:
                 self._log_transient(outcome)
                 continue
             self._reached("decided")
-            self.spool.keep(outcome.record)
+            self.spool.save(outcome.record)
             self._reached("kept")
             self._log(outcome.change, outcome.record)
             self.changed = True
@@ -171,7 +171,7 @@ class AlarmDispatcher:
         level = logging.INFO if change is Change.CLEARED else LOG_LEVELS[record.severity]
         LOGGER.log(level, "%s", line(change, record), extra=fields(change, record))
         self._reached("said")
-        self.spool.mark(record.id, said=True)
+        self.spool.mark(record.id, logged=True)
         self._reached("noted")
 
     def _log_transient(self, transient: Transient) -> None:

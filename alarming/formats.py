@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from alarming.catalogue import CATALOGUE
 from alarming.register import Change
@@ -12,6 +12,9 @@ from persistence.alarms import AlarmRecord, Severity
 
 LOG_LEVELS = {Severity.CRITICAL: 50, Severity.MAJOR: 40, Severity.MINOR: 30, Severity.WARNING: 30}
 """The level of a raised alarm's record (`logging`); of a cleared one it is INFO."""
+SEVERITIES: Final = tuple(Severity)
+SERIOUS: Final = SEVERITIES[:2]
+"""Those with which all is not well."""
 _INSTANTS = ("raised_at", "last_at", "cleared_at", "acked_at")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from alarming.alarm import Alarm, Now, revived
+from alarming.alarm import Alarm, Now, restore_alarm
 from alarming.catalogue import CATALOGUE, ClearRule, Code
 from alarming.conditions import ConditionActive, ConditionCleared
 from persistence.alarms import AlarmRecord, Group
@@ -160,7 +160,7 @@ class AlarmRegister:
         identity = (record.code, record.key)
         if identity in self._open:
             return False
-        alarm = revived(record, now, self.timing.quiet_seconds, self.timing.window_seconds)
+        alarm = restore_alarm(record, now, self.timing.quiet_seconds, self.timing.window_seconds)
         if record.cleared_at is None:
             self._open[identity] = alarm
         else:
@@ -241,7 +241,7 @@ class AlarmRegister:
         alarm.clear_due_seconds = None
         age_seconds = now.seconds - alarm.line_seconds
         tenfold = age_seconds >= LINE_EVERY_SECONDS and alarm.count >= 10 * alarm.line_count
-        reported_again = alarm.reported_since_revival and age_seconds >= LINE_RESTART_SECONDS
+        reported_again = alarm.reported_since_restart and age_seconds >= LINE_RESTART_SECONDS
         if tenfold or reported_again or (age_seconds >= LINE_AGAIN_SECONDS and alarm.count != alarm.line_count):
             return [self._action(alarm, Change.UPDATED, now)]
         return []
@@ -279,5 +279,5 @@ class AlarmRegister:
 
     def _action(self, alarm: Alarm, change: Change, now: Now) -> Action:
         alarm.line_seconds, alarm.line_count = now.seconds, alarm.count
-        alarm.reported_since_revival = alarm.revived = False
+        alarm.reported_since_restart = alarm.restored = False
         return Action(change, alarm.record(self.instance))

@@ -26,10 +26,10 @@ KEPT_AT_MOST: Final = 1000
 
 @dataclass(frozen=True)
 class Entry:
-    """An alarm in the spool. `said`: its line is in the log; `stored`: the table has it as it is here."""
+    """An alarm in the spool. `logged`: its line is in the log; `stored`: the table has it as it is here."""
 
     record: AlarmRecord
-    said: bool = False
+    logged: bool = False
     stored: bool = False
 
 
@@ -49,11 +49,11 @@ class Spool:
             self._fail(error)
         self._compact()
 
-    def keep(self, record: AlarmRecord, *, told: bool = False) -> None:
-        """Puts an alarm as it is now on disk, before anybody is told (`told`: log and table have it already)."""
-        self._put(Entry(record, said=told, stored=told), durable=True)
+    def save(self, record: AlarmRecord, *, published: bool = False) -> None:
+        """Puts an alarm as it is now on disk, before anybody is told (`published`: log and table have it already)."""
+        self._put(Entry(record, logged=published, stored=published), durable=True)
 
-    def mark(self, alarm_id: str, *, said: bool = False, stored: AlarmRecord | None = None) -> None:
+    def mark(self, alarm_id: str, *, logged: bool = False, stored: AlarmRecord | None = None) -> None:
         """Notes that the alarm's line is in the log, or that the table has it as `stored` says."""
         entry = self.entries.get(alarm_id)
         if entry is None:
@@ -62,7 +62,7 @@ class Spool:
         record = entry.record
         if same and stored is not None:  # how far it has counted; its last instant stays that of its last line
             record = replace(record, count=stored.count, context=stored.context)
-        marked = Entry(record, entry.said or said, entry.stored or same)
+        marked = Entry(record, entry.logged or logged, entry.stored or same)
         if marked != entry:
             self._put(marked, durable=False)
 
@@ -73,7 +73,7 @@ class Spool:
     def rename(self, old_id: str, record: AlarmRecord) -> None:
         entry = self.entries.pop(old_id, None)
         self._behind = True  # so that the old id goes from the file too
-        self._put(Entry(record, said=entry.said if entry else False, stored=True), durable=True)
+        self._put(Entry(record, logged=entry.logged if entry else False, stored=True), durable=True)
 
     def forget(self, alarm_ids: Iterable[str]) -> None:
         """Drops alarms that are of no more use; they leave the file when it is written anew."""
@@ -153,7 +153,7 @@ class Spool:
 
 
 def _line(entry: Entry) -> bytes:
-    content = to_spool(entry.record) | {"said": entry.said, "stored": entry.stored}
+    content = to_spool(entry.record) | {"said": entry.logged, "stored": entry.stored}
     # The line end in front parts it from a line that was torn.
     return b"\n" + json.dumps(content, ensure_ascii=False, default=str).encode() + b"\n"
 

@@ -78,8 +78,8 @@ def _raise(settings: Settings, sign: ConditionActive) -> tuple[AlarmRecord, ...]
             dispatcher.report(sign)
             standing = tuple(record for record in dispatcher.register.standing() if record.code == sign.code)
             for record in standing:  # one more of a loop of ends is no new line, but counts
-                dispatcher.spool.keep(record)
-                dispatcher.spool.mark(record.id, said=True)
+                dispatcher.spool.save(record)
+                dispatcher.spool.mark(record.id, logged=True)
             return standing
     except (LockTaken, OSError) as error:
         logger.warning("no alarm is kept of it: %s", error)

@@ -3,13 +3,12 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from alarming.formats import to_json
+from alarming.formats import SERIOUS, to_json
 from cli.ops_client import NoAnswer
 from config.load import Loaded
 from config.secrets import SecretUnreadable
 from config.settings import Settings
 from daemon.database import limits, server_settings
-from daemon.summary import SERIOUS
 from persistence.alarms import find
 from persistence.connection.database import ConnectionSettings, Database
 from persistence.connection.errors import PersistenceError

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from alarming.formats import SEVERITIES
 from cli.output import columns
-from daemon.summary import SEVERITIES, next_for_alarm, next_for_stuck
+from daemon.summary import next_for_alarm, next_for_stuck
 from web.formatting import cell, duration, utc
 
 _BAR = 30

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-SEVERITIES = ("critical", "major", "minor", "warning")
-SERIOUS = SEVERITIES[:2]
+from alarming.formats import SERIOUS, SEVERITIES
+
 AWAY = "the database is away"
 # The database's errors in words; any other error is `AWAY`.
 _DATABASE = {

@@ -6,6 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from alarming.catalogue import CATALOGUE
+from alarming.formats import SERIOUS
 from billing.identity import is_invoice_id
 from billing.states import State
 from persistence.invoices.listing import Hour
@@ -24,7 +25,6 @@ _NOTES = {
     State.HELD: "a person has to look",
     State.ABORTED: "ended without a booking",
 }
-_SERIOUS = ("critical", "major")
 _IDS_SHOWN = 8
 _MONTHS_SHOWN = 6
 _ALIKE_AT_MOST = 8
@@ -34,22 +34,22 @@ _Document = Mapping[str, Any]
 
 def parts(status: _Document, hours: Sequence[Hour] | str, moving: Collection[State]) -> dict[str, Markup]:
     """Every part by its id; `hours` are the last day's, or why there are none; ways to states in `moving` move."""
-    serious = any(alarm["severity"] in _SERIOUS for alarm in status["alarms"])
+    serious = any(alarm["severity"] in SERIOUS for alarm in status["alarms"])
     context = {
         "status": status,
         "health": "well" if status["well"] else "bad" if serious or not status["running"] else "poor",
-        "main_stations": [_station(state, status, moving) for state in MAIN_STATES],
-        "side_stations": [_station(state, status, moving) for state in SIDE_STATES],
+        "main_states": [_state_card(state, status, moving) for state in MAIN_STATES],
+        "side_states": [_state_card(state, status, moving) for state in SIDE_STATES],
         "stuck": status.get("stuck", ()),
         "months": sorted(status.get("periods", {}).items(), reverse=True)[:_MONTHS_SHOWN],
         "hours": hours,
-        "alarms": [_alarm(each) for each in sorted(status["alarms"], key=_is_lesser)],
+        "alarms": [_alarm(each) for each in sorted(status["alarms"], key=lambda each: each["severity"] not in SERIOUS)],
         "alike_children": _alike_children,
     }
     return {name: render(f"overview/{name}.html", **context) for name in PARTS}
 
 
-def _station(state: State, status: _Document, moving: Collection[State]) -> dict[str, Any]:
+def _state_card(state: State, status: _Document, moving: Collection[State]) -> dict[str, Any]:
     invoices, oldest_seconds = status["invoices"].get(state, 0), status["oldest_seconds"].get(state)
     waits = state is State.DUE and status["waiting"]
     return {
@@ -59,10 +59,6 @@ def _station(state: State, status: _Document, moving: Collection[State]) -> dict
         "age": f"oldest {about(oldest_seconds)}" if invoices and oldest_seconds is not None else "\u00a0",
         "moving": state in moving,
     }
-
-
-def _is_lesser(alarm: _Document) -> bool:
-    return alarm["severity"] not in _SERIOUS
 
 
 def _alarm(alarm: _Document) -> _Document:

@@ -42,43 +42,43 @@ def test_what_is_written_is_what_is_read(
 
 def test_alarms_outlive_the_process_with_what_became_of_them(tmp_path: Path) -> None:
     first = Spool(tmp_path / "spool" / "alarms.jsonl")
-    first.keep(record("a"))
-    first.keep(record("b"))
-    first.mark("a", said=True)
+    first.save(record("a"))
+    first.save(record("b"))
+    first.mark("a", logged=True)
     first.mark("a", stored=record("a"))
-    first.keep(record("b", cleared_at=AT))
+    first.save(record("b", cleared_at=AT))
     again = Spool(first.path)
     assert again.entries == first.entries
-    assert (again.entries["a"].said, again.entries["a"].stored) == (True, True)
-    assert (again.entries["b"].said, again.entries["b"].record.cleared_at) == (False, AT)
+    assert (again.entries["a"].logged, again.entries["a"].stored) == (True, True)
+    assert (again.entries["b"].logged, again.entries["b"].record.cleared_at) == (False, AT)
     assert again.broken is None
 
 
 def test_what_the_table_got_before_it_was_cleared_is_not_the_clearing(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "alarms.jsonl")
-    spool.keep(record("a", cleared_at=AT))
+    spool.save(record("a", cleared_at=AT))
     spool.mark("a", stored=record("a"))
     assert not spool.entries["a"].stored
 
 
 def test_an_adopted_id_replaces_the_first(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "alarms.jsonl")
-    spool.keep(record("a"))
-    spool.mark("a", said=True)
+    spool.save(record("a"))
+    spool.mark("a", logged=True)
     spool.rename("a", record("b"))
     assert list(Spool(spool.path).entries) == ["b"]
-    assert Spool(spool.path).entries["b"].said
+    assert Spool(spool.path).entries["b"].logged
 
 
 def test_a_torn_or_foreign_line_loses_nothing_else(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "alarms.jsonl")
-    spool.keep(record("a"))
-    spool.keep(record("b"))
+    spool.save(record("a"))
+    spool.save(record("b"))
     whole = spool.path.read_bytes()
     for cut in [*range(1, len(whole), 23), len(whole) - 1]:
         spool.path.write_bytes(whole[:cut])
         torn = Spool(spool.path)
-        torn.keep(record("c"))
+        torn.save(record("c"))
         expected = {"c"} | ({"a"} if b'"a"' in whole[:cut] and whole[:cut].count(b"}\n") else set())
         assert expected <= set(Spool(spool.path).entries)
     spool.path.write_bytes(b"\xff\xfe{}\n[1]\nnull\n" + whole)
@@ -90,7 +90,7 @@ def test_the_file_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(spool_module, "KEPT_AT_MOST", 5)
     spool = Spool(tmp_path / "alarms.jsonl")
     for number in range(300):
-        spool.keep(record(str(number), cleared_at=AT))
+        spool.save(record(str(number), cleared_at=AT))
     assert spool.path.stat().st_size < 30_000
     assert list(Spool(spool.path).entries) == ["295", "296", "297", "298", "299"]
 
@@ -115,12 +115,12 @@ def fill(path: Path) -> None:
 
 def test_a_full_disk_is_said_and_made_up_for_once_there_is_room(small_disk: Path) -> None:
     spool = Spool(small_disk / "alarms.jsonl")
-    spool.keep(record("before"))
+    spool.save(record("before"))
     filler = small_disk / "filler"
     with pytest.raises(OSError, match="No space left"):
         fill(filler)
     for number in range(60):
-        spool.keep(record(f"full-{number}"))
+        spool.save(record(f"full-{number}"))
     assert spool.broken is not None
     assert "No space left" in spool.broken
     assert "before" in Spool(spool.path).entries, "what was there is there"
@@ -134,5 +134,5 @@ def test_a_folder_that_is_none_breaks_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     spool = Spool(tmp_path / "file" / "alarms.jsonl")
     assert spool.broken is not None
-    spool.keep(record("a"))
+    spool.save(record("a"))
     assert "a" in spool.entries

@@ -29,7 +29,7 @@ def test_they_are_in_log_and_spool_and_the_next_daemon_clears_them(world: Deploy
     assert said.returncode == 0
     assert "daemon_was_down raised: billingd proved no progress for too long" in said.stderr
     (entry,) = spooled(world)
-    assert (entry.record.code, entry.said, entry.stored) == ("daemon_was_down", True, False)
+    assert (entry.record.code, entry.logged, entry.stored) == ("daemon_was_down", True, False)
     assert entry.record.context["result"] == "watchdog"
     world.daemon.start()
     wait_until(lambda: "daemon_was_down cleared" in world.daemon.log())

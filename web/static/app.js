@@ -7,14 +7,14 @@ function replace(id, html) {
   const part = document.getElementById(id);
   if (!part) return;
   const before = {};
-  for (const station of part.querySelectorAll("[data-state]")) before[station.dataset.state] = station.textContent;
+  for (const card of part.querySelectorAll("[data-state]")) before[card.dataset.state] = card.textContent;
   const opened = [...part.querySelectorAll("details[open]")].map((each) => each.id);
   const held = part.contains(document.activeElement) ? document.activeElement : null;
   const place = held && [...part.querySelectorAll("a, summary, [tabindex]")].indexOf(held);
   part.innerHTML = html;
   for (const each of opened) part.querySelector("#" + CSS.escape(each))?.setAttribute("open", "");
-  for (const station of part.querySelectorAll("[data-state]")) {
-    if (before[station.dataset.state] !== station.textContent) station.classList.add("changed");
+  for (const card of part.querySelectorAll("[data-state]")) {
+    if (before[card.dataset.state] !== card.textContent) card.classList.add("changed");
   }
   if (held) {
     const same = held.getAttribute("href");
