@@ -4,9 +4,9 @@ import shutil
 import signal
 import time
 import traceback
-from dataclasses import asdict, dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from drills.environment import FINISH_SECONDS, RAISE_WITHIN_SECONDS, Environment
 from drills.faults.fault import Fault
@@ -40,11 +40,6 @@ class Result:
     alarm_lines: int = 0
     reason: str | None = None
     log: str | None = None
-    wrong: list[str] = field(default_factory=list)
-
-    def document(self) -> dict[str, Any]:
-        """The result without what only the run itself needs."""
-        return {name: value for name, value in asdict(self).items() if name != "wrong"}
 
 
 class CellRun:
@@ -56,17 +51,19 @@ class CellRun:
         self._fault = fault
         self._state: State = STATES[cell.state]
         self._let_go_at = 0.0
+        self._wrong: list[str] = []
 
     def run(self) -> Result:
         """All of it; whatever goes wrong is a reason."""
         try:
             self._run()
         except NotReached as error:
-            self._wrong(str(error))
+            self._wrong.append(str(error))
         except Exception as error:  # noqa: BLE001 - one cell's end must not be the table's
-            self._wrong(f"{type(error).__name__}: {error} ({traceback.format_exc(limit=-2).splitlines()[-2].strip()})")
-        self.result.held = not self.result.wrong
-        self.result.reason = "; ".join(self.result.wrong) or self.result.reason
+            place = traceback.format_exc(limit=-2).splitlines()[-2].strip()
+            self._wrong.append(f"{type(error).__name__}: {error} ({place})")
+        self.result.held = not self._wrong
+        self.result.reason = "; ".join(self._wrong) or self.result.reason
         return self.result
 
     def _run(self) -> None:
@@ -105,14 +102,14 @@ class CellRun:
         env.wait_alarms_cleared()
         self._see_few_alarm_lines()
         self._end_in_order()
-        self.result.wrong += judge(env, offers_again=fault.offers_again)
+        self._wrong += judge(env, offers_again=fault.offers_again)
 
     def _see_alarm(self, applied_at: float) -> None:
         """The alarm stands within its time of the first sign."""
         fault, seen = self._fault, self._env.daemon.alarms
         patience = 3 * (RAISE_WITHIN_SECONDS + fault.silence_seconds) + 10
         if not becomes_true(lambda: seen.first_raised(fault.codes, applied_at) is not None, patience):
-            self._wrong(f"no alarm {' or '.join(fault.codes)} within {patience:g} s")
+            self._wrong.append(f"no alarm {' or '.join(fault.codes)} within {patience:g} s")
             return
         alarm = seen.first_raised(fault.codes, applied_at)
         assert alarm is not None, "it was seen"
@@ -120,7 +117,7 @@ class CellRun:
         self.result.alarm_code = alarm.code
         self.result.alarm_seconds = round(max(0.0, alarm.at - sign_at), 2)
         if self.result.alarm_seconds > RAISE_WITHIN_SECONDS + TOLERANCE_SECONDS:
-            self._wrong(f"the alarm came {self.result.alarm_seconds:g} s after the first sign")
+            self._wrong.append(f"the alarm came {self.result.alarm_seconds:g} s after the first sign")
 
     def _see_unaffected_go_on(self) -> None:
         env, others = self._env, self._fault.unaffected(self._env)
@@ -130,12 +127,12 @@ class CellRun:
             return all(states.get(each) == "registered" for each in others)
 
         if not becomes_true(done, FINISH_SECONDS / 2):
-            self._wrong(f"what the fault doesn't touch did not go on: {env.states()}")
+            self._wrong.append(f"what the fault doesn't touch did not go on: {env.states()}")
 
     def _nobody_held_for_all(self) -> None:
         """What is wrong with the whole ERP holds no invoice: there is no witness."""
         if not self._fault.holds_some and "held" in self._env.states().values():
-            self._wrong("an invoice is held though all are refused")
+            self._wrong.append("an invoice is held though all are refused")
 
     def _see_recovery(self, ended: float) -> None:
         env = self._env
@@ -145,7 +142,7 @@ class CellRun:
             return env.all_in("registered")
 
         if not becomes_true(finished, FINISH_SECONDS):
-            self._wrong(f"not finished within {FINISH_SECONDS:g} s of the fault's end: {env.states()}")
+            self._wrong.append(f"not finished within {FINISH_SECONDS:g} s of the fault's end: {env.states()}")
             return
         self.result.recovery_seconds = round(time.monotonic() - ended, 2)
 
@@ -154,59 +151,36 @@ class CellRun:
         self.result.alarms_raised = [each.code for each in lines if each.state == "raised"]
         self.result.alarm_lines = len(lines)
         if len(lines) > ALARM_LINES_AT_MOST:
-            self._wrong(f"{len(lines)} alarm lines: {', '.join(f'{each.code} {each.state}' for each in lines)}")
+            self._wrong.append(f"{len(lines)} alarm lines: {', '.join(f'{each.code} {each.state}' for each in lines)}")
 
     def _end_in_order(self) -> None:
         """The daemon still runs, ends in order, and never ended by itself where it should not have."""
         daemon = self._env.daemon
         if daemon.pid is None:
-            self._wrong("the daemon doesn't run")
+            self._wrong.append("the daemon doesn't run")
         daemon.kill(signal.SIGTERM)
         allowed = {1} if self._fault.ends_process else set()
         exits = supervision_events(daemon.log_path, "Exited")
         crashed = any(each["supervision_reason"].partition(":")[0] == "Crashed" for each in exits)
         if self.result.failure != "S2" and crashed:
-            self._wrong("an actor crashed: an expected fault crashes nobody")
-        ended = daemon.ends.expected > 1 or daemon.ends.unexpected
+            self._wrong.append("an actor crashed: an expected fault crashes nobody")
+        ended = daemon.expected_ends > 1 or daemon.unexpected_ends
         if not ended and daemon.alarms.first_raised(("daemon_was_down",), 0.0):
-            self._wrong("it is said to have been down, and never was")
-        if bad := [status for status in daemon.ends.unexpected if status not in allowed]:
-            self._wrong(f"the daemon ended by itself with {bad}")
-
-    def _wrong(self, what: str) -> None:
-        self.result.wrong.append(what)
+            self._wrong.append("it is said to have been down, and never was")
+        if bad := [status for status in daemon.unexpected_ends if status not in allowed]:
+            self._wrong.append(f"the daemon ended by itself with {bad}")
 
 
-class CellRunner:
-    """Runs cells, each in a folder of its own, whose logs are kept if it did not hold."""
-
-    def __init__(self, folder: Path, template: Path, workload: Workload) -> None:
-        self._folder, self._template, self._workload = folder, template, workload
-        self._open: set[Environment] = set()
-
-    def run(self, cell: Cell) -> Result:
-        """Makes the environment, runs the cell, and leaves no process behind."""
-        home = self._folder / f"{cell.failure}-{cell.variant}-{cell.state}"
-        fault = cell.fault()
-        env: Environment | None = None
-        try:
-            env = Environment(home, self._template, self._workload, fault.setting)
-            self._open.add(env)
+def run_cell(cell: Cell, folder: Path, template: Path, workload: Workload) -> Result:
+    """Runs a cell in a folder of its own, whose logs are kept if it did not hold, and leaves no process behind."""
+    home, fault = folder / f"{cell.failure}-{cell.variant}-{cell.state}", cell.fault()
+    try:
+        with closing(fault), closing(Environment(home, template, workload, fault.setting)) as env:
             result = CellRun(cell, env, fault).run()
-        except Exception as error:  # noqa: BLE001 - an environment that can't be made is this cell's failure, not the table's
-            result = Result(cell.failure, cell.variant, cell.state, reason=f"{type(error).__name__}: {error}")
-        finally:
-            fault.close()
-            if env is not None:
-                env.close()
-                self._open.discard(env)
-        if result.held:
-            shutil.rmtree(home, ignore_errors=True)
-        else:
-            result.log = str(home)
-        return result
-
-    def abandon(self) -> None:
-        """Ends every process of the cells under way."""
-        for env in list(self._open):
-            env.close()
+    except Exception as error:  # noqa: BLE001 - if no environment can be made, only this cell fails
+        result = Result(cell.failure, cell.variant, cell.state, reason=f"{type(error).__name__}: {error}")
+    if result.held:
+        shutil.rmtree(home, ignore_errors=True)
+    else:
+        result.log = str(home)
+    return result

@@ -73,7 +73,7 @@ class Outage:
         leave, come_back, within_seconds = self._of_station()
         try:
             env.daemon.start()
-            wait_until(self._begun, within_seconds=FINISH_SECONDS, what="what is due before the outage is registered")
+            env.wait_all_in("registered", FINISH_SECONDS)
             before = len(env.debts)
             leave()
             pause(min(FIRST_SIGNS_SECONDS, result.seconds / 4))
@@ -95,9 +95,9 @@ class Outage:
         env.wait_alarms_cleared()
         env.daemon.kill()
         result.restarts = len(supervision_events(env.daemon.log_path, "Restarting"))
-        if result.restarts or env.daemon.ends.unexpected:
+        if result.restarts or env.daemon.unexpected_ends:
             result.wrong.append(
-                f"{result.restarts} restarts were used up, the process ended {env.daemon.ends.unexpected}"
+                f"{result.restarts} restarts were used up, the process ended {env.daemon.unexpected_ends}"
             )
         result.wrong += judge(env)
         return result
@@ -109,10 +109,6 @@ class Outage:
             return env.postgres.stop, env.postgres.start, RESUMES_WITHIN_SECONDS
         reset_seconds = Settings().erp.breaker.reset_seconds
         return env.erp.kill, env.erp.start, reset_seconds + RESUMES_WITHIN_SECONDS
-
-    def _begun(self) -> bool:
-        states = self._env.states()
-        return len(states) >= len(self._env.debts) and set(states.values()) == {"registered"}
 
     def _registered(self) -> int:
         return sum(state == "registered" for state in self._env.states().values())

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from drills.cells import Result
@@ -67,4 +68,4 @@ def total(results: Sequence[Result], seed: int) -> str:
 
 def document(results: Sequence[Result], seed: int) -> dict[str, Any]:
     """The JSON document."""
-    return {"seed": seed, "cells": [each.document() for each in results]}
+    return {"seed": seed, "cells": [asdict(each) for each in results]}

@@ -4,12 +4,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from drills.cells import CellRunner, Result
+from drills.cells import Result, run_cell
 from drills.environment import Environment, Setting
 from drills.table import Cell
 from drills.workload import Workload
@@ -54,8 +54,7 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, jobs: int, tell: Callable[
     workload = Workload()
     results: dict[Cell, Result] = {}
     with prepared(workload) as template, ThreadPoolExecutor(jobs, thread_name_prefix="drill") as pool:
-        runner = CellRunner(folder, template, workload)
-        under_way = {pool.submit(runner.run, cell): cell for cell in cells}
+        under_way = {pool.submit(run_cell, cell, folder, template, workload): cell for cell in cells}
         try:
             for future in as_completed(under_way):
                 results[under_way[future]] = future.result()
@@ -65,7 +64,6 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, jobs: int, tell: Callable[
                 # Whoever interrupts a drill wants its processes gone, too.
                 pool.shutdown(wait=False, cancel_futures=True)
                 abandon()
-                runner.abandon()
     return [results[cell] for cell in cells]
 
 
@@ -80,11 +78,8 @@ def run_each(
     held = True
     with prepared(workload) as template:
         for name, run in drills.items():
-            env = Environment(folder / name, template, workload, setting)
-            try:
+            with closing(Environment(folder / name, template, workload, setting)) as env:
                 result = run(env)
-            finally:
-                env.close()
             if result.held:
                 shutil.rmtree(env.home, ignore_errors=True)
             else:

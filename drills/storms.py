@@ -157,7 +157,7 @@ class Storm:
         env.wait_alarms_cleared()
         env.daemon.kill(signal.SIGTERM)
         # While an actor is ordered not to start, a tree can't begin, or gives up; systemd starts another.
-        path, ended = env.daemon.log_path, env.daemon.ends.unexpected
+        path, ended = env.daemon.log_path, env.daemon.unexpected_ends
         refused = path.read_bytes().count(b"the daemon can't start: failpoint")
         orderly = refused + len(supervision_events(path, "GivenUp"))
         if set(ended) - {1} or len(ended) > orderly:

@@ -34,21 +34,18 @@ class UnknownCell(ValueError):  # noqa: N818 - named for what was asked
 
 def choose(failures: Sequence[str], variants: Sequence[str], states: Sequence[str]) -> list[Cell]:
     """The cells with these names, an empty list meaning all. Raises UnknownCell."""
-    known = {variant for table in FAILURES.values() for variant in table}
+    variants_there = {variant: None for table in FAILURES.values() for variant in table}
     for what, asked, there in (
-        ("failure", failures, FAILURES.keys()), ("variant", variants, known), ("state", states, STATES.keys()),
+        ("failure", failures, FAILURES), ("variant", variants, variants_there), ("state", states, STATES),
     ):  # fmt: skip
-        for name in asked:
-            if name not in there:
-                raise UnknownCell(f"no {what} is called {name}: there are {', '.join(there)}")
+        if unknown := [name for name in asked if name not in there]:
+            raise UnknownCell(f"no {what} is called {unknown[0]}: there are {', '.join(there)}")
     return [
         Cell(failure, variant, state)
-        for failure, table in FAILURES.items()
-        for variant in table
+        for failure in FAILURES
+        for variant in FAILURES[failure]
         for state in STATES
-        if (not failures or failure in failures)
-        and (not variants or variant in variants)
-        and (not states or state in states)
+        if failure in (failures or FAILURES) and variant in (variants or variants_there) and state in (states or STATES)
     ]
 
 

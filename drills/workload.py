@@ -64,7 +64,9 @@ class Workload:
 
     def __init__(self, users: int = 5, months: int = 4) -> None:
         self.users = users
-        self.periods = _periods(months)
+        self.periods = [FIRST_PERIOD]
+        while len(self.periods) < months:
+            self.periods.append(_after(self.periods[-1]))
 
     def user_id(self, user: int) -> str:
         """The id of a user, counted from 1."""
@@ -83,18 +85,23 @@ class Workload:
 
     def load(self, server: PostgresServer, folder: Path, *, late: bool) -> None:
         """Imports the late user, or all others, as an operator would; the files are left in the folder."""
-        master = self.write_master(folder / "master.yaml", late=late)
-        readings = self.write_readings(folder / "readings.csv", late=late)
+        users = [user for user in range(1, self.users + 1) if late or user != LATE_USER]
+        master = folder / "master.yaml"
+        master.write_text(yaml.safe_dump(self._master(users), allow_unicode=True), "utf-8")
+        instants = {user: self._instants(user) for user in ([LATE_USER] if late else users)}
+        readings = _write_rows(folder / "readings.csv", instants)
         with server.session() as connection:
             import_master(connection, master)
             import_readings(connection, readings)
             notify(connection, "due")
 
-    def write_master(self, path: Path, *, late: bool) -> Path:
-        """The master data as the import takes it."""
-        users = [user for user in range(1, self.users + 1) if late or user != LATE_USER]
+    def write_further_readings(self, path: Path, user: int) -> Path:
+        """A reading more of each meter of this user, in the middle of the month after the first."""
+        return _write_rows(path, {user: [_start(_after(FIRST_PERIOD)) + timedelta(days=10)]})
+
+    def _master(self, users: Sequence[int]) -> dict[str, Any]:
         locations = [(user, place, kind) for user in users for place, kind in enumerate(_kinds(user), 1)]
-        document: dict[str, Any] = {
+        return {
             "locations": [
                 {"id": "zds", "title": "ZDS", "regulatory_catalogue": "hr", "legal_person": _person("ZDS d.o.o.", 0)}
             ],
@@ -110,33 +117,6 @@ class Workload:
                 {"id": _meter(user, place), "kind": "abb_b2x", "phases": ["l1"]} for user, place, _ in locations
             ],
         }  # fmt: skip
-        path.write_text(yaml.safe_dump(document, allow_unicode=True), "utf-8")
-        return path
-
-    def write_readings(self, path: Path, *, late: bool) -> Path:
-        """The readings of the late user, or of all others, as the import takes them."""
-        users = [LATE_USER] if late else [user for user in range(1, self.users + 1) if user != LATE_USER]
-        return self._write_rows(path, {user: self._instants(user) for user in users})
-
-    def write_further_readings(self, path: Path, user: int) -> Path:
-        """A reading more of each meter of this user, in the middle of the month after the first."""
-        return self._write_rows(path, {user: [_start(_after(FIRST_PERIOD)) + timedelta(days=10)]})
-
-    @staticmethod
-    def _write_rows(path: Path, instants: Mapping[int, Sequence[datetime]]) -> Path:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file, lineterminator="\n")
-            rows.writerow((
-                "meter_id", "timestamp", "active_import_total_wh", "active_import_t1_wh", "active_import_t2_wh",
-                "active_export_total_wh", "reactive_import_total_varh", "reactive_export_total_varh",
-            ))  # fmt: skip
-            for user, ats in instants.items():
-                for place in range(1, len(_kinds(user)) + 1):
-                    for at in ats:
-                        t1, t2, qi, qe = _registers(user, place, at)
-                        stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
-                        rows.writerow((_meter(user, place), stamp, t1 + t2, t1, t2, 0, qi, qe))
-        return path
 
     def _instants(self, user: int) -> list[datetime]:
         if user != PEAK_USER:
@@ -145,14 +125,12 @@ class Workload:
         return [start + number * QUARTER for number in range(int((end - start) / QUARTER) + 1)]
 
     def _user(self, user: int) -> dict[str, Any]:
-        entry: dict[str, Any] = {
+        return {
             "id": self.user_id(user), "title": f"Korisnik {user}", "location": "zds",
             "altibiz_sub_project_code": f"ZDS-{user:03d}", "billed_from": FIRST_PERIOD,
             "legal_person": _person(f"Korisnik {user} d.o.o.", user),
+            **({"billed_until": FIRST_PERIOD} if user == PEAK_USER else {}),
         }  # fmt: skip
-        if user == PEAK_USER:
-            entry["billed_until"] = FIRST_PERIOD
-        return entry
 
     def _debt(self, user: int, period: str) -> Debt:
         start, end = _start(period), _start(_after(period))
@@ -177,6 +155,22 @@ class Workload:
                 lines[number] += _round(amount * price, 2) if price is not None else 0
         total = sum(lines, Decimal("0.00"))
         return Debt(f"{self.user_id(user)}.{period}.1", tuple(lines), total, _round(total * TAX_PERCENT / 100, 2))
+
+
+def _write_rows(path: Path, instants: Mapping[int, Sequence[datetime]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow((
+            "meter_id", "timestamp", "active_import_total_wh", "active_import_t1_wh", "active_import_t2_wh",
+            "active_export_total_wh", "reactive_import_total_varh", "reactive_export_total_varh",
+        ))  # fmt: skip
+        for user, ats in instants.items():
+            for place in range(1, len(_kinds(user)) + 1):
+                for at in ats:
+                    t1, t2, qi, qe = _registers(user, place, at)
+                    stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
+                    rows.writerow((_meter(user, place), stamp, t1 + t2, t1, t2, 0, qi, qe))
+    return path
 
 
 def _registers(user: int, place: int, at: datetime) -> tuple[int, int, int, int]:
@@ -206,13 +200,6 @@ def _kinds(user: int) -> tuple[str, ...]:
 
 def _meter(user: int, place: int) -> str:
     return f"meter-{user:04d}-{place}"
-
-
-def _periods(months: int) -> list[str]:
-    periods = [FIRST_PERIOD]
-    while len(periods) < months:
-        periods.append(_after(periods[-1]))
-    return periods
 
 
 def _after(period: str) -> str:

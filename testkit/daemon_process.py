@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,6 @@ RESTART_SECONDS = 0.3
 """systemd's RestartSec."""
 
 
-@dataclass
-class Ends:
-    """How often the process ended because it was asked to, and with which statuses it ended by itself."""
-
-    expected: int = 0
-    unexpected: list[int] = field(default_factory=list)
-
-
 class DaemonProcess:
     """`billingd run` in a folder; with `restarts` a thread starts it again when it ends without being asked to.
 
@@ -41,7 +32,9 @@ class DaemonProcess:
         self.command_prefix: tuple[str, ...] = ()
         self.log_path = home / "daemon.log"
         self.alarms = AlarmLog(self.log_path)
-        self.ends = Ends()
+        self.expected_ends = 0
+        self.unexpected_ends: list[int] = []
+        """The statuses with which it ended though nobody had asked it to."""
         self._home = home
         self._process: subprocess.Popen[bytes] | None = None
         self._asked_to_end = True
@@ -112,8 +105,8 @@ class DaemonProcess:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            self.ends.unexpected.append(-int(number))
-        self.ends.expected += 1
+            self.unexpected_ends.append(-int(number))
+        self.expected_ends += 1
         return process.returncode
 
     def stop(self, *, within_seconds: float = WAIT_SECONDS) -> int:
@@ -172,7 +165,7 @@ class DaemonProcess:
                 process = self._process
                 if process is None or self._asked_to_end or process.poll() is None:
                     continue
-                self.ends.unexpected.append(process.returncode)
+                self.unexpected_ends.append(process.returncode)
             self._closed.wait(RESTART_SECONDS)
             with self._lock:
                 if not self._asked_to_end and not self._closed.is_set():

@@ -105,25 +105,19 @@ class _Link:
     def _to_server(self) -> None:
         with contextlib.suppress(OSError):
             while data := self._client.recv(_CHUNK_BYTES):
-                match self._proxy.take_trap(data):
-                    case "statement":
-                        self._server.sendall(data[: len(data) // 2])
-                        self.cut()
-                        self._proxy.trapped.set()
-                        break
-                    case "before_commit":
-                        self.cut()
-                        self._proxy.trapped.set()
-                        break
-                    case "commit":
-                        self._mute = True
-                        self._server.sendall(data)
-                        self._answered.wait(5)
-                        self.cut()
-                        self._proxy.trapped.set()
-                        break
-                    case _:
-                        self._server.sendall(data)
+                trap = self._proxy.take_trap(data)
+                if trap is None:
+                    self._server.sendall(data)
+                    continue
+                if trap == "statement":
+                    self._server.sendall(data[: len(data) // 2])
+                elif trap == "commit":
+                    self._mute = True
+                    self._server.sendall(data)
+                    self._answered.wait(5)
+                self.cut()
+                self._proxy.trapped.set()
+                break
         self._end()
 
     def _to_client(self) -> None:

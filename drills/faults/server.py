@@ -91,7 +91,7 @@ class RaisesEvery(Fault):
 
     def wait(self, env: Environment) -> None:
         if self.until_end:
-            self.met = becomes_true(lambda: env.daemon.ends.unexpected, 30)
+            self.met = becomes_true(lambda: env.daemon.unexpected_ends, 30)
         else:
             super().wait(env)
 
