@@ -62,7 +62,8 @@ class OperatorDeployment(Deployment):
             self.erp.add_fault(invoice_id=invoice_id, kind="initiated", seconds=1.0, remaining=1)
         self.daemon.start()
         import_sample(self, "08", "09")
-        wait_until(lambda: {*REFUSED, *DISTRUSTED} <= self.erp.stats()["offers"].keys())
+        # A witness counts against what was refused before it: the daemon has to have stored the refusals.
+        wait_until(lambda: {*REFUSED, *DISTRUSTED} <= self._answered())
         self._mend(WITNESSES)
         self.erp.control("POST", "release")
         self._settle({"held": 20, "registered": 4, "due": 12})
@@ -75,6 +76,12 @@ class OperatorDeployment(Deployment):
         wait_until(
             lambda: self.daemon.status()["erp"]["breaker"] == "open" and "erp_unreachable" in self.daemon.standing()
         )
+
+    def _answered(self) -> set[str]:
+        """The invoices of which the daemon has stored an answer of the ERP."""
+        with self.database() as database, database.reading() as reader:
+            rows = reader.rows("SELECT id FROM invoices WHERE last_outcome IS NOT NULL")
+        return {row["id"] for row in rows}
 
     def _fault(self, invoice_id: str, **fault: Any) -> None:
         self._faults[invoice_id] = fault
