@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
+from persistence.connection.statements import fetch_column
 from testkit.deployment import Deployment
 from testkit.waiting import wait_until
 from tests.support.altibiz_samples import offered
@@ -80,8 +81,7 @@ class OperatorDeployment(Deployment):
     def _answered(self) -> set[str]:
         """The invoices of which the daemon has stored an answer of the ERP."""
         with self.database() as database, database.reading() as reader:
-            rows = reader.rows("SELECT id FROM invoices WHERE last_outcome IS NOT NULL")
-        return {row["id"] for row in rows}
+            return set(fetch_column(reader, "SELECT id FROM invoices WHERE last_outcome IS NOT NULL"))
 
     def _fault(self, invoice_id: str, **fault: Any) -> None:
         self._faults[invoice_id] = fault
