@@ -59,8 +59,8 @@ def uses_of_codes() -> set[str]:
     """The codes that the source names outside the catalogue."""
     found: set[str] = set()
     for room in ROOMS:
-        for path in (ROOT / room).rglob("*.py"):
-            if path.name != "catalogue.py":
+        for path in (ROOT / room).rglob("*"):
+            if path.suffix in (".py", ".sql") and path.name != "catalogue.py":
                 source = path.read_text("utf-8")
                 found |= {Code[name].value for name in re.findall(r"\bCode\.([A-Z_]+)\b", source)}
                 found |= {text for text in re.findall(r"[\"']([a-z_]+)[\"']", source) if text in CATALOGUE}
