@@ -57,7 +57,8 @@ MUTATIONS = (
         "    claimed_by = CASE WHEN NOT theirs THEN i.claimed_by END,\n"
         "    claimed_for = CASE WHEN NOT theirs THEN i.claimed_for END,\n"
         "    claimed_until = CASE WHEN NOT theirs THEN i.claimed_until END,\n",
-        "    claimed_until = 'infinity',\n",
+        # Longer than the drill waits, and short enough that no clock is thought to have been set back.
+        "    claimed_until = now() + interval '80 seconds',\n",
         ("S1", "killed", "calculating"),
         "not finished within",
     ),
