@@ -1,16 +1,14 @@
 """What the kernel's events mean here: crashes counted against the invoices in hand, alarms raised and cleared."""
 
-import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from actors.messages import ALARMS, DB_WRITER, CountCrash, invoices_in_hand
+from actors.messages import ALARMS, DB_WRITER, CountCrash, invoices_in_hand, try_tell
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
 from supervision import Actor
-from supervision.errors import SupervisionError
 from supervision.events import Event, Exited
 from supervision.reasons import Crashed, FailedToStart, Hung, Reason, StartOverdue, ThreadNotStarted
 
@@ -18,13 +16,13 @@ logger = logging.getLogger(__name__)
 
 
 class Attribution:
-    """Listens to the kernel, in its thread; `look` is called by the composition root every second or so.
+    """Listens to the kernel, in its thread; `look` is called by the main loop every second or so.
 
     An exit is told before the next incarnation starts, so what db_writer hears of it is ahead of that one's looks.
     """
 
     def __init__(self, tell: Callable[[str, Any], None], monotonic: Callable[[], float], window_seconds: float) -> None:
-        self._tell_name = tell
+        self._tell = tell
         self._monotonic = monotonic
         self._window_seconds = window_seconds
         self._lock = threading.Lock()
@@ -35,7 +33,7 @@ class Attribution:
         if not isinstance(event, Exited):
             return
         code = _code_of(event.reason)
-        # One that was told to stop may well fall over what was cut off for that: no crash, and nobody's fault.
+        # An actor that was told to stop may fail because its I/O was cut off for that: that is no crash.
         if code is None or event.expected:
             return
         how: Literal["crashed", "hung"] = "hung" if code is Code.ACTOR_HUNG else "crashed"
@@ -44,9 +42,13 @@ class Attribution:
             self._since[code, event.name] = self._monotonic()
         what = str(event.reason)[:300]
         context = {"actor": event.name, "invoices": list(invoices[:20])}
-        self._tell(ALARMS, ConditionActive(code, f"{event.name} {how}: {what}", subject=event.name, context=context))
+        try_tell(
+            self._tell,
+            ALARMS,
+            ConditionActive(code, f"{event.name} {how}: {what}", subject=event.name, context=context),
+        )
         if invoices:
-            self._tell(DB_WRITER, CountCrash(invoices, event.name, how, what))
+            try_tell(self._tell, DB_WRITER, CountCrash(invoices, event.name, how, what))
 
     def look(self) -> None:
         """An actor whose successor has worked well for the window is fine again."""
@@ -55,34 +57,26 @@ class Attribution:
             over = {each: since for each, since in self._since.items() if now - since >= self._window_seconds}
         for each, since in over.items():
             code, name = each
-            if self._tell(ALARMS, ConditionCleared(code, subject=name)):
+            if try_tell(self._tell, ALARMS, ConditionCleared(code, subject=name)):
                 with self._lock:
                     if self._since[each] == since:  # it has not crashed again meanwhile
                         del self._since[each]
 
-    def _tell(self, name: str, message: object) -> bool:
-        try:
-            self._tell_name(name, message)
-        except SupervisionError as error:
-            logger.warning("%s could not be told of an exit: %s", name, error)
-            return False
-        return True
 
-
-def tell_of_exception(actor: Actor, error: Exception, invoice_ids: Sequence[str], window_seconds: float) -> None:
+def tell_of_exception(actor: Actor, error: Exception, invoice_ids: Sequence[str], window_seconds: float) -> str:
     """Logs and reports an exception that an actor has met in work on these invoices, and that doesn't end the actor.
 
-    The alarm is the same as after a crash, and is over when no other came within the window.
+    Returns the error in words. The alarm is that of a crash; it is over when no other came within the window.
     """
     what = f"{type(error).__name__}: {error}"[:300]
     logger.warning("%s raised in work on %s invoices: %s", actor.name, len(invoice_ids), what, exc_info=error)
     context = {"actor": actor.name, "invoices": list(invoice_ids[:20])}
     summary = f"{actor.name} crashed in work on {', '.join(invoice_ids[:3])}: {what}"
-    trouble = ConditionActive(
+    condition = ConditionActive(
         Code.ACTOR_CRASHED, summary, subject=actor.name, context=context, clear_after_seconds=window_seconds
     )
-    with contextlib.suppress(SupervisionError):
-        actor.tell(ALARMS, trouble)
+    try_tell(actor.tell, ALARMS, condition)
+    return what
 
 
 def _code_of(reason: Reason) -> Code | None:

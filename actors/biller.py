@@ -58,7 +58,7 @@ class _Part:
 
 
 @dataclass
-class _Round:
+class _SplitBatch:
     """What is left of a batch that was split.
 
     `failed_at` is the monotonic instant of the first failure, `unread` single invoices whose inputs can't be read, each
@@ -82,7 +82,7 @@ class Biller(Actor):
         self._asked: Timer | None = None
         self._ask = 0
         self._batch_size = FIRST_BATCH
-        self._round: _Round | None = None
+        self._split_batch: _SplitBatch | None = None
 
     def on_start(self) -> None:
         failpoint("biller.start")
@@ -104,9 +104,9 @@ class Biller(Actor):
                     self._asked = None
                 self._batch_size = 2 * self._batch_size if batch else FIRST_BATCH
                 if batch:
-                    self._round = None
+                    self._split_batch = None
                     self._work_on(_Part(batch, self.epoch))
-            case _Part(epoch=epoch) if epoch != self.epoch or self._round is None:
+            case _Part(epoch=epoch) if epoch != self.epoch or self._split_batch is None:
                 logger.info("a part of a batch came too late: it is claimed again")
             case _Part():
                 self._work_on(message)
@@ -121,7 +121,7 @@ class Biller(Actor):
     def _look(self, *, newly_due: bool) -> None:
         if newly_due:
             self.tell(DB_WRITER, MakeDue())
-        if self._asked is None and self._round is None:
+        if self._asked is None and self._split_batch is None:
             self._asked = self.after(ANSWER_OVERDUE_SECONDS, _Overdue())
             self._batch_size = min(self._batch_size, self._context.settings.billing.batch_size)
             self._ask += 1
@@ -139,12 +139,12 @@ class Biller(Actor):
         except PersistenceError as error:
             self._give_up(error)
             return
-        except Exception as error:  # noqa: BLE001 - one invoice's content must not end who calculates the others
+        except Exception as error:  # noqa: BLE001 - one invoice's content must not end the actor that calculates the others
             self._raised(part, error, began)
         else:
             self._backoff.reset()
-            if self._round is not None:
-                self._round.any_read = True
+            if self._split_batch is not None:
+                self._split_batch.any_read = True
             self.tell(DB_WRITER, store)
         self._go_on()
 
@@ -177,57 +177,57 @@ class Biller(Actor):
     # What fails
 
     def _unreadable(self, part: _Part, error: DatabaseFailed, began: float) -> None:
-        round_ = self._round_since(began)
+        split_batch = self._begin_split(began)
         if len(part.batch) > 1:
             logger.warning("the inputs of %s invoices can't be read together: %s", len(part.batch), error)
             self._batch_size = max(1, min(self._batch_size, len(part.batch) // SPLIT))
-            self._split(round_, part.batch)
+            self._split(split_batch, part.batch)
         else:
-            round_.unread.append((part.batch[0], error, self._context.clock.monotonic() - began))
+            split_batch.unread.append((part.batch[0], error, self._context.clock.monotonic() - began))
 
     def _raised(self, part: _Part, error: Exception, began: float) -> None:
-        if self._round is None:
+        if self._split_batch is None:
             tell_of_exception(self, error, part.invoice_ids, self._context.settings.supervision.window_seconds)
-        round_ = self._round_since(began)
+        split_batch = self._begin_split(began)
         if len(part.batch) > 1:
-            self._split(round_, part.batch)
+            self._split(split_batch, part.batch)
             return
         what = f"{type(error).__name__}: {error}"[:300]
-        self.tell(DB_WRITER, CountCrash(part.invoice_ids, self.name, "crashed", what, round_.failed_at))
+        self.tell(DB_WRITER, CountCrash(part.invoice_ids, self.name, "crashed", what, split_batch.failed_at))
 
-    def _round_since(self, began: float) -> _Round:
-        if self._round is None:
-            self._round = _Round(began, deque(), [])
-        return self._round
+    def _begin_split(self, began: float) -> _SplitBatch:
+        if self._split_batch is None:
+            self._split_batch = _SplitBatch(began, deque(), [])
+        return self._split_batch
 
     @staticmethod
-    def _split(round_: _Round, batch: Sequence[Claimed]) -> None:
+    def _split(split_batch: _SplitBatch, batch: Sequence[Claimed]) -> None:
         size = -(-len(batch) // SPLIT)
-        round_.parts.extend(batch[at : at + size] for at in range(0, len(batch), size))
+        split_batch.parts.extend(batch[at : at + size] for at in range(0, len(batch), size))
 
     def _go_on(self) -> None:
         """The next part, or, at the end of the batch, the next batch."""
-        round_ = self._round
-        if round_ is not None:
-            nobody_read = not round_.any_read and len(round_.unread) >= UNREAD_AT_MOST
-            if round_.parts and not nobody_read:
+        split_batch = self._split_batch
+        if split_batch is not None:
+            none_read = not split_batch.any_read and len(split_batch.unread) >= UNREAD_AT_MOST
+            if split_batch.parts and not none_read:
                 # Until one could be read the smallest parts go first, to find out; then the largest.
-                batch = round_.parts.popleft() if round_.any_read else round_.parts.pop()
+                batch = split_batch.parts.popleft() if split_batch.any_read else split_batch.parts.pop()
                 self.tell(self.name, _Part(batch, self.epoch))
                 return
-            again = [unread for unread in round_.unread if round_.any_read or unread[0].failures]
-            if len(again) < len(round_.unread):
-                self._give_up(round_.unread[-1][1])
+            again = [unread for unread in split_batch.unread if split_batch.any_read or unread[0].failures]
+            if len(again) < len(split_batch.unread):
+                self._give_up(split_batch.unread[-1][1])
             self._let_wait(again)
-            self._round = None
+            self._split_batch = None
         if self._asked is None:
             self._conditions.clear_all(self.name)
             self._look(newly_due=False)
 
     def _give_up(self, error: PersistenceError) -> None:
-        """It is the database: what is claimed nobody holds any more, so a look after the wait takes it up."""
+        """It is the database: the claims are given up, and the poll after the wait takes them up again."""
         report_database_error(self._conditions, error, self.name)
-        self._round = None
+        self._split_batch = None
         self._asked = self.after(self._backoff.next_seconds(), _Overdue())
 
     def _let_wait(self, unread: Sequence[tuple[Claimed, DatabaseFailed, float]]) -> None:

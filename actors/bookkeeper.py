@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from actors.condition_reporter import DATABASE_CODES, ConditionReporter, report_database_error
 from actors.context import ActorContext
-from actors.messages import ALARMS
+from actors.messages import ALARMS, try_tell
 from alarming.actor import Announce
 from alarming.webhook import Notice
 from persistence.clock_step import database_now
@@ -15,7 +15,6 @@ from persistence.connection.errors import DatabaseFailed, PersistenceError
 from persistence.invoices import audit, due_invoices, period_closing
 from persistence.invoices.period_closing import Closing
 from supervision import Actor
-from supervision.errors import SupervisionError
 
 logger = logging.getLogger("billingd.books")
 
@@ -92,10 +91,7 @@ class Bookkeeper(Actor):
             for each in known
             if now < each.closed_at + ANNOUNCED_FOR
         )
-        try:
-            self.tell(ALARMS, Announce(notices))
-        except SupervisionError:
-            return  # at the next look
+        try_tell(self.tell, ALARMS, Announce(notices))
 
     def _make_root(self) -> None:
         now = self._context.clock.monotonic()

@@ -1,21 +1,20 @@
-"""What an actor tells the alarms: each trouble, and the first good news after it."""
+"""What an actor reports to the alarms: each failure, and the first success after it."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from actors.messages import ALARMS
+from actors.messages import ALARMS, try_tell
 from alarming.catalogue import CATALOGUE, ClearScope, Code
 from alarming.conditions import ConditionActive, ConditionCleared
 from billing.quarantine import backoff_seconds
 from persistence.connection.errors import CredentialsRefused, DatabaseUnreachable, PersistenceError
-from supervision.errors import SupervisionError
 
 
 class ConditionReporter:
-    """Tells every trouble, and that all is fine once: at the first success, and at the first after a trouble."""
+    """Reports every failure, and a success once: the first of all, and the first after a failure."""
 
     def __init__(self, tell: Callable[[str, Any], None], codes: Iterable[Code]) -> None:
-        self._tell_name = tell
+        self._tell = tell
         self._subjects: dict[Code, set[str | None]] = {code: set() for code in codes}
         self._never_cleared = set(self._subjects)
 
@@ -23,39 +22,32 @@ class ConditionReporter:
         """Something failed; `more` are the other fields of alarming.conditions.ConditionActive."""
         self._never_cleared.discard(code)
         self._subjects.setdefault(code, set()).add(subject)
-        self._tell(ConditionActive(code, summary, subject=subject, **more))
+        # A failed report must not fail the caller: the alarm actor hears of the next try, or of the next success.
+        try_tell(self._tell, ALARMS, ConditionActive(code, summary, subject=subject, **more))
 
     def clear(self, code: Code, subject: str | None = None) -> None:
         """It worked for this subject; with None for everybody."""
-        troubled = self._subjects.setdefault(code, set())
-        if code in self._never_cleared or (subject is None and troubled):
-            if self._tell(ConditionCleared(code)):
+        reporters = self._subjects.setdefault(code, set())
+        if code in self._never_cleared or (subject is None and reporters):
+            if try_tell(self._tell, ALARMS, ConditionCleared(code)):
                 self._never_cleared.discard(code)
-                troubled.clear()
-        elif subject in troubled and self._tell(ConditionCleared(code, subject=subject)):
+                reporters.clear()
+        elif subject in reporters and try_tell(self._tell, ALARMS, ConditionCleared(code, subject=subject)):
             if CATALOGUE[code].clear_scope is ClearScope.ALL:
-                troubled.clear()
-            troubled.discard(subject)
+                reporters.clear()
+            reporters.discard(subject)
 
     def clear_common(self, code: Code) -> None:
-        """It is over for everybody; but what was the trouble of one subject alone is over when that one is fine."""
-        troubled = self._subjects.setdefault(code, set())
-        if len(troubled) != 1 or None in troubled:
+        """Clears it for everybody; but what only one subject has reported is cleared by that subject's own success."""
+        reporters = self._subjects.setdefault(code, set())
+        if len(reporters) != 1 or None in reporters:
             self.clear(code)
 
     def clear_all(self, subject: str | None = None) -> None:
-        """`fine` for every code."""
+        """`clear` for every code."""
         for code in self._subjects:
             if self._subjects[code] or code in self._never_cleared:
                 self.clear(code, subject)
-
-    def _tell(self, sign: ConditionActive | ConditionCleared) -> bool:
-        # A failed report must not fail the caller: the alarm actor hears of the next try, or of the next success.
-        try:
-            self._tell_name(ALARMS, sign)
-        except SupervisionError:
-            return False
-        return True
 
 
 DATABASE_CODES = (Code.DATABASE_UNREACHABLE, Code.DATABASE_ERROR)

@@ -54,14 +54,13 @@ class Courier(Actor):
             failpoint("courier.send", message)
             outcome = self._deliver(message)
             failpoint("courier.answered", message)
-        except Exception as error:  # whatever one invoice makes the client raise must not end who sends the others
+        except Exception as error:  # one invoice's error must not end the actor that sends the others
             if self.stopping:
                 raise
             invoice_ids = message.invoice_ids
-            tell_of_exception(self, error, invoice_ids, self._context.settings.supervision.window_seconds)
-            self._close()  # in which state it is left, nobody knows
-            what = f"{type(error).__name__}: {error}"
-            self.tell(DB_WRITER, CountCrash(invoice_ids, self.name, "crashed", what[:300]))
+            what = tell_of_exception(self, error, invoice_ids, self._context.settings.supervision.window_seconds)
+            self._close()  # its state is unknown
+            self.tell(DB_WRITER, CountCrash(invoice_ids, self.name, "crashed", what))
             self.tell(ERP_GATEWAY, CourierReady(self.name))
             return None
         return outcome

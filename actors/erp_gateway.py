@@ -320,7 +320,7 @@ class ErpGateway(Actor):
         self._conditions.raise_condition(code, f"no request can leave this machine: {outcome.detail}")
 
     def _report_return(self, *, whole: bool) -> None:
-        """It was the whole ERP: when it is over, nobody waits on for a time that was set by it."""
+        """The whole ERP was away: now that it is back, no invoice waits on for a time that was set by it."""
         logger.info("the ERP is back: everything is sent again")
         for code in (Code.ERP_UNREACHABLE, Code.ERP_CREDENTIALS, *((Code.ERP_ERROR,) if whole else ())):
             self._conditions.clear_common(code)

@@ -97,7 +97,7 @@ class InstanceRegistration:
     def _follow_clock(self, connection: Connection) -> None:
         """Times in the tables are the database's: once its clock is set back they lie too far ahead.
 
-        Noticed by CLOCK_BOOTTIME, which nobody sets. However long the question takes, it can't look like a step.
+        Noticed by CLOCK_BOOTTIME, which can't be set. However long the question takes, it can't look like a step.
         """
         before = self._context.clock.boottime()
         clock = clock_seconds(connection)

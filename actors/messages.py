@@ -1,13 +1,17 @@
 """What the actors say to each other; each message is a nudge or carries work that the database knows of already."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from billing.erp_answers import Outcome
 from billing.invoice import Invoice
 from persistence.invoices.changes import Change
 from persistence.invoices.claims import Claimed, Delivery
+from supervision.errors import SupervisionError
+
+logger = logging.getLogger(__name__)
 
 ALARMS = "alarms"
 DB_WRITER = "db_writer"
@@ -26,6 +30,16 @@ def courier_name(number: int) -> str:
 def invoices_in_hand(messages: Sequence[object]) -> tuple[str, ...]:
     """The invoices that these messages carry work on, each once."""
     return tuple(dict.fromkeys(each for message in messages for each in getattr(message, "invoice_ids", ())))
+
+
+def try_tell(tell: Callable[[str, Any], None], name: str, message: object) -> bool:
+    """Sends what may be lost, since a later look makes up for it; whether it could be delivered."""
+    try:
+        tell(name, message)
+    except SupervisionError as error:
+        logger.info("%s was not told: %s", name, error)
+        return False
+    return True
 
 
 class _CarriesDelivery:
@@ -138,7 +152,7 @@ class WriteOutcome(_CarriesDelivery):
 
 @dataclass(frozen=True, slots=True)
 class ResetBackoffs:
-    """The ERP is back: nobody waits on for a time that was set by its being away."""
+    """The ERP is back: no invoice waits on for a time that was set while it was away."""
 
 
 @dataclass(frozen=True, slots=True)

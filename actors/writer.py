@@ -35,6 +35,7 @@ from actors.messages import (
     ResetBackoffs,
     WriteCalculations,
     WriteOutcome,
+    try_tell,
 )
 from actors.refused_rows import RefusedRows
 from actors.scheduling import InvoiceScheduler
@@ -56,7 +57,6 @@ from persistence.connection.errors import CommitUnknown, DatabaseFailed, Persist
 from persistence.invoices import claims, recalculation
 from persistence.invoices.transitions import was_written
 from supervision import Actor, Timer
-from supervision.errors import SupervisionError
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ class DbWriter(Actor):
 
     def on_stop(self) -> None:
         try:
-            # After a crash nobody leaves, and what was in hand is not tried again here: its claims tell the next one.
+            # After a crash it neither deregisters nor tries again what was in hand: the claims tell the next one.
             if self.stopping and not self._resting:
                 self._work(tick=False)
                 self._guarded(self._registration.deregister)
@@ -387,8 +387,4 @@ class DbWriter(Actor):
         self._refused_rows.find_locked()
 
     def _nudge(self, name: str, message: object) -> None:
-        """A message is only a nudge: one that can't be delivered costs a moment."""
-        try:
-            self.tell(name, message)
-        except SupervisionError as error:
-            logger.info("%s was not told: %s", name, error)
+        try_tell(self.tell, name, message)
