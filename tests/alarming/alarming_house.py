@@ -1,6 +1,5 @@
 """A supervision tree with nothing but the alarms in it, and what stands in the table, for tests."""
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +10,7 @@ from alarming.log_rules import LogConditions
 from persistence.alarms import AlarmRecord, find
 from persistence.connection.database import Database
 from supervision import ChildSpec, SupervisorSpec, System, SystemClock
+from testkit.waiting import wait_until
 
 SETTINGS = AlarmSettings(raise_within_seconds=1.0, quiet_seconds=2.0, look_every_seconds=0.2, window_seconds=1.0)
 FORGETFUL = replace(SETTINGS, quiet_seconds=0.5)
@@ -67,10 +67,9 @@ class House:
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = 15) -> float:
+    """Waits for the condition; gives the seconds that it took."""
     started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < seconds, what
-        threading.Event().wait(0.02)
+    wait_until(condition, within_seconds=seconds, every_seconds=0.02, what=what)
     return time.monotonic() - started
 
 

@@ -5,9 +5,6 @@ import logging
 import os
 import signal
 import sys
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ from alarming.conditions import ConditionActive, ConditionCleared
 from persistence.alarms import find
 from persistence.connection.database import ConnectionSettings, Database
 from supervision import ChildSpec, SupervisorSpec, System
+from testkit.waiting import wait_until
 
 CODE = "erp_credentials"
 
@@ -47,14 +45,6 @@ class Phases:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(what)
-        threading.Event().wait(0.02)
-
-
 def start(spool: Path, url: str, phases: Phases) -> System:
     def make() -> AlarmActor:
         return AlarmActor(
@@ -84,11 +74,17 @@ def main(spool: str, log: str, url: str, phase: str, point: str, tells: str) -> 
     system = start(Path(spool), url, phases)
     if tells == "trouble":
         system.tell(NAME, ConditionActive(CODE, "401 from the ERP", subject="NU-1.2026-10.1"))
-        wait_for(lambda: any(row.cleared_at is None for row in rows()), "it stands in the table")
-        wait_for(lambda: b'"stored": true' in Path(spool).read_bytes(), "the spool notes it")
+        wait_until(
+            lambda: any(row.cleared_at is None for row in rows()), within_seconds=20, what="it stands in the table"
+        )
+        wait_until(lambda: b'"stored": true' in Path(spool).read_bytes(), within_seconds=20, what="the spool notes it")
     phases.now = "clear"
     system.tell(NAME, ConditionCleared(CODE))
-    wait_for(lambda: bool(rows()) and all(row.cleared_at is not None for row in rows()), "it is cleared in the table")
+    wait_until(
+        lambda: bool(rows()) and all(row.cleared_at is not None for row in rows()),
+        within_seconds=20,
+        what="it is cleared in the table",
+    )
     system.stop(5)
 
 
