@@ -80,7 +80,7 @@ class InvoiceClaimer:
         if isinstance(request, ClaimDue):
             failpoint("db_writer.claim_due")
             wanted = Wanted(request.limit, in_hand)
-            batch, _ = self._claim(by, [self._search(by, "due", claims.claim_due, wanted)], request)
+            batch, _ = self._claim(by, [self._search(by, "calculations", claims.claim_due, wanted)], request)
             self._tell(BILLER, ClaimedDue(batch, request.ask))
             return
         failpoint("db_writer.claim_deliveries")

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from alarming.catalogue import CATALOGUE, ClearRule, ClearScope, Code, Entry
 from alarming.conditions import ConditionActive
 from billing.identity import is_invoice_id
+from billing.states import State
 from persistence.alarms import EXAMPLES, AlarmRecord, Group, Severity
 from persistence.storable_text import clean_context, clean_line
 
@@ -168,7 +169,7 @@ def _summary(group: Group, entry: Entry | None) -> str:
     noun = "invoice" if group.count == 1 else "invoices"
     more = f", …{group.count - 3} more" if group.count > 3 else ""
     why = group.reason + (f" (and {group.reasons - 1} other reasons)" if group.reasons > 1 else "")
-    done = entry.invoices if entry else "held"
+    done = entry.invoices if entry else State.HELD
     return f"{group.count} {noun} {done}: {', '.join(group.ids[:3])}{more}: {why}"
 
 

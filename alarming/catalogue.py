@@ -10,6 +10,7 @@ from uuid import UUID
 
 import yaml
 
+from billing.states import State
 from persistence.alarms import Severity
 
 
@@ -91,7 +92,7 @@ class Entry:
     clear_rule: ClearRule = ClearRule.REPORTED
     by_period: bool = False
     held_code: bool = False
-    invoices: str = "held"
+    invoices: str = State.HELD
     immediately: bool = False
     mutes: tuple[Code, ...] = ()
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
+from billing.states import WORKING_STATES, State
+
 
 class Kind(StrEnum):
     """The kinds of difference (docs/spec/interfaces.md, "JSON")."""
@@ -48,10 +50,6 @@ class Compared:
     is_open: bool = False
 
 
-# A booking that is there all the same will be taken: a step of ours is still to come.
-_OPEN = ("due", "calculated", "sent", "initiated")
-
-
 def compare(invoice_id: str, ours: Side | None, theirs: Sequence[Side]) -> Compared:
     """Compares an invoice with all the bookings that the ERP has of it (docs/spec/interfaces.md, "JSON")."""
     found: list[Difference] = []
@@ -62,16 +60,16 @@ def compare(invoice_id: str, ours: Side | None, theirs: Sequence[Side]) -> Compa
         found.append(Difference(invoice_id, Kind.MISSING_HERE, None, str(theirs[0])))
         return Compared(tuple(found))
     if not theirs:
-        if ours.state == "registered":
+        if ours.state == State.REGISTERED:
             found.append(Difference(invoice_id, Kind.MISSING_THERE, str(ours), None))
-        return Compared(tuple(found), is_open=ours.state in ("sent", "initiated"))
+        return Compared(tuple(found), is_open=ours.state in (State.SENT, State.INITIATED))
     booking = next((each for each in theirs if each.bill_id == ours.bill_id), theirs[0])
     if ours.total_with_tax_eur is not None and ours.total_with_tax_eur != booking.total_with_tax_eur:
         amounts = f"{ours.total_with_tax_eur:f}", f"{booking.total_with_tax_eur:f}"
         found.append(Difference(invoice_id, Kind.AMOUNT, *amounts))
-    if ours.state in _OPEN:
+    if ours.state in WORKING_STATES:  # a step of ours is still to come: it will take the booking
         return Compared(tuple(found), is_open=True)
-    if ours.state == "held" and booking.state == "initiated":
+    if ours.state == State.HELD and booking.state == State.INITIATED:
         return Compared(tuple(found), is_open=True)
     if ours.state != booking.state:
         found.append(Difference(invoice_id, Kind.STATE, ours.state, booking.state))

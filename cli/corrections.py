@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from billing.erp_answers import Outcome, OutcomeKind
 from billing.invoice import Invoice
+from billing.states import State
 from cli.database import database
 from cli.erp import erp_client
 from cli.invocation import CommandFailed, Reason, caller_identity, configuration, resolve_reason
@@ -105,7 +106,7 @@ def _why_not_free(outcome: Outcome) -> str | None:
         return None
     booking = outcome.booking
     if outcome.kind is OutcomeKind.BOOKED and booking is not None:
-        if booking.state == "aborted":
+        if booking.state == State.ABORTED:
             return None
         bill = f" as {cell(booking.bill_id)}" if booking.bill_id else ""
         return f"the ERP has it, {booking.state}{bill}: `billingd invoices retry` takes that over"

@@ -15,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
+from billing.states import State
 from cli.invocation import CommandFailed
 from persistence.alarms import AlarmRecord, find
 from persistence.connection.database import Database
@@ -30,7 +31,6 @@ BILLED_AT = "2026-11-15T00:00:00Z"
 EXPECTED = 36
 ERP_AWAY_SECONDS = 9.0
 STEP_SECONDS = 90.0
-STATES = ("due", "calculated", "sent", "initiated", "registered", "aborted", "held")
 
 
 def demo(
@@ -68,7 +68,7 @@ class Demo:
             self._say("importing master data")
             self._command("import", "master", str(SAMPLE / "master.yaml"))
             self._import(MONTHS[0])
-            self._until(lambda: self._counts.get("registered", 0) >= EXPECTED // 3)
+            self._until(lambda: self._counts.get(State.REGISTERED, 0) >= EXPECTED // 3)
             self._say("the ERP is killed (kill -9)")
             erp.kill()
             away = time.monotonic()
@@ -79,7 +79,7 @@ class Demo:
             self._until(lambda: time.monotonic() - away >= ERP_AWAY_SECONDS)
             erp.start()
             self._say("the ERP is back")
-            self._until(lambda: self._counts.get("registered", 0) >= EXPECTED)
+            self._until(lambda: self._counts.get(State.REGISTERED, 0) >= EXPECTED)
             self._until(lambda: all(alarm.cleared_at for alarm in self._alarms))
             listed = self._read(lambda connection: list_invoices(connection, Filter()))
             self._say("all is billed: stopping the daemon")
@@ -144,13 +144,13 @@ class Demo:
             self.console.print(f"{headline}   {self._in_words()}".rstrip(), soft_wrap=True)
 
     def _in_words(self) -> str:
-        return ", ".join(f"{self._counts[state]} {state}" for state in STATES if self._counts.get(state))
+        return ", ".join(f"{self._counts[state]} {state}" for state in State if self._counts.get(state))
 
     # What it shows
 
     def _picture(self) -> Group:
         grid = Table.grid(padding=(0, 2))
-        for state in STATES:
+        for state in State:
             number = self._counts.get(state, 0)
             grid.add_row(state, str(number), ProgressBar(total=EXPECTED, completed=number, width=40))
         standing = [alarm for alarm in self._alarms if not alarm.cleared_at]

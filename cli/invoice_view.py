@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from billing.states import State
 from cli.output import columns
 from web.formatting import cell
 from web.invoice_tables import EXCHANGE_FIELDS, HISTORY_FIELDS, ITEM_FIELDS, LINE_FIELDS, rows, totals, why
@@ -52,7 +53,7 @@ def _head(invoice: _Document) -> Iterator[tuple[str, object]]:
     if snapshot:
         yield "Sub-project", snapshot["altibiz_sub_project_code"]
     if invoice["held_code"]:
-        yield "Held" if invoice["state"] == "held" else "Waits", why(invoice)
+        yield "Held" if invoice["state"] == State.HELD else "Waits", why(invoice)
         yield "What to do", f"billingd alarms explain {invoice['held_code']}"
     if invoice["abort_reason"]:
         yield "Aborted", invoice["abort_reason"]

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from billing.instants import format_instant
 from billing.periods import Period
+from billing.states import State
 from cli.database import database
 from cli.invocation import CommandFailed, caller_identity, configuration, month
 from cli.output import print_line, print_note
@@ -36,7 +37,7 @@ def issue(
             if unknown := due_invoices.unknown_users(connection, users or []):
                 raise CommandFailed(f"no such network user in the master data: {', '.join(unknown)}")
             made = due_invoices.make_due(connection, caller_identity(), [period], users=users, reason="issued by hand")
-            notify(connection, "due")
+            notify(connection, State.DUE)
             there = due_invoices.existing(connection, period, users) - made
             return made, there, due_invoices.not_billed(connection, period, users or [])
 

@@ -6,13 +6,17 @@ from datetime import datetime
 from typing import Any
 
 from alarming.formats import SEVERITIES
+from billing.states import State
 from cli.output import columns
 from daemon.summary import next_for_alarm, next_for_stuck
 from web.formatting import cell, duration, utc
 
 _BAR = 30
 # What a bar is drawn with, from what is done to what is not; what a person has to see to comes last.
-_MARKS = {"registered": "█", "aborted": "█", "initiated": "▓", "sent": "▓", "calculated": "▒", "due": "░", "held": "!"}
+_MARKS: Mapping[str, str] = {
+    State.REGISTERED: "█", State.ABORTED: "█", State.INITIATED: "▓", State.SENT: "▓", State.CALCULATED: "▒",
+    State.DUE: "░", State.HELD: "!",
+}  # fmt: skip
 _MONTHS_AT_MOST, _FINAL_MONTHS, _ENTRIES_AT_MOST = 12, 3, 8
 _ERP = {
     "breaker": "away",
@@ -89,7 +93,7 @@ def _stuck(groups: Sequence[_Document]) -> Iterator[str]:
 
 
 def _goes_on(group: _Document) -> str:
-    if group["state"] == "held":
+    if group["state"] == State.HELD:
         return "waiting for a person"
     if group["code"]:
         return "waiting for readings"

@@ -65,7 +65,7 @@ class Metrics:
             "billingd_period_closed_seconds", "When the last invoice of a period became final.", ["period"],
             (((each.period,), each.closed_at.timestamp()) for each in closings),
         )  # fmt: skip
-        numbers = ((each.period, {"registered": each.registered, "aborted": each.aborted}) for each in closings)
+        numbers = ((each.period, {State.REGISTERED: each.registered, State.ABORTED: each.aborted}) for each in closings)
         yield _gauges(
             "billingd_period_invoices", "Invoices of a closed period by how they ended.", ["period", "state"],
             (((period, state), number) for period, ended in numbers for state, number in ended.items()),

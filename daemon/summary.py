@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from alarming.formats import SERIOUS, SEVERITIES
+from billing.states import FINAL_STATES, State
 
 AWAY = "the database is away"
 # The database's errors in words; any other error is `AWAY`.
@@ -60,7 +61,7 @@ def _serious(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if document["erp"]["state"] in _ERP:
         yield _ERP[document["erp"]["state"]], "billingd doctor"
         alarms = {code: alarm for code, alarm in alarms.items() if code not in _ERP_ALARMS}
-    groups = [group for group in document["stuck"] if group["state"] == "held"]
+    groups = [group for group in document["stuck"] if group["state"] == State.HELD]
     if groups:
         number = sum(group["invoices"] for group in groups)
         codes = ", ".join(f"{group['invoices']} {group['code']}" for group in groups)
@@ -75,18 +76,17 @@ def _lesser(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if document["pause"]:
         yield "delivery is paused", "billingd resume"
     if document["unapproved"]:
-        period = min(period for period, states in document["periods"].items() if states.get("calculated"))
+        period = min(period for period, states in document["periods"].items() if states.get(State.CALCULATED))
         what = f"{_invoices(document['unapproved'], 'waits', 'wait')} for approval"
         yield what, f"billingd invoices approve --preview --period {period}"
-    waiting = document["waiting"] - sum(
-        each["invoices"] for each in document["stuck"] if each["state"] == "due" and each["code"] in _NOT_FOR_READINGS
-    )
+    due = (each for each in document["stuck"] if each["state"] == State.DUE)
+    waiting = document["waiting"] - sum(each["invoices"] for each in due if each["code"] in _NOT_FOR_READINGS)
     if waiting:
         yield f"{_invoices(waiting, 'waits', 'wait')} for readings", "billingd invoices list --state due"
 
 
 def _work(counts: Mapping[str, int]) -> str:
-    finished, number = counts.get("registered", 0) + counts.get("aborted", 0), sum(counts.values())
+    finished, number = sum(counts.get(state, 0) for state in FINAL_STATES), sum(counts.values())
     if not number:
         return "no invoice is due yet"
     return f"{finished} of {number} invoices are final"

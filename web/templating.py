@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from billing.states import State
 from web import charts, invoice_tables
 from web.formatting import about, cell, number, utc
 
@@ -26,7 +27,7 @@ _environment.filters |= {
 }  # fmt: skip
 _environment.globals |= {
     "line_fields": invoice_tables.LINE_FIELDS, "item_fields": invoice_tables.ITEM_FIELDS,
-    "history_fields": invoice_tables.HISTORY_FIELDS,
+    "history_fields": invoice_tables.HISTORY_FIELDS, "State": State,
 }  # fmt: skip
 
 

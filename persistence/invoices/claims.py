@@ -84,9 +84,9 @@ class Claimer:
 
 _PROBE = f"{DELIVERABLE} AND {CLAIM_IS_OVER}"
 _PROBE_ORDER = "(id = :never) IS TRUE, last_attempt_at NULLS FIRST, id"
-Kind = Literal["due", "offers", "questions"]
+Kind = Literal["calculations", "offers", "questions"]
 _SEARCHES: dict[Kind, tuple[str, str, str]] = {  # the states, the claim's purpose, the order
-    "due": (IS_DUE, "calculation", "next_attempt_at NULLS FIRST, period, id"),
+    "calculations": (IS_DUE, "calculation", "next_attempt_at NULLS FIRST, period, id"),
     "offers": (in_state(State.CALCULATED, State.SENT), "delivery", "next_attempt_at NULLS FIRST, period, id"),
     "questions": (in_state(State.INITIATED), "delivery", "next_attempt_at NULLS FIRST"),
 }
@@ -128,8 +128,8 @@ def claim_due(
 ) -> list[Claimed]:
     """Claims due invoices to calculate, in the order of `_claim_order`; the arguments are those of `Wanted`."""
     wanted = Wanted(limit, holding, left_out, only)
-    _, _, order = _SEARCHES["due"]
-    for where, size in _claim_order("due"):
+    _, _, order = _SEARCHES["calculations"]
+    for where, size in _claim_order("calculations"):
         rows = fetch(
             connection,
             f"""UPDATE invoices i SET claim = {NEXT_CLAIM}, claimed_by = :by, claimed_for = 'calculation',
@@ -188,7 +188,7 @@ def claim_probe(
 def candidates(connection: Connection, by: Claimer, kind: Kind, wanted: Wanted) -> list[str]:
     """The ids that a claim of this kind would take now, locked ones included; it changes and locks nothing."""
     _, _, order = _SEARCHES[kind]
-    more = "" if kind == "due" else f" AND {MAY_LEAVE} AND NOT {PAUSED}"
+    more = "" if kind == "calculations" else f" AND {MAY_LEAVE} AND NOT {PAUSED}"
     for where, size in _claim_order(kind):
         ids = fetch_column(
             connection,
