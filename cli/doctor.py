@@ -20,7 +20,7 @@ from cli.erp import erp_client
 from cli.invocation import AsJson, CommandFailed, config_path, installed_version
 from cli.ops_client import NoAnswer, fetch_status
 from cli.output import print_json, print_line
-from config.load import ConfigurationRejected, Loaded, load
+from config.load import ConfigurationRejected, load
 from config.settings import Settings
 from daemon.database import limits, server_settings
 from persistence.connection.database import Database
@@ -57,17 +57,27 @@ class Check:
     advice: str | None = None
 
 
-def examine(loaded: Loaded) -> Iterator[Check]:
+def _checks(config_file: Path | None) -> Iterator[Check]:
     """All checks, in order; each stands for itself, so what is wrong with one keeps no other from being made."""
-    settings = loaded.settings
-    where = loaded.path or "built-in defaults"
+    try:
+        loaded = load(config_file)
+    except ConfigurationRejected as error:
+        where = error.path or "the configuration"
+        advice = "mend it; `billingd check-config` checks it; nothing else can be looked at before"
+        for problem in error.problems:
+            yield Check("configuration", Health.BAD, f"{where}: {problem}", advice)
+        return
+    settings, where = loaded.settings, loaded.path or "built-in defaults"
     yield Check("configuration", Health.WELL, f"{where}, SHA-256 {(loaded.sha256 or 'none')[:12]}")
     yield from _state_dir(settings.state_dir)
     yield _time_zone(settings.billing.time_zone)
     yield from _database(settings)
     yield from _erp(settings)
     yield _daemon(settings)
-    yield _webhook(settings)
+    url = settings.alarms.webhook_url
+    none = "none is configured; alarms go to the log and the database"
+    what = f"{url} is not asked: only an alarm shows whether it takes any" if url else none
+    yield Check("webhook", Health.UNKNOWN, what)
 
 
 def _state_dir(path: Path) -> Iterator[Check]:
@@ -244,17 +254,10 @@ def _daemon(settings: Settings) -> Check:
     return Check("daemon", health, str(document["verdict"]), None if health is Health.WELL else "see `billingd status`")
 
 
-def _webhook(settings: Settings) -> Check:
-    url = settings.alarms.webhook_url
-    if url is None:
-        return Check("webhook", Health.UNKNOWN, "none is configured; alarms go to the log and the database")
-    return Check("webhook", Health.UNKNOWN, f"{url} is not asked: only an alarm shows whether it takes any")
-
-
 def doctor(context: typer.Context, as_json: AsJson = False) -> int:
     """Look at configuration, state directory, database, ERP and daemon; changes nothing. 1 if anything is bad."""
     checks: list[Check] = []
-    for check in _checks(context):
+    for check in _checks(config_path(context)):
         checks.append(check)
         if not as_json:
             print_line(f"{check.health.value:<8} {check.name}: {cell(check.what)}")
@@ -263,13 +266,3 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> int:
     if as_json:
         print_json([asdict(each) for each in checks])
     return 1 if any(check.health is Health.BAD for check in checks) else 0
-
-
-def _checks(context: typer.Context) -> list[Check]:
-    try:
-        loaded = load(config_path(context))
-    except ConfigurationRejected as error:
-        where = error.path or "the configuration"
-        advice = "mend it; `billingd check-config` checks it; nothing else can be looked at before"
-        return [Check("configuration", Health.BAD, f"{where}: {problem}", advice) for problem in error.problems]
-    return list(examine(loaded))

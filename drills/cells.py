@@ -87,7 +87,9 @@ class CellRun:
             met = fault.was_met(env)
         else:
             pause(UNMET_SECONDS)
-        self._nobody_held_for_all()
+        # What is wrong with the whole ERP holds no invoice: there is no witness.
+        if not fault.holds_some and "held" in env.states().values():
+            self._wrong.append("an invoice is held though all are refused")
         fault.end(env)
         ended = time.monotonic()
         if not met:
@@ -121,18 +123,8 @@ class CellRun:
 
     def _see_unaffected_go_on(self) -> None:
         env, others = self._env, self._fault.unaffected(self._env)
-
-        def done() -> bool:
-            states = env.states()
-            return all(states.get(each) == "registered" for each in others)
-
-        if not becomes_true(done, FINISH_SECONDS / 2):
+        if not becomes_true(lambda: env.all_in("registered", others), FINISH_SECONDS / 2):
             self._wrong.append(f"what the fault doesn't touch did not go on: {env.states()}")
-
-    def _nobody_held_for_all(self) -> None:
-        """What is wrong with the whole ERP holds no invoice: there is no witness."""
-        if not self._fault.holds_some and "held" in self._env.states().values():
-            self._wrong.append("an invoice is held though all are refused")
 
     def _see_recovery(self, ended: float) -> None:
         env = self._env

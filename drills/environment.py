@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -95,10 +95,10 @@ class Environment:
         """The state of each invoice; empty while the database is away."""
         return {row.id: row.state for row in self.postgres.rows_if_there("SELECT id, state FROM invoices")}
 
-    def all_in(self, state: str) -> bool:
-        """Whether everything that is owed has an invoice in this state."""
+    def all_in(self, state: str, ids: Iterable[str] | None = None) -> bool:
+        """Whether all these, or all that are owed, have an invoice in this state."""
         states = self.states()
-        return all(states.get(debt) == state for debt in self.debts)
+        return all(states.get(each) == state for each in (self.debts if ids is None else ids))
 
     def wait_all_in(self, state: str, seconds: float = REACH_SECONDS) -> None:
         """Waits for it. Raises NotReached."""

@@ -76,9 +76,7 @@ class ForeignBill(Answers):
         elif state.failpoint != "courier.send":
             env.failpoints.disable(state.failpoint)
         others = self.unaffected(env)
-        wait_until(
-            lambda: all(env.states().get(each) == "registered" for each in others), what="the others are registered"
-        )
+        wait_until(lambda: env.all_in("registered", others), what="the others are registered")
         bills = env.postgres.rows("SELECT bill_id FROM invoices WHERE state = 'registered' ORDER BY id")
         if not bills:
             raise NotReached("another invoice with a bill_id")
