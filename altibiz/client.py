@@ -62,7 +62,7 @@ class AltibizClient:
         self._invoices_url = f"{url}/network-user-invoices"
         # Without httpx's Client, which would add redirects, cookies and defaults: none may be, and they cost a fifth.
         self._pool = httpcore.ConnectionPool(
-            ssl_context=_ssl_context(url.scheme, ca_file),
+            ssl_context=trust(ca_file) if ca_file is not None or url.scheme == "https" else None,
             max_connections=1,
             keepalive_expiry=KEEPALIVE_SECONDS,
             network_backend=self._network,
@@ -228,9 +228,8 @@ def _checked_token(token: str) -> str:
     return token
 
 
-def _ssl_context(scheme: str, ca_file: Path | None) -> ssl.SSLContext | None:
-    if ca_file is None and scheme != "https":
-        return None
+def trust(ca_file: Path | None) -> ssl.SSLContext:
+    """What the ERP's certificate is checked by: this file, else the system's trust. Raises TrustUnusable."""
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:

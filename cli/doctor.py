@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
+from altibiz.client import TrustUnusable, trust
 from billing.erp_answers import Outcome, OutcomeKind
 from cli.erp import erp_client
 from cli.invocation import AsJson, CommandFailed, config_path, installed_version
@@ -23,6 +24,7 @@ from cli.output import print_json, print_line
 from config.load import ConfigurationRejected, load
 from config.settings import Settings
 from daemon.database import limits, server_settings
+from network.resolver import resolve
 from persistence.connection.database import Database
 from persistence.connection.errors import PersistenceError, SchemaMismatch
 from persistence.connection.server_facts import lacking_rights, server_facts
@@ -190,7 +192,7 @@ def _erp(settings: Settings) -> Iterator[Check]:
     url = urlsplit(settings.erp.base_url)
     host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
     try:
-        found = {info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+        found = {address[0] for _, address in resolve(host, port, settings.erp.connect_timeout_seconds)}
     except OSError as error:
         what = f"{host} is not resolved: {(error.strerror or str(error)).lower()}"
         yield Check("ERP name", Health.BAD, what, "mend erp.base_url or the name service")
@@ -203,14 +205,14 @@ def _erp(settings: Settings) -> Iterator[Check]:
 
 def _certificate(settings: Settings, host: str, port: int) -> Check:
     try:
-        context = ssl.create_default_context(cafile=settings.erp.ca_file)
+        context = trust(settings.erp.ca_file)
         timeout_seconds = settings.erp.connect_timeout_seconds
         with (
             socket.create_connection((host, port), timeout_seconds) as raw,
             context.wrap_socket(raw, server_hostname=host) as secured,
         ):
             ends = (secured.getpeercert() or {}).get("notAfter")
-    except OSError as error:  # of TLS too
+    except (OSError, TrustUnusable) as error:
         return Check("ERP TLS", Health.BAD, f"not accepted: {error}", "mend erp.ca_file, or the ERP's certificate")
     if not isinstance(ends, str):
         return Check("ERP TLS", Health.UNKNOWN, "accepted; its certificate's end is not said")

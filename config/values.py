@@ -52,7 +52,7 @@ def parse_listen(text: str) -> TcpAddress | UnixAddress | None:
     host = host.removeprefix("[").removesuffix("]")
     if not host or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
         raise ValueError("give host:port (port 0 to 65535), unix:/path or off")
-    return TcpAddress(host, int(port))
+    return TcpAddress(urls.host_name(host), int(port))
 
 
 def _database_url(secret: SecretStr) -> SecretStr:

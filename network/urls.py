@@ -1,5 +1,6 @@
 """Owns what a URL of the configuration may hold: the ERP's and the webhook's over HTTP, and the database's."""
 
+import ipaddress
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +10,15 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 _DATABASE_FORM = "postgresql://user@host:port/name"
 _DATABASE_OPTIONS = ("host", "sslmode", "sslrootcert")
 _TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
+_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrl:
-    """The parts of `postgresql://user@host:port/name?sslmode=…&sslrootcert=…`, or `…@/name?host=/socket/folder`."""
+    """The parts of `postgresql://user@host:port/name?sslmode=…&sslrootcert=…`.
+
+    A folder of sockets stands as `…@/name?host=/run/postgresql`, or as `…@%2Frun%2Fpostgresql/name`.
+    """
 
     host: str
     port: int
@@ -38,11 +43,16 @@ class DatabaseUrl:
         if unknown := sorted(options.keys() - _DATABASE_OPTIONS):
             known = ", ".join(_DATABASE_OPTIONS)
             raise ValueError(f"unknown in the URL behind ?: {', '.join(unknown)} (known: {known})")
-        folder, mode = options.get("host"), options.get("sslmode", "prefer")
+        host, mode = _host_as_written(parts), options.get("sslmode", "prefer")
         if mode not in _TLS_MODES:
             raise ValueError(f"sslmode has to be one of {', '.join(_TLS_MODES)}")
+        folder = options.get("host") or (host if host.startswith("/") else None)
+        if folder and not folder.startswith("/"):
+            raise ValueError("the host behind ? has to be a folder that begins with /")
+        if "\0" in unquote(text):
+            raise ValueError("a URL has no zero byte (%00) in it")
         return cls(
-            host=parts.hostname or "localhost",
+            host="localhost" if folder or not host else host_name(host),
             port=parts.port or 5432,
             database=unquote(parts.path.removeprefix("/")),
             user=unquote(parts.username),
@@ -51,6 +61,21 @@ class DatabaseUrl:
             tls_mode="disable" if folder else mode,
             tls_root_certificate=options.get("sslrootcert"),
         )
+
+
+def host_name(text: str) -> str:
+    """An IP address, or a name as the name service takes it: in ASCII, without the dot at its end.
+
+    A certificate never has that dot. Raises ValueError for what can be neither, and never repeats it.
+    """
+    try:
+        name = text if ":" in text else text.removesuffix(".").encode("idna").decode()
+        valid = ipaddress.IPv6Address(name) if ":" in name else _NAME.fullmatch(name)
+    except ValueError:
+        valid = None
+    if not valid:
+        raise ValueError("the host is no name: parts of 1 to 63 letters, digits, - and _, with single dots between")
+    return name
 
 
 def http_url(text: str) -> str:
@@ -62,26 +87,38 @@ def http_url(text: str) -> str:
         raise ValueError("a URL may not carry a user or password: use the token file")
     if parts.query or parts.fragment:
         raise ValueError("a URL may not have a ? or # part here")
-    return text.rstrip("/")
+    host = host_name(parts.hostname)
+    place = f"[{host}]" if ":" in host else host
+    return parts._replace(netloc=place if parts.port is None else f"{place}:{parts.port}").geturl().rstrip("/")
 
 
 def masked_url(text: str) -> str:
     """The URL with its password masked."""
     scheme, mark, rest = text.partition("://")
-    authority, slash, path = rest.partition("/")
-    # As in reading it: the last @ ends the password, however many are in it.
-    login, at, host = authority.rpartition("@")
+    # The last @ of all ends the password, whatever signs are in it: rather too much is masked than too little.
+    login, at, place = rest.rpartition("@")
     user, colon, _ = login.partition(":")
-    return f"{scheme}{mark}{user}{':***' if colon else ''}{at}{host}{slash}{path}"
+    return f"{scheme}{mark}{user}{':***' if colon else ''}{at}{place}"
 
 
 def _split(text: str) -> SplitResult:
+    if " " in text or not text.isprintable():
+        raise ValueError("a URL has no spaces in it")
     try:
         parts = urlsplit(text)
-        parts.port  # noqa: B018 - reading it is what raises when the port is no number
+        port = parts.port
     except ValueError as error:
         # The library's own words may repeat the password.
         raise ValueError("this is not a URL: look at its host and port") from error
-    if re.search(r"\s", text):
-        raise ValueError("a URL has no spaces in it")
+    if "@" in parts.path + parts.query + parts.fragment or (parts.fragment and parts.scheme == "postgresql"):
+        # With one of these in it, a part of the password would be taken for host, path or name.
+        raise ValueError("write @ as %40, / as %2F, ? as %3F and # as %23 within the password and behind the host")
+    if port == 0:
+        raise ValueError("the port has to be from 1 to 65535")
     return parts
+
+
+def _host_as_written(parts: SplitResult) -> str:
+    """Not in small letters, as `hostname` has it: it may be a folder."""
+    place = parts.netloc.rpartition("@")[2]
+    return unquote(place.partition(":")[0]) if place[:3].upper() == "%2F" else parts.hostname or ""

@@ -26,6 +26,12 @@ def test_a_certificate_signed_by_the_ca_file_is_accepted(erp: FakeAltibiz) -> No
     client.close()
 
 
+def test_a_name_with_a_dot_at_its_end_is_the_name_in_the_certificate(erp: FakeAltibiz) -> None:
+    client = client_of(erp.base_url.replace("127.0.0.1", "localhost."), ca_file=CERTIFICATE)
+    assert client.offer(INVOICE, offer_body(), TOTAL).kind is OutcomeKind.BOOKED
+    client.close()
+
+
 def test_a_certificate_nobody_vouches_for_is_not(erp: FakeAltibiz) -> None:
     found = client_of(erp.base_url).offer(INVOICE, offer_body(), TOTAL)
     assert found.kind is OutcomeKind.UNREACHABLE
@@ -43,7 +49,7 @@ def test_a_certificate_of_another_host_is_not() -> None:
 
     with peer(serve) as url:
         port = url.split(":")[2].split("/")[0]
-        found = client_of(f"https://127.0.0.1.:{port}/api/v1", ca_file=CERTIFICATE).ask(INVOICE, TOTAL)
+        found = client_of(f"https://127.1:{port}/api/v1", ca_file=CERTIFICATE).ask(INVOICE, TOTAL)
     assert found.kind is OutcomeKind.UNREACHABLE
     assert not found.request_left
 
