@@ -26,7 +26,7 @@ _OWN_LOGGERS = "billingd.alarms"
 _SUMMARY_CHARACTERS = 300
 _OURS = frozenset((
     "billing", "network", "persistence", "altibiz", "supervision", "actors", "alarming", "config", "daemon", "cli",
-    "web", "testkit", "drills",
+    "web", "testkit", "drills", "files",
 ))  # fmt: skip
 
 

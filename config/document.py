@@ -1,11 +1,12 @@
 """Reads YAML into plain values and remembers on which line each key stands."""
 
-import re
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
+
+from files.yaml_nodes import NotYaml, compose, key_values, line_of
 
 KeyPath = tuple[str | int, ...]
 
@@ -43,21 +44,6 @@ class Document:
         return self.lines.get(path)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML with the scalars of version 1.2, so that `ops.listen: off` is a word and `010` no eight."""
-
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as in its base
-
-
-for _tag, _pattern, _first in (
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), _first)
-
-
 class _Reader:
     def __init__(self, document: Document) -> None:
         self.document = document
@@ -65,7 +51,7 @@ class _Reader:
         self.seen: set[int] = set()
 
     def refuse(self, path: KeyPath, node: yaml.Node, message: str) -> None:
-        self.document.problems.append(Problem(dotted(path), node.start_mark.line + 1, message))
+        self.document.problems.append(Problem(dotted(path), line_of(node), message))
 
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
         if isinstance(node, yaml.ScalarNode):
@@ -78,7 +64,7 @@ class _Reader:
             return self.mapping(node, path)
         items: list[Any] = []
         for index, item in enumerate(node.value):
-            self.document.lines[(*path, index)] = item.start_mark.line + 1
+            self.document.lines[(*path, index)] = line_of(item)
             items.append(self.value(item, (*path, index)))
         return items
 
@@ -91,48 +77,27 @@ class _Reader:
         return value
 
     def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        def refuse(key: yaml.Node, name: str, message: str) -> None:
+            self.refuse((*path, name) if name else path, key, message)
+
         result: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else ""
-            if not key:
-                self.refuse(path, key_node, "a key has to be a word")
-                continue
-            here = (*path, key)
-            if key in result:
-                first = self.document.lines[here]
-                self.refuse(here, key_node, f"stands here a second time (first on line {first})")
-                continue
-            self.document.lines[here] = key_node.start_mark.line + 1
-            result[key] = self.value(value_node, here)
+        for name, key, value in key_values(node, refuse):
+            self.document.lines[(*path, name)] = line_of(key)
+            result[name] = self.value(value, (*path, name))
         return result
 
 
-def read(text: str) -> Document:
-    """Return what `text` says; what is wrong with it as YAML is in the document's problems."""
+def read(content: bytes) -> Document:
+    """Return what a file says; what is wrong with it as YAML is in the document's problems."""
     document = Document()
     try:
-        node = yaml.compose(text, Loader=_Loader)
-        values = _Reader(document).value(node, ()) if node is not None else None
-    except yaml.MarkedYAMLError as error:
-        document.problems.append(Problem("", *_place_and_reason(error)))
+        node = compose(content)
+    except NotYaml as error:
+        document.problems.append(Problem("", error.line, str(error)))
         return document
-    except yaml.YAMLError:
-        document.problems.append(Problem("", None, "the file holds characters that YAML does not allow"))
-        return document
-    except RecursionError:
-        document.problems.append(Problem("", None, "the file is nested too deeply"))
-        return document
+    values = _Reader(document).value(node, ()) if node is not None else None
     if isinstance(values, dict):
         document.values = values
     elif values is not None and not document.problems:
         document.problems.append(Problem("", 1, "the file has to consist of lines `key: value`"))
     return document
-
-
-def _place_and_reason(error: yaml.MarkedYAMLError) -> tuple[int | None, str]:
-    """Return line and reason; the library's own text also quotes the line, which may hold a password."""
-    mark = error.problem_mark or error.context_mark
-    reason = error.problem or "this is not YAML"
-    if "alias" in f"{error.context} {reason}":
-        reason += " (a value that begins with * has to stand in quotes)"
-    return (mark.line + 1 if mark else None), f"not valid YAML: {reason}"

@@ -59,11 +59,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> L
     Raises ConfigurationRejected with every problem found.
     """
     found, content = _find(path, environ)
-    try:
-        document = read(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        problem = Problem("", content[: error.start].count(b"\n") + 1, "the file is not UTF-8 text")
-        raise ConfigurationRejected([problem], found) from error
+    document = read(content)
     stated = _without_empty_sections(document.values, Settings)
     surroundings = _from_environment(environ)
     if found == SYSTEM_FILE and not environ.get("CREDENTIALS_DIRECTORY"):

@@ -12,11 +12,7 @@ import yaml
 from billing.catalogues import NETWORK_USER_PRICES, REGULATORY_PRICES, CatalogueKind, price_fields_of
 from billing.identity import is_network_user_id, is_oib
 from billing.periods import Period
-
-try:
-    from yaml import CSafeLoader as Loader
-except ImportError:  # PyYAML built without libyaml
-    from yaml import SafeLoader as Loader  # type: ignore[assignment]
+from files.yaml_nodes import NotYaml, compose, key_values, line_of
 
 _STRING, _NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
 _DECIMAL_TAGS = {_STRING, "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
@@ -176,31 +172,22 @@ def read_master(path: Path) -> MasterFile:
     """Reads a file of master data; what is wrong with it stands in `problems`, unreadable YAML included."""
     master = MasterFile(path)
     try:
-        with path.open("rb") as file:
-            root = yaml.compose(file, Loader=Loader)
+        root = compose(path.read_bytes())
     except OSError as error:
         master.fail(1, "file", f"it can't be read: {error.strerror or error}")
         return master
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        master.fail(line, "file", f"not YAML: {error.problem or error.context}")
-        return master
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        master.fail(1, "file", f"not YAML: {' '.join(str(error).split())}")
+    except NotYaml as error:
+        master.fail(error.line or 1, "file", str(error))
         return master
     for name, key, value in _pairs(master, root, "file"):
         if name not in FIELDS:
-            master.fail(_line(key), name, f"unknown list{_did_you_mean(name, FIELDS)}")
+            master.fail(line_of(key), name, f"unknown list{_did_you_mean(name, FIELDS)}")
         elif not isinstance(value, yaml.SequenceNode):
-            master.fail(_line(value), name, "has to be a list")
+            master.fail(line_of(value), name, "has to be a list")
         else:
             _read_list(master, name, value)
     _find_doubles(master)
     return master
-
-
-def _line(node: yaml.Node) -> int:
-    return int(node.start_mark.line) + 1
 
 
 def _did_you_mean(name: str, known: Mapping[str, object]) -> str:
@@ -215,17 +202,13 @@ def _is_catalogue(list_name: str) -> bool:
 def _pairs(master: MasterFile, node: yaml.Node | None, where: str) -> list[tuple[str, yaml.Node, yaml.Node]]:
     """Name, key and value of a mapping's entries; a name that comes twice counts once."""
     if not isinstance(node, yaml.MappingNode):
-        master.fail(1 if node is None else _line(node), where, "has to be a mapping of names to values")
+        master.fail(1 if node is None else line_of(node), where, "has to be a mapping of names to values")
         return []
-    pairs: dict[str, tuple[str, yaml.Node, yaml.Node]] = {}
-    for key, value in node.value:
-        if not isinstance(key, yaml.ScalarNode):
-            master.fail(_line(key), where, "has a key that is no name")
-        elif key.value in pairs:
-            master.fail(_line(key), f"{where}.{key.value}", f"stands in line {_line(pairs[key.value][1])} already")
-        else:
-            pairs[key.value] = (key.value, key, value)
-    return list(pairs.values())
+
+    def refuse(key: yaml.Node, name: str, reason: str) -> None:
+        master.fail(line_of(key), f"{where}.{name}" if name else where, reason)
+
+    return list(key_values(node, refuse))
 
 
 def _id_in(item: yaml.Node) -> str | None:
@@ -252,8 +235,8 @@ def _read_list(master: MasterFile, list_name: str, node: yaml.SequenceNode) -> N
             continue
         if _is_catalogue(list_name):
             values.setdefault("valid_from", "")
-        lines = {name: _line(value) for name, value in pairs.items()}
-        master.entries[list_name].append(Entry(list_name, _line(item), values, lines))
+        lines = {name: line_of(value) for name, value in pairs.items()}
+        master.entries[list_name].append(Entry(list_name, line_of(item), values, lines))
 
 
 def _fields_of(list_name: str, pairs: Mapping[str, yaml.Node]) -> dict[str, Check | dict[str, Check] | None]:
@@ -279,13 +262,13 @@ def _read_mapping(
 ) -> dict[str, object]:
     for name in pairs:
         if name not in fields:
-            master.fail(_line(pairs[name]), f"{where}.{name}", f"unknown key{_did_you_mean(name, fields)}")
+            master.fail(line_of(pairs[name]), f"{where}.{name}", f"unknown key{_did_you_mean(name, fields)}")
     values: dict[str, object] = {}
     for name, check in fields.items():
         value = pairs.get(name)
         if value is None or value.tag == _NULL:
             if name not in _OPTIONAL:
-                master.fail(_line(value or node), f"{where}.{name}", "is missing")
+                master.fail(line_of(value or node), f"{where}.{name}", "is missing")
         elif isinstance(check, dict):
             inner = {each: child for each, _, child in _pairs(master, value, f"{where}.{name}")}
             if isinstance(value, yaml.MappingNode):
@@ -299,12 +282,12 @@ def _read_mapping(
 
 def _read_scalar(master: MasterFile, node: yaml.Node, check: Check, where: str) -> str | None:
     if not isinstance(node, yaml.ScalarNode):
-        master.fail(_line(node), where, "has to be a single value")
+        master.fail(line_of(node), where, "has to be a single value")
         return None
     try:
         return check(node)
     except ValueError as error:
-        master.fail(_line(node), where, str(error))
+        master.fail(line_of(node), where, str(error))
         return None
 
 
@@ -312,7 +295,7 @@ def _read_phases(master: MasterFile, node: yaml.Node, where: str) -> list[str]:
     items = node.value if isinstance(node, yaml.SequenceNode) else []
     phases = [item.value for item in items if isinstance(item, yaml.ScalarNode)]
     if not phases or len(phases) != len(items) or len(set(phases)) < len(phases) or not set(phases) <= set(_PHASES):
-        master.fail(_line(node), where, f"has to be a list of {', '.join(_PHASES)}, each once at most")
+        master.fail(line_of(node), where, f"has to be a list of {', '.join(_PHASES)}, each once at most")
     return phases
 
 

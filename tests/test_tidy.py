@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
     "billing",
     "network",
+    "files",
     "persistence",
     "altibiz",
     "supervision",

@@ -180,7 +180,9 @@ def test_a_price_may_be_a_plain_number_as_it_is_written(database: Database, tmp_
     assert take(database, changed(tmp_path, ('"0.037236"', "0.037236"), ('"13"', "13"))).added["network_users"] == 3
 
 
-@pytest.mark.parametrize("words", ["", "[]", "locations: 7", "a: [", "\t", "locations: []", "--- {}\n--- {}", "\x00"])
+@pytest.mark.parametrize(
+    "words", ["", "[]", "locations: 7", "a: [", "\t", "locations: []", "--- {}\n--- {}", "\x00", "[" * 100_000]
+)
 def test_what_is_no_master_data_is_refused_and_no_traceback(empty: Database, tmp_path: Path, words: str) -> None:
     path = tmp_path / "master.yaml"
     path.write_text(words, "utf-8")

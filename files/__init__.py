@@ -1,0 +1,1 @@
+"""The room of files that people write: YAML as nodes with their lines."""
