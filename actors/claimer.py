@@ -1,7 +1,7 @@
 """Claims for the biller and the gateway: one statement a kind; a row that refuses it is isolated."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -17,20 +17,8 @@ from persistence.invoices import claims
 from persistence.invoices.claims import Claimer, Kind, Wanted
 
 Request = ClaimDue | ClaimDeliveries
+_Search = tuple[Kind, Wanted]
 PROBE_CANDIDATES = 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Search:
-    """One kind of claim: `claim` takes what it finds, among these ids if any; `candidates` names what it would take.
-
-    `kind` None is a probe.
-    """
-
-    kind: Kind | None
-    limit: int
-    claim: Callable[[Connection, Sequence[str] | None], list[Any]]
-    candidates: Callable[[Connection], Sequence[str]]
 
 
 class InvoiceClaimer:
@@ -79,46 +67,32 @@ class InvoiceClaimer:
         by = self._context.as_claimer()
         if isinstance(request, ClaimDue):
             failpoint("db_writer.claim_due")
-            wanted = Wanted(request.limit, in_hand)
-            batch, _ = self._claim(by, [self._search(by, "calculations", claims.claim_due, wanted)], request)
+            batch, _ = self._claim(by, [("due", Wanted(request.limit, in_hand))], request)
             self._tell(BILLER, ClaimedDue(batch, request.ask))
             return
         failpoint("db_writer.claim_deliveries")
         holding = {*request.holding, *in_hand}
+        searches: list[_Search] = [
+            ("offers", Wanted(request.offers, holding)),
+            ("questions", Wanted(request.questions, holding)),
+        ]
         if request.probe:
-            searches = [self._probe(by, request.never)]
-        else:
-            offers = self._search(by, "offers", claims.claim_deliveries, Wanted(request.offers, holding))
-            questions = self._search(by, "questions", claims.claim_questions, Wanted(request.questions, holding))
-            searches = [each for each in (offers, questions) if each.limit]
-        found, several = self._claim(by, searches, request)
+            searches = [("probe", Wanted(1, never=request.never))]
+        found, several = self._claim(by, [each for each in searches if each[1].limit], request)
         self._tell(ERP_GATEWAY, ClaimedDeliveries(found, request.asked_at_seconds, several, request.probe))
 
-    def _search(self, by: Claimer, kind: Kind, claim: Callable[..., list[Any]], wanted: Wanted) -> _Search:
-        def take(connection: Connection, only: Sequence[str] | None) -> list[Any]:
-            refused = self._refused_rows.ids
-            return claim(connection, by, limit=wanted.limit, holding=wanted.holding, left_out=refused, only=only)
-
-        def candidates(connection: Connection) -> Sequence[str]:
-            return claims.candidates(connection, by, kind, Wanted(wanted.limit, wanted.holding, self._refused_rows.ids))
-
-        return _Search(kind, wanted.limit, take, candidates)
-
-    def _probe(self, by: Claimer, never: str | None) -> _Search:
-        def take(connection: Connection, only: Sequence[str] | None) -> list[Any]:
-            return claims.claim_probe(connection, by, never=never, left_out=self._refused_rows.ids, only=only)
-
-        def candidates(connection: Connection) -> Sequence[str]:
-            wanted = Wanted(PROBE_CANDIDATES, (), self._refused_rows.ids)
-            return claims.probe_candidates(connection, by, wanted, never=never)
-
-        return _Search(None, 1, take, candidates)
+    def _take(self, connection: Connection, by: Claimer, search: _Search, only: Sequence[str] | None) -> list[Any]:
+        kind, wanted = search
+        wanted = replace(wanted, left_out=self._refused_rows.ids, only=only)
+        if kind == "due":
+            return claims.claim_due(connection, by, wanted)
+        return claims.claim_deliveries(connection, by, wanted, kind)
 
     def _claim(self, by: Claimer, searches: Sequence[_Search], request: Request) -> tuple[list[Any], bool]:
         """What was found, all in one transaction, and whether several are open; apart if a row is refused."""
 
         def claim_together(connection: Connection) -> tuple[list[Any], bool]:
-            found = [each for search in searches for each in search.claim(connection, None)]
+            found = [each for search in searches for each in self._take(connection, by, search, None)]
             if isinstance(request, ClaimDue):
                 return found, True
             return found, claims.several_open(connection, approved_only=by.approved_only)
@@ -128,29 +102,31 @@ class InvoiceClaimer:
         except Exception as error:  # whatever a row makes the work raise
             if not is_row_fault(error):
                 raise
-        return [each for search in searches for each in self._isolate(search)], True
+        return [each for search in searches for each in self._isolate(by, search)], True
 
-    def _isolate(self, search: _Search) -> list[Any]:
+    def _isolate(self, by: Claimer, search: _Search) -> list[Any]:
         found: list[Any] = []
 
         def claim(ids: Sequence[str]) -> list[Any]:
-            return self._transactions.run(lambda connection: search.claim(connection, ids))
+            return self._transactions.run(lambda connection: self._take(connection, by, search, ids))
 
-        for part, outcome in bisect(self._candidates(search), claim, self._transactions.has_time):
+        for part, outcome in bisect(self._candidates(by, search), claim, self._transactions.has_time):
             if isinstance(outcome, Failed):
                 self._refuse(part[0], outcome.error)
             else:
                 found += outcome
-            if len(found) >= search.limit:
+            if len(found) >= search[1].limit:
                 break
         return found
 
-    def _candidates(self, search: _Search) -> Sequence[str]:
-        kind = search.kind
+    def _candidates(self, by: Claimer, search: _Search) -> Sequence[str]:
+        kind, wanted = search
+        limit = PROBE_CANDIDATES if kind == "probe" else wanted.limit
+        wanted = replace(wanted, limit=limit, left_out=self._refused_rows.ids)
         try:
-            return self._transactions.run(search.candidates)
+            return self._transactions.run(lambda connection: claims.candidates(connection, by, kind, wanted))
         except DatabaseFailed as error:
-            if kind is None or not error.concerns_row:
+            if kind == "probe" or not error.concerns_row:
                 raise
         # A row can't even be read: the history knows which invoices there are.
         known = self._transactions.run(lambda connection: claims.known_in(connection, kind))

@@ -93,7 +93,7 @@ def _calculate(database: Database) -> None:
     """What the biller and the db_writer do with all that is due, in one thread."""
     while True:
         with database.transaction() as connection:
-            claimed = claims.claim_due(connection, BY, limit=BATCH, holding=())
+            claimed = claims.claim_due(connection, BY, claims.Wanted(BATCH))
             if not claimed:
                 return
             claim_of = {each.invoice_id: each.claim for each in claimed}

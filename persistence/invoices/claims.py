@@ -82,13 +82,12 @@ class Claimer:
     approved_only: bool = False
 
 
-_PROBE = f"{DELIVERABLE} AND {CLAIM_IS_OVER}"
-_PROBE_ORDER = "(id = :never) IS TRUE, last_attempt_at NULLS FIRST, id"
-Kind = Literal["calculations", "offers", "questions"]
+Kind = Literal["due", "offers", "questions", "probe"]
 _SEARCHES: dict[Kind, tuple[str, str, str]] = {  # the states, the claim's purpose, the order
-    "calculations": (IS_DUE, "calculation", "next_attempt_at NULLS FIRST, period, id"),
+    "due": (IS_DUE, "calculation", "next_attempt_at NULLS FIRST, period, id"),
     "offers": (in_state(State.CALCULATED, State.SENT), "delivery", "next_attempt_at NULLS FIRST, period, id"),
     "questions": (in_state(State.INITIATED), "delivery", "next_attempt_at NULLS FIRST"),
+    "probe": (DELIVERABLE, "delivery", "(id = :never) IS TRUE, last_attempt_at NULLS FIRST, id"),
 }
 
 
@@ -97,19 +96,20 @@ class Wanted:
     """Which invoices a claim looks for, at most `limit`.
 
     `holding` are in this process's hands: all others that it has claimed were lost. `left_out` are not touched. `only`
-    names those that are to be had at most, None means any.
+    names those that are to be had at most, None means any. A probe takes `never` only if there is no other.
     """
 
     limit: int
     holding: Collection[str] = ()
     left_out: Collection[str] = ()
     only: Collection[str] | None = None
+    never: str | None = None
 
     def values(self) -> dict[str, Any]:
         """What the SQL of a search asks for."""
         return {
             "limit": self.limit, "holding": list(self.holding), "left_out": list(self.left_out),
-            "only": None if self.only is None else list(self.only),
+            "only": None if self.only is None else list(self.only), "never": self.never,
         }  # fmt: skip
 
     def among(self, where: str) -> str:
@@ -117,19 +117,10 @@ class Wanted:
         return f"{where} AND {LEFT_OUT}" + ("" if self.only is None else AMONG)
 
 
-def claim_due(
-    connection: Connection,
-    by: Claimer,
-    *,
-    limit: int,
-    holding: Collection[str],
-    left_out: Collection[str] = (),
-    only: Collection[str] | None = None,
-) -> list[Claimed]:
-    """Claims due invoices to calculate, in the order of `_claim_order`; the arguments are those of `Wanted`."""
-    wanted = Wanted(limit, holding, left_out, only)
-    _, _, order = _SEARCHES["calculations"]
-    for where, size in _claim_order("calculations"):
+def claim_due(connection: Connection, by: Claimer, wanted: Wanted) -> list[Claimed]:
+    """Claims due invoices to calculate, in the order of `_claim_order`."""
+    _, _, order = _SEARCHES["due"]
+    for where, size in _claim_order("due"):
         rows = fetch(
             connection,
             f"""UPDATE invoices i SET claim = {NEXT_CLAIM}, claimed_by = :by, claimed_for = 'calculation',
@@ -144,74 +135,27 @@ def claim_due(
     return []
 
 
-def claim_deliveries(
-    connection: Connection,
-    by: Claimer,
-    *,
-    limit: int,
-    holding: Collection[str],
-    left_out: Collection[str] = (),
-    only: Collection[str] | None = None,
-) -> list[Delivery]:
-    """Claims calculated and sent invoices for delivery; an offer is marked `sent` in the same statement."""
-    return _claim_in_order(connection, by, "offers", Wanted(limit, holding, left_out, only))
+def claim_deliveries(connection: Connection, by: Claimer, wanted: Wanted, kind: Kind = "offers") -> list[Delivery]:
+    """Claims for delivery: offers, an offer is marked `sent` in the same statement; questions that are due; or a probe.
 
-
-def claim_questions(
-    connection: Connection,
-    by: Claimer,
-    *,
-    limit: int,
-    holding: Collection[str],
-    left_out: Collection[str] = (),
-    only: Collection[str] | None = None,
-) -> list[Delivery]:
-    """Claims initiated invoices whose next asking is due."""
-    return _claim_in_order(connection, by, "questions", Wanted(limit, holding, left_out, only))
-
-
-def claim_probe(
-    connection: Connection,
-    by: Claimer,
-    *,
-    never: str | None,
-    left_out: Collection[str] = (),
-    only: Collection[str] | None = None,
-) -> list[Delivery]:
-    """Claims one invoice to probe the ERP with: the least recently tried, whatever its `next_attempt_at` says.
-
-    `never` is the one that failed last: it is taken only if there is no other (docs/spec/failures.md, "The breaker").
+    A probe of the ERP takes the least recently tried, whatever its `next_attempt_at` says
+    (docs/spec/failures.md, "The breaker").
     """
-    return _claim(connection, by, _PROBE, _PROBE_ORDER, "1", Wanted(1, (), left_out, only), never)
+    for where, size in _claim_order(kind):
+        if claimed := _claim(connection, by, where, _SEARCHES[kind][2], size, wanted):
+            return claimed
+    return []
 
 
 def candidates(connection: Connection, by: Claimer, kind: Kind, wanted: Wanted) -> list[str]:
     """The ids that a claim of this kind would take now, locked ones included; it changes and locks nothing."""
     _, _, order = _SEARCHES[kind]
-    more = "" if kind == "calculations" else f" AND {MAY_LEAVE} AND NOT {PAUSED}"
+    more = "" if kind == "due" else f" AND {MAY_LEAVE} AND NOT {PAUSED}"
     for where, size in _claim_order(kind):
-        ids = fetch_column(
-            connection,
-            f"SELECT id FROM invoices WHERE {wanted.among(where)}{more} ORDER BY {order} LIMIT {size}",
-            by=by.name,
-            approved_only=by.approved_only,
-            **wanted.values(),
-        )
-        if found := list(ids):
-            return found
+        search = f"SELECT id FROM invoices WHERE {wanted.among(where)}{more} ORDER BY {order} LIMIT {size}"
+        if ids := fetch_column(connection, search, by=by.name, approved_only=by.approved_only, **wanted.values()):
+            return ids
     return []
-
-
-def probe_candidates(connection: Connection, by: Claimer, wanted: Wanted, *, never: str | None) -> list[str]:
-    """As `candidates`, for a probe."""
-    where = f"{wanted.among(_PROBE)} AND {MAY_LEAVE} AND NOT {PAUSED}"
-    return fetch_column(
-        connection,
-        f"SELECT id FROM invoices WHERE {where} ORDER BY {_PROBE_ORDER} LIMIT :limit",
-        approved_only=by.approved_only,
-        never=never,
-        **wanted.values(),
-    )
 
 
 def known_in(connection: Connection, kind: Kind) -> list[str]:
@@ -230,8 +174,10 @@ def known_in(connection: Connection, kind: Kind) -> list[str]:
 def waiting_first(connection: Connection, by: Claimer, limit: int) -> list[str]:
     """The first invoices of each kind that could be claimed: one that stays among them is locked by somebody else."""
     found = []
-    for states, _, order in _SEARCHES.values():
-        more = "" if states == IS_DUE else f"AND {MAY_LEAVE} AND NOT {PAUSED}"
+    for kind, (states, _, order) in _SEARCHES.items():
+        if kind == "probe":
+            continue
+        more = "" if kind == "due" else f"AND {MAY_LEAVE} AND NOT {PAUSED}"
         # Two ranges of one index: with OR between them all that wait for their time would be read.
         found += [
             f"(SELECT id FROM invoices WHERE {states} AND {ready} AND batch_limit IS NULL AND {CLAIM_IS_OVER} {more}"
@@ -245,13 +191,15 @@ def waiting_first(connection: Connection, by: Claimer, limit: int) -> list[str]:
 
 
 def _claim_order(kind: Kind) -> Sequence[tuple[str, str]]:
-    """The three searches, in order: what this process lost, what is ready, and at the end what is bisected.
+    """The searches, in order: what this process lost, what is ready, and at the end what is bisected; a probe has one.
 
     The last are those that a crash has met in a batch, or that failed alone: in batches of at most their
     bisect limit, the smallest first. What is in this process's hands is never ready: a lease that seems over may be
     the database's clock that was set forward, or a row that a restore has put back.
     """
     states, purpose, _ = _SEARCHES[kind]
+    if kind == "probe":
+        return ((f"{states} AND {CLAIM_IS_OVER}", ":limit"),)
     not_held = "id <> ALL(CAST(:holding AS text[]))"
     lost = f"claimed_by = :by AND claimed_for = '{purpose}' AND {not_held}"
     bisected = f"{states} AND batch_limit IS NOT NULL AND {not_held} AND (({READY}) OR ({lost})) AND {LEFT_OUT}"
@@ -263,21 +211,11 @@ def _claim_order(kind: Kind) -> Sequence[tuple[str, str]]:
     )
 
 
-def _claim_in_order(connection: Connection, by: Claimer, kind: Kind, wanted: Wanted) -> list[Delivery]:
-    _, _, order = _SEARCHES[kind]
-    for where, size in _claim_order(kind):
-        if claimed := _claim(connection, by, where, order, size, wanted):
-            return claimed
-    return []
-
-
 _OFFER_AGAIN = f"{in_state(State.SENT)} AND last_outcome = ANY(CAST(:offer_again AS text[]))"
 _OFFER = f"({in_state(State.CALCULATED)} OR {_OFFER_AGAIN}) IS TRUE"
 
 
-def _claim(
-    connection: Connection, by: Claimer, where: str, order: str, size: str, wanted: Wanted, never: str | None = None
-) -> list[Delivery]:
+def _claim(connection: Connection, by: Claimer, where: str, order: str, size: str, wanted: Wanted) -> list[Delivery]:
     """Claims for delivery; `calculated` becomes `sent`, with its history, in the same statement."""
     step = Step(
         where=f"{wanted.among(where)} AND {MAY_LEAVE} AND NOT {PAUSED}",
@@ -294,7 +232,7 @@ def _claim(
         FROM changed c JOIN invoice_documents d ON d.invoice_id = c.id""",
     )
     rows = change_state(
-        connection, step, by.name, lease_seconds=by.lease_seconds, offer_again=list(OFFER_AGAIN), never=never,
+        connection, step, by.name, lease_seconds=by.lease_seconds, offer_again=list(OFFER_AGAIN),
         approved_only=by.approved_only, **wanted.values(),
     )  # fmt: skip
     return [Delivery(*row) for row in rows]

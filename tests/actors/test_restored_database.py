@@ -72,7 +72,7 @@ def backup(database: Database, predecessor: uuid.UUID) -> Backup:
     calculate_august(database)
     with database.transaction() as connection:
         by = claims.Claimer(f"here#{predecessor}", 3600.0)
-        claims.claim_deliveries(connection, by, limit=1, holding=())
+        claims.claim_deliveries(connection, by, claims.Wanted(1))
     return Backup(database)
 
 
@@ -143,7 +143,7 @@ def test_item_13_a_calculation_from_before_the_restore_is_refused_though_the_row
 
 def claim_due(database: Database) -> dict[str, int]:
     with database.transaction() as connection:
-        return {each.invoice_id: each.claim for each in claims.claim_due(connection, BY, limit=9, holding=())}
+        return {each.invoice_id: each.claim for each in claims.claim_due(connection, BY, claims.Wanted(9))}
 
 
 def test_item_13_what_is_on_its_way_is_not_claimed_beside_it(database: Database) -> None:
@@ -153,7 +153,7 @@ def test_item_13_what_is_on_its_way_is_not_claimed_beside_it(database: Database)
     (first, *_) = claim_offers(database)
     backup.restore()
     with database.transaction() as connection:
-        claimed = claims.claim_deliveries(connection, BY, limit=9, holding=[first.invoice_id])
+        claimed = claims.claim_deliveries(connection, BY, claims.Wanted(9, [first.invoice_id]))
     assert sorted(each.invoice_id for each in claimed) == sorted({*AUGUST} - {first.invoice_id})
 
 

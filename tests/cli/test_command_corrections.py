@@ -150,7 +150,7 @@ def test_a_held_invoice_that_the_erp_has_is_left_to_a_retry(
     book(calculated, erp, but=AUGUST[1:])
     with calculated.transaction() as connection:
         connection.execute(text("UPDATE invoices SET claimed_until = now() - interval '1 s' WHERE state = 'sent'"))
-        (again, *_) = claims.claim_probe(connection, BY, never=None)
+        (again, *_) = claims.claim_deliveries(connection, BY, claims.Wanted(1), "probe")
     assert again.invoice_id in AUGUST[1:]
     with calculated.transaction() as connection:
         sent = connection.execute(
@@ -190,7 +190,7 @@ def test_an_erp_that_cannot_say_keeps_the_order_from_being_done(
     assert done.status == 1
     assert "the ERP could not say whether it has it (unreachable" in done.err
     with calculated.transaction() as connection:
-        assert len(claims.claim_deliveries(connection, BY, limit=10, holding=())) == 3, "it goes on at once"
+        assert len(claims.claim_deliveries(connection, BY, claims.Wanted(10))) == 3, "it goes on at once"
 
 
 @pytest.mark.parametrize("state", ["due", "calculated"])
@@ -218,7 +218,7 @@ def test_what_is_not_offered_yet_can_be_waived_and_made_anew(
 def test_a_claim_that_lives_is_respected(calculated: Database, billingd: Commands) -> None:
     billingd("issue", "--period", "2026-09")
     with calculated.transaction() as connection:
-        assert claims.claim_due(connection, BY, limit=10, holding=())
+        assert claims.claim_due(connection, BY, claims.Wanted(10))
     done = billingd("invoices", "waive", "user-004.2026-09.1")
     assert done.status == 1
     assert "the daemon works on it until" in done.err

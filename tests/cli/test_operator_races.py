@@ -60,7 +60,7 @@ def test_what_is_in_an_operators_hand_no_daemon_takes(database: Database) -> Non
     with database.transaction() as connection:
         corrections.put_down(connection, taken)
     with database.transaction() as connection:
-        (back,) = claims.claim_deliveries(connection, BY, limit=9, holding=theirs)
+        (back,) = claims.claim_deliveries(connection, BY, claims.Wanted(9, theirs))
     assert back.invoice_id == FIRST
 
 

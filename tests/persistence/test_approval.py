@@ -52,17 +52,17 @@ def test_the_preview_sums_up_and_names_the_unusual_ones(waiting: Database) -> No
 
 def test_only_what_is_approved_is_offered_and_only_where_that_is_asked_for(waiting: Database) -> None:
     with waiting.transaction() as connection:
-        assert claims.claim_deliveries(connection, APPROVED_ONLY, limit=9, holding=()) == []
-        assert claims.claim_probe(connection, APPROVED_ONLY, never=None) == []
+        assert claims.claim_deliveries(connection, APPROVED_ONLY, claims.Wanted(9)) == []
+        assert claims.claim_deliveries(connection, APPROVED_ONLY, claims.Wanted(1), "probe") == []
         assert not claims.several_open(connection, approved_only=True)
         assert claims.several_open(connection)
         approved = approval.approve(connection, "cli:me", "seen", ["NU-0003.2026-10.1", "NU-0001.2026-09.1"])
         assert approved == ["NU-0003.2026-10.1"]
     with waiting.transaction() as connection:
-        offers = claims.claim_deliveries(connection, APPROVED_ONLY, limit=9, holding=())
+        offers = claims.claim_deliveries(connection, APPROVED_ONLY, claims.Wanted(9))
         assert [each.invoice_id for each in offers] == ["NU-0003.2026-10.1"]
     with waiting.transaction() as connection:
-        assert len(claims.claim_deliveries(connection, Claimer("there#1", 60.0), limit=9, holding=())) == 2
+        assert len(claims.claim_deliveries(connection, Claimer("there#1", 60.0), claims.Wanted(9))) == 2
         assert approval.preview(connection, "2026-10", None).ids == [], "the others are sent"
         october = [f"NU-000{number}.2026-10.1" for number in (1, 2, 3)]
         assert approval.approve(connection, "cli:me", "late", october) == []

@@ -26,7 +26,7 @@ def test_item_14_an_instance_that_leaves_frees_no_claim_of_one_whose_name_begins
     leaving, other = uuid.uuid4(), f"a#b#{uuid.uuid4()}"
     with database.transaction() as connection:
         instances.register(connection, "a", leaving, "test")
-        claims.claim_deliveries(connection, Claimer(other, 60.0), limit=9, holding=())
+        claims.claim_deliveries(connection, Claimer(other, 60.0), claims.Wanted(9))
         instances.deregister(connection, "a", leaving, "clean")
     assert claimers(database) == {other}
 
@@ -40,7 +40,7 @@ def test_item_14_an_operators_claim_is_nobody_elses(database: Database, instance
     incarnation = uuid.uuid4()
     with database.transaction() as connection:
         instances.register(connection, instance, incarnation, "test")
-        found = claims.claim_deliveries(connection, Claimer(f"{instance}#{incarnation}", 60.0), limit=9, holding=())
+        found = claims.claim_deliveries(connection, Claimer(f"{instance}#{incarnation}", 60.0), claims.Wanted(9))
         count_crash(
             connection, BY.name, uuid.uuid4(), AUGUST[:1], reason="x", max_attempts=1, backoff_base_seconds=1.0
         )  # fmt: skip

@@ -49,7 +49,7 @@ def due(database: Database) -> Database:
 @pytest.fixture
 def calculated(due: Database) -> Database:
     with due.transaction() as connection:
-        claimed = claims.claim_due(connection, US, limit=10, holding=())
+        claimed = claims.claim_due(connection, US, claims.Wanted(10))
     with due.transaction() as connection:
         number = {each.invoice_id: each.claim for each in claimed}
         made = [calculate(basis, 95) for basis in fetch_inputs(connection, list(number), ZAGREB)]
@@ -60,7 +60,7 @@ def calculated(due: Database) -> Database:
 
 def deliveries(database: Database, by: Claimer, *, limit: int = 10, holding: tuple[str, ...] = ()) -> list[Delivery]:
     with database.transaction() as connection:
-        return claims.claim_deliveries(connection, by, limit=limit, holding=holding)
+        return claims.claim_deliveries(connection, by, claims.Wanted(limit, holding))
 
 
 def booked(delivery: Delivery, method: str = "PUT") -> Change:
@@ -96,9 +96,9 @@ def test_making_due_again_makes_nothing(due: Database) -> None:
 
 def test_two_claimers_never_get_the_same_invoice(due: Database) -> None:
     with due.transaction() as connection:
-        ours = claims.claim_due(connection, US, limit=2, holding=())
+        ours = claims.claim_due(connection, US, claims.Wanted(2))
     with due.transaction() as connection:
-        theirs = claims.claim_due(connection, OTHERS, limit=10, holding=())
+        theirs = claims.claim_due(connection, OTHERS, claims.Wanted(10))
     assert len(ours) == 2
     assert len(theirs) == 1
     assert not {each.invoice_id for each in ours} & {each.invoice_id for each in theirs}
@@ -245,19 +245,19 @@ def crash(database: Database, *ids: str) -> list[str]:
 
 def test_a_batch_that_crashes_is_worked_on_again_in_halves_down_to_the_poison(due: Database) -> None:
     with due.transaction() as connection:
-        batch = claims.claim_due(connection, US, limit=10, holding=())
+        batch = claims.claim_due(connection, US, claims.Wanted(10))
     assert crash(due, *(each.invoice_id for each in batch)) == []
     with due.transaction() as connection:
-        half = claims.claim_due(connection, US, limit=10, holding=())
+        half = claims.claim_due(connection, US, claims.Wanted(10))
         assert len(half) == 2
     assert crash(due, *(each.invoice_id for each in half)) == []
     with due.transaction() as connection:
-        assert len(claims.claim_due(connection, US, limit=10, holding=())) == 1
+        assert len(claims.claim_due(connection, US, claims.Wanted(10))) == 1
 
 
 def test_counts_of_crashes_hold_an_invoice_only_with_a_witness(due: Database) -> None:
     with due.transaction() as connection:
-        poison, *healthy = claims.claim_due(connection, US, limit=10, holding=())
+        poison, *healthy = claims.claim_due(connection, US, claims.Wanted(10))
     for _ in range(3):
         assert crash(due, poison.invoice_id) == []
         claim_again(due, poison.invoice_id, holding=tuple(each.invoice_id for each in healthy))
@@ -272,7 +272,7 @@ def test_counts_of_crashes_hold_an_invoice_only_with_a_witness(due: Database) ->
 
 def claim_again(database: Database, invoice_id: str, holding: tuple[str, ...]) -> None:
     with database.transaction() as connection:
-        claimed = claims.claim_due(connection, US, limit=10, holding=holding)
+        claimed = claims.claim_due(connection, US, claims.Wanted(10, holding))
         assert [each.invoice_id for each in claimed] == [invoice_id]
 
 
@@ -282,7 +282,7 @@ def test_an_unclean_end_frees_what_was_in_hand_and_two_make_it_suspect(due: Data
         assert instances.register(connection, "here", first, "1").down_seconds is None
     for incarnation, limits in ((second, {None}), (third, {2})):
         with due.transaction() as connection:
-            claims.claim_due(connection, US, limit=10, holding=())
+            claims.claim_due(connection, US, claims.Wanted(10))
         with due.transaction() as connection:
             arrival = instances.register(connection, "here", incarnation, "1")
             assert not arrival.clean
@@ -328,7 +328,7 @@ def test_a_probe_takes_the_least_recently_tried_and_not_the_one_that_failed_last
             text("UPDATE invoices SET last_attempt_at = now() + interval '1 hour' WHERE id <> :id"),
             {"id": first.invoice_id},
         )
-        (probe,) = claims.claim_probe(connection, US, never=first.invoice_id)
+        (probe,) = claims.claim_deliveries(connection, US, claims.Wanted(1, never=first.invoice_id), "probe")
         assert probe.invoice_id != first.invoice_id
-        (probe,) = claims.claim_probe(connection, US, never=None)
+        (probe,) = claims.claim_deliveries(connection, US, claims.Wanted(1), "probe")
         assert probe.invoice_id == first.invoice_id, "whatever its next attempt says"

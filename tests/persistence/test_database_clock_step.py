@@ -87,7 +87,7 @@ def show(database: Database, shown: InstanceRegistration) -> None:
 
 def claim(database: Database) -> list[str]:
     with database.transaction() as connection:
-        found = claims.claim_deliveries(connection, Claimer("other#1", 60.0), limit=10, holding=())
+        found = claims.claim_deliveries(connection, Claimer("other#1", 60.0), claims.Wanted(10))
     return sorted(each.invoice_id for each in found)
 
 

@@ -68,7 +68,7 @@ def calculated(database: Database, *ids: str) -> dict[str, Invoice | NotReady]:
 
 def claim(database: Database) -> dict[str, int]:
     with database.transaction() as connection:
-        return {each.invoice_id: each.claim for each in claims.claim_due(connection, BY, limit=10, holding=())}
+        return {each.invoice_id: each.claim for each in claims.claim_due(connection, BY, claims.Wanted(10))}
 
 
 def test_item_2_a_meter_that_moves_between_two_calculations_is_billed_once(database: Database, tmp_path: Path) -> None:

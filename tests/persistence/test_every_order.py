@@ -92,11 +92,11 @@ class Field:
     def _register(self, ours: Database) -> None:
         by = Claimer("first#1", 60.0)
         with ours.transaction() as connection:
-            number = {each.invoice_id: each.claim for each in claims.claim_due(connection, by, limit=9, holding=())}
+            number = {each.invoice_id: each.claim for each in claims.claim_due(connection, by, claims.Wanted(9))}
             (made,) = (calculate(basis, 95) for basis in fetch_inputs(connection, [REGISTERED], ZAGREB))
             assert isinstance(made, Invoice)
             store_calculations(connection, by.name, uuid.uuid4(), [(number[REGISTERED], made)])
-            (offer,) = claims.claim_deliveries(connection, by, limit=9, holding=())
+            (offer,) = claims.claim_deliveries(connection, by, claims.Wanted(9))
             booked = Change(
                 invoice_id=REGISTERED, claim=offer.claim, reason="booked", to_state="registered", bill_id="1"
             )
@@ -139,7 +139,7 @@ class Field:
         """Whether there was anything to calculate."""
         by, ours = Claimer(f"{name}#1", 60.0), self.sessions[name]
         with ours.transaction() as connection:
-            number = {each.invoice_id: each.claim for each in claims.claim_due(connection, by, limit=9, holding=())}
+            number = {each.invoice_id: each.claim for each in claims.claim_due(connection, by, claims.Wanted(9))}
         between()
         if not number:
             return False

@@ -215,7 +215,7 @@ def test_a_replacement_that_contradicts_itself_is_refused(master: Database, tmp_
 def calculate_due(database: Database) -> None:
     by = Claimer("here#1", 60.0)
     with database.transaction() as connection:
-        claimed = {each.invoice_id: each.claim for each in claims.claim_due(connection, by, limit=10, holding=())}
+        claimed = {each.invoice_id: each.claim for each in claims.claim_due(connection, by, claims.Wanted(10))}
         made = [calculate(basis, 95) for basis in fetch_inputs(connection, list(claimed), ZoneInfo("Europe/Zagreb"))]
         pairs = [(claimed[str(each.id)], each) for each in made if isinstance(each, Invoice)]
         assert len(store_calculations(connection, by.name, uuid.uuid4(), pairs).done) == 3

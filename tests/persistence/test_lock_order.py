@@ -154,7 +154,7 @@ def test_item_11_one_idle_lock_on_an_invoice_stops_no_import_and_nobody_else(due
         with Database(due.settings) as other, due.transaction() as importing:
             import_readings(importing, BAD / "readings-2026-08.csv.gz")
             with other.transaction() as connection:
-                claimed = [each.invoice_id for each in claims.claim_due(connection, BY, limit=9, holding=())]
+                claimed = [each.invoice_id for each in claims.claim_due(connection, BY, claims.Wanted(9))]
                 assert sorted(claimed) == list(AUGUST[1:])
         with due.transaction() as connection:
             import_master(connection, move(BAD / "master.yaml", tmp_path, "ml-004-2", "user-008"))
@@ -228,7 +228,7 @@ def test_item_11_a_start_and_an_end_wait_for_no_invoice(due: Database, how: str)
     by = claims.Claimer(f"here#{first}", 60.0)
     with due.transaction() as connection:
         instances.register(connection, "here", first, "1")
-        claims.claim_due(connection, by, limit=9, holding=())
+        claims.claim_due(connection, by, claims.Wanted(9))
     with Database(due.settings) as idle, idle.transaction() as holding:
         lock_invoices(holding, AUGUST[:1])
         with due.transaction(3) as connection:

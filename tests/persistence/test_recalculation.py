@@ -15,7 +15,7 @@ __all__ = ["due"]  # a fixture
 
 def test_readings_that_arrive_during_a_calculation_refuse_its_result(due: Database) -> None:
     with due.transaction() as connection:
-        stale = claims.claim_due(connection, US, limit=10, holding=())
+        stale = claims.claim_due(connection, US, claims.Wanted(10))
     with due.transaction() as connection:
         recalculation.request(connection, None)
     with due.transaction() as connection:
@@ -27,7 +27,7 @@ def test_readings_that_arrive_during_a_calculation_refuse_its_result(due: Databa
     ]  # fmt: skip
     assert write(due, *waits) == set()
     with due.transaction() as connection:
-        assert len(claims.claim_due(connection, US, limit=10, holding=())) == 3, "it is calculated again at once"
+        assert len(claims.claim_due(connection, US, claims.Wanted(10))) == 3, "it is calculated again at once"
 
 
 def no_reading(claimed: claims.Claimed) -> Change:
@@ -42,7 +42,7 @@ def test_item_11_what_is_claimed_before_an_import_commits_waits_for_nothing_behi
         with due.transaction() as importing:
             recalculation.request(importing, None)
             with biller.transaction() as connection:
-                claimed = claims.claim_due(connection, US, limit=2, holding=())
+                claimed = claims.claim_due(connection, US, claims.Wanted(2))
                 assert len(claimed) == 2, "an import holds no invoice"
                 assert recalculation.take_up(connection) == 0, "nothing is committed yet"
             write(biller, no_reading(claimed[0]))  # one is stored before the import's commit, one after
@@ -50,13 +50,13 @@ def test_item_11_what_is_claimed_before_an_import_commits_waits_for_nothing_behi
             assert recalculation.take_up(connection) == 2
         assert write(biller, no_reading(claimed[1])) == set()
         with biller.transaction() as connection:
-            assert len(claims.claim_due(connection, US, limit=10, holding=())) == 1, "what was in hand, at once"
-            assert len(claims.claim_due(connection, US, limit=10, holding=[claimed[1].invoice_id])) == 2
+            assert len(claims.claim_due(connection, US, claims.Wanted(10))) == 1, "what was in hand, at once"
+            assert len(claims.claim_due(connection, US, claims.Wanted(10, [claimed[1].invoice_id]))) == 2
 
 
 def test_item_11_a_request_for_an_invoice_that_somebody_keeps_locked_is_kept_for_that_one(due: Database) -> None:
     with due.transaction() as connection:
-        for each in (claimed := claims.claim_due(connection, US, limit=10, holding=())):
+        for each in (claimed := claims.claim_due(connection, US, claims.Wanted(10))):
             assert apply_changes(connection, US.name, uuid.uuid4(), [no_reading(each)])
     with due.transaction() as connection:
         recalculation.request(connection, None)
@@ -75,7 +75,7 @@ def test_item_11_a_request_for_an_invoice_that_somebody_keeps_locked_is_kept_for
 
 def test_item_5_a_row_that_the_database_refuses_keeps_no_other_from_being_released(due: Database) -> None:
     with due.transaction() as connection:
-        claimed = claims.claim_due(connection, US, limit=10, holding=())
+        claimed = claims.claim_due(connection, US, claims.Wanted(10))
         connection.execute(
             text(f"ALTER TABLE invoices ADD CONSTRAINT bad CHECK (id <> '{claimed[1].invoice_id}') NOT VALID")
         )

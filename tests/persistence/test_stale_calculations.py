@@ -50,7 +50,7 @@ def higher(tmp_path: Path) -> Path:
 def in_hand(database: Database) -> Sequence[tuple[int, Invoice]]:
     """Claims and calculates what is due, as the biller does."""
     with database.transaction() as connection:
-        claimed = {each.invoice_id: each.claim for each in claims.claim_due(connection, BY, limit=10, holding=())}
+        claimed = {each.invoice_id: each.claim for each in claims.claim_due(connection, BY, claims.Wanted(10))}
     with database.transaction() as connection:
         made = [calculate(basis, 95) for basis in fetch_inputs(connection, list(claimed), ZAGREB)]
     return [(claimed[str(each.id)], each) for each in made if isinstance(each, Invoice)]
@@ -121,7 +121,7 @@ def test_item_1_what_found_no_readings_does_not_wait_when_they_have_come(databas
     with database.transaction() as connection:
         import_master(connection, SAMPLE / "master.yaml")
         due_invoices.make_due(connection, "test", ["2026-08"], users=[USER], reason="test")
-        (claimed,) = claims.claim_due(connection, BY, limit=10, holding=())
+        (claimed,) = claims.claim_due(connection, BY, claims.Wanted(10))
         (basis,) = fetch_inputs(connection, [INVOICE], ZAGREB)
     why = calculate(basis, 95)
     assert isinstance(why, NotReady)

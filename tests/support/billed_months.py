@@ -33,7 +33,7 @@ def calculate_august(database: Database) -> None:
 def claim_offers(database: Database, limit: int = 100) -> list[Delivery]:
     """Marks what is calculated as sent, as a daemon does before it offers."""
     with database.transaction() as connection:
-        return claims.claim_deliveries(connection, BY, limit=limit, holding=())
+        return claims.claim_deliveries(connection, BY, claims.Wanted(limit))
 
 
 def change(database: Database, *changes: Change) -> None:

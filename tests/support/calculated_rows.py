@@ -16,7 +16,7 @@ BY = Claimer("here#1", 60.0)
 def calculate_due(database: Database) -> set[str]:
     """Calculates all that is due and ready; returns the ids."""
     with database.transaction() as connection:
-        claimed = {each.invoice_id: each.claim for each in claims.claim_due(connection, BY, limit=100, holding=())}
+        claimed = {each.invoice_id: each.claim for each in claims.claim_due(connection, BY, claims.Wanted(100))}
         made = [calculate(basis, 95) for basis in fetch_inputs(connection, list(claimed), ZoneInfo("Europe/Zagreb"))]
         pairs = [(claimed[str(each.id)], each) for each in made if isinstance(each, Invoice)]
         return set(store_calculations(connection, BY.name, uuid.uuid4(), pairs).done)
