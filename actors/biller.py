@@ -120,6 +120,7 @@ class Biller(Actor):
 
     def _look(self, *, newly_due: bool) -> None:
         if newly_due:
+            logger.debug("asks for what is due to be made")
             self.tell(DB_WRITER, MakeDue())
         if self._asked is None and self._split_batch is None:
             self._asked = self.after(ANSWER_OVERDUE_SECONDS, _Overdue())
@@ -164,6 +165,7 @@ class Biller(Actor):
                 waiting.append(self._waits(basis, claim_of[invoice_id], result))
             else:
                 calculated.append((claim_of[invoice_id], result))
+        logger.debug("calculated %s, waiting %s", [str(invoice.id) for _, invoice in calculated], len(waiting))
         return WriteCalculations(tuple(calculated), tuple(waiting))
 
     def _waits(self, basis: InvoiceBasis, claim: int, why: NotReady) -> Change:

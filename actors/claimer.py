@@ -67,7 +67,7 @@ class InvoiceClaimer:
         by = self._context.as_claimer()
         if isinstance(request, ClaimDue):
             failpoint("db_writer.claim_due")
-            batch, _ = self._claim(by, [("due", Wanted(request.limit, in_hand))], request)
+            batch, _ = self._claim(by, [("calculations", Wanted(request.limit, in_hand))], request)
             self._tell(BILLER, ClaimedDue(batch, request.ask))
             return
         failpoint("db_writer.claim_deliveries")
@@ -84,7 +84,7 @@ class InvoiceClaimer:
     def _take(self, connection: Connection, by: Claimer, search: _Search, only: Sequence[str] | None) -> list[Any]:
         kind, wanted = search
         wanted = replace(wanted, left_out=self._refused_rows.ids, only=only)
-        if kind == "due":
+        if kind == "calculations":
             return claims.claim_due(connection, by, wanted)
         return claims.claim_deliveries(connection, by, wanted, kind)
 

@@ -104,6 +104,7 @@ class Clock(Actor):
         if ticked or waited >= self._context.settings.billing.look_every_seconds:
             self._looked_at = self._context.clock.monotonic()
             self._next_tick = self._tick_after(now)
+            logger.debug("it is time to look for what is due")
             self.tell(BILLER, Poll(newly_due=True))
 
     def on_stop(self) -> None:

@@ -67,6 +67,7 @@ class Courier(Actor):
 
     def _deliver(self, message: SendRequest) -> Outcome:
         delivery, leave_by = message.delivery, message.leave_by_seconds
+        logger.debug("%ss %s", delivery.action, delivery.invoice_id)
         method: Method = "PUT" if delivery.action == "offer" else "GET"
         try:
             client = self._current_client()

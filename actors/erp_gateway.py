@@ -145,6 +145,7 @@ class ErpGateway(Actor):
             self._asked = self.after(ANSWER_OVERDUE_SECONDS, _Overdue())
             self._asked_at_seconds = at = self._context.clock.boottime()
             never = self._breaker.last_failed
+            logger.debug("asks for %s offers and %s questions", offers, questions)
             self.tell(DB_WRITER, ClaimDeliveries(self._in_hand(), offers, questions, at, probe, never))
 
     def _offers_ahead(self) -> int:
@@ -208,6 +209,7 @@ class ErpGateway(Actor):
             if following is None:
                 break
             busy += 1
+            logger.debug("%s sends %s", courier, following[0].invoice_id)
             self._hand(courier, SendRequest(*following, self._breaker.epoch))
         if not self._nothing_more and len(self._offers) < self._offers_ahead() // 2:
             self._claim()
@@ -267,6 +269,7 @@ class ErpGateway(Actor):
         if outcome.kind is not OutcomeKind.NOT_SENT:
             self._mean_seconds += 0.1 * (outcome.duration_seconds - self._mean_seconds)
         if delivery is not None:
+            logger.debug("%s: %s", delivery.invoice_id, outcome.kind)
             self.tell(DB_WRITER, WriteOutcome(delivery, outcome))
             # What the ERP does not have can be offered again at once.
             self._nothing_more = self._nothing_more and outcome.kind is not OutcomeKind.ABSENT

@@ -1,5 +1,6 @@
 """Sets invoices going without a claim: makes them due, and ends the waits that the ERP has caused."""
 
+import logging
 from collections.abc import Sequence
 
 from sqlalchemy import Connection
@@ -9,6 +10,8 @@ from actors.deadline_transactions import DeadlineTransactions
 from actors.refused_rows import RefusedRows
 from persistence.connection.bisection import Failed, isolate
 from persistence.invoices import claims, due_invoices
+
+logger = logging.getLogger(__name__)
 
 
 class InvoiceScheduler:
@@ -27,6 +30,8 @@ class InvoiceScheduler:
                 self._refused_rows.add(part[0], str(outcome.error))
             else:
                 made += outcome
+        if made:
+            logger.debug("made %s invoices due", made)
         return made > 0
 
     def make_these_due(self, only: Sequence[str] | None) -> int:

@@ -77,13 +77,14 @@ def _at(record: logging.LogRecord) -> str:
 
 
 def json_line(record: logging.LogRecord, text: str) -> str:
-    """Return one JSON document: at, level, logger, message, thread, and the record's own fields."""
+    """Return one JSON document: at, level, logger, message, thread, the record's fields, of debug the function."""
     line = {
         "at": _at(record),
         "level": record.levelname.lower(),
         "logger": record.name,
         "message": text,
         "thread": record.threadName,
+        **({"function": record.funcName} if record.levelno <= logging.DEBUG else {}),
     }
     fields = {name: _json(value) for name, value in {**_extras(record), **line}.items()}
     return "{" + ", ".join(f"{_json(name)}: {value}" for name, value in fields.items()) + "}"

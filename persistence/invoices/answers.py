@@ -1,5 +1,6 @@
 """Stores what answers of the ERP make of invoices, as `billing.erp_answers.decide` says."""
 
+import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -13,6 +14,7 @@ from persistence.invoices.claims import Delivery
 from persistence.invoices.exchanges import Exchange
 from persistence.invoices.quarantine import answer_witnessed, count_answers
 
+logger = logging.getLogger(__name__)
 _STORED = [each.name for each in fields(Decision) if each.name != "counted"]
 
 
@@ -54,6 +56,8 @@ def store_answers(
             held |= {each.invoice_id for each in made if each.to_state == State.HELD} & now_done
         changes += made
         done |= now_done
+    if answers:
+        logger.debug("answers stored: %s", [(each.invoice_id, each.to_state) for each in changes])
     return StoredAnswers(changes, frozenset(done), frozenset(held))
 
 

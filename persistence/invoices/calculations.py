@@ -1,6 +1,7 @@
 """Stores calculated invoices with the documents that never change, unless their data has changed since."""
 
 import json
+import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from persistence.invoices.transitions import Creation, Step, change_state
 from persistence.locks import held_by_others, lock_invoices, lock_meters
 from persistence.sql import Queries
 
+logger = logging.getLogger(__name__)
 _SQL = Queries(__file__)
 
 
@@ -91,6 +93,8 @@ def store_calculations(
     valid = ready - stale
     done = _store(connection, by, write_id, [pair for pair in calculated if str(pair[1].id) in valid])
     done |= apply_changes(connection, by, write_id, [each for each in waiting if each.invoice_id in valid])
+    if results:
+        logger.debug("stored %s, stale %s, deferred %s", sorted(done), sorted(stale), sorted(deferred))
     return Stored(frozenset(done), frozenset(stale), frozenset(deferred))
 
 

@@ -14,6 +14,7 @@ A claim is what makes several daemons, several incarnations and several threads 
   that was lost parks nothing.
 """
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -44,6 +45,7 @@ OFFER_AGAIN = ("refused", "credentials", "too_many_requests", "not_sent", "absen
 
 NEXT_CLAIM = "i.claim + 1 + floor(random() * 2147483648)::bigint"
 LEASE = "now() + make_interval(secs => :lease_seconds)"
+logger = logging.getLogger(__name__)
 _SQL = Queries(__file__, LEASE=LEASE, NEXT_CLAIM=NEXT_CLAIM)
 LEFT_OUT = "id <> ALL(CAST(:left_out AS text[]))"
 AMONG = " AND id = ANY(CAST(:only AS text[]))"
@@ -82,9 +84,9 @@ class Claimer:
     approved_only: bool = False
 
 
-Kind = Literal["due", "offers", "questions", "probe"]
+Kind = Literal["calculations", "offers", "questions", "probe"]
 _SEARCHES: dict[Kind, tuple[str, str, str]] = {  # the states, the claim's purpose, the order
-    "due": (IS_DUE, "calculation", "next_attempt_at NULLS FIRST, period, id"),
+    "calculations": (IS_DUE, "calculation", "next_attempt_at NULLS FIRST, period, id"),
     "offers": (in_state(State.CALCULATED, State.SENT), "delivery", "next_attempt_at NULLS FIRST, period, id"),
     "questions": (in_state(State.INITIATED), "delivery", "next_attempt_at NULLS FIRST"),
     "probe": (DELIVERABLE, "delivery", "(id = :never) IS TRUE, last_attempt_at NULLS FIRST, id"),
@@ -119,8 +121,8 @@ class Wanted:
 
 def claim_due(connection: Connection, by: Claimer, wanted: Wanted) -> list[Claimed]:
     """Claims due invoices to calculate, in the order of `_claim_order`."""
-    _, _, order = _SEARCHES["due"]
-    for where, size in _claim_order("due"):
+    _, _, order = _SEARCHES["calculations"]
+    for where, size in _claim_order("calculations"):
         rows = fetch(
             connection,
             f"""UPDATE invoices i SET claim = {NEXT_CLAIM}, claimed_by = :by, claimed_for = 'calculation',
@@ -131,6 +133,7 @@ def claim_due(connection: Connection, by: Claimer, wanted: Wanted) -> list[Claim
             by=by.name, lease_seconds=by.lease_seconds, **wanted.values(),
         )  # fmt: skip
         if rows:
+            logger.debug("claimed to calculate: %s", [row.id for row in rows])
             return [Claimed(*row) for row in rows]
     return []
 
@@ -143,6 +146,7 @@ def claim_deliveries(connection: Connection, by: Claimer, wanted: Wanted, kind: 
     """
     for where, size in _claim_order(kind):
         if claimed := _claim(connection, by, where, _SEARCHES[kind][2], size, wanted):
+            logger.debug("claimed %s: %s", kind, [each.invoice_id for each in claimed])
             return claimed
     return []
 
@@ -150,7 +154,7 @@ def claim_deliveries(connection: Connection, by: Claimer, wanted: Wanted, kind: 
 def candidates(connection: Connection, by: Claimer, kind: Kind, wanted: Wanted) -> list[str]:
     """The ids that a claim of this kind would take now, locked ones included; it changes and locks nothing."""
     _, _, order = _SEARCHES[kind]
-    more = "" if kind == "due" else f" AND {MAY_LEAVE} AND NOT {PAUSED}"
+    more = "" if kind == "calculations" else f" AND {MAY_LEAVE} AND NOT {PAUSED}"
     for where, size in _claim_order(kind):
         search = f"SELECT id FROM invoices WHERE {wanted.among(where)}{more} ORDER BY {order} LIMIT {size}"
         if ids := fetch_column(connection, search, by=by.name, approved_only=by.approved_only, **wanted.values()):
@@ -177,7 +181,7 @@ def waiting_first(connection: Connection, by: Claimer, limit: int) -> list[str]:
     for kind, (states, _, order) in _SEARCHES.items():
         if kind == "probe":
             continue
-        more = "" if kind == "due" else f"AND {MAY_LEAVE} AND NOT {PAUSED}"
+        more = "" if kind == "calculations" else f"AND {MAY_LEAVE} AND NOT {PAUSED}"
         # Two ranges of one index: with OR between them all that wait for their time would be read.
         found += [
             f"(SELECT id FROM invoices WHERE {states} AND {ready} AND batch_limit IS NULL AND {CLAIM_IS_OVER} {more}"
