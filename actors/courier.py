@@ -88,14 +88,17 @@ class Courier(Actor):
         return page if isinstance(page, Outcome) else Outcome(OutcomeKind.BOOKED, "GET", 200, "it answers")
 
     def _current_client(self) -> AltibizClient:
-        """The client for the settings and token in force; a reload makes the next request use a new one."""
+        """The client for the settings in force; after a reload or a certificate that was not trusted, a new one.
+
+        It reads ca_file or the system's trust anew, whether or not a key has changed.
+        """
         erp, token = self._context.settings.erp, self._context.token()
-        if self._client is None or self._made_with != (erp, token):
+        if self._client is None or self._client.distrusts or self._made_with is not erp:
             self._close()
             assert erp.base_url is not None, "run checks erp.base_url"
             clock = self._context.clock
             self._client = AltibizClient.from_settings(erp, token, now=clock.wall, boottime=clock.boottime)
-            self._made_with = (erp, token)
+            self._made_with = erp
         return self._client
 
     def _close(self) -> None:

@@ -100,6 +100,11 @@ class AltibizClient:
         read = classify_page(answer.status, answer.headers, answer.body, self._now)
         return read if isinstance(read, Page) else self._told(read, self._invoices_url, begun)
 
+    @property
+    def distrusts(self) -> bool:
+        """Whether a certificate was not trusted: a new client reads the trust again, which may have changed."""
+        return self._network.unverified
+
     def abort(self) -> None:
         """From any thread, for good: a blocked call returns at once as UNREACHABLE, later ones NOT_SENT."""
         self._network.abort()

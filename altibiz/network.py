@@ -39,6 +39,7 @@ class DeadlineNetworkBackend(httpcore.NetworkBackend):
         self._deadline = 0.0
         self._leave_by_seconds = float("inf")
         self._abort: Future[None] = Future()
+        self.unverified = False
         self.bytes_sent = self.bytes_received = 0
         self.peer_closed = self.connects_anew = self.exhausted = False
 
@@ -167,6 +168,7 @@ class DeadlineStream(httpcore.NetworkStream):
                 connection.do_handshake()
             except (OSError, ValueError) as error:
                 backend.drop(secured)
+                backend.unverified |= isinstance(error, ssl.SSLCertVerificationError)
                 if isinstance(error, OSError):
                     raise
                 raise OSError(str(error)) from error  # a host name that can't be one in a certificate

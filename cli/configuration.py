@@ -5,11 +5,10 @@ import typer
 from cli.invocation import AsJson, config_path, configuration
 from cli.lazy_group import command_group
 from cli.output import print_json, print_line, print_note
-from config.certificates import refuse_unusable_certificates
 from config.default_file import default_file
+from config.files import refuse_unusable_files, unsafe
 from config.keys import KEYS, Shown, shown_values
-from config.load import ConfigurationRejected, Loaded, load
-from config.secrets import SecretUnreadable, database_password, erp_token, ops_token, webhook_token
+from config.load import ConfigurationRejected, load
 
 app = command_group("The configuration in force, or the default file.")
 
@@ -20,29 +19,18 @@ def check_config(context: typer.Context) -> int:
     """Read the configuration and print every problem with its key and line: 0, or 2 with problems."""
     try:
         loaded = load(config_path(context))
-        refuse_unusable_certificates(loaded)
+        refuse_unusable_files(loaded, for_service=True)
     except ConfigurationRejected as error:
         where = f"{error.path}: " if error.path else ""
         for problem in error.problems:
             print_line(f"{where}{problem}")
         return PROBLEMS_FOUND
-    for note in _notes(loaded):
-        print_note(f"note: {note}")
+    if loaded.settings.erp.base_url is None:
+        print_note("note: erp.base_url is not set: `billingd run` needs it")
+    for warning in unsafe(loaded):
+        print_note(f"warning: {warning}")
     print_line(f"{loaded.path or 'built-in defaults'}: no problems")
     return 0
-
-
-def _notes(loaded: Loaded) -> list[str]:
-    """Return what is no problem of the file, but will be one of the daemon."""
-    notes = []
-    if loaded.settings.erp.base_url is None:
-        notes.append("erp.base_url is not set: `billingd run` needs it")
-    for read in (erp_token, webhook_token, ops_token, database_password):
-        try:
-            read(loaded.settings)
-        except SecretUnreadable as error:
-            notes.append(str(error))
-    return notes
 
 
 @app.command()

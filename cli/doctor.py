@@ -21,6 +21,7 @@ from cli.erp import erp_client
 from cli.invocation import AsJson, CommandFailed, config_path, installed_version
 from cli.ops_client import NoAnswer, fetch_status
 from cli.output import print_json, print_line
+from config.files import refuse_unusable_files, unsafe
 from config.load import ConfigurationRejected, load
 from config.settings import Settings
 from daemon.database import limits, server_settings
@@ -71,6 +72,11 @@ def _checks(config_file: Path | None) -> Iterator[Check]:
         return
     settings, where = loaded.settings, loaded.path or "built-in defaults"
     yield Check("configuration", Health.WELL, f"{where}, SHA-256 {(loaded.sha256 or 'none')[:12]}")
+    try:
+        refuse_unusable_files(loaded, for_service=True)
+        yield from (Check("security", Health.WARNING, str(each)) for each in unsafe(loaded))
+    except ConfigurationRejected as error:
+        yield from (Check("files", Health.BAD, str(each), "mend the file or its key") for each in error.problems)
     yield from _state_dir(settings.state_dir)
     yield _time_zone(settings.billing.time_zone)
     yield from _database(settings)

@@ -31,8 +31,8 @@ from alarming.actor import AlarmActor, AlarmSnapshot, Configure
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
 from alarming.formats import to_json
-from config.certificates import refuse_unusable_certificates
 from config.diff import apply_reload, changes
+from config.files import refuse_unusable_files
 from config.load import ConfigurationRejected, Loaded, load
 from config.moved_clock import now_from
 from config.secrets import SecretUnreadable, database_password, erp_token, ops_token, webhook_token
@@ -102,8 +102,8 @@ class Daemon:
         self.clock = SystemClock()
         self._notifier = SystemdNotifier()
         self._server = EmbeddedServer(settings.state_dir) if settings.database.embedded else None
+        _refuse_start(lambda: refuse_unusable_files(loaded))
         self._token, self._room_token = self._read_tokens(settings)
-        _refuse_start(lambda: refuse_unusable_certificates(loaded))
         self._connection = self._server_settings(settings)
         self.context = ActorContext(
             settings_holder=SettingsHolder(settings),
@@ -206,8 +206,8 @@ class Daemon:
         try:
             loaded = load(self._config_path)
             in_force = apply_reload(before, loaded.settings)
+            refuse_unusable_files(loaded)
             tokens = self._read_tokens(in_force)
-            refuse_unusable_certificates(loaded)
             connection = self._server_settings(in_force)
             alarms = _refuse_start(lambda: alarm_settings(in_force))
         except (ConfigurationRejected, StartRefused) as error:

@@ -45,7 +45,10 @@ def bad(tmp_path: Path) -> Path:
 
 def test_check_config_has_nothing_against_a_good_file(good: Path) -> None:
     done = billingd("--config", good, "check-config")
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"{good}: no problems\n", "")
+    assert (done.returncode, done.stdout) == (0, f"{good}: no problems\n")
+    warnings = done.stderr.splitlines()
+    assert len(warnings) == 2
+    assert all(line.startswith("warning: line 4: database.url: ") for line in warnings)
 
 
 def test_check_config_names_every_problem_with_key_and_line(bad: Path) -> None:
@@ -57,14 +60,18 @@ def test_check_config_names_every_problem_with_key_and_line(bad: Path) -> None:
     ]
 
 
-def test_check_config_notes_what_only_run_will_need(good: Path, tmp_path: Path) -> None:
+def test_check_config_refuses_a_file_that_it_names_and_notes_what_only_run_will_need(
+    good: Path, tmp_path: Path
+) -> None:
     good.write_text(f"erp:\n  token_file: {tmp_path}/none\n")
     done = billingd("--config", good, "check-config")
-    assert done.returncode == 0
-    assert done.stderr.splitlines() == [
-        "note: erp.base_url is not set: `billingd run` needs it",
-        f"note: cannot read the token file {tmp_path}/none (key erp.token_file): no such file or directory",
-    ]
+    assert done.returncode == 2
+    assert done.stdout == (
+        f"{good}: line 2: erp.token_file: cannot read the token file {tmp_path}/none: no such file or directory\n"
+    )
+    good.write_text("erp: {}\n")
+    done = billingd("--config", good, "check-config")
+    assert (done.returncode, done.stderr) == (0, "note: erp.base_url is not set: `billingd run` needs it\n")
 
 
 def test_the_file_is_found_by_the_variable(bad: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_token_is_read_again_and_never_told(world: Deployment, tmp_path: Path)
     token.unlink()
     refused = world.run("reload")
     assert refused.returncode == 1
-    assert f"cannot read the token file {token} (key erp.token_file)" in refused.stderr
+    assert f"erp.token_file: cannot read the token file {token}" in refused.stderr
     shown = world.daemon.log() + refused.stderr + world.do("config", "show") + str(world.daemon.status())
     assert "geheim" not in shown
 
