@@ -84,7 +84,7 @@ def json_line(record: logging.LogRecord, text: str) -> str:
         "logger": record.name,
         "message": text,
         "thread": record.threadName,
-        **({"function": record.funcName} if record.levelno <= logging.DEBUG else {}),
+        **({"function": record.funcName} if record.levelname == "DEBUG" else {}),
     }
     fields = {name: _json(value) for name, value in {**_extras(record), **line}.items()}
     return "{" + ", ".join(f"{_json(name)}: {value}" for name, value in fields.items()) + "}"
