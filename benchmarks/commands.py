@@ -99,7 +99,7 @@ def measure(world: Deployment) -> dict[str, tuple[float, float]]:
     environ = {**world.environment, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(world.home / "compiled")}
     measured = {"python -c pass": medians([python, "-c", "pass"], environ)}
     for command in typed:
-        measured[command] = medians([python, "-m", "cli.app", *command.split()], environ)
+        measured[command] = medians([python, "-m", "cli", *command.split()], environ)
     return measured
 
 

@@ -89,6 +89,7 @@ class Signals:
 
         for number, name in (("SIGTERM", "stop"), ("SIGINT", "stop"), ("SIGHUP", "reload"), ("SIGUSR1", "dump")):
             signal.signal(getattr(signal, number), on(name))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {getattr(signal, number)})  # kept since cli/__main__.py
         return signals
 
 

@@ -154,7 +154,7 @@ class DaemonProcess:
             self.failpoints.reset_counts()
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self.command_prefix, sys.executable, "-m", "cli.app", "run"], cwd=self._home, env=self.environment,
+                [*self.command_prefix, sys.executable, "-m", "cli", "run"], cwd=self._home, env=self.environment,
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         self._asked_to_end = False

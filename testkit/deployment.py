@@ -60,7 +60,7 @@ class Deployment:
     def run(self, *arguments: str, timeout_seconds: float = WAIT_SECONDS) -> subprocess.CompletedProcess[str]:
         """A command under this configuration, as a process."""
         return subprocess.run(
-            [sys.executable, "-m", "cli.app", *arguments],
+            [sys.executable, "-m", "cli", *arguments],
             env=self.environment, cwd=self.home, capture_output=True, text=True, timeout=timeout_seconds, check=False,
         )  # fmt: skip
 

@@ -55,7 +55,7 @@ class Commands:
 
     def line(self, *arguments: str | Path) -> list[str]:
         """The command as a process is started with it."""
-        return [sys.executable, "-m", "cli.app", "--config", str(self.config_path), *map(str, arguments)]
+        return [sys.executable, "-m", "cli", "--config", str(self.config_path), *map(str, arguments)]
 
     def on_terminal(self, *arguments: str | Path, typed: str = "") -> Done:
         """Runs a command as a process whose standard input and error are a terminal; `err` is what that showed."""

@@ -20,7 +20,7 @@ HEAVY = ("sqlalchemy", "httpx", "starlette", "uvicorn", "rich", "pykka", "alembi
 def billingd(
     *arguments: str | Path, environ: dict[str, str] | None = None, shell: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cli.app", *map(str, arguments)]
+    command = [sys.executable, "-m", "cli", *map(str, arguments)]
     if shell:
         command = ["sh", "-c", f'"$@" {shell}', "sh", *command]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("BILLINGD")}

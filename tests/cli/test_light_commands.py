@@ -21,7 +21,7 @@ def test_looking_takes_the_driver_alone(typed: str, database: Database, database
         add_users(connection, 1)
         add_invoices(connection, "due", range(1, 2))
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "cli.app", *typed.split()],
+        [sys.executable, "-X", "importtime", "-m", "cli", *typed.split()],
         env=Deployment(tmp_path, database_url=database_url).environment,
         capture_output=True,
         text=True,

@@ -20,7 +20,7 @@ from testkit.settable_clock import NOT_INSTALLED, library
 def test_item_9_a_clock_is_set_under_a_running_program(tmp_path: Path, variant: str, state: str) -> None:
     path = tmp_path / "drill.json"
     done = subprocess.run(
-        [sys.executable, "-m", "cli.app", "drill", "--failure", "S1", "--variant", variant, "--state", state,
+        [sys.executable, "-m", "cli", "drill", "--failure", "S1", "--variant", variant, "--state", state,
          "--json", str(path)],
         capture_output=True, text=True, timeout=220, check=False,
     )  # fmt: skip

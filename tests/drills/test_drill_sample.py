@@ -24,7 +24,7 @@ SEED = os.environ.get("SEED") or str(system_randomness().randrange(10**6))
 def drill(*options: str, seconds: int) -> subprocess.CompletedProcess[str]:
     """Runs the command as an operator would."""
     return subprocess.run(
-        [sys.executable, "-m", "cli.app", "drill", "--seed", SEED, *options],
+        [sys.executable, "-m", "cli", "drill", "--seed", SEED, *options],
         capture_output=True,
         text=True,
         timeout=seconds,

@@ -29,7 +29,7 @@ def play(tree: Path, cell: tuple[str, str, str]) -> tuple[int, dict[str, Any]]:
     failure, variant, state = cell
     path = tree / "drill.json"
     done = subprocess.run(
-        [sys.executable, "-m", "cli.app", "drill", "--failure", failure, "--variant", variant, "--state", state,
+        [sys.executable, "-m", "cli", "drill", "--failure", failure, "--variant", variant, "--state", state,
          "--json", str(path)],
         cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
