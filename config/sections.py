@@ -48,7 +48,8 @@ class DatabaseSettings(Section):
     url: DatabaseUrl = setting(
         EMBEDDED,
         "Where the database is: `embedded` for a server of the daemon's own below state_dir, for "
-        "trying out, or postgresql://user@host:port/name.",
+        "trying out, or postgresql://user@host:port/name. Several hosts, host:port,host:port, are tried in "
+        "order, and one that takes no writes is passed over; see docs/database.md.",
         validate_default=True,
     )
     password_file: Path | None = setting(

@@ -8,31 +8,33 @@ from typing import Self
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 _DATABASE_FORM = "postgresql://user@host:port/name"
-_DATABASE_OPTIONS = ("host", "sslmode", "sslrootcert")
+_DATABASE_OPTIONS = ("host", "sslmode", "sslrootcert", "target_session_attrs")
+_TARGETS = ("read-write", "any")
 _TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrl:
-    """The parts of `postgresql://user@host:port/name?sslmode=…&sslrootcert=…`.
+    """The parts of `postgresql://user@host:port,host:port/name?sslmode=…&sslrootcert=…&target_session_attrs=…`.
 
-    A folder of sockets stands as `…@/name?host=/run/postgresql`, or as `…@%2Frun%2Fpostgresql/name`.
+    The hosts are tried in order. `any_server` takes one that is read-only, too. A folder of sockets stands as
+    `…@/name?host=/run/postgresql`, or as `…@%2Frun%2Fpostgresql/name`.
     """
 
-    host: str
-    port: int
+    hosts: tuple[tuple[str, int], ...]
     database: str
     user: str
     password: str | None = field(repr=False)
     socket_folder: Path | None
     tls_mode: str
     tls_root_certificate: str | None
+    any_server: bool
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Raises ValueError, without the URL in it, since that may hold a password."""
-        parts = _split(text)
+        parts = _split(text, several_hosts=True)
         if parts.scheme != "postgresql":
             raise ValueError(f"give `embedded` or {_DATABASE_FORM}")
         if not parts.path.strip("/"):
@@ -43,23 +45,32 @@ class DatabaseUrl:
         if unknown := sorted(options.keys() - _DATABASE_OPTIONS):
             known = ", ".join(_DATABASE_OPTIONS)
             raise ValueError(f"unknown in the URL behind ?: {', '.join(unknown)} (known: {known})")
-        host, mode = _host_as_written(parts), options.get("sslmode", "prefer")
+        places, mode = parts.netloc.rpartition("@")[2], options.get("sslmode", "prefer")
         if mode not in _TLS_MODES:
             raise ValueError(f"sslmode has to be one of {', '.join(_TLS_MODES)}")
-        folder = options.get("host") or (host if host.startswith("/") else None)
+        if (target := options.get("target_session_attrs", "read-write")) not in _TARGETS:
+            raise ValueError(f"target_session_attrs has to be one of {', '.join(_TARGETS)}")
+        folder = options.get("host") or (unquote(places.partition(":")[0]) if places[:3].upper() == "%2F" else None)
         if folder and not folder.startswith("/"):
             raise ValueError("the host behind ? has to be a folder that begins with /")
         if "\0" in unquote(text):
             raise ValueError("a URL has no zero byte (%00) in it")
+        hosts = [_split(f"//{place}") for place in places.split(",")]
         return cls(
-            host="localhost" if folder or not host else host_name(host),
-            port=parts.port or 5432,
+            hosts=tuple(
+                (
+                    host_name(host.hostname or "") if "," in places or (host.hostname and not folder) else "localhost",
+                    host.port or 5432,
+                )
+                for host in hosts
+            ),
             database=unquote(parts.path.removeprefix("/")),
             user=unquote(parts.username),
             password=None if parts.password is None else unquote(parts.password),
             socket_folder=Path(folder) if folder else None,
             tls_mode="disable" if folder else mode,
             tls_root_certificate=options.get("sslrootcert"),
+            any_server=target == "any",
         )
 
 
@@ -101,12 +112,12 @@ def masked_url(text: str) -> str:
     return f"{scheme}{mark}{user}{':***' if colon else ''}{at}{place}"
 
 
-def _split(text: str) -> SplitResult:
+def _split(text: str, *, several_hosts: bool = False) -> SplitResult:
     if " " in text or not text.isprintable():
         raise ValueError("a URL has no spaces in it")
     try:
         parts = urlsplit(text)
-        port = parts.port
+        port = None if several_hosts else parts.port
     except ValueError as error:
         # The library's own words may repeat the password.
         raise ValueError("this is not a URL: look at its host and port") from error
@@ -116,9 +127,3 @@ def _split(text: str) -> SplitResult:
     if port == 0:
         raise ValueError("the port has to be from 1 to 65535")
     return parts
-
-
-def _host_as_written(parts: SplitResult) -> str:
-    """Not in small letters, as `hostname` has it: it may be a folder."""
-    place = parts.netloc.rpartition("@")[2]
-    return unquote(place.partition(":")[0]) if place[:3].upper() == "%2F" else parts.hostname or ""

@@ -4,71 +4,26 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from pg8000.exceptions import Error as DriverError
 
-from network.urls import DatabaseUrl
-from persistence.connection.errors import DatabaseFailed, DatabaseUnreachable
-from persistence.connection.session import Session, open_socket, tls, translate
+from persistence.connection.errors import DatabaseFailed
+from persistence.connection.opening import connecting, open_session
+from persistence.connection.session import Session
+from persistence.connection.settings import ConnectionSettings
 from persistence.connection.statements import CHANNEL, Reader
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+__all__ = ["ConnectionSettings", "Database"]
 
 T = TypeVar("T")
 # Serialization failure and deadlock: the transaction was rolled back for another's sake, and succeeds when repeated.
 TRY_AGAIN = ("40001", "40P01")
 TRIES = 5
 _PAUSE_SECONDS = 0.05
-
-
-@dataclass(frozen=True)
-class ConnectionSettings:
-    """Where the database is, who asks, and how long anything may take; a limit of 0 means none."""
-
-    host: str
-    port: int
-    database: str
-    user: str
-    password: str | None = field(default=None, repr=False)
-    unix_socket: Path | None = None
-    tls_mode: str = "prefer"
-    tls_root_certificate: str | None = None
-    connect_timeout_seconds: float = 5
-    statement_timeout_seconds: float = 30
-    lock_timeout_seconds: float = 5
-    application_name: str = "billingd"
-
-    @classmethod
-    def from_url(cls, url: str, *, password: str | None = None, **limits: Any) -> Self:
-        """From a URL as `network.urls.DatabaseUrl` describes it; `password` wins over the URL's.
-
-        Raises ValueError, without the URL in it, since that may hold a password.
-        """
-        parts = DatabaseUrl.parse(url)
-        return cls(
-            host=parts.host,
-            port=parts.port,
-            database=parts.database,
-            user=parts.user,
-            password=parts.password if password is None else password,
-            unix_socket=parts.socket_folder and parts.socket_folder / f".s.PGSQL.{parts.port}",
-            tls_mode=parts.tls_mode,
-            tls_root_certificate=parts.tls_root_certificate,
-            **limits,
-        )
-
-    @property
-    def where(self) -> str:
-        """The server and database for messages, without password."""
-        return f"{self.unix_socket or f'{self.host}:{self.port}'}/{self.database}"
-
-    def without_limits(self) -> Self:
-        """The same without limits of statements and locks: for imports, migrations, verifying, archiving."""
-        return replace(self, statement_timeout_seconds=0, lock_timeout_seconds=0)
 
 
 class Database:
@@ -120,7 +75,7 @@ class Database:
                 # with it comes SQLAlchemy: half of what a command imports
                 from persistence.connection.engine import connect
 
-                with self._connecting():
+                with connecting(session.where):
                     self._connection = connect(session)
             with self._connection.begin():
                 yield self._connection
@@ -219,72 +174,14 @@ class Database:
         if self._session is not None and not self._session.is_stale():
             return self._session
         self.close()
-        with self._connecting(), ExitStack() as if_failed:
+        with ExitStack() as if_failed:
             if_failed.callback(self.close)
-            session = self._open_session()
+            session = open_session(self.settings)
+            with self._unblock_lock:
+                self._session = session
             if self._listen:
-                session.execute_simple(f"LISTEN {CHANNEL}")
+                with connecting(session.where):
+                    session.execute_simple(f"LISTEN {CHANNEL}")
                 self._listens_anew = True
             if_failed.pop_all()
         return session
-
-    def _open_session(self) -> Session:
-        settings = self.settings
-        limit = settings.statement_timeout_seconds
-        raw = open_socket(settings.unix_socket or (settings.host, settings.port), settings.connect_timeout_seconds)
-        session = Session(
-            raw,
-            settings.where,
-            limit,
-            user=settings.user,
-            password=settings.password or "",
-            host=settings.host,
-            database=settings.database,
-            application_name=settings.application_name,
-            ssl_context=tls("disable" if settings.unix_socket else settings.tls_mode, settings.tls_root_certificate),
-            startup_params=_session_parameters(settings),
-        )
-        with self._unblock_lock:
-            self._session = session
-        return session
-
-    @contextmanager
-    def _connecting(self) -> Generator[None, None, None]:
-        """Turns whatever a connection fails with into our errors."""
-        where = self.settings.where
-        try:
-            yield
-        except (DriverError, OSError) as error:
-            raise (translate(error, where, connecting=True, committing=False) or error) from error
-        except (KeyError, ValueError, AttributeError, IndexError) as error:
-            raise DatabaseUnreachable(
-                f"what answers at {where} is no PostgreSQL server: check host and port"
-            ) from error
-
-
-def _session_parameters(settings: ConnectionSettings) -> dict[str, str]:
-    """What each session asks of the server at its start."""
-    parameters = {
-        "timezone": "UTC",
-        # The estimates right after an import are far above what a month of one meter costs.
-        "jit": "off",
-        "statement_timeout": _milliseconds(settings.statement_timeout_seconds),
-        "lock_timeout": _milliseconds(settings.lock_timeout_seconds),
-        "default_transaction_isolation": "read committed",
-        # Whatever the server is set to: a crash of it may not take back the `sent` that an offer has left under.
-        "synchronous_commit": "on",
-        # The server, too, finds out within about 15 s that we are gone, and gives our locks up.
-        "tcp_keepalives_idle": "5",
-        "tcp_keepalives_interval": "5",
-        "tcp_keepalives_count": "2",
-        "tcp_user_timeout": "15000",
-    }
-    if settings.statement_timeout_seconds:
-        # A daemon that is frozen within a transaction doesn't keep its locks from the others for ever.
-        idle = settings.statement_timeout_seconds + 30
-        parameters["idle_in_transaction_session_timeout"] = _milliseconds(idle)
-    return parameters
-
-
-def _milliseconds(seconds: float) -> str:
-    return str(round(seconds * 1000)) if seconds == 0 else str(max(1, round(seconds * 1000)))

@@ -9,6 +9,7 @@ __all__ = [
     "RowHeldUp",
     "RowRefused",
     "SchemaMismatch",
+    "ServerUnsuitable",
 ]
 
 
@@ -69,3 +70,7 @@ class RowHeldUp(DatabaseFailed):
 
 class SchemaMismatch(PersistenceError):  # noqa: N818 - named for what is so
     """The database has no schema of ours, or an older or newer one than this program."""
+
+
+class ServerUnsuitable(PersistenceError):  # noqa: N818 - named for what is so
+    """What answers can't serve us, however often it is asked: it is too old, or a pooler shares its sessions out."""

@@ -2,16 +2,13 @@
 
 import functools
 import math
-import os
 import select
 import socket
 import ssl
-import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pg8000.dbapi
@@ -20,7 +17,6 @@ from pg8000.core import IN_TRANSACTION, SYNC_MSG, Context
 from pg8000.exceptions import DatabaseError, InterfaceError
 from scramp import ScramException  # type: ignore[import-untyped] # the driver's, as untyped as it
 
-from network.resolver import AddressInfo, resolve
 from persistence.connection.errors import (
     CommitUnknown,
     CredentialsRefused,
@@ -29,15 +25,14 @@ from persistence.connection.errors import (
     PersistenceError,
     RowRefused,
 )
+from persistence.connection.sockets import with_tls_if_the_server_has_it
 
-__all__ = ["ANSWER_GRACE_SECONDS", "Session", "open_socket", "tls", "translate"]
+__all__ = ["ANSWER_GRACE_SECONDS", "READ_ONLY", "Session", "translate"]
 
 ANSWER_GRACE_SECONDS = 5.0
 """How much longer than the server's own limit the client waits for its answer."""
-
-_KEEPALIVE_SECONDS = 15
-_UNIX_PATH_BYTES = 107
-_TLS_REQUEST = struct.pack("!ii", 8, 80877103)
+READ_ONLY = "25006"
+"""The server takes no writes (any more): it has become a standby, or it was set so."""
 
 
 @functools.lru_cache(maxsize=512)
@@ -81,6 +76,8 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
         self.where = where
         self.trusted = True
         self.commit_begun = False
+        self.backend = 0
+        """The number of the server's process."""
         self.deadline: float | None = None
         self._statement_seconds = statement_seconds
         self._server_seconds = statement_seconds
@@ -92,11 +89,10 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
             if_failed.callback(self.handle.close)
             try:
                 if ssl_context is None:
-                    raw, ssl_context = _with_tls_if_the_server_has_it(raw), False
+                    raw, ssl_context = with_tls_if_the_server_has_it(raw), False
                 super().__init__(sock=raw, ssl_context=ssl_context, **arguments)
             except ScramException as error:
                 raise CredentialsRefused(f"database {where}: the password exchange failed: {error}") from error
-            self._wait_at_most(statement_seconds)
             if_failed.pop_all()
 
     def cursor(self) -> Cursor:
@@ -128,6 +124,10 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
             self._sock.write(SYNC_MSG)
 
         return self._exchange(send, Context(statement, stream=stream))
+
+    def set_up(self, statements: str) -> list[Any]:
+        """Runs what a new session begins with, in the time that its socket has for connecting; gives the last row."""
+        return list(self._simple(statements).rows[-1])
 
     def execute_simple(self, statement: str) -> Any:
         """Runs SQL without parameters."""
@@ -213,7 +213,8 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
             self._sock.flush()
             self.handle_messages(context)
         except DatabaseError as error:
-            self.trusted = trusted and _fields(error).get("V") == "ERROR"
+            fields = _fields(error)
+            self.trusted = trusted and fields.get("V") == "ERROR" and fields.get("C") != READ_ONLY
             raise
         except (InterfaceError, OSError, ValueError, AttributeError, KeyError) as error:
             if context.error is not None:
@@ -249,88 +250,6 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
     def _wait_at_most(self, seconds: float) -> None:
         if self._usock is not None:
             self._usock.settimeout(seconds + ANSWER_GRACE_SECONDS if seconds else None)
-
-
-def open_socket(address: tuple[str, int] | Path, timeout_seconds: float) -> socket.socket:
-    """A connected socket, to host and port or to a socket's path of any length. Raises OSError."""
-    if isinstance(address, Path):
-        return _open_unix(address, timeout_seconds)
-    error: OSError = OSError(f"the name {address[0]} has no address")
-    give_up = time.monotonic() + timeout_seconds
-    for family, target in _resolve(address, timeout_seconds):
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.settimeout(max(0.1, give_up - time.monotonic()))
-            sock.connect(target)
-            _keep_alive(sock)
-        except OSError as failure:
-            sock.close()
-            error = failure
-        else:
-            sock.settimeout(timeout_seconds)
-            return sock
-    raise error
-
-
-def _open_unix(path: Path, timeout_seconds: float) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.settimeout(timeout_seconds)
-    try:
-        if len(os.fsencode(path)) <= _UNIX_PATH_BYTES:
-            sock.connect(str(path))
-        else:  # a longer path is reached through its folder
-            folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-            try:
-                sock.connect(f"/proc/self/fd/{folder}/{path.name}")
-            finally:
-                os.close(folder)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _resolve(address: tuple[str, int], timeout_seconds: float) -> list[AddressInfo]:
-    try:
-        return resolve(*address, timeout_seconds)
-    except TimeoutError:
-        raise
-    except OSError as error:
-        raise OSError(f"the name {address[0]} is not resolved: {error.strerror or error}") from error
-
-
-def _keep_alive(sock: socket.socket) -> None:
-    """Lets the kernel find a peer that is gone without a word within about 15 s."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS // 3)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_SECONDS // 3)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _KEEPALIVE_SECONDS * 1000)
-
-
-def _with_tls_if_the_server_has_it(raw: socket.socket) -> socket.socket:
-    """As the driver does it, without reading the system's certificates for it, which takes a tenth of a second."""
-    raw.sendall(_TLS_REQUEST)
-    if raw.recv(1) != b"S":
-        return raw
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context.wrap_socket(raw)
-
-
-def tls(mode: str, root_certificate: str | None) -> ssl.SSLContext | bool | None:
-    """The driver's `ssl_context` for a libpq `sslmode`. Raises OSError for an unusable certificate file."""
-    if mode == "disable":
-        return False
-    if mode == "prefer":
-        return None  # if the server has it, and unverified
-    context = ssl.create_default_context(cafile=root_certificate)
-    context.check_hostname = mode == "verify-full"
-    if mode == "require" and root_certificate is None:
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def translate(error: BaseException, where: str, *, connecting: bool, committing: bool) -> PersistenceError | None:

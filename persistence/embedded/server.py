@@ -176,13 +176,10 @@ class EmbeddedServer:
             ) from error
         port = int(self._options["port"])
         return ConnectionSettings(
-            host="embedded",
-            port=port,
+            hosts=(self._home / f".s.PGSQL.{port}",),
             database=_DATABASE,
             user=_USER,
             password=password,
-            unix_socket=self._home / f".s.PGSQL.{port}",
-            tls_mode="disable",
             **limits,
         )
 

@@ -32,7 +32,7 @@ _SQL = Queries(
     SETS=", ".join(f"{name} = c.new_{name}" for name in REGISTERS),
 )
 _COPY = f"COPY staged_readings ({_COLUMNS}) FROM STDIN WITH (FORMAT csv)"
-_COPY_LINE = re.compile(r"COPY staged_readings, line ([0-9]+)")
+_COPY_LINE = re.compile(r"COPY staged_readings\D+([0-9]+)")  # `line` in the language of the server
 
 _SURVEYED = "SELECT s.*, m.id IS NOT NULL AS known FROM staged_meters s LEFT JOIN meters m ON m.id = s.meter_id"
 _STAGED = f"SELECT {_COLUMNS} FROM staged_readings s"

@@ -38,15 +38,15 @@ def test_what_is_taken_for_a_name_is_one_that_the_name_service_takes(host: str) 
 
 def test_the_dot_at_the_end_of_a_name_is_left_out_because_no_certificate_has_it() -> None:
     assert http_url("https://erp.example.:8443/api/") == "https://erp.example:8443/api"
-    assert DatabaseUrl.parse("postgresql://u@db.example./b").host == "db.example"
+    assert DatabaseUrl.parse("postgresql://u@db.example./b").hosts[0][0] == "db.example"
 
 
 def test_addresses_and_names_in_other_letters_are_hosts() -> None:
     assert http_url("http://[::1]:8090/api/v1") == "http://[::1]:8090/api/v1"
     assert http_url("https://račun.example/api") == "https://xn--raun-hua.example/api"
-    assert DatabaseUrl.parse("postgresql://u@[::1]:6432/b").host == "::1"
+    assert DatabaseUrl.parse("postgresql://u@[::1]:6432/b").hosts[0][0] == "::1"
     assert parse_listen("[::]:9464") == TcpAddress("::", 9464)
-    assert DatabaseUrl.parse("postgresql://u@db_1/b").host == "db_1"
+    assert DatabaseUrl.parse("postgresql://u@db_1/b").hosts[0][0] == "db_1"
 
 
 def test_what_the_name_service_says_no_to_is_an_oserror() -> None:
@@ -58,7 +58,7 @@ def test_what_the_name_service_says_no_to_is_an_oserror() -> None:
 @pytest.mark.parametrize("host", ["%2Frun%2FPostgreSQL", "%2frun%2FPostgreSQL"])
 def test_a_folder_of_sockets_may_stand_percent_encoded_as_the_host(host: str) -> None:
     url = DatabaseUrl.parse(f"postgresql://u@{host}:5433/b?sslmode=require")
-    assert (url.socket_folder, url.port, url.tls_mode) == (Path("/run/PostgreSQL"), 5433, "disable")
+    assert (url.socket_folder, url.hosts[0][1], url.tls_mode) == (Path("/run/PostgreSQL"), 5433, "disable")
 
 
 def test_a_folder_of_sockets_is_an_absolute_one() -> None:
@@ -87,7 +87,7 @@ def test_a_password_is_taken_whole_or_refused_and_never_told(password: str) -> N
     if url is None:
         assert not [piece for piece in password.split("@") if len(piece) > 2 and piece in said]
     else:
-        assert (url.host, url.database, url.user) == ("db.example", "billingd", "billingd")
+        assert (url.hosts, url.database, url.user) == ((("db.example", 5432),), "billingd", "billingd")
         assert url.password is not None
 
 

@@ -9,24 +9,19 @@ from persistence.connection.database import ConnectionSettings
 
 def test_a_url_names_server_database_and_user() -> None:
     settings = ConnectionSettings.from_url("postgresql://ana@db.example:6432/bills?sslmode=verify-full")
-    assert (settings.host, settings.port, settings.database, settings.user) == (
-        "db.example",
-        6432,
-        "bills",
-        "ana",
-    )
+    assert (settings.hosts, settings.database, settings.user) == ((("db.example", 6432),), "bills", "ana")
     assert settings.tls_mode == "verify-full"
     assert settings.where == "db.example:6432/bills"
-    assert (settings.password, settings.unix_socket) == (None, None)
+    assert settings.password is None
 
 
 def test_the_port_is_postgresqls_unless_given() -> None:
-    assert ConnectionSettings.from_url("postgresql://ana@db/bills").port == 5432
+    assert ConnectionSettings.from_url("postgresql://ana@db/bills").hosts == (("db", 5432),)
 
 
 def test_a_socket_folder_makes_it_a_local_connection_without_tls() -> None:
     settings = ConnectionSettings.from_url("postgresql://ana@/bills?host=/run/postgresql")
-    assert settings.unix_socket == Path("/run/postgresql/.s.PGSQL.5432")
+    assert settings.hosts == (Path("/run/postgresql/.s.PGSQL.5432"),)
     assert settings.tls_mode == "disable"
 
 

@@ -164,7 +164,7 @@ def test_unblock_ends_a_call_of_another_thread(server: PostgresServer) -> None:
 
 
 def test_nobody_listens_at_the_port(server: PostgresServer) -> None:
-    database = Database(replace(server.settings(), port=free_port()))
+    database = Database(replace(server.settings(), hosts=(("127.0.0.1", free_port()),)))
     with pytest.raises(DatabaseUnreachable, match="refused"):
         run(database)
 
@@ -184,14 +184,14 @@ def test_something_else_listens_at_the_port(server: PostgresServer, says: bytes)
         other = threading.Thread(target=answer)
         other.start()
         port = int(listener.getsockname()[1])
-        settings = replace(server.settings(), port=port, connect_timeout_seconds=1)
+        settings = replace(server.settings(), hosts=(("127.0.0.1", port),), connect_timeout_seconds=1)
         with Database(settings) as database, pytest.raises(DatabaseUnreachable):
             run(database)
         other.join()
 
 
 def test_a_name_that_is_not_resolved(server: PostgresServer) -> None:
-    database = Database(replace(server.settings(), host="no-such-host.invalid"))
+    database = Database(replace(server.settings(), hosts=(("no-such-host.invalid", 5432),)))
     with pytest.raises(DatabaseUnreachable, match=r"no-such-host\.invalid"):
         run(database)
 

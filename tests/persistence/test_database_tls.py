@@ -38,10 +38,16 @@ def behind_tls(database_url: str, certificate: Path) -> Iterator[ConnectionSetti
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, certificate.with_name("key.pem"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=relay, args=(listener, context, settings.port))
+        thread = threading.Thread(target=relay, args=(listener, context, port_of(settings)))
         thread.start()
-        yield replace(settings, host="localhost", port=int(listener.getsockname()[1]))
+        yield replace(settings, hosts=(("localhost", int(listener.getsockname()[1])),))
         thread.join()
+
+
+def port_of(settings: ConnectionSettings) -> int:
+    (host,) = settings.hosts
+    assert isinstance(host, tuple)
+    return host[1]
 
 
 def relay(listener: socket.socket, context: ssl.SSLContext, port: int) -> None:
@@ -87,7 +93,8 @@ def test_the_right_certificate_and_name_pass(behind_tls: ConnectionSettings, cer
 
 
 def test_another_name_than_the_certificates_is_refused(behind_tls: ConnectionSettings, certificate: Path) -> None:
-    settings = replace(behind_tls, host="127.0.0.1", tls_mode="verify-full", tls_root_certificate=str(certificate))
+    hosts = (("127.0.0.1", port_of(behind_tls)),)
+    settings = replace(behind_tls, hosts=hosts, tls_mode="verify-full", tls_root_certificate=str(certificate))
     with pytest.raises(DatabaseUnreachable, match="certificate verify failed"):
         ask(settings)
 

@@ -1,0 +1,142 @@
+"""Whatever settings a role carries, one at a time: the sample is billed to the cent, and `verify` finds nothing."""
+
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import text
+
+from altibiz.fake.server import FakeAltibiz
+from cli.verify import verify_invoices
+from persistence.connection.database import ConnectionSettings, Database
+from persistence.connection.errors import DatabaseUnreachable
+from persistence.invoices.queries import counts
+from testkit.postgres import PostgresServer
+from tests.support.billed_months import AUGUST, book, calculate_august
+from tests.support.sample import SAMPLE
+
+SHADOWS = """
+    CREATE SCHEMA shadows;
+    CREATE TABLE shadows.invoices (id text); CREATE TABLE shadows.readings (id text);
+    CREATE TABLE shadows.meters (id int);
+    CREATE FUNCTION shadows.now() RETURNS timestamptz LANGUAGE sql AS $$ SELECT timestamptz '1999-01-01' $$;
+    CREATE FUNCTION shadows.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$ SELECT timestamptz '1999-01-01' $$;
+    CREATE FUNCTION shadows.sha256(bytea) RETURNS bytea LANGUAGE sql AS $$ SELECT ''::bytea $$;
+    CREATE FUNCTION shadows.never(text, text) RETURNS boolean LANGUAGE sql AS $$ SELECT false $$;
+    CREATE OPERATOR shadows.= (LEFTARG = text, RIGHTARG = text, FUNCTION = shadows.never);
+    CREATE OPERATOR shadows.<> (LEFTARG = text, RIGHTARG = text, FUNCTION = shadows.never)
+"""
+ROLE = "ALTER ROLE billingd IN DATABASE {database} SET {name} TO {value}"
+# What may change how values look, how SQL is read, what a transaction is, or how long things take.
+HOSTILE = {
+    "DateStyle": "'German'",
+    "IntervalStyle": "'sql_standard'",
+    "TimeZone": "'Pacific/Apia'",
+    "bytea_output": "'escape'",
+    "client_encoding": "'LATIN1'",
+    "extra_float_digits": "-15",
+    "lc_numeric": "'C.UTF-8'",
+    "lc_monetary": "'C.UTF-8'",
+    "lc_time": "'C.UTF-8'",
+    "xmlbinary": "'hex'",
+    "search_path": "shadows, pg_catalog, public",
+    "standard_conforming_strings": "off",
+    "backslash_quote": "off",
+    "array_nulls": "off",
+    "transform_null_equals": "on",
+    "quote_all_identifiers": "on",
+    "row_security": "off",
+    "check_function_bodies": "off",
+    "client_min_messages": "'debug5'",
+    "default_tablespace": "'no such'",
+    "temp_tablespaces": "'no such'",
+    "default_transaction_isolation": "'serializable'",
+    "default_transaction_read_only": "on",
+    "default_transaction_deferrable": "on",
+    "exit_on_error": "on",
+    "session_replication_role": "'replica'",
+    "synchronous_commit": "off",
+    "statement_timeout": "'20ms'",
+    "lock_timeout": "'1ms'",
+    "transaction_timeout": "'20ms'",
+    "idle_in_transaction_session_timeout": "'1ms'",
+    "idle_session_timeout": "'200ms'",
+    "jit": "on",
+    "jit_above_cost": "0",
+    "plan_cache_mode": "force_generic_plan",
+    "work_mem": "'64kB'",
+    "enable_indexscan": "off",
+    "enable_nestloop": "off",
+    "enable_hashjoin": "off",
+    "enable_partition_pruning": "off",
+    "constraint_exclusion": "on",
+    "random_page_cost": "10000",
+    "debug_parallel_query": "on",
+    "default_toast_compression": "'pglz'",
+    "default_statistics_target": "1",
+}
+
+
+@pytest.fixture
+def erp() -> Iterator[FakeAltibiz]:
+    with FakeAltibiz() as erp:
+        yield erp
+
+
+def bill(database_url: str, erp: FakeAltibiz) -> None:
+    """Bills August on connections that are opened now, and compares each line."""
+    expected = {
+        each["id"]: each for each in json.loads((SAMPLE / "expected-invoices.json").read_text("utf-8"))["2026-08"]
+    }
+    with Database(ConnectionSettings.from_url(database_url)) as database:
+        calculate_august(database)
+        book(database, erp)
+    with Database(ConnectionSettings.from_url(database_url)) as database:
+        with database.transaction() as connection:
+            assert counts(connection) == {"registered": 3}
+            rows = connection.execute(text("SELECT invoice_id, lines FROM invoice_documents")).all()
+        for invoice_id, lines in rows:
+            assert {each["ordinal"]: Decimal(each["price_eur"]) for each in lines} == {
+                ordinal: Decimal(price) for ordinal, price in expected[invoice_id]["lines"].items()
+            }
+        assert {invoice_id for invoice_id, _ in rows} == set(AUGUST)
+        verified = verify_invoices(database, None)
+        assert (verified.verified, verified.findings, verified.not_verifiable) == (3, [], [])
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_setting_of_the_role_changes_nothing(
+    name: str, database_url: str, shared_server: PostgresServer, erp: FakeAltibiz
+) -> None:
+    database = database_url.rpartition("/")[2]
+    shared_server.execute(*SHADOWS.split(";"), database=database)
+    shared_server.execute(ROLE.format(database=database, name=name, value=HOSTILE[name]), database="postgres")
+    bill(database_url, erp)
+
+
+def test_all_of_them_at_once_change_nothing(database_url: str, shared_server: PostgresServer, erp: FakeAltibiz) -> None:
+    database = database_url.rpartition("/")[2]
+    shared_server.execute(*SHADOWS.split(";"), database=database)
+    for name, value in HOSTILE.items():
+        if not name.endswith("_timeout"):
+            shared_server.execute(ROLE.format(database=database, name=name, value=value), database="postgres")
+    bill(database_url, erp)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("default_transaction_read_only", "on"), ("session_replication_role", "replica")]
+)
+def test_what_the_database_is_set_to_keeps_writers_off(
+    name: str, value: str, database_url: str, shared_server: PostgresServer
+) -> None:
+    database = database_url.rpartition("/")[2]
+    shared_server.execute(f"ALTER DATABASE {database} SET {name} TO {value}", database="postgres")
+    with (
+        Database(ConnectionSettings.from_url(database_url)) as opened,
+        pytest.raises(DatabaseUnreachable, match=f"takes no writes: its {name}"),
+        opened.transaction(),
+    ):
+        pass
+    with Database(ConnectionSettings.from_url(f"{database_url}?target_session_attrs=any")) as opened, opened.reading():
+        pass
