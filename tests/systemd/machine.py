@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sysconfig
 import tempfile
 from dataclasses import dataclass
 from functools import cache
@@ -61,7 +62,7 @@ def staged() -> Path:
     home.chmod(0o755)
     done = subprocess.run(
         ["make", "install", f"DESTDIR={home}", "PREFIX=/opt/billingd", f"PYTHON={DEBIAN_PYTHON}"],
-        cwd=ROOT, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False, umask=0o077,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return home
@@ -73,7 +74,9 @@ def run(script: str, folder: Path, *, seconds: int = 60) -> Ran:
     if reason is not None:
         pytest.skip(reason)
     path = folder / "script"
-    head = f"#!/bin/bash\nset -euo pipefail\nSTAGED={staged()}\nPROJECT={ROOT}\n"
+    head = (
+        f"#!/bin/bash\nset -euo pipefail\nSTAGED={staged()}\nPROJECT={ROOT}\nPACKAGES={sysconfig.get_path('platlib')}\n"
+    )
     path.write_text(head + (HERE / "machine.sh").read_text("utf-8") + script)
     done = subprocess.run(
         [str(HERE / "systemd-sandbox"), str(path), str(seconds)],

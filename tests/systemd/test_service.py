@@ -76,6 +76,8 @@ billingd invoices list --json >/out/invoices-after.json
 
 systemctl stop database erp
 umount /opt/billingd
+rmdir /opt/billingd
+cp -a "$STAGED/opt/billingd" /opt/
 make -C "$PROJECT" uninstall >/out/uninstall 2>&1
 named_billingd >/out/left-behind
 systemctl start billingd 2>/out/gone || true
