@@ -219,6 +219,8 @@ def _what_is_wrong(booking: Booking, invoice_id: str, total_with_tax: Decimal | 
     ):
         if (not value or len(value) > longest) if booking.state == state else value is not None:
             return printable(f"{booking.state} with {name} {value!a}")
+    if booking.bill_id is not None and not booking.bill_id.isprintable():
+        return printable(f"bill_id {booking.bill_id!a} can't be printed")
     return ""
 
 

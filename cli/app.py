@@ -19,7 +19,7 @@ from typer.main import get_command
 
 from cli.invocation import CommandFailed, installed_version
 from cli.lazy_group import LazyGroup
-from cli.output import print_line, print_note
+from cli.output import print_line, print_note, substitute_unencodable
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("cli.run:run", "Run the daemon in the foreground."),
@@ -128,6 +128,7 @@ def main() -> None:
     """End the process with the status of the command that the arguments name."""
     gc.set_threshold(20_000, 20, 100)  # few cycles come and go: the usual looks at them cost a tenth of the time
     _open_missing_streams()
+    substitute_unencodable()
     status = run()
     try:
         sys.stdout.flush()

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from billing.foreign_text import spelt_out
 from cli.database import database
 from cli.invocation import Reason, caller_identity, configuration, resolve_reason
 from cli.lazy_group import command_group
@@ -112,5 +113,5 @@ def _bar(file: Path) -> Iterator[RowsRead | None]:
     rows = TextColumn("{task.completed:,} rows")
     columns = (TextColumn("{task.description}"), BarColumn(), rows, TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(file.name.replace("[", r"\["), total=None)
+        task = progress.add_task(spelt_out(file.name).replace("[", r"\["), total=None)
         yield lambda rows: progress.update(task, completed=rows)

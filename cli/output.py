@@ -1,26 +1,32 @@
 """What commands write: data to standard output, notes to standard error; columns, CSV and JSON."""
 
+import codecs
 import contextlib
 import csv
 import io
 import json
+import re
 import shutil
 import sys
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from billing.foreign_text import spelt_out, spelt_out_json
 from cli.invocation import CommandFailed
 from web.formatting import cell, on_one_line, plain, utc
 
 _GAP = "  "
+# At the start, and where a spreadsheet that takes ; or tabs for separators would begin a cell.
+_FORMULA = re.compile(r"""((?:^|[;\t\r\n])[\s"']*)(?=[=+\-@＝＋－＠])""")
 
 
 def print_line(text: str) -> None:
     """Write one line of data to standard output. Raises CommandFailed when it can't be written."""
     try:
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(spelt_out(text) + "\n")
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -38,13 +44,14 @@ def write_text(path: Path, text: str) -> None:
 def print_note(text: str) -> None:
     """Write one line for the person to standard error: progress, notes, problems. It never raises."""
     with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(spelt_out(text) + "\n")
         sys.stderr.flush()
 
 
 def print_json(document: Any) -> None:
     """Write one JSON document: decimals as strings, instants in UTC with Z (docs/spec/interfaces.md, "JSON")."""
-    print_line(json.dumps(document, default=plain, ensure_ascii=False, indent=2))
+    ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
+    print_line(spelt_out_json(json.dumps(document, default=plain, ensure_ascii=ascii_only, indent=2)))
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -100,10 +107,23 @@ def csv_line(values: Iterable[object]) -> str:
     """One line of CSV without its end; text that a spreadsheet would take for a formula is quoted as text."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="").writerow([_without_formula(value) for value in values])
-    return " ".join(buffer.getvalue().splitlines())
+    return spelt_out(" ".join(buffer.getvalue().splitlines()))
 
 
 def _without_formula(value: object) -> object:
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
+    if isinstance(value, str):
+        return _FORMULA.sub(r"\1'", value)
     return f"{value:f}" if isinstance(value, Decimal) else value
+
+
+def substitute_unencodable() -> None:
+    """Let standard output take every text, whatever it is encoded in: ć as c, … as ..., else ?."""
+    codecs.register_error("substitute", _substituted)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="substitute")
+
+
+def _substituted(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError), "it is registered for output"
+    characters = (unicodedata.normalize("NFKD", each) for each in error.object[error.start : error.end])
+    return "".join(each.encode("ascii", "ignore").decode() or "?" for each in characters), error.end

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from logging_journald import JournaldTransport  # type: ignore[import-untyped]
 from pydantic import SecretStr
 
+from billing.foreign_text import spelt_out, spelt_out_json
 from billing.instants import format_instant
 
 Format = Literal["auto", "journal", "console", "json"]
@@ -24,7 +25,6 @@ _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), 
 _COLOURS = {2: "\x1b[1;31m", 3: "\x1b[31m", 4: "\x1b[33m", 6: "", 7: "\x1b[2m"}
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _FIELD = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), 127)}
 _ATOMIC_BYTES = select.PIPE_BUF
 _SHORTEST_SECRET = 4
 
@@ -56,10 +56,11 @@ def _extras(record: logging.LogRecord) -> dict[str, Any]:
 
 def _json(document: object) -> str:
     try:
-        return json.dumps(document, default=str, ensure_ascii=False)
+        text = json.dumps(document, default=str, ensure_ascii=False)
     except (TypeError, ValueError):
         # A key that is no text, or a circle.
-        return json.dumps(repr(document), ensure_ascii=False)
+        text = json.dumps(repr(document), ensure_ascii=False)
+    return spelt_out_json(text)
 
 
 class _Text(logging.Formatter):
@@ -93,7 +94,7 @@ def json_line(record: logging.LogRecord, text: str) -> str:
 def console_line(record: logging.LogRecord, text: str) -> str:
     """Return one line for people: time (UTC), level, logger, message."""
     clock = _at(record)[11:]
-    return f"{clock} {record.levelname:<8} {record.name}: {text.translate(_CONTROL)}"
+    return f"{clock} {record.levelname:<8} {record.name}: {spelt_out(text)}"
 
 
 def _coloured_line(record: logging.LogRecord, text: str) -> str:
@@ -189,7 +190,7 @@ def _field_name(name: str) -> str:
 
 def _field_value(value: object) -> bytes:
     text = value if isinstance(value, str) else _json(value)
-    return _masked(text).encode(errors="replace")
+    return _masked(spelt_out(text)).encode(errors="replace")
 
 
 def under_journal(environ: Mapping[str, str] = os.environ, descriptor: int = 2) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from billing.catalogues import NETWORK_USER_PRICES, REGULATORY_PRICES, CatalogueKind, price_fields_of
+from billing.foreign_text import steers
 from billing.identity import is_network_user_id, is_oib
 from billing.periods import Period
 from files.yaml_nodes import NotYaml, compose, key_values, line_of
@@ -18,7 +19,6 @@ _STRING, _NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
 _DECIMAL_TAGS = {_STRING, "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
 _DECIMAL = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?")
 _ID = re.compile(r'[^\s,"\\\x00-\x1f\x7f]{1,100}')
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PHASES = ("l1", "l2", "l3")
 _METER_KINDS = ("abb_b2x", "schneider_iem3xxx")
 
@@ -72,14 +72,14 @@ def _text(node: yaml.ScalarNode, characters_at_most: int = 200) -> str:
         raise ValueError("is empty")
     if len(text) > characters_at_most:
         raise ValueError(f"has {len(text)} characters, {characters_at_most} at most are allowed")
-    if _CONTROL.search(text):
+    if steers(text) or "\n" in text or "\t" in text:
         raise ValueError("has control characters")
     return text
 
 
 def _id(node: yaml.ScalarNode) -> str:
     text = _string(node)
-    if not _ID.fullmatch(text):
+    if not _ID.fullmatch(text) or steers(text):
         raise ValueError(f"{text!r} is no id: 1 to 100 characters, no blanks, commas, quotes or backslashes")
     return text
 

@@ -1,12 +1,19 @@
 """Rows for people: aligned, one line each, and nothing in them that a terminal obeys."""
 
+import csv
+import io
+import json
+import re
+import sys
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.output import columns
+from billing.foreign_text import spelt_out, spelt_out_json, steers
+from cli.output import columns, csv_line, print_json, print_line, print_note, substitute_unencodable
 from web.formatting import cell, percent
 
 
@@ -33,3 +40,48 @@ def test_instants_are_in_utc_and_percentages_plain() -> None:
 def test_a_cell_is_one_printable_line_whatever_is_in_it(text: str) -> None:
     assert cell(text).isprintable()
     assert cell(text)
+
+
+STEERING = "\x1b[2J \x9b2J \x7f \r \u202e \u2066 \u200f \u061c \u2028 \ud800 \x00"
+
+
+def test_no_line_has_what_steers_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    for write in (print_line, print_note, print_json):
+        write(STEERING)
+        done = capsys.readouterr()
+        shown = done.out + done.err
+        assert not steers(shown)
+        assert "2J" in shown
+    print_json([STEERING])
+    assert json.loads(capsys.readouterr().out) == [STEERING.replace("\ud800", "?")]
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_what_is_spelt_out_steers_nothing_and_json_stays_the_same(text: str) -> None:
+    assert not steers(spelt_out(text))
+    assert json.loads(spelt_out_json(json.dumps(text, ensure_ascii=False))) == text
+    if not steers(text):
+        assert spelt_out(text) == text
+
+
+@given(st.lists(st.text(st.sampled_from(";,\t\"' =+-@＝a\n") | st.characters(codec="utf-8"), max_size=8), min_size=1))
+def test_no_cell_of_a_csv_is_a_formula_whatever_the_spreadsheet_takes_for_the_separator(values: list[str]) -> None:
+    line = csv_line(values)
+    for separator in ",;\t":
+        (cells,) = csv.reader(io.StringIO(line), delimiter=separator)
+        # Within quotes the comma is no separator, and whoever splits there reads no CSV.
+        assert not [each for each in cells if re.match(r"\s*[=+@＝-]", each)], (separator, cells)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "iso8859-2", "cp1252", "utf-8"])
+def test_output_in_any_encoding_has_substitutes(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding))
+    substitute_unencodable()
+    print_line("Horvatić → 5\u202f€ …")
+    print_json({"name": "Horvatić 😀"})
+    sys.stdout.flush()
+    line, *document = raw.getvalue().decode(encoding).splitlines()
+    assert "Horvati" in line
+    assert encoding != "ascii" or line == "Horvatic ? 5 ? ..."
+    assert json.loads("".join(document)) == {"name": "Horvatić 😀"}
