@@ -11,7 +11,10 @@ from persistence.connection.errors import CredentialsRefused, DatabaseUnreachabl
 
 
 class ConditionReporter:
-    """Reports every failure, and a success once: the first of all, and the first after a failure."""
+    """Reports every failure, and a success once: the first of all, and the first after a failure.
+
+    `codes` are those that `clear_all` clears at the first success: an alarm of the process before may stand.
+    """
 
     def __init__(self, tell: Callable[[str, Any], None], codes: Iterable[Code]) -> None:
         self._tell = tell
@@ -20,14 +23,14 @@ class ConditionReporter:
 
     def raise_condition(self, code: Code, summary: str, subject: str | None = None, **more: Any) -> None:
         """Something failed; `more` are the other fields of alarming.conditions.ConditionActive."""
+        self._reporters(code).add(subject)
         self._never_cleared.discard(code)
-        self._subjects.setdefault(code, set()).add(subject)
         # A failed report must not fail the caller: the alarm actor hears of the next try, or of the next success.
         try_tell(self._tell, ALARMS, ConditionActive(code, summary, subject=subject, **more))
 
     def clear(self, code: Code, subject: str | None = None) -> None:
         """It worked for this subject; with None for everybody."""
-        reporters = self._subjects.setdefault(code, set())
+        reporters = self._reporters(code)
         if code in self._never_cleared or (subject is None and reporters):
             if try_tell(self._tell, ALARMS, ConditionCleared(code)):
                 self._never_cleared.discard(code)
@@ -39,7 +42,7 @@ class ConditionReporter:
 
     def clear_common(self, code: Code) -> None:
         """Clears it for everybody; but what only one subject has reported is cleared by that subject's own success."""
-        reporters = self._subjects.setdefault(code, set())
+        reporters = self._reporters(code)
         if len(reporters) != 1 or None in reporters:
             self.clear(code)
 
@@ -48,6 +51,11 @@ class ConditionReporter:
         for code in self._subjects:
             if self._subjects[code] or code in self._never_cleared:
                 self.clear(code, subject)
+
+    def _reporters(self, code: Code) -> set[str | None]:
+        if code not in self._subjects:
+            self._never_cleared.add(code)
+        return self._subjects.setdefault(code, set())
 
 
 DATABASE_CODES = (Code.DATABASE_UNREACHABLE, Code.DATABASE_ERROR)

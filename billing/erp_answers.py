@@ -106,6 +106,9 @@ SIGNS: dict[OutcomeKind, tuple[ErpHealth, str | None]] = {
     OutcomeKind.NOT_CONTRACT: (ErpHealth.FAILS, "erp_error"),
     OutcomeKind.NONSENSE: (ErpHealth.FAILS, "erp_incorrect_data"),
 }
+# Last outcomes after which an invoice is offered again without asking: the ERP said that it took nothing, or nothing of
+# the request left. After any other the ERP is asked first.
+OFFER_AGAIN = ("refused", "credentials", "too_many_requests", "not_sent", "absent")
 CounterName = Literal["refused", "incorrect"]
 COUNTED: dict[OutcomeKind, CounterName] = {OutcomeKind.REFUSED: "refused", OutcomeKind.INCORRECT: "incorrect"}
 

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection
 
+from billing.erp_answers import OFFER_AGAIN
 from billing.states import State
 from persistence.connection.statements import execute, fetch, fetch_column, fetch_value
 from persistence.invoices.conditions import (
@@ -38,10 +39,6 @@ from persistence.invoices.conditions import (
 )
 from persistence.invoices.transitions import Step, change_state
 from persistence.sql import Queries
-
-# Outcomes after which docs/spec/failures.md lets it be offered again without asking: the ERP said that it took
-# nothing, or the request never left. "absent" is the ERP's 404 to a question.
-OFFER_AGAIN = ("refused", "credentials", "too_many_requests", "not_sent", "absent")
 
 NEXT_CLAIM = "i.claim + 1 + floor(random() * 2147483648)::bigint"
 LEASE = "now() + make_interval(secs => :lease_seconds)"

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from actors.attribution import Attribution
 from actors.condition_reporter import ConditionReporter
 from alarming.catalogue import Code
@@ -49,9 +51,10 @@ def test_the_trouble_of_nobody_in_particular_is_over_for_all() -> None:
     assert fine(told) == [None]
 
 
-def test_the_first_success_ends_what_stood_before_the_start() -> None:
+@pytest.mark.parametrize("codes", [(Code.ERP_ERROR,), ()], ids=["named", "not_named"])
+def test_the_first_success_ends_what_stood_before_the_start(codes: tuple[Code, ...]) -> None:
     told: list[Any] = []
-    found = ConditionReporter(lambda _, sign: told.append(sign), (Code.ERP_ERROR,))
+    found = ConditionReporter(lambda _, sign: told.append(sign), codes)
     found.clear_common(Code.ERP_ERROR)
     found.clear_common(Code.ERP_ERROR)
     assert fine(told) == [None]

@@ -8,6 +8,7 @@ import yaml
 
 from alarming.catalogue import CATALOGUE, Code, Entry
 from alarming.documents import journal_catalogue, main, markdown, prometheus_rules, update_page
+from persistence.alarms import Severity
 from tests.support.sample import ROOT
 
 ROOMS = ("actors", "alarming", "daemon", "persistence", "altibiz", "billing")
@@ -53,6 +54,17 @@ def test_every_code_has_an_entry_and_every_entry_a_code() -> None:
 def test_the_names_and_severities_that_others_hold_on_to_stay() -> None:
     held = {code: f"{CATALOGUE[code].severity}{' ‡' if CATALOGUE[code].by_period else ''}" for code in CONTRACT}
     assert held == CONTRACT
+
+
+def test_the_specification_names_every_code_with_its_severity() -> None:
+    rows = re.findall(r"^\| (`.*?) \| (\w+) \|", (ROOT / "docs/spec/interfaces.md").read_text("utf-8"), flags=re.M)
+    named = {
+        code: f"{severity}{' ‡' if '‡' in marks else ''}"
+        for cell, severity in rows
+        for code, marks in re.findall(r"`(\w+)`([ †‡§]*)", cell)
+        if severity in {each.value for each in Severity}
+    }
+    assert named == {code: f"{entry.severity}{' ‡' if entry.by_period else ''}" for code, entry in CATALOGUE.items()}
 
 
 def uses_of_codes() -> set[str]:

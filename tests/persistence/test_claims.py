@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import text
 
-from billing.erp_answers import AnswerPolicy, Outcome, OutcomeKind, not_sent
+from billing.erp_answers import OFFER_AGAIN, AnswerPolicy, Outcome, OutcomeKind, not_sent
 from billing.invoice import Invoice, calculate
 from persistence import instances
 from persistence.connection.database import Database
@@ -137,7 +137,7 @@ def test_who_finds_an_invoice_in_sent_asks_first(calculated: Database) -> None:
     assert [each.action for each in deliveries(calculated, OTHERS)] == ["ask"] * 3
 
 
-@pytest.mark.parametrize("outcome", claims.OFFER_AGAIN)
+@pytest.mark.parametrize("outcome", OFFER_AGAIN)
 def test_after_some_outcomes_it_is_offered_again_without_asking(calculated: Database, outcome: str) -> None:
     first = deliveries(calculated, US, limit=1)[0]
     write(calculated, Change(invoice_id=first.invoice_id, claim=first.claim, reason="later", outcome=outcome))
