@@ -150,17 +150,18 @@ class AnswerPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What to store of one invoice; the fields bear the names of the store's `Change`.
+    """What to store of one invoice.
 
-    `to_state` None leaves the state. `outcome` is the last outcome of an offer; None leaves it. `delay_seconds` None
-    means that the next attempt may come at once. `given_back`: the attempt doesn't count. `passed`: all counts against
-    the invoice are over. `counted` is the counter to raise; it is never set together with `to_state`.
+    `to_state` None leaves the state. `outcome` is the last outcome of an offer; None leaves it. `delay_seconds` counts
+    from the database's now; None means that the next attempt may come at once. `given_back`: the attempt doesn't
+    count. `passed`: all counts against the invoice are over. `counted` is the counter to raise; it is never set
+    together with `to_state`.
     """
 
     reason: str
-    failures: int
-    polls: int
-    to_state: State | None = None
+    failures: int = 0
+    polls: int = 0
+    to_state: str | None = None
     bill_id: str | None = None
     abort_reason: str | None = None
     held_code: str | None = None

@@ -15,7 +15,7 @@ from persistence.invoices.exchanges import Exchange
 from persistence.invoices.quarantine import answer_witnessed, count_answers
 
 logger = logging.getLogger(__name__)
-_STORED = [each.name for each in fields(Decision) if each.name != "counted"]
+_DECIDED = [each.name for each in fields(Decision)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,5 +72,5 @@ def _change(delivery: Delivery, outcome: Outcome, decision: Decision) -> Change:
     exchange = None
     if outcome.kind is not OutcomeKind.NOT_SENT:
         exchange = Exchange(outcome.method, str(outcome.kind), outcome.status, outcome.detail)
-    values = {name: getattr(decision, name) for name in _STORED}
+    values = {name: getattr(decision, name) for name in _DECIDED}
     return Change(invoice_id=delivery.invoice_id, claim=delivery.claim, exchange=exchange, **values)

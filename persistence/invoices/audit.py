@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row
 
 from persistence.connection.database import Database
 from persistence.connection.statements import execute, fetch, fetch_row, fetch_value
+from persistence.invoices.queries import pages
 from persistence.sql import Queries
 
 _SQL = Queries(__file__)
@@ -86,15 +87,7 @@ def check_root(connection: Connection) -> tuple[Root, bool] | None:
 
 def stored_invoices(opened: Database, period: str | None) -> Iterator[Sequence[Row[Any]]]:
     """Every calculated invoice with its document, a page at a time; `calculated_at` says when."""
-    after = ""
-    while True:
-        with opened.transaction() as connection:
-            rows = fetch(connection, _SQL.stored_invoices, period=period, after=after, limit=PAGE_ROWS)
-        if rows:
-            yield rows
-        if len(rows) < PAGE_ROWS:
-            return
-        after = rows[-1].id
+    return pages(opened, _SQL.stored_invoices, PAGE_ROWS, period=period)
 
 
 def replacements(connection: Connection, meter_id: str, start: datetime, end: datetime) -> list[Row[Any]]:

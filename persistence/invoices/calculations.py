@@ -81,7 +81,8 @@ def store_calculations(
     that changes their data comes either before, and makes them stale, or after, and finds them stored. Raises
     RowRefused as `apply_changes` does, and where two invoices of one call bill the same energy.
     """
-    results = [*(_result(claim, invoice) for claim, invoice in calculated), *map(_waiting_result, waiting)]
+    results = [_result(claim, invoice) for claim, invoice in calculated]
+    results += [_Result(each.invoice_id, each.claim, each.meter_versions) for each in waiting]
     meters = {meter for each in results for meter in each.meter_versions}
     busy_meters = held_by_others(connection, "meters", meters, lock_meters(connection, meters, wait=False))
     free = [each for each in results if busy_meters.isdisjoint(each.meter_versions)]
@@ -129,10 +130,6 @@ def _result(claim: int, invoice: Invoice) -> _Result:
     return _Result(str(invoice.id), claim, invoice.meter_versions, *span)
 
 
-def _waiting_result(change: Change) -> _Result:
-    return _Result(change.invoice_id, change.claim, change.meter_versions)
-
-
 def _stale(connection: Connection, results: Sequence[_Result]) -> set[str]:
     """Those whose meters, which are locked, have other data now or are billed by another debt."""
     rows = [
@@ -146,5 +143,4 @@ def _stale(connection: Connection, results: Sequence[_Result]) -> set[str]:
     ]  # fmt: skip
     if not rows:
         return set()
-    found = fetch_column(connection, _SQL.stale, rows=json.dumps(rows))
-    return set(found)
+    return set(fetch_column(connection, _SQL.stale, rows=json.dumps(rows)))

@@ -8,44 +8,32 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from billing.erp_answers import Decision
 from persistence.connection.statements import execute
-from persistence.invoices.conditions import END_CLAIM, IS_DUE, OPEN, instance_of
+from persistence.invoices.conditions import OPEN, instance_of
 from persistence.invoices.exchanges import Exchange, keep_exchanges
 from persistence.invoices.transitions import Step, change_state
 from persistence.sql import Queries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """What becomes of one invoice in hand, under the claim that it was taken up with; the claim ends with it.
+class Change(Decision):
+    """A decision on one invoice in hand, under the claim that it was taken up with; the claim ends with it.
 
-    `to_state` None leaves the state; `outcome` is stored as the last outcome of an offer, None leaves it as it
-    is; `delay_seconds` sets the next attempt from the database's now, None means at once. `passed` says that
-    the step was done, so all counts against the invoice are over; `alone` that it is next taken up without others.
-    `meter_versions` says which data a calculation rested on that found the invoice not ready (`store_calculations`).
+    `alone` says that it is next taken up without others. `meter_versions` says which data a calculation rested on
+    that found the invoice not ready (`store_calculations`).
     """
 
     invoice_id: str
     claim: int
-    reason: str
-    to_state: str | None = None
-    bill_id: str | None = None
-    abort_reason: str | None = None
-    held_code: str | None = None
-    held_reason: str | None = None
-    outcome: str | None = None
-    delay_seconds: float | None = None
-    failures: int = 0
-    polls: int = 0
-    given_back: bool = False
-    passed: bool = False
     alone: bool = False
     exchange: Exchange | None = None
     meter_versions: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 _SQL = Queries(__file__)
-_COLUMNS = [each.name for each in fields(Change) if each.name not in ("invoice_id", "exchange", "meter_versions")]
+_NOT_SENT = ("invoice_id", "counted", "exchange", "meter_versions")
+_COLUMNS = [each.name for each in fields(Change) if each.name not in _NOT_SENT]
 _APPLY = Step(
     input=_SQL.input,
     where=OPEN,
@@ -80,10 +68,5 @@ def _row(change: Change) -> dict[str, Any]:
 def end_stale(connection: Connection, by: str, claims: Collection[tuple[str, int]]) -> None:
     """Ends claims, of invoice id and number, on due invoices whose result is stale: they are to be had at once."""
     if claims:
-        execute(
-            connection,
-            f"""UPDATE invoices i SET {END_CLAIM}, next_attempt_at = NULL
-                FROM unnest(CAST(:ids AS text[]), CAST(:claims AS bigint[])) AS r(id, claim)
-                WHERE i.id = r.id AND i.claim = r.claim AND i.claimed_by = :by AND {IS_DUE}""",
-            ids=[each for each, _ in claims], claims=[claim for _, claim in claims], by=by,
-        )  # fmt: skip
+        ids, numbers = zip(*claims, strict=True)
+        execute(connection, _SQL.end_stale, ids=list(ids), claims=list(numbers), by=by)

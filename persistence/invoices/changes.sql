@@ -20,3 +20,8 @@ crash_count = CASE WHEN r.passed THEN 0 ELSE i.crash_count END,
 crash_since = CASE WHEN NOT r.passed THEN i.crash_since END,
 unclean_ends = CASE WHEN r.passed THEN 0 ELSE i.unclean_ends END,
 batch_limit = CASE WHEN r.alone THEN 1 WHEN NOT r.passed THEN i.batch_limit END, {END_CLAIM}
+
+-- name: end_stale
+UPDATE invoices i SET {END_CLAIM}, next_attempt_at = NULL
+FROM unnest(CAST(:ids AS text[]), CAST(:claims AS bigint[])) AS r(id, claim)
+WHERE i.id = r.id AND i.claim = r.claim AND i.claimed_by = :by AND {IS_DUE}

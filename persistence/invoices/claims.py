@@ -28,7 +28,6 @@ from persistence.connection.statements import execute, fetch, fetch_column, fetc
 from persistence.invoices.conditions import (
     CLAIM_IS_OVER,
     DELIVERABLE,
-    INSTANCE,
     IS_DUE,
     MAY_LEAVE,
     PAUSED,
@@ -43,9 +42,9 @@ from persistence.sql import Queries
 NEXT_CLAIM = "i.claim + 1 + floor(random() * 2147483648)::bigint"
 LEASE = "now() + make_interval(secs => :lease_seconds)"
 logger = logging.getLogger(__name__)
-_SQL = Queries(__file__, LEASE=LEASE, NEXT_CLAIM=NEXT_CLAIM)
 LEFT_OUT = "id <> ALL(CAST(:left_out AS text[]))"
 AMONG = " AND id = ANY(CAST(:only AS text[]))"
+_SQL = Queries(__file__, LEASE=LEASE, NEXT_CLAIM=NEXT_CLAIM, LEFT_OUT=LEFT_OUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +163,7 @@ def known_in(connection: Connection, kind: Kind) -> list[str]:
 
     It reads the whole history.
     """
-    states, _, _ = _SEARCHES[kind]
-    return fetch_column(
-        connection,
-        f"""SELECT invoice_id FROM (SELECT DISTINCT ON (invoice_id) invoice_id, to_state AS state
-                     FROM invoice_history ORDER BY invoice_id, seq DESC) AS last WHERE {states} ORDER BY invoice_id""",
-    )
+    return fetch_column(connection, f"{_SQL.last_known} WHERE {_SEARCHES[kind][0]} ORDER BY id")
 
 
 def waiting_first(connection: Connection, by: Claimer, limit: int) -> list[str]:
@@ -228,9 +222,7 @@ def _claim(connection: Connection, by: Claimer, where: str, order: str, size: st
             claim = {NEXT_CLAIM}, claimed_by = :by, claimed_for = 'delivery', claimed_until = {LEASE},
             attempts = i.attempts + l.offer::int, last_attempt_at = clock_timestamp(),
             last_outcome = CASE WHEN l.offer THEN NULL ELSE i.last_outcome END""",
-        then="""SELECT c.id, c.claim, CASE WHEN c.offer THEN 'offer' ELSE 'ask' END AS action, c.state,
-            c.total_with_tax_eur, CASE WHEN c.offer THEN d.body END AS body, c.failures, c.polls, c.incorrect_count
-        FROM changed c JOIN invoice_documents d ON d.invoice_id = c.id""",
+        then=_SQL.delivered,
     )
     rows = change_state(
         connection, step, by.name, lease_seconds=by.lease_seconds, offer_again=list(OFFER_AGAIN),
@@ -249,36 +241,17 @@ def touch(connection: Connection, by: str, invoice_id: str) -> None:
 
     A claim of an earlier incarnation of the same instance ends; its claimer has been proved dead.
     """
-    dead = f"({INSTANCE} = :instance AND claimed_by <> :by) IS TRUE"
-    columns = ", ".join(
-        f"{name} = CASE WHEN NOT {dead} THEN {name} END" for name in ("claimed_by", "claimed_for", "claimed_until")
-    )
-    execute(connection, f"UPDATE invoices SET {columns} WHERE id = :id", id=invoice_id, by=by, instance=instance_of(by))
+    execute(connection, _SQL.touch, id=invoice_id, by=by, instance=instance_of(by))
 
 
 def several_open(connection: Connection, *, approved_only: bool = False) -> bool:
     """Whether more than one invoice is on its way to the ERP (docs/spec/failures.md, "The breaker")."""
-    return bool(
-        fetch_value(
-            connection,
-            f"""SELECT count(*) > 1 FROM (SELECT FROM invoices
-                     WHERE {DELIVERABLE} AND {MAY_LEAVE} LIMIT 2) AS open_ones""",
-            approved_only=approved_only,
-        )
-    )
-
-
-_WAITS_FOR_THE_ERP = f"""{DELIVERABLE} AND failures > 0 AND claimed_by IS NULL
-    AND incorrect_count = 0 AND refused_since IS NULL AND crash_count = 0"""
+    return bool(fetch_value(connection, _SQL.several_open, approved_only=approved_only))
 
 
 def waiting_for_the_erp(connection: Connection, left_out: Collection[str]) -> list[str]:
     """The invoices whose next attempt waits since the ERP has failed; not those that have failed by themselves."""
-    return fetch_column(
-        connection,
-        f"SELECT id FROM invoices WHERE {_WAITS_FOR_THE_ERP} AND {LEFT_OUT} ORDER BY id",
-        left_out=list(left_out),
-    )
+    return fetch_column(connection, _SQL.waiting_for_the_erp, left_out=list(left_out))
 
 
 def forget_waits_for_the_erp(connection: Connection, left_out: Collection[str], only: Collection[str] | None) -> int:
@@ -286,12 +259,5 @@ def forget_waits_for_the_erp(connection: Connection, left_out: Collection[str], 
 
     What somebody else has locked is passed over: it is still among `waiting_for_the_erp` afterwards.
     """
-    among = f"{_WAITS_FOR_THE_ERP} AND {LEFT_OUT}" + ("" if only is None else AMONG)
-    return execute(
-        connection,
-        f"""UPDATE invoices i SET next_attempt_at = NULL, failures = 0
-                 FROM (SELECT id FROM invoices WHERE {among} ORDER BY id FOR UPDATE SKIP LOCKED) AS picked
-                 WHERE i.id = picked.id""",
-        left_out=list(left_out),
-        only=None if only is None else list(only),
-    )
+    values = {"left_out": list(left_out), "only": None if only is None else list(only)}
+    return execute(connection, _SQL.forget_waits_for_the_erp, **values)

@@ -8,7 +8,7 @@ nothing: his claim ends by itself.
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -25,7 +25,9 @@ from persistence.invoices.calculations import insert_calculated
 from persistence.invoices.conditions import END_CLAIM, OPEN
 from persistence.invoices.transitions import Step, change_state
 from persistence.locks import lock_invoices, lock_meters
+from persistence.sql import Queries
 
+_SQL = Queries(__file__)
 Order = Literal["correct", "waive"]
 
 # What an invoice has to stand in, by what is ordered; `held` and all that may be waived is asked after at the ERP.
@@ -58,14 +60,7 @@ def take_up(
     `offer_seconds`: how long after it was claimed an offer can be under way. Raises OrderRefused.
     """
     lock_invoices(connection, [invoice_id])
-    row = fetch_row(
-        connection,
-        """SELECT *, claimed_until > now() AS claimed, least(:offer, greatest(0, extract(epoch FROM
-                    last_attempt_at + make_interval(secs => :offer) - clock_timestamp())))::float8 AS wait
-                FROM invoices WHERE id = :id""",
-        id=invoice_id,
-        offer=offer_seconds,
-    )
+    row = fetch_row(connection, _SQL.with_its_wait, id=invoice_id, offer=offer_seconds)
     if row is None:
         raise OrderRefused("there is no such invoice")
     if row.state not in _ACCEPTED[order]:
@@ -73,31 +68,18 @@ def take_up(
     _refuse_superseded(connection, InvoiceId.parse(invoice_id))
     if row.claimed:
         raise OrderRefused(f"the daemon works on it until {row.claimed_until:%H:%M:%SZ}: try again then")
-    taken = TakenUp(InvoiceId.parse(invoice_id), row.state, row.claim + 1, f"{by}#{uuid.uuid4()}", None)
+    taken = TakenUp(InvoiceId.parse(invoice_id), row.state, row.claim, f"{by}#{uuid.uuid4()}", None)
     if row.state in FINAL_STATES:
-        return TakenUp(taken.invoice_id, row.state, row.claim, taken.by, None)
-    wait_seconds = row.wait or 0.0
-    execute(
-        connection,
-        """UPDATE invoices SET claim = :claim, claimed_by = :by, claimed_for = 'delivery',
-                    claimed_until = now() + make_interval(secs => :lease) WHERE id = :id""",
-        id=invoice_id,
-        claim=taken.claim,
-        by=taken.by,
-        lease=wait_seconds + lease_seconds,
-    )
-    return TakenUp(taken.invoice_id, row.state, taken.claim, taken.by, wait_seconds)
+        return taken
+    taken = replace(taken, claim=row.claim + 1, wait_seconds=row.wait or 0.0)
+    lease_seconds += row.wait or 0.0
+    execute(connection, _SQL.claim, id=invoice_id, claim=taken.claim, by=taken.by, lease=lease_seconds)
+    return taken
 
 
 def put_down(connection: Connection, taken: TakenUp) -> None:
     """Gives an invoice back unchanged; whoever has taken over meanwhile keeps it."""
-    execute(
-        connection,
-        f"UPDATE invoices SET {END_CLAIM} WHERE id = :id AND claim = :claim AND claimed_by = :by",
-        id=str(taken.invoice_id),
-        claim=taken.claim,
-        by=taken.by,
-    )
+    execute(connection, _SQL.put_down, id=str(taken.invoice_id), claim=taken.claim, by=taken.by)
     notify(connection, "retry")
 
 
@@ -116,7 +98,8 @@ def correct(
     Raises OrderRefused where there is nothing to correct, readings are missing, or somebody was quicker. The user's
     meters stay locked until the transaction ends, so that no import comes between.
     """
-    locked = lock_meters(connection, _meters_of(connection, taken.invoice_id))
+    meters = fetch_column(connection, _SQL.meters, user=taken.invoice_id.network_user_id)
+    locked = lock_meters(connection, meters)
     _lock_unchanged(connection, taken)
     _refuse_superseded(connection, taken.invoice_id)
     following = taken.invoice_id.next_revision()
@@ -126,7 +109,9 @@ def correct(
     calculated = calculate(basis, min_coverage_percent)
     if isinstance(calculated, NotReady):
         raise OrderRefused(f"it can't be calculated ({calculated.code}): {calculated.reason}")
-    invoice = correction(calculated, _registered_revisions(connection, taken.invoice_id))
+    user, period, revision = taken.invoice_id.network_user_id, taken.invoice_id.period, taken.invoice_id.revision
+    earlier = [str(InvoiceId(user, period, number)) for number in range(1, revision + 1)]
+    invoice = correction(calculated, registered_revisions(connection, earlier))
     if invoice is None:
         raise OrderRefused("there is nothing to correct: each line and the tax are what is registered already")
     write_id = uuid.uuid4()
@@ -140,26 +125,8 @@ def correct(
 
 def registered_revisions(connection: Connection, ids: Sequence[str]) -> list[RegisteredRevision]:
     """What these invoices have booked."""
-    rows = fetch(
-        connection,
-        """SELECT i.id, d.lines, i.tax_eur FROM invoices i JOIN invoice_documents d ON d.invoice_id = i.id
-                WHERE i.id = ANY(CAST(:ids AS text[])) AND i.state = 'registered' ORDER BY i.revision""",
-        ids=list(ids),
-    )
+    rows = fetch(connection, _SQL.registered, ids=list(ids))
     return [RegisteredRevision.from_document(row.id, row.lines, row.tax_eur) for row in rows]
-
-
-def _registered_revisions(connection: Connection, invoice_id: InvoiceId) -> list[RegisteredRevision]:
-    ids = [str(InvoiceId(invoice_id.network_user_id, invoice_id.period, n)) for n in range(1, invoice_id.revision + 1)]
-    return registered_revisions(connection, ids)
-
-
-def _meters_of(connection: Connection, invoice_id: InvoiceId) -> list[str]:
-    return fetch_column(
-        connection,
-        "SELECT meter_id FROM measurement_locations WHERE network_user = :user",
-        user=invoice_id.network_user_id,
-    )
 
 
 def _wrong_state(order: Order, state: str) -> str:
@@ -173,14 +140,8 @@ def _wrong_state(order: Order, state: str) -> str:
 
 
 def _refuse_superseded(connection: Connection, invoice_id: InvoiceId) -> None:
-    later = fetch_value(
-        connection,
-        """SELECT id FROM invoices WHERE network_user_id = :user AND period = :period AND revision > :revision
-                ORDER BY revision DESC LIMIT 1""",
-        user=invoice_id.network_user_id,
-        period=str(invoice_id.period),
-        revision=invoice_id.revision,
-    )
+    user, period, revision = invoice_id.network_user_id, str(invoice_id.period), invoice_id.revision
+    later = fetch_value(connection, _SQL.later, user=user, period=period, revision=revision)
     if later is not None:
         raise OrderRefused(f"it has a later revision already: {later}")
 

@@ -4,36 +4,22 @@ from sqlalchemy import Connection
 
 from persistence.connection.statements import execute, fetch_row, notify
 from persistence.invoices.overview import Pause, pause_in_force
+from persistence.sql import Queries
+
+_SQL = Queries(__file__)
 
 
 def pause(connection: Connection, by: str, reason: str, seconds: float) -> Pause:
     """Lets nothing be claimed for delivery for so long, in place of a pause that stands; what is under way ends."""
-    _end(connection, by, "replaced by another pause")
-    row = fetch_row(
-        connection,
-        """INSERT INTO delivery_pauses (until, by, reason)
-                VALUES (now() + make_interval(secs => :seconds), :by, :reason) RETURNING *""",
-        seconds=seconds,
-        by=by,
-        reason=reason,
-    )
+    execute(connection, _SQL.resume, by=by, reason="replaced by another pause")
+    row = fetch_row(connection, _SQL.pause, seconds=seconds, by=by, reason=reason)
     notify(connection, "pause")
-    return Pause(row.since, row.until, row.by, row.reason)
+    return Pause(*row)
 
 
 def resume(connection: Connection, by: str, reason: str) -> bool:
     """Ends the pause that stands; False if there is none."""
     standing = pause_in_force(connection)
-    _end(connection, by, reason)
+    execute(connection, _SQL.resume, by=by, reason=reason)
     notify(connection, "resume")
     return standing is not None
-
-
-def _end(connection: Connection, by: str, reason: str) -> None:
-    execute(
-        connection,
-        """UPDATE delivery_pauses SET resumed_at = now(), resumed_by = :by, resume_reason = :reason
-                WHERE resumed_at IS NULL""",
-        by=by,
-        reason=reason,
-    )

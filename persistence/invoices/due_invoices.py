@@ -61,12 +61,7 @@ def first_billed_period(connection: Connection) -> str | None:
 
 def unknown_users(connection: Connection, users: Sequence[str]) -> list[str]:
     """Which of these ids no master data knows."""
-    return fetch_column(
-        connection,
-        """SELECT u FROM unnest(CAST(:users AS text[])) AS u
-                    WHERE NOT EXISTS (SELECT FROM network_users n WHERE n.id = u)""",
-        users=list(users),
-    )
+    return fetch_column(connection, _SQL.unknown_users, users=list(users))
 
 
 def not_billed(connection: Connection, period: str, users: Sequence[str]) -> dict[str, str]:
@@ -77,12 +72,5 @@ def not_billed(connection: Connection, period: str, users: Sequence[str]) -> dic
 
 def existing(connection: Connection, period: str, users: Sequence[str] | None) -> int:
     """How many debts of a period, of these users or of all (None), have an invoice; corrections aside."""
-    return int(
-        fetch_value(
-            connection,
-            """SELECT count(*) FROM invoices WHERE period = :period AND revision = 1
-                    AND (CAST(:users AS text[]) IS NULL OR network_user_id = ANY(CAST(:users AS text[])))""",
-            period=period,
-            users=None if users is None else list(users),
-        )
-    )
+    found = fetch_value(connection, _SQL.existing, period=period, users=None if users is None else list(users))
+    return int(found)

@@ -17,3 +17,10 @@ SELECT u.id, CASE WHEN :period < u.billed_from THEN 'is billed from ' || u.bille
     FROM network_users u WHERE u.id = ANY(CAST(:users AS text[]))
     AND NOT EXISTS (SELECT FROM invoices i WHERE i.network_user_id = u.id AND i.period = :period)
     ORDER BY u.id
+
+-- name: unknown_users
+SELECT u FROM unnest(CAST(:users AS text[])) AS u WHERE NOT EXISTS (SELECT FROM network_users n WHERE n.id = u)
+
+-- name: existing
+SELECT count(*) FROM invoices WHERE period = :period AND revision = 1
+    AND (CAST(:users AS text[]) IS NULL OR network_user_id = ANY(CAST(:users AS text[])))

@@ -1,12 +1,14 @@
 """What a month comes to: its invoices one by one, and sums per location and line, for reports and the accountant."""
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
 from persistence.connection.database import Database
 from persistence.connection.statements import fetch
+from persistence.invoices.queries import pages
 from persistence.sql import Queries
 
 _SQL = Queries(__file__)
@@ -15,14 +17,7 @@ PAGE_ROWS = 500
 
 def month_rows(opened: Database, period: str) -> Iterator[Row[Any]]:
     """A month's invoices by id with location, names and lines, a page at a time, so that memory stays level."""
-    after = ""
-    while True:
-        with opened.transaction() as connection:
-            rows = fetch(connection, _SQL.month_rows, period=period, after=after, limit=PAGE_ROWS)
-        yield from rows
-        if len(rows) < PAGE_ROWS:
-            return
-        after = rows[-1].id
+    return chain.from_iterable(pages(opened, _SQL.month_rows, PAGE_ROWS, period=period))
 
 
 def line_totals(connection: Connection, period: str) -> list[Row[Any]]:

@@ -1,17 +1,14 @@
 """How all stands, in few statements: counts by month, what is stuck and why, what a person has ordered, who lives."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from persistence.connection.statements import Source, fetch, fetch_dicts, fetch_value
+from persistence.connection.statements import Source, fetch, fetch_dicts, fetch_row, fetch_value
 from persistence.sql import Queries
 
 _SQL = Queries(__file__)
-_BY_PERIOD = "SELECT period, state, count(*) AS number FROM invoices GROUP BY period, state ORDER BY 1, 2"
-_OLDEST = """
-SELECT state, extract(epoch FROM now() - min(updated_at))::float8 AS seconds FROM invoices
-WHERE state NOT IN ('registered', 'aborted') GROUP BY state"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +45,7 @@ class Overview:
     @property
     def counts(self) -> dict[str, int]:
         """How many invoices stand in each state."""
-        found: dict[str, int] = {}
-        for of_period in self.periods.values():
-            for state, number in of_period.items():
-                found[state] = found.get(state, 0) + number
-        return found
+        return dict(sum(map(Counter, self.periods.values()), Counter()))
 
     @property
     def waiting(self) -> int:
@@ -75,22 +68,17 @@ class Overview:
 def overview(source: Source, *, approval_required: bool) -> Overview:
     """Looks at everything; with approval not required nothing waits for it."""
     periods: dict[str, dict[str, int]] = {}
-    for row in fetch(source, _BY_PERIOD):
+    for row in fetch(source, _SQL.by_period):
         periods.setdefault(row.period, {})[row.state] = row.number
     pause = pause_in_force(source)
     return Overview(
         periods=periods,
-        oldest_seconds={row.state: row.seconds for row in fetch(source, _OLDEST)},
+        oldest_seconds={row.state: row.seconds for row in fetch(source, _SQL.oldest)},
         stuck=tuple(Stuck(**row) for row in fetch_dicts(source, _SQL.stuck)),
-        unapproved=int(fetch_value(source, _UNAPPROVED)) if approval_required else 0,
+        unapproved=int(fetch_value(source, _SQL.unapproved)) if approval_required else 0,
         pause=None if pause is None else asdict(pause),
-        pace=int(fetch_value(source, _PACE)),
+        pace=int(fetch_value(source, _SQL.pace)),
     )
-
-
-_UNAPPROVED = "SELECT count(*) FROM invoices WHERE state = 'calculated' AND approved_at IS NULL"
-_PACE = """SELECT count(*) FROM invoice_history
-           WHERE to_state = 'registered' AND from_state <> 'registered' AND at > now() - interval '1 minute'"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +93,8 @@ class Pause:
 
 def pause_in_force(source: Source) -> Pause | None:
     """The pause of delivery that stands."""
-    found = fetch_dicts(
-        source, "SELECT since, until, by, reason FROM delivery_pauses WHERE resumed_at IS NULL AND until > now()"
-    )
-    return Pause(**found[0]) if found else None
+    found = fetch_row(source, _SQL.pause)
+    return Pause(*found) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +110,5 @@ class Seen:
 
 def last_seen(source: Source, name: str) -> Seen | None:
     """What the database knows of an instance; alive is one with a sign of life in the last 15 s, and no end."""
-    found = fetch_dicts(
-        source,
-        """SELECT started_at, seen_at, ended_at, ended_how,
-               ended_at IS NULL AND seen_at > now() - interval '15 seconds' AS alive
-           FROM instances WHERE name = :name""",
-        name=name,
-    )
-    return Seen(**found[0]) if found else None
+    found = fetch_row(source, _SQL.last_seen, name=name)
+    return Seen(*found) if found else None

@@ -20,3 +20,25 @@ FROM grouped g JOIN invoices i ON i.id = g.example LEFT JOIN LATERAL (
     SELECT e.method || ' ' || e.outcome || ': ' || e.detail AS said FROM erp_exchanges e
     WHERE e.invoice_id = g.example AND g.code IS NULL ORDER BY e.seq DESC LIMIT 1) x ON true
 ORDER BY g.state <> 'held', g.invoices DESC, g.state, g.code
+
+-- name: by_period
+SELECT period, state, count(*) AS number FROM invoices GROUP BY period, state ORDER BY 1, 2
+
+-- name: oldest
+SELECT state, extract(epoch FROM now() - min(updated_at))::float8 AS seconds FROM invoices
+WHERE {OPEN} GROUP BY state
+
+-- name: unapproved
+SELECT count(*) FROM invoices WHERE state = 'calculated' AND approved_at IS NULL
+
+-- name: pace
+SELECT count(*) FROM invoice_history
+WHERE to_state = 'registered' AND from_state <> 'registered' AND at > now() - interval '1 minute'
+
+-- name: pause
+SELECT since, until, by, reason FROM delivery_pauses WHERE resumed_at IS NULL AND until > now()
+
+-- name: last_seen
+SELECT started_at, seen_at, ended_at, ended_how,
+    ended_at IS NULL AND seen_at > now() - interval '15 seconds' AS alive
+FROM instances WHERE name = :name

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from persistence.connection.statements import execute, fetch
 from persistence.sql import Queries
@@ -41,22 +40,9 @@ def close_periods(connection: Connection, periods: Sequence[str]) -> int:
 
 def take_untold(connection: Connection) -> list[Closing]:
     """The closings that nobody was told of yet; they count as told when the transaction commits."""
-    rows = fetch(
-        connection,
-        """UPDATE period_closings SET told_at = clock_timestamp() WHERE period IN (
-                    SELECT period FROM period_closings WHERE told_at IS NULL ORDER BY period
-                    FOR UPDATE SKIP LOCKED) RETURNING *""",
-    )
-    return sorted((_closing(row) for row in rows), key=lambda each: each.period)
+    return sorted((Closing(*row) for row in fetch(connection, _SQL.take_untold)), key=lambda each: each.period)
 
 
 def last_closings(connection: Connection, limit: int = 24) -> list[Closing]:
     """The closed periods, the latest ones, in order."""
-    rows = fetch(connection, "SELECT * FROM period_closings ORDER BY period DESC LIMIT :limit", limit=limit)
-    return [_closing(row) for row in reversed(rows)]
-
-
-def _closing(row: Row[Any]) -> Closing:
-    return Closing(
-        row.period, row.closed_at, row.registered, row.aborted, row.total_eur, row.tax_eur, row.total_with_tax_eur
-    )
+    return [Closing(*row) for row in reversed(fetch(connection, _SQL.last_closings, limit=limit))]

@@ -24,3 +24,14 @@ ON CONFLICT (period) DO UPDATE SET closed_at = excluded.closed_at, told_at = NUL
     registered = excluded.registered, aborted = excluded.aborted, total_eur = excluded.total_eur,
     tax_eur = excluded.tax_eur, total_with_tax_eur = excluded.total_with_tax_eur
 WHERE (known.registered, known.aborted) IS DISTINCT FROM (excluded.registered, excluded.aborted)
+
+-- name: columns
+period, closed_at, registered, aborted, total_eur, tax_eur, total_with_tax_eur
+
+-- name: take_untold
+UPDATE period_closings SET told_at = clock_timestamp() WHERE period IN (
+    SELECT period FROM period_closings WHERE told_at IS NULL ORDER BY period FOR UPDATE SKIP LOCKED
+) RETURNING {columns}
+
+-- name: last_closings
+SELECT {columns} FROM period_closings ORDER BY period DESC LIMIT :limit

@@ -17,7 +17,7 @@ from billing.quarantine import backoff_seconds, is_held
 from billing.states import State
 from persistence.connection.statements import execute, fetch, fetch_column, fetch_value
 from persistence.invoices.changes import Change, apply_changes
-from persistence.invoices.conditions import INSTANCE, OPEN, WORKING, instance_of
+from persistence.invoices.conditions import INSTANCE, OPEN, instance_of
 from persistence.sql import Queries
 
 # Each begins a search for a witness, and its `at` is when it passed.
@@ -47,13 +47,14 @@ def answer_witnessed(connection: Connection, by: str, invoice_id: str, method: s
 
 def count_answers(connection: Connection, by: str, counted: CounterName, claims: Collection[tuple[str, int]]) -> None:
     """Counts such an answer against invoices, of id and claim number, whose claims still stand."""
+    ids, numbers = zip(*claims, strict=True)
     more = ", incorrect_count = incorrect_count + 1" if counted == "incorrect" else ""
     execute(
         connection,
         f"""UPDATE invoices i SET {counted}_since = coalesce({counted}_since, clock_timestamp()){more}
             FROM unnest(CAST(:ids AS text[]), CAST(:claims AS bigint[])) AS r(id, claim)
             WHERE i.id = r.id AND i.claim = r.claim AND i.claimed_by = :by AND {OPEN}""",
-        ids=[each for each, _ in claims], claims=[claim for _, claim in claims], by=by,
+        ids=list(ids), claims=list(numbers), by=by,
     )  # fmt: skip
 
 
@@ -111,23 +112,10 @@ def limit_batch(
 
 def crashing_without_witness(connection: Connection, invoice_ids: Sequence[str], max_attempts: int) -> list[str]:
     """Those whose counts have reached the limit and who are not held all the same: nobody else has passed since."""
-    return fetch_column(
-        connection,
-        f"""SELECT id FROM invoices WHERE id = ANY(CAST(:ids AS text[])) AND crash_count >= :most
-                    AND {WORKING} ORDER BY id""",
-        ids=list(invoice_ids),
-        most=max_attempts,
-    )
+    return fetch_column(connection, _SQL.crashing, ids=list(invoice_ids), most=max_attempts)
 
 
 def _witnessed(connection: Connection, by: str, passed: str, invoice_id: str, since: object) -> bool:
     # What lies ahead of the clock passed before the clock was set back: nobody knows whether that was since then.
-    return bool(
-        fetch_value(
-            connection,
-            f"SELECT EXISTS ({passed} AND at BETWEEN :since AND clock_timestamp() AND invoice_id <> :id)",
-            since=since,
-            id=invoice_id,
-            instance=instance_of(by),
-        )
-    )
+    search = f"SELECT EXISTS ({passed} AND at BETWEEN :since AND clock_timestamp() AND invoice_id <> :id)"
+    return bool(fetch_value(connection, search, since=since, id=invoice_id, instance=instance_of(by)))

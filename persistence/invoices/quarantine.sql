@@ -9,3 +9,6 @@ UPDATE invoices SET batch_limit = :limit, {END_CLAIM},
     next_attempt_at = now() + make_interval(secs => :delay)
     WHERE id = ANY(CAST(:ids AS text[])) AND claimed_by = :by
     AND {WORKING}
+
+-- name: crashing
+SELECT id FROM invoices WHERE id = ANY(CAST(:ids AS text[])) AND crash_count >= :most AND {WORKING} ORDER BY id

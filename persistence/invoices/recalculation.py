@@ -22,10 +22,7 @@ _SQL = Queries(__file__, HAS_OLD_DATA=_HAS_OLD_DATA)
 
 def request(connection: Connection, meter_ids: Collection[str] | None) -> None:
     """Asks for the due invoices with any of these meters (None: for all), and nudges the daemons. Locks nothing."""
-    rows = [None] if meter_ids is None else sorted(meter_ids)
-    execute(
-        connection, "INSERT INTO recalculation_requests (meter_id) SELECT unnest(CAST(:meters AS text[]))", meters=rows
-    )
+    execute(connection, _SQL.request_meters, meters=[None] if meter_ids is None else sorted(meter_ids))
     notify(connection, "due")
 
 
@@ -56,9 +53,7 @@ def take_up(connection: Connection) -> int:
     locked = lock_invoices(connection, wanted, wait=False)
     released, refused = _release(connection, locked)
     if kept := sorted((wanted - set(locked)).union(refused)):
-        execute(
-            connection, "INSERT INTO recalculation_requests (invoice_id) SELECT unnest(CAST(:ids AS text[]))", ids=kept
-        )
+        execute(connection, _SQL.request_invoices, ids=kept)
     return released
 
 

@@ -20,3 +20,9 @@ WHERE {HAS_OLD_DATA} AND id = ANY(CAST(:ids AS text[]))
 SELECT count(*) FROM invoices WHERE state = 'due' AND held_code = ANY(CAST(:codes AS text[]))
     AND next_attempt_at IS NOT NULL AND network_user_id IN (
         SELECT network_user FROM measurement_locations WHERE meter_id = ANY(CAST(:meters AS text[])))
+
+-- name: request_meters
+INSERT INTO recalculation_requests (meter_id) SELECT unnest(CAST(:meters AS text[]))
+
+-- name: request_invoices
+INSERT INTO recalculation_requests (invoice_id) SELECT unnest(CAST(:ids AS text[]))

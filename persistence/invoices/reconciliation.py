@@ -5,12 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from itertools import chain
 
 from sqlalchemy import Connection
 
 from billing.reconciliation import Side
 from persistence.connection.database import Database
-from persistence.connection.statements import execute, fetch, fetch_row, fetch_value
+from persistence.connection.statements import execute, fetch_row, fetch_value
+from persistence.invoices.queries import pages
 from persistence.sql import Queries
 
 _SQL = Queries(__file__)
@@ -30,11 +32,7 @@ class Pair:
 def begin(connection: Connection) -> datetime:
     """Makes room for the bookings in this session; returns the database's now."""
     execute(connection, "DROP TABLE IF EXISTS pg_temp.bookings, pg_temp.compared")
-    execute(
-        connection,
-        """CREATE TEMPORARY TABLE bookings (place bigint GENERATED ALWAYS AS IDENTITY, id text NOT NULL,
-                state text NOT NULL, bill_id text, total_with_tax_eur numeric NOT NULL)""",
-    )
+    execute(connection, _SQL.make_room)
     now: datetime = fetch_value(connection, "SELECT clock_timestamp()")
     return now
 
@@ -42,13 +40,7 @@ def begin(connection: Connection) -> datetime:
 def keep(connection: Connection, bookings: Sequence[tuple[str, str, str | None, Decimal]]) -> None:
     """Keeps a page of bookings: id, state, bill_id, total with tax in EUR."""
     rows = [{"id": a, "state": b, "bill_id": c, "total": str(d)} for a, b, c, d in bookings]
-    execute(
-        connection,
-        """INSERT INTO bookings (id, state, bill_id, total_with_tax_eur)
-                SELECT id, state, bill_id, total FROM jsonb_to_recordset(CAST(:rows AS jsonb))
-                    AS r(id text, state text, bill_id text, total numeric)""",
-        rows=json.dumps(rows),
-    )
+    execute(connection, _SQL.keep, rows=json.dumps(rows))
 
 
 def join(connection: Connection, period: str | None, since: datetime) -> int:
@@ -60,22 +52,10 @@ def join(connection: Connection, period: str | None, since: datetime) -> int:
 
 def pairs(opened: Database) -> Iterator[Pair]:
     """What `join` put together, by id, a page at a time, so that memory stays level."""
-    after = ""
-    while True:
-        with opened.transaction() as connection:
-            rows = fetch(
-                connection,
-                "SELECT * FROM compared WHERE id > :after ORDER BY id LIMIT :limit",
-                after=after,
-                limit=PAGE_ROWS,
-            )
-        for row in rows:
-            ours = None if row.state is None else Side(row.state, row.bill_id, row.total_with_tax_eur)
-            theirs = tuple(Side(state, bill_id, Decimal(total)) for state, bill_id, total in row.bookings or ())
-            yield Pair(row.id, ours, theirs, row.moved)
-        if len(rows) < PAGE_ROWS:
-            return
-        after = rows[-1].id
+    for row in chain.from_iterable(pages(opened, _SQL.page, PAGE_ROWS)):
+        ours = None if row.state is None else Side(row.state, row.bill_id, row.total_with_tax_eur)
+        theirs = tuple(Side(state, bill_id, Decimal(total)) for state, bill_id, total in row.bookings or ())
+        yield Pair(row.id, ours, theirs, row.moved)
 
 
 def read_ours(connection: Connection, invoice_id: str) -> Side | None:

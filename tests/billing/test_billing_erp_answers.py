@@ -214,7 +214,7 @@ def test_nothing_but_a_trusted_booking_is_ever_final(state: State, outcome: Outc
     assert (decision.to_state in FINAL_STATES) == (booked in FINAL_STATES)
     assert (decision.bill_id is not None) == (decision.to_state is State.REGISTERED)
     assert decision.passed == (outcome.kind is OutcomeKind.BOOKED)
-    assert decision.to_state is None or is_allowed(state, decision.to_state)
+    assert decision.to_state is None or is_allowed(state, State(decision.to_state))
 
 
 @pytest.mark.parametrize("kind", OutcomeKind)

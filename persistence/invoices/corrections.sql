@@ -1,0 +1,23 @@
+-- Beside a row: whether somebody has it in hand, and for how long an offer of it may still be under way.
+-- name: with_its_wait
+SELECT *, claimed_until > now() AS claimed, least(:offer, greatest(0, extract(epoch FROM
+    last_attempt_at + make_interval(secs => :offer) - clock_timestamp())))::float8 AS wait
+FROM invoices WHERE id = :id
+
+-- name: claim
+UPDATE invoices SET claim = :claim, claimed_by = :by, claimed_for = 'delivery',
+    claimed_until = now() + make_interval(secs => :lease) WHERE id = :id
+
+-- name: put_down
+UPDATE invoices SET {END_CLAIM} WHERE id = :id AND claim = :claim AND claimed_by = :by
+
+-- name: meters
+SELECT meter_id FROM measurement_locations WHERE network_user = :user
+
+-- name: registered
+SELECT i.id, d.lines, i.tax_eur FROM invoices i JOIN invoice_documents d ON d.invoice_id = i.id
+WHERE i.id = ANY(CAST(:ids AS text[])) AND {IS_REGISTERED} ORDER BY i.revision
+
+-- name: later
+SELECT id FROM invoices WHERE network_user_id = :user AND period = :period AND revision > :revision
+ORDER BY revision DESC LIMIT 1
