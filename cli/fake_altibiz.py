@@ -1,6 +1,5 @@
 """`billingd fake-altibiz`: the ERP of the contract, for trying out and testing."""
 
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -22,11 +21,8 @@ def fake_altibiz(
     ] = None,
 ) -> None:
     """Be the ERP until SIGTERM or SIGINT, with faults on request under /control."""
-    # The server hands on the signal that ended it; having served until then is success.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
     try:
-        serve(port, ledger, token)
+        serve(port=port, ledger_path=ledger, token=token)
     except OSError as error:
         what = error.filename or f"port {port}"
         raise CommandFailed(f"cannot be the ERP: {what}: {(error.strerror or str(error)).lower()}") from error

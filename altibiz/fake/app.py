@@ -19,7 +19,7 @@ from altibiz.fake import answers
 from altibiz.fake.answers import Transports, json_answer, problem
 from altibiz.fake.control import control_routes
 from altibiz.fake.faults import INCORRECT_KINDS, NONSENSE_KINDS, Fault, Faults, falsify
-from altibiz.fake.ledger import Entry, FaultPlan, Ledger
+from altibiz.fake.ledger import Entry, Ledger
 
 BASE_PATH: Final = "/api/v1"
 BODY_LIMIT_BYTES: Final = 1_000_000
@@ -160,7 +160,9 @@ class Fake:
         entry = self.ledger.find(invoice_id)
         fault = self.faults.take("PUT", invoice_id, booking=True)
         if entry is None or (fault is not None and fault.kind == "book_twice"):
-            entry = self.ledger.book(invoice_id, offered, _fault_plan(fault))
+            seconds = fault.seconds if fault is not None and fault.kind == "initiated" else 0.0
+            reason = fault.reason if fault is not None and fault.kind == "abort" else None
+            entry = self.ledger.book(invoice_id, offered, initiated_seconds=seconds, abort_reason=reason)
             return FaultDecision(json_answer(entry.as_booking(), 201), entry)
         status = 200 if entry.body == offered else 409
         self.ledger.offered_again(entry, status)
@@ -203,9 +205,3 @@ async def _read_body(request: Request) -> bytes | None:
 def _what_is_wrong(error: ValidationError) -> str:
     places = (f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
     return "; ".join(places)[:400]
-
-
-def _fault_plan(fault: Fault | None) -> FaultPlan:
-    if fault is None or fault.kind == "book_twice":
-        return FaultPlan()
-    return FaultPlan(fault.seconds, None) if fault.kind == "initiated" else FaultPlan(0.0, fault.reason)

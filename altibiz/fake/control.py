@@ -1,6 +1,6 @@
 """Owns the fake ERP's control: faults on request, holds let go, verdicts given, and the books looked into."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
@@ -78,37 +78,25 @@ class _Control:
             order = VerdictOverride.model_validate_json(await request.body() or b"{}")
         except ValidationError as error:
             return problem(422, str(error))
-        settled = [
-            entry
-            for entry in self._fake.ledger.all()
-            if not entry.settled and order.invoice_id in (None, entry.invoice_id)
-        ]
+        about = [entry for entry in self._fake.ledger.all() if order.invoice_id in (None, entry.invoice_id)]
+        settled = [entry for entry in about if not entry.settled]
         for entry in settled:
-            reason = order.abort_reason if order.state == "aborted" else None
-            self._fake.ledger.settle(entry, order.state, reason)
+            self._fake.ledger.settle(entry, order.state, order.abort_reason if order.state == "aborted" else None)
         return json_answer({"settled": len(settled)})
 
     async def ledger(self, _: Request) -> Response:
         ledger = self._fake.ledger
-        shown: list[dict[str, Any]] = [
+        shown = (
             {
-                **entry.as_booking(),
                 "number": entry.number,
                 "offers": ledger.offers[entry.invoice_id],
                 "body": entry.body,
+                **entry.as_booking(),
             }
             for entry in ledger.all()
-        ]
-        return json_answer({"bookings": shown})
+        )
+        return json_answer({"bookings": list(shown)})
 
     async def stats(self, _: Request) -> Response:
-        fake = self._fake
-        return json_answer(
-            {
-                "requests": fake.requests,
-                "in_flight": fake.in_flight,
-                "held": fake.held,
-                "offers": dict(fake.offers),
-                "asks": dict(fake.asks),
-            }
-        )
+        shown = ("requests", "in_flight", "held", "offers", "asks")
+        return json_answer({name: getattr(self._fake, name) for name in shown})

@@ -48,11 +48,8 @@ class Fault(BaseModel):
     """How many requests it has acted on."""
 
     def matches(self, method: str, invoice_id: str | None) -> bool:
-        if self.remaining is not None and self.hits >= self.remaining:
-            return False
-        if self.invoice_id is None:
-            return self.method in ("ANY", method)
-        return self.invoice_id == invoice_id and self.method in ("ANY", method)
+        used_up = self.remaining is not None and self.hits >= self.remaining
+        return not used_up and self.method in ("ANY", method) and self.invoice_id in (None, invoice_id)
 
 
 class Faults:
@@ -76,11 +73,10 @@ class Faults:
 
     def take(self, method: str, invoice_id: str | None, *, booking: bool) -> Fault | None:
         """The fault that acts on a request now (booking: on the entering of it), counted as used."""
-        for fault in self._faults:
-            if (fault.kind in BOOKING_KINDS) is booking and fault.matches(method, invoice_id):
-                fault.hits += 1
-                return fault
-        return None
+        acts = (each for each in self._faults if (each.kind in BOOKING_KINDS) is booking)
+        if fault := next((each for each in acts if each.matches(method, invoice_id)), None):
+            fault.hits += 1
+        return fault
 
 
 def falsify(fault: Fault, entry: Entry, ledger: Ledger) -> dict[str, Any]:

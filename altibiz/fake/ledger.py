@@ -41,21 +41,13 @@ class Entry:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class FaultPlan:
-    """What is to become of a new booking, and when."""
-
-    initiated_seconds: float = 0.0
-    abort_reason: str | None = None
-
-
 class Ledger:
     """The bookings in order, and one JSON line in the file for each thing that happened to one.
 
     Lines are of the kinds `booked`, `verdict` and `offered-again`. Without a path nothing outlives the object.
     """
 
-    def __init__(self, path: Path | None, now: Now) -> None:
+    def __init__(self, path: str | Path | None, now: Now) -> None:
         """Reads the file back; raises OSError, and ValueError for a file that is no ledger."""
         self._now = now
         self._entries: list[Entry] = []
@@ -64,7 +56,7 @@ class Ledger:
         self._file: int | None = None
         if path is not None:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            self._read_back(path.read_bytes())
+            self._read_back(Path(path).read_bytes())
 
     def close(self) -> None:
         if self._file is not None:
@@ -83,26 +75,24 @@ class Ledger:
             self._settle_if_time(entry)
         return self._entries
 
-    def book(self, invoice_id: str, body: dict[str, Any], fault_plan: FaultPlan) -> Entry:
-        """Enter a booking, on file before this returns."""
+    def book(
+        self, invoice_id: str, body: dict[str, Any], *, initiated_seconds: float = 0.0, abort_reason: str | None = None
+    ) -> Entry:
+        """Enter a booking, on file before this returns; its verdict comes later, and is an abort with a reason."""
         at = self._now()
-        reason = fault_plan.abort_reason
         line: dict[str, Any] = {
             "kind": "booked",
             "at": at.isoformat(),
             "id": invoice_id,
             "number": len(self._entries) + 1,
-            "verdict": "registered" if reason is None else "aborted",
-            "verdict_at": (at + timedelta(seconds=fault_plan.initiated_seconds)).isoformat(),
-            "abort_reason": reason,
+            "verdict": "registered" if abort_reason is None else "aborted",
+            "verdict_at": (at + timedelta(seconds=initiated_seconds)).isoformat(),
+            "abort_reason": abort_reason,
             "body": body,
         }
-        lines = [line]
         entry = self._enter(line)
-        if fault_plan.initiated_seconds <= 0:
-            entry.settled = True
-            lines.append(self._verdict_line(entry))
-        self._append(*lines)
+        entry.settled = initiated_seconds <= 0
+        self._append(line, *([self._verdict_line(entry)] if entry.settled else []))
         return entry
 
     def offered_again(self, entry: Entry, status: int) -> None:
@@ -121,14 +111,10 @@ class Ledger:
             self.settle(entry, entry.verdict, entry.abort_reason)
 
     def _enter(self, line: dict[str, Any]) -> Entry:
-        entry = Entry(
-            line["number"],
-            line["id"],
-            line["body"],
-            line["verdict"],
-            datetime.fromisoformat(line["verdict_at"]),
-            line["abort_reason"],
+        number, invoice_id, body, verdict, at, reason = (
+            line[name] for name in ("number", "id", "body", "verdict", "verdict_at", "abort_reason")
         )
+        entry = Entry(number, invoice_id, body, verdict, datetime.fromisoformat(at), reason)
         self._entries.append(entry)
         self._first_of.setdefault(entry.invoice_id, entry)
         self.offers[entry.invoice_id] += 1

@@ -1,6 +1,6 @@
 """Owns running the fake ERP: as a process of its own, or as a thread of a test or a demonstration."""
 
-import contextlib
+import signal
 import socket
 import sys
 import threading
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import uvicorn
 
@@ -45,10 +45,10 @@ class FakeAltibiz:
         *,
         now: Now = _wall_clock,
         port: int = 0,
-        ledger_path: Path | None = None,
+        ledger_path: str | Path | None = None,
         token: str | None = None,
-        certificate_file: Path | None = None,
-        key_file: Path | None = None,
+        certificate_file: str | Path | None = None,
+        key_file: str | Path | None = None,
         announce: bool = False,
     ) -> None:
         """Takes the port (0: any free one) and reads the ledger back; raises OSError if either can't be had."""
@@ -121,12 +121,12 @@ class FakeAltibiz:
             sys.stderr.flush()
 
 
-def serve(port: int, ledger_path: Path | None, token: str | None, now: Now = _wall_clock) -> None:
-    """Be the fake ERP until SIGTERM or SIGINT; says on standard error where it listens, once it does.
+def serve(**options: Any) -> None:
+    """Be the process of a FakeAltibiz until SIGTERM or SIGINT; says on standard error where it listens, once it does.
 
-    `now` gives the time of the ledger's lines and of verdicts. Raises OSError if the port is taken or the
-    ledger can't be opened, ValueError if it is none.
+    Raises OSError if the port is taken or the ledger can't be opened, ValueError if it is none.
     """
-    erp = FakeAltibiz(now=now, port=port, ledger_path=ledger_path, token=token, announce=True)
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn stops at the signal, and then raises it again
-        erp.run()
+    # The server hands on the signal that ended it; having served until then is success.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    FakeAltibiz(**options, announce=True).run()

@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import text
 
 from alarming.catalogue import CATALOGUE, Entry
-from altibiz.fake.ledger import FaultPlan
 from altibiz.fake.server import FakeAltibiz
 from persistence.alarms import AlarmRecord, Severity, store
 from persistence.connection.database import Database
@@ -132,7 +131,7 @@ def test_a_conflict_is_corrected_only_once_the_erp_has_given_its_own_up(
     billingd: Commands, database: Database, erp: FakeAltibiz
 ) -> None:
     held("erp_conflict")(database)
-    theirs = erp.fake.ledger.book(ID, offered(ID), FaultPlan(initiated_seconds=3600))
+    theirs = erp.fake.ledger.book(ID, offered(ID), initiated_seconds=3600)
     refused = billingd("invoices", "correct", ID)
     assert (refused.status, refused.out) == (1, "")
     assert "the ERP has it" in refused.err

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 
-from altibiz.fake.ledger import FaultPlan, Ledger
+from altibiz.fake.ledger import Ledger
 from altibiz.fake.server import FakeAltibiz
 from persistence.connection.database import Database
 from tests.cli.command_line import Commands
@@ -90,7 +90,7 @@ def test_what_the_erp_lost_or_booked_twice_is_found(booked: Database, erp: FakeA
     ledger = erp.fake.ledger
     lost = ledger._entries.pop(0)
     doubled = ledger.all()[0]
-    ledger.book(doubled.invoice_id, doubled.body, FaultPlan())
+    ledger.book(doubled.invoice_id, doubled.body)
     found = {(each["id"], each["kind"]): each for each in billingd("reconcile", "--json").document["differences"]}
     assert set(found) == {(lost.invoice_id, "missing_there"), (doubled.invoice_id, "doubled")}
     assert found[doubled.invoice_id, "doubled"]["theirs"].count("ALT-") == 2
@@ -118,7 +118,7 @@ def test_ten_thousand_are_compared_in_time_and_with_level_memory(
     path = tmp_path / "ledger.jsonl"
     ledger = Ledger(path, lambda: datetime(2026, 11, 15, tzinfo=UTC))
     for n in range(1, number):
-        ledger.book(f"NU-{n:04d}.2026-10.1", {"total_with_tax_eur": "125.00"}, FaultPlan())
+        ledger.book(f"NU-{n:04d}.2026-10.1", {"total_with_tax_eur": "125.00"})
     ledger.close()
     path.write_text(path.read_text().replace('"id": "NU-0777.2026-10.1"', '"id": "NU-0777.2025-10.1"'))
     with FakeAltibiz(ledger_path=path) as erp:

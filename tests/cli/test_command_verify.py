@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from altibiz.fake.ledger import FaultPlan
 from altibiz.fake.server import FakeAltibiz
 from persistence.connection.database import ConnectionSettings, Database
 from persistence.invoices import audit
@@ -206,7 +205,7 @@ def test_a_correction_is_verified_against_what_it_corrects(
 ) -> None:
     with FakeAltibiz() as erp:
         for number in range(1, 4):  # the bill ids that are given already
-            erp.fake.ledger.book(f"user-001.2026-0{number}.1", {"total_with_tax_eur": "1.00"}, FaultPlan())
+            erp.fake.ledger.book(f"user-001.2026-0{number}.1", {"total_with_tax_eur": "1.00"})
         billingd = Commands.on(database_url, tmp_path, capsys, erp={"base_url": erp.base_url})
         with booked.transaction() as connection:
             connection.execute(text("UPDATE network_user_catalogues SET meter_fee = meter_fee + 1"))
