@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.database import database
-from cli.invocation import CommandFailed, Reason, caller_identity, configuration, month, resolve_reason
+from cli.invocation import CommandFailed, OnlyMonth, Reason, caller_identity, configuration, resolve_reason
 from cli.output import columns, print_lines, print_note
 from persistence.invoices import approval
 from persistence.invoices.approval import Preview
@@ -22,9 +22,7 @@ _TITLES = {
 def approve(
     context: typer.Context,
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Of calculated invoices.")] = None,
-    period: Annotated[
-        str | None, typer.Option(parser=month, metavar="YYYY-MM", help="All of this month that wait.")
-    ] = None,
+    period: OnlyMonth = None,
     preview: Annotated[bool, typer.Option("--preview", help="Only show what would be approved.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask; needed where there is no terminal.")] = False,
     reason: Reason = None,

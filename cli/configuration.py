@@ -43,21 +43,11 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
     loaded = configuration(context)
     values = shown_values(loaded.settings)
     if as_json:
-        print_json(
-            {
-                "path": loaded.path,
-                "sha256": loaded.sha256,
-                "keys": {
-                    name: {
-                        "value": value,
-                        "source": loaded.sources[name].kind,
-                        "detail": loaded.sources[name].detail or None,
-                        "live": KEYS[name].live,
-                    }
-                    for name, value in values.items()
-                },
-            }
-        )
+        keys = {
+            name: {"value": values[name], "source": of.kind, "detail": of.detail or None, "live": KEYS[name].live}
+            for name, of in ((name, loaded.sources[name]) for name in values)
+        }
+        print_json({"path": loaded.path, "sha256": loaded.sha256, "keys": keys})
         return
     print_line(
         f"# {loaded.path or 'no file: built-in defaults'}" + (f", sha256 {loaded.sha256}" if loaded.path else "")

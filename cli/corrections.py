@@ -1,7 +1,6 @@
 """`billingd invoices correct` and `waive`: asks the ERP first, then corrects or ends one invoice."""
 
 import threading
-from typing import Annotated
 
 import typer
 from sqlalchemy import Connection
@@ -11,7 +10,7 @@ from billing.invoice import Invoice
 from billing.states import State
 from cli.database import database
 from cli.erp import erp_client
-from cli.invocation import CommandFailed, Reason, caller_identity, configuration, resolve_reason
+from cli.invocation import CommandFailed, InvoiceArgument, Reason, caller_identity, configuration, resolve_reason
 from cli.output import print_line, print_note
 from config.settings import Settings
 from persistence.connection.database import Database
@@ -20,11 +19,10 @@ from persistence.invoices.corrections import Order, OrderRefused, TakenUp
 from persistence.invoices.exchanges import Exchange, keep_exchanges
 from web.formatting import cell
 
-InvoiceId = Annotated[str, typer.Argument(metavar="ID", help="Such as user-001.2026-10.1")]
 MARGIN_SECONDS = 5.0
 
 
-def correct(context: typer.Context, invoice_id: InvoiceId, reason: Reason = None) -> None:
+def correct(context: typer.Context, invoice_id: InvoiceArgument, reason: Reason = None) -> None:
     """Make the next revision: now minus what is registered.
 
     A held invoice is superseded, if the ERP, asked first, has nothing of it.
@@ -34,7 +32,7 @@ def correct(context: typer.Context, invoice_id: InvoiceId, reason: Reason = None
     print_line(f"{invoice_id}: corrected by {invoice.id}, {invoice.total_with_tax_eur} EUR with tax")
 
 
-def waive(context: typer.Context, invoice_id: InvoiceId, reason: Reason = None) -> None:
+def waive(context: typer.Context, invoice_id: InvoiceArgument, reason: Reason = None) -> None:
     """End an invoice that the ERP has nothing of.
 
     It may be due, calculated or held, and becomes aborted; the ERP is asked first.

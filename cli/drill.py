@@ -15,7 +15,7 @@ from drills.outages import run_outages
 from drills.report import Table, document, total
 from drills.run import run_cells
 from drills.storms import run_storm
-from drills.table import Cell, UnknownCell, choose, sample
+from drills.table import UnknownCell, choose, sample
 from supervision.clock import system_randomness
 
 USED_WRONGLY = 64
@@ -47,10 +47,10 @@ def drill(
     folder = Path(tempfile.mkdtemp(prefix="billingd-drill-"))
     try:
         if storm is not None:
-            return 0 if run_storm(seed, storm, folder, lambda result: print_line(result.line())) else 1
+            return 0 if run_storm(seed, storm, folder, print_line) else 1
         if outage is not None:
-            return 0 if run_outages(outage, folder, lambda result: print_line(result.line())) else 1
-        cells = _cells(failure or [], variant or [], state or [])
+            return 0 if run_outages(outage, folder, print_line) else 1
+        cells = choose(failure or [], variant or [], state or [])
         cells = cells if number is None else sample(cells, number, seed)
         # A cell mostly waits: two for each processor keep it busy.
         jobs = jobs or 2 * (os.cpu_count() or 1)
@@ -59,13 +59,8 @@ def drill(
         if json_file is not None:
             write_text(json_file, json.dumps(document(results, seed), indent=1, ensure_ascii=False) + "\n")
         return 0 if all(result.held for result in results) else 1
+    except UnknownCell as error:
+        raise CommandFailed(str(error), USED_WRONGLY) from error
     finally:
         if not any(folder.iterdir()):
             folder.rmdir()
-
-
-def _cells(failures: Names, variants: Names, states: Names) -> list[Cell]:
-    try:
-        return choose(failures, variants, states)
-    except UnknownCell as error:
-        raise CommandFailed(str(error), USED_WRONGLY) from error

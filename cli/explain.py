@@ -5,7 +5,7 @@ Every figure is computed again from the snapshot, so an explanation that differs
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -15,16 +15,14 @@ from billing.corrections import RegisteredRevision
 from billing.invoice import LINES
 from billing.rounding import format_plain, round_half_away
 from cli.database import database
-from cli.invocation import CommandFailed, configuration
+from cli.invocation import CommandFailed, InvoiceArgument, configuration
 from cli.output import columns, print_lines
 from persistence.invoices.corrections import registered_revisions
 from persistence.invoices.listing import show_invoices
 from web.formatting import cell, percent
 
 
-def explain(
-    context: typer.Context, invoice_id: Annotated[str, typer.Argument(metavar="ID", help="Such as user-001.2026-10.1")]
-) -> None:
+def explain(context: typer.Context, invoice_id: InvoiceArgument) -> None:
     """Explain an invoice, from the readings to each cent.
 
     All of it out of what is stored with the invoice; each step is computed again and held against it.

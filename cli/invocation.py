@@ -58,6 +58,7 @@ def month(text: str) -> str:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 OnlyMonth = Annotated[str | None, typer.Option(parser=month, metavar="YYYY-MM", help="Only of this month.")]
+InvoiceArgument = Annotated[str, typer.Argument(metavar="ID", help="Such as user-001.2026-10.1")]
 Reason = Annotated[
     str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept with what is done. Asked for on a terminal.")
 ]

@@ -42,26 +42,25 @@ def last_words(
     how: Annotated[str, typer.Argument(metavar="UNIT[:RESULT:CODE:STATUS]", help="What ended, and how.")],
 ) -> None:
     """Raise the alarm that a daemon ended; it clears when the next one has caught up."""
-    loaded: Settings | None = None
+    has_file = True
     try:
-        loaded = load(config_path(context)).settings
-        settings = loaded
+        settings = load(config_path(context)).settings
     except ConfigurationRejected:
+        has_file = False
         # A file that can't be used may be just what ended the daemon: its words go where they can.
-        settings = _without_file()
+        state_dir = Path(os.environ.get("STATE_DIRECTORY", "var").partition(":")[0])
+        settings = Settings(state_dir=state_dir, instance=f"{socket.gethostname()}:{state_dir.absolute()}")
     logs.configure("info")
-    logger.warning(
-        "%s", _summary(how), extra={f"BILLINGD_{key.upper()}": value for key, value in _context(how).items()}
-    )
-    sign = ConditionActive(Code.DAEMON_WAS_DOWN, _summary(how), context=_context(how), immediately=True)
+    unit, result, status = _parts(how)
+    ended_by = f"SIG{status}" if f"SIG{status}" in signal.Signals.__members__ else status
+    reason = REASONS.get(result, "could not go on: {result}").format(status=ended_by, result=result)
+    summary = f"{unit} {reason}; systemd starts it again"
+    told = {"unit": unit, "result": result, "exit_status": status}
+    logger.warning("%s", summary, extra={f"BILLINGD_{key.upper()}": value for key, value in told.items()})
+    sign = ConditionActive(Code.DAEMON_WAS_DOWN, summary, context=told, immediately=True)
     for record in _raise(settings, sign):
-        if loaded is not None and not loaded.database.embedded:
-            _store_in_database(loaded, record)
-
-
-def _without_file() -> Settings:
-    state_dir = Path(os.environ.get("STATE_DIRECTORY", "var").partition(":")[0])
-    return Settings(state_dir=state_dir, instance=f"{socket.gethostname()}:{state_dir.absolute()}")
+        if has_file and not settings.database.embedded:
+            _store_in_database(settings, record)
 
 
 def _raise(settings: Settings, sign: ConditionActive) -> tuple[AlarmRecord, ...]:
@@ -100,18 +99,3 @@ def _parts(how: str) -> tuple[str, str, str]:
     monitored = os.environ.get("MONITOR_SERVICE_RESULT", ""), "", os.environ.get("MONITOR_EXIT_STATUS", "")
     result, _, status = (*rest, "", "", "")[:3] if rest else monitored
     return unit, result or "unknown", status or "unknown"
-
-
-def _summary(how: str) -> str:
-    unit, result, status = _parts(how)
-    reason = REASONS.get(result, "could not go on: {result}").format(status=_status(status), result=result)
-    return f"{unit} {reason}; systemd starts it again"
-
-
-def _status(status: str) -> str:
-    return f"SIG{status}" if f"SIG{status}" in signal.Signals.__members__ else status
-
-
-def _context(how: str) -> dict[str, str]:
-    unit, result, status = _parts(how)
-    return {"unit": unit, "result": result, "exit_status": status}

@@ -65,13 +65,10 @@ def counted(number: int, noun: str) -> str:
 
 def alarm_lines(alarms: Sequence[Mapping[str, Any]], *, cleared_too: bool = False) -> Iterator[str]:
     """A table of alarms as JSON has them; no line if there are none."""
-    titles = ["id", "severity", "code", "key", "count", "since", "cleared", "acknowledged", "what"]
-    instants = {"raised_at", "cleared_at", "acked_at"}
-    names = ["id", "severity", "code", "key", "count", "raised_at", "cleared_at", "acked_at", "summary"]
-    if not cleared_too:
-        titles.remove("cleared")
-        names.remove("cleared_at")
-    rows = [[each[name] and utc(each[name]) if name in instants else each[name] for name in names] for each in alarms]
+    named = {"since": "raised_at", "cleared": "cleared_at", "acknowledged": "acked_at", "what": "summary"}
+    titles = ["id", "severity", "code", "key", "count", *(each for each in named if cleared_too or each != "cleared")]
+    names = [named.get(title, title) for title in titles]
+    rows = [[utc(of[name]) if name[-3:] == "_at" and of[name] else of[name] for name in names] for of in alarms]
     yield from columns(titles, rows, right=("count",)) if rows else ()
 
 

@@ -6,7 +6,7 @@ import typer
 from sqlalchemy import Connection
 
 from cli.database import database
-from cli.invocation import Reason, caller_identity, configuration, month, resolve_reason
+from cli.invocation import OnlyMonth, Reason, caller_identity, configuration, resolve_reason
 from cli.output import print_line, print_note
 from persistence.connection.statements import notify
 from persistence.invoices import held_invoices
@@ -18,9 +18,7 @@ def retry(
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Of held invoices.")] = None,
     all_held: Annotated[bool, typer.Option("--all-held", help="All that are held.")] = False,
     code: Annotated[str | None, typer.Option(metavar="CODE", help="Those held with this code.")] = None,
-    period: Annotated[
-        str | None, typer.Option(parser=month, metavar="YYYY-MM", help="Those that are held of this month.")
-    ] = None,
+    period: OnlyMonth = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which would go on.")] = False,
     reason: Reason = None,
 ) -> int:

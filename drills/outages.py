@@ -40,13 +40,12 @@ class OutageResult(Verdict):
     restarts: int = 0
     resumed_seconds: float | None = None
 
-    def line(self) -> str:
-        """It in a line."""
+    def said(self) -> str:
         return (
             f"{self.station} away for {self.seconds:g} s, {DAYS} days by the test clock: "
             f"{self.cpu_percent:.1f} % of a core, {self.log_lines_a_minute:.1f} log lines a minute, "
             f"{self.memory_mb:.0f} MB ({self.growth_mb:+.1f}), {self.restarts} restarts, "
-            f"resumed after {self.resumed_seconds} s: {self.outcome()}"
+            f"resumed after {self.resumed_seconds} s"
         )
 
 
@@ -130,7 +129,7 @@ class Outage:
         result.wrong += [f"{found:.1f} {what}, not {limit:g}" for what, found, limit in limits if found > limit]
 
 
-def run_outages(seconds: float, folder: Path, tell: Callable[[OutageResult], None]) -> bool:
+def run_outages(seconds: float, folder: Path, tell: Callable[[str], None]) -> bool:
     """Outages of both stations, one after another; whether both held."""
     speed = round(DAYS * 86_400 / seconds)
     setting = Setting(fast=False, now=BEGIN, daemon={"alarms": {"quiet_seconds": 3}})

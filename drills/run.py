@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from drills.cells import Result, run_cell
 from drills.environment import Environment, Setting
@@ -29,12 +28,14 @@ class Verdict:
     def held(self) -> bool:
         return not self.wrong
 
-    def outcome(self) -> str:
-        """Whether it held, or why not."""
-        return "held" if self.held else f"NOT HELD: {'; '.join(self.wrong)}; logs in {self.log}"
+    def line(self) -> str:
+        """What it came to, and whether it held or why not."""
+        outcome = "held" if self.held else f"NOT HELD: {'; '.join(self.wrong)}; logs in {self.log}"
+        return f"{self.said()}: {outcome}"
 
-
-V = TypeVar("V", bound=Verdict)
+    def said(self) -> str:
+        """What it came to, in words."""
+        raise NotImplementedError
 
 
 @contextmanager
@@ -68,13 +69,13 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, jobs: int, tell: Callable[
 
 
 def run_each(
-    drills: Mapping[str, Callable[[Environment], V]],
+    drills: Mapping[str, Callable[[Environment], Verdict]],
     workload: Workload,
     setting: Setting,
     folder: Path,
-    tell: Callable[[V], None],
+    tell: Callable[[str], None],
 ) -> bool:
-    """Runs one after another, each in a folder of its name; whether all of them held."""
+    """Runs one after another, each in a folder of its name, and tells of each; whether all of them held."""
     held = True
     with prepared(workload) as template:
         for name, run in drills.items():
@@ -85,5 +86,5 @@ def run_each(
             else:
                 result.log = env.home
             held = held and result.held
-            tell(result)
+            tell(result.line())
     return held

@@ -50,11 +50,10 @@ class StormResult(Verdict):
     in_vain: int = 0
     recovery_seconds: float | None = None
 
-    def line(self) -> str:
-        """It in a line."""
+    def said(self) -> str:
         return (
             f"storm of {self.seconds:g} s, seed {self.seed}: {self.faults.total()} faults of {len(self.faults)} kinds, "
-            f"{self.invoices} invoices, all registered {self.recovery_seconds} s after its end: {self.outcome()}"
+            f"{self.invoices} invoices, all registered {self.recovery_seconds} s after its end"
         )
 
 
@@ -172,7 +171,7 @@ class Storm:
         return self._env.all_in("registered")
 
 
-def run_storm(seed: int, seconds: float, folder: Path, tell: Callable[[StormResult], None]) -> bool:
+def run_storm(seed: int, seconds: float, folder: Path, tell: Callable[[str], None]) -> bool:
     """Runs one storm; whether it held."""
     drills = {f"storm-{seed}": lambda env: Storm(env, seed, seconds).run()}
     return run_each(drills, Workload(USERS, len(MONTHS)), Setting(named_host=True), folder, tell)
