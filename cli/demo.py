@@ -4,7 +4,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,12 +75,12 @@ class Demo:
             for month in MONTHS[1:]:
                 self._import(month)
             self._say("the ERP is down: billing goes on, an alarm stands, nothing is lost")
-            self._until(self._alarm_stands)
+            self._until(lambda: any(alarm.code == "erp_unreachable" for alarm in self._standing()))
             self._until(lambda: time.monotonic() - away >= ERP_AWAY_SECONDS)
             erp.start()
             self._say("the ERP is back")
             self._until(lambda: self._counts.get(State.REGISTERED, 0) >= EXPECTED)
-            self._until(lambda: all(alarm.cleared_at for alarm in self._alarms))
+            self._until(lambda: not self._standing())
             listed = self._read(lambda connection: list_invoices(connection, Filter()))
             self._say("all is billed: stopping the daemon")
             daemon.stop()
@@ -101,29 +101,22 @@ class Demo:
     # What it sees
 
     def _connects(self) -> bool:
-        try:
+        with suppress(PersistenceError):
             self._database = self.deployment.database()
-            with self._database.transaction() as connection:
-                queries.counts(connection)
-        except PersistenceError:
-            return False
-        return True
+        return self._read(queries.counts) is not None
 
     def _read(self, query: Callable[[Any], Any]) -> Any:
-        assert self._database is not None
+        """What the query finds; None while the database is away."""
+        if self._database is None:
+            return None
         try:
             with self._database.transaction() as connection:
                 return query(connection)
         except PersistenceError:
             return None
 
-    def _look(self) -> None:
-        if self._database is not None:
-            self._counts = self._read(queries.counts) or self._counts
-            self._alarms = self._read(lambda connection: find(connection, cleared_too=True)) or self._alarms
-
-    def _alarm_stands(self) -> bool:
-        return any(alarm.code == "erp_unreachable" and not alarm.cleared_at for alarm in self._alarms)
+    def _standing(self) -> list[AlarmRecord]:
+        return [alarm for alarm in self._alarms if not alarm.cleared_at]
 
     def _until(self, reached: Callable[[], bool]) -> None:
         log = self.deployment.daemon.log_path
@@ -131,7 +124,8 @@ class Demo:
         def look() -> None:
             if self.deployment.daemon.pid is None:
                 raise CommandFailed(f"the daemon ended: see {log}")
-            self._look()
+            self._counts = self._read(queries.counts) or self._counts
+            self._alarms = self._read(lambda connection: find(connection, cleared_too=True)) or self._alarms
 
         try:
             wait_until(reached, within_seconds=STEP_SECONDS, every_seconds=0.1, abort=look)
@@ -141,10 +135,8 @@ class Demo:
     def _say(self, headline: str) -> None:
         self._headline = headline
         if not self.console.is_terminal:
-            self.console.print(f"{headline}   {self._in_words()}".rstrip(), soft_wrap=True)
-
-    def _in_words(self) -> str:
-        return ", ".join(f"{self._counts[state]} {state}" for state in State if self._counts.get(state))
+            counts = ", ".join(f"{self._counts[state]} {state}" for state in State if self._counts.get(state))
+            self.console.print(f"{headline}   {counts}".rstrip(), soft_wrap=True)
 
     # What it shows
 
@@ -153,8 +145,7 @@ class Demo:
         for state in State:
             number = self._counts.get(state, 0)
             grid.add_row(state, str(number), ProgressBar(total=EXPECTED, completed=number, width=40))
-        standing = [alarm for alarm in self._alarms if not alarm.cleared_at]
-        lines = [Text(f"! {alarm.code}: {alarm.summary}", style="bold red") for alarm in standing]
+        lines = [Text(f"! {alarm.code}: {alarm.summary}", style="bold red") for alarm in self._standing()]
         return Group(Text(self._headline, style="bold"), grid, *lines) if self.console.is_terminal else Group()
 
     def _report(self, listed: list[dict[str, Any]]) -> None:
@@ -171,6 +162,7 @@ class Demo:
         for each in (table, alarms):
             each.title_justify = "left"
             self.console.print(each)
-        self.console.print(f"database: {self.deployment.state}", soft_wrap=True)
-        self.console.print(f"ledger of the fake ERP: {self.deployment.erp.ledger_path}", soft_wrap=True)
-        self.console.print(f"log: {self.deployment.daemon.log_path}", soft_wrap=True)
+        there = self.deployment
+        self.console.print(f"database: {there.state}", soft_wrap=True)
+        self.console.print(f"ledger of the fake ERP: {there.erp.ledger_path}", soft_wrap=True)
+        self.console.print(f"log: {there.daemon.log_path}", soft_wrap=True)

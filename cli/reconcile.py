@@ -13,7 +13,7 @@ from billing.reconciliation import Compared, Difference, Side, compare
 from cli.database import database
 from cli.erp import CANNOT_ASK, erp_client
 from cli.invocation import AsJson, CommandFailed, OnlyMonth, configuration
-from cli.output import columns, print_json, print_lines, print_note, truncated
+from cli.output import columns, counted, print_json, print_lines, print_note, truncated
 from cli.report import write_report
 from persistence.connection.database import Database
 from persistence.invoices import reconciliation
@@ -112,10 +112,11 @@ def reconcile(
     settings = configuration(context).settings
     with database(settings, "reconcile", unlimited=True) as opened, erp_client(settings) as client:
         result = compare_bookings(opened, client, period)
+        head = f"Compared with the ERP: {result.compared}; {_found(result)}; {len(result.open)} still open."
         for path in (csv, html):
             if path is not None and period is not None:
-                head = _report_head(result) if path is html else None
-                digest = write_report(opened, path, period, result.differences, html_head=head)
+                html_head = head if path is html else None
+                digest = write_report(opened, path, period, result.differences, html_head=html_head)
                 print_note(f"{path}: written, SHA-256 {digest}")
     if as_json:
         print_json(_document(result))
@@ -124,10 +125,8 @@ def reconcile(
     return 1 if result.differences else 0
 
 
-def _report_head(result: ReconciliationResult) -> str:
-    number = len(result.differences)
-    found = f"{number} differences" if number else "no difference"
-    return f"Compared with the ERP: {result.compared}; {found}; {len(result.open)} still open."
+def _found(result: ReconciliationResult) -> str:
+    return counted(len(result.differences), "difference") if result.differences else "no difference"
 
 
 def _document(result: ReconciliationResult) -> dict[str, object]:
@@ -143,10 +142,8 @@ def _print_result(result: ReconciliationResult) -> None:
     if result.differences:
         titles = ("invoice", "difference", "here", "at the ERP")
         print_lines(truncated(columns(titles, [astuple(each) for each in result.differences])))
-    number = len(result.differences)
-    found = "no difference" if not number else f"{number} difference{'s' if number > 1 else ''}"
     still = f", {len(result.open)} still open" if result.open else ""
-    print_note(f"{result.compared} compared: {found}{still}")
+    print_note(f"{result.compared} compared: {_found(result)}{still}")
     if result.differences:
         print_note(
             f"`billingd invoices show {cell(result.differences[0].id)}` is our side of the first; nothing is changed"

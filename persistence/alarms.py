@@ -11,7 +11,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from persistence.connection.statements import Source, execute, fetch_column, fetch_dicts, fetch_row, fetch_value
-from persistence.invoices.conditions import WORKING
 from persistence.sql import Queries
 from persistence.storable_text import clean_context, clean_line
 
@@ -116,10 +115,6 @@ class AlarmState:
 _PLAIN_COLUMNS = ("id", "code", "key", "count", "raised_at", "last_at", "cleared_at", "instance")
 
 
-_FINAL = f"""
-SELECT id FROM invoices WHERE id = ANY(string_to_array(:known, ',')) AND NOT {WORKING}"""
-
-
 def read_state(
     source: Source,
     settings: StateSettings,
@@ -138,7 +133,7 @@ def read_state(
     limits = {"grace": settings.readings_grace_seconds, "overdue": settings.overdue_seconds}
     groups = fetch_dicts(source, _SQL.groups, now=now, known=listed, time_zone=settings.time_zone, **limits)
     standing = fetch_dicts(source, _SQL.standing, instance=instance, codes=list(state_codes), gone=GONE_SECONDS)
-    final = fetch_column(source, _FINAL, known=listed) if known else []
+    final = fetch_column(source, _SQL.final, known=listed) if known else []
     standing_ids = fetch_column(source, "SELECT id FROM alarms WHERE cleared_at IS NULL")
     return AlarmState(
         tuple(Group(**{**row, "ids": tuple(row["ids"])}) for row in groups),
@@ -150,14 +145,7 @@ def read_state(
 
 def find(source: Source, *, cleared_too: bool = False) -> list[AlarmRecord]:
     """The standing alarms of all instances, the most urgent first; with the cleared ones if asked for."""
-    rows = fetch_dicts(
-        source,
-        """SELECT * FROM alarms WHERE cleared_at IS NULL OR :cleared_too
-           ORDER BY cleared_at IS NOT NULL, array_position(
-               ARRAY['critical', 'major', 'minor', 'warning'], severity), raised_at DESC, id""",
-        cleared_too=cleared_too,
-    )
-    return [_record(row) for row in rows]
+    return [_record(row) for row in fetch_dicts(source, _SQL.find, cleared_too=cleared_too)]
 
 
 def statistics(source: Source, days: float = 30) -> list[CodeStatistics]:
@@ -168,9 +156,7 @@ def statistics(source: Source, days: float = 30) -> list[CodeStatistics]:
 
 def store(connection: "Connection", record: AlarmRecord) -> AlarmRecord:
     """Writes an alarm as it is; returns it with the id and acknowledgement under which it stands in the table."""
-    statement = """SELECT id, raised_at, instance FROM alarms
-                   WHERE code = :code AND key = :key AND cleared_at IS NULL FOR UPDATE"""
-    standing = fetch_row(connection, statement, code=record.code, key=record.key)
+    standing = fetch_row(connection, _SQL.standing_one, code=record.code, key=record.key)
     if standing is not None and standing.id != record.id:
         if record.cleared_at is None:
             record = replace(record, id=standing.id, raised_at=standing.raised_at)
@@ -197,13 +183,7 @@ def acknowledge(connection: "Connection", alarm_id: str, who: str, reason: str) 
 
 def sweep(connection: "Connection", instance: str) -> int:
     """Clears what an instance that has been gone for a day said of itself (docs/spec/interfaces.md, "Alarm codes")."""
-    return execute(
-        connection,
-        """UPDATE alarms SET cleared_at = now() WHERE cleared_at IS NULL AND key = instance
-           AND instance <> :instance AND last_at < now() - interval '1 day' AND NOT EXISTS (SELECT
-               FROM instances i WHERE i.name = alarms.instance AND i.seen_at >= now() - interval '1 day')""",
-        instance=instance,
-    )
+    return execute(connection, _SQL.sweep, instance=instance)
 
 
 def _record(row: Mapping[str, Any]) -> AlarmRecord:

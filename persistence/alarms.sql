@@ -60,3 +60,19 @@ UPDATE alarms SET
     acked_at = CASE WHEN code = 'invoice_aborted' THEN clock_timestamp()
                     ELSE coalesce(acked_at, clock_timestamp()) END,
     acked_by = coalesce(acked_by, :who), ack_reason = coalesce(ack_reason, :reason) WHERE id = :id
+
+-- name: final
+SELECT id FROM invoices WHERE id = ANY(string_to_array(:known, ',')) AND NOT {WORKING}
+
+-- name: find
+SELECT * FROM alarms WHERE cleared_at IS NULL OR :cleared_too
+ORDER BY cleared_at IS NOT NULL, array_position(ARRAY['critical', 'major', 'minor', 'warning'], severity),
+    raised_at DESC, id
+
+-- name: standing_one
+SELECT id, raised_at, instance FROM alarms WHERE code = :code AND key = :key AND cleared_at IS NULL FOR UPDATE
+
+-- name: sweep
+UPDATE alarms SET cleared_at = now() WHERE cleared_at IS NULL AND key = instance
+    AND instance <> :instance AND last_at < now() - interval '1 day'
+    AND NOT EXISTS (SELECT FROM instances i WHERE i.name = alarms.instance AND i.seen_at >= now() - interval '1 day')

@@ -43,30 +43,12 @@ def preview(connection: Connection, period: str | None, ids: Sequence[str] | Non
     asked_for = {"period": period, "ids": None if ids is None else list(ids)}
     found = fetch_column(connection, _SQL.waiting, **asked_for)
     wanted = {"ids": found, "months": MONTHS}
-    sums = fetch_row(
-        connection,
-        f"""{_SQL.shown} SELECT coalesce(sum(total_eur), 0) AS total_eur,
-                 coalesce(sum(tax_eur), 0) AS tax_eur, coalesce(sum(total_with_tax_eur), 0) AS total_with_tax_eur
-                 FROM shown""",
-        **wanted,
-    )
-    lines = fetch(connection, _SQL.preview, **wanted)
-    orders = {
-        "largest": "total_with_tax_eur DESC, id",
-        "smallest": "total_with_tax_eur, id",
-        "furthest": "abs(total_with_tax_eur / nullif(usual_eur, 0) - 1) DESC NULLS LAST, id",
-    }
+    sums = fetch_row(connection, _SQL.sums, **wanted)
     extremes = {
-        name: fetch(
-            connection,
-            f"""{_SQL.shown} SELECT id, total_with_tax_eur, usual_eur FROM shown
-                     WHERE {"usual_eur IS NOT NULL" if name == "furthest" else "true"}
-                     ORDER BY {order} LIMIT :examples""",
-            **wanted,
-            examples=EXAMPLES,
-        )
-        for name, order in orders.items()
+        name: fetch(connection, getattr(_SQL, name), **wanted, examples=EXAMPLES)
+        for name in ("largest", "smallest", "furthest")
     }
+    lines = fetch(connection, _SQL.preview, **wanted)
     return Preview(found, sums.total_eur, sums.tax_eur, sums.total_with_tax_eur, lines, extremes)
 
 

@@ -23,3 +23,17 @@ WITH shown AS (
        sum((line->>'price_eur')::numeric) AS price_eur
     FROM shown w JOIN invoice_documents d ON d.invoice_id = w.id,
        jsonb_array_elements(d.lines) AS line GROUP BY 1 ORDER BY 1
+
+-- name: sums
+{shown} SELECT coalesce(sum(total_eur), 0) AS total_eur, coalesce(sum(tax_eur), 0) AS tax_eur,
+    coalesce(sum(total_with_tax_eur), 0) AS total_with_tax_eur FROM shown
+
+-- name: largest
+{shown} SELECT id, total_with_tax_eur, usual_eur FROM shown ORDER BY total_with_tax_eur DESC, id LIMIT :examples
+
+-- name: smallest
+{shown} SELECT id, total_with_tax_eur, usual_eur FROM shown ORDER BY total_with_tax_eur, id LIMIT :examples
+
+-- name: furthest
+{shown} SELECT id, total_with_tax_eur, usual_eur FROM shown WHERE usual_eur IS NOT NULL
+    ORDER BY abs(total_with_tax_eur / nullif(usual_eur, 0) - 1) DESC NULLS LAST, id LIMIT :examples

@@ -45,13 +45,9 @@ def why_no_retry(connection: Connection, invoice_id: str) -> str | None:
 
 def held_ids(connection: Connection, code: str | None = None, period: str | None = None) -> list[str]:
     """The held invoices, with this code and of this period; None means any."""
-    return fetch_column(
-        connection,
-        f"""SELECT id FROM invoices WHERE {IS_HELD} AND (CAST(:code AS text) IS NULL OR held_code = :code)
-            AND (CAST(:period AS text) IS NULL OR period = :period) ORDER BY id""",
-        code=code,
-        period=period,
-    )
+    among = "(CAST(:code AS text) IS NULL OR held_code = :code) AND (CAST(:period AS text) IS NULL OR period = :period)"
+    held = f"SELECT id FROM invoices WHERE {IS_HELD} AND {among} ORDER BY id"
+    return fetch_column(connection, held, code=code, period=period)
 
 
 def lock_held(connection: Connection, code: str | None = None, period: str | None = None) -> list[str]:

@@ -15,17 +15,8 @@ _WANTED = """(CAST(:period AS text) IS NULL OR period = :period)
     AND (CAST(:state AS text) IS NULL OR state = :state)
     AND (CAST(:network_user AS text) IS NULL OR network_user_id = :network_user)
     AND (CAST(:code AS text) IS NULL OR held_code = :code)"""
-_SQL = Queries(__file__, COLUMNS=_COLUMNS, WANTED=_WANTED)
 """The condition of a Filter, whose fields are its values."""
-
-_AMONG = "= ANY(CAST(:ids AS text[]))"
-_DOCUMENTS = f"SELECT invoice_id, lines, calculations, snapshot, body FROM invoice_documents WHERE invoice_id {_AMONG}"
-_HISTORY = f"""
-    SELECT invoice_id, at, from_state, to_state, actor, reason FROM invoice_history
-    WHERE invoice_id {_AMONG} ORDER BY invoice_id, seq"""
-_EXCHANGES = f"""
-    SELECT invoice_id, method, outcome, status, detail, first_at, last_at, times FROM erp_exchanges
-    WHERE invoice_id {_AMONG} ORDER BY invoice_id, seq"""
+_SQL = Queries(__file__, COLUMNS=_COLUMNS, WANTED=_WANTED)
 
 
 # The columns of the table of invoices: title, SQL, SQL of the greatest width, and whether it stands to the right.
@@ -93,8 +84,7 @@ class Table:
 
 def list_invoices(source: Source, wanted: Filter) -> list[dict[str, Any]]:
     """Invoices by period and user, with the columns of docs/spec/interfaces.md."""
-    ordered = f"SELECT {_COLUMNS} FROM invoices WHERE {_WANTED} ORDER BY period, network_user_id, revision"
-    return fetch_dicts(source, ordered, **asdict(wanted))
+    return fetch_dicts(source, _SQL.listed, **asdict(wanted))
 
 
 def show_invoices(source: Source, ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -103,12 +93,12 @@ def show_invoices(source: Source, ids: Sequence[str]) -> list[dict[str, Any]]:
     """
     found = {
         row["id"]: row | {"lines": [], "calculations": [], "snapshot": {}, "body": None, "history": [], "exchanges": []}
-        for row in fetch_dicts(source, f"SELECT {_COLUMNS} FROM invoices WHERE id {_AMONG}", ids=list(ids))
+        for row in fetch_dicts(source, _SQL.these, ids=list(ids))
     }
-    for row in fetch_dicts(source, _DOCUMENTS, ids=list(ids)):
+    for row in fetch_dicts(source, _SQL.documents, ids=list(ids)):
         found[row.pop("invoice_id")].update(row, body=bytes(row["body"]).decode())
-    for name, statement in (("history", _HISTORY), ("exchanges", _EXCHANGES)):
-        for row in fetch_dicts(source, statement, ids=list(ids)):
+    for name in ("history", "exchanges"):
+        for row in fetch_dicts(source, getattr(_SQL, name), ids=list(ids)):
             found[row.pop("invoice_id")][name].append(row)
     return [found[invoice_id] for invoice_id in ids if invoice_id in found]
 

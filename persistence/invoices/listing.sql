@@ -36,3 +36,21 @@ SELECT s.start, coalesce(p.calculated, 0) AS calculated, coalesce(p.registered, 
     greatest(0, coalesce(extract(epoch FROM least(s.start + interval '1 hour', now())
         - (SELECT min(e.oldest) FROM ended e WHERE e.start > s.start)), 0))::float8 AS oldest_seconds
 FROM slots s LEFT JOIN passed p USING (start) ORDER BY s.start
+
+-- name: listed
+SELECT {COLUMNS} FROM invoices WHERE {WANTED} ORDER BY period, network_user_id, revision
+
+-- name: these
+SELECT {COLUMNS} FROM invoices WHERE id = ANY(CAST(:ids AS text[]))
+
+-- name: documents
+SELECT invoice_id, lines, calculations, snapshot, body FROM invoice_documents
+WHERE invoice_id = ANY(CAST(:ids AS text[]))
+
+-- name: history
+SELECT invoice_id, at, from_state, to_state, actor, reason FROM invoice_history
+WHERE invoice_id = ANY(CAST(:ids AS text[])) ORDER BY invoice_id, seq
+
+-- name: exchanges
+SELECT invoice_id, method, outcome, status, detail, first_at, last_at, times FROM erp_exchanges
+WHERE invoice_id = ANY(CAST(:ids AS text[])) ORDER BY invoice_id, seq
