@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ from actors.messages import (
     ErpStatus,
     GetErpStatus,
     Poll,
+    try_tell,
 )
 from actors.tree import courier, tree
 from alarming.actor import AlarmActor, AlarmSnapshot, Configure
@@ -259,8 +261,11 @@ class Daemon:
         self._notifier.extend_timeout(drain_seconds + 10)
         until = self.clock.monotonic() + drain_seconds - 1
         for name in (CLOCK, BILLER):
-            self._log_failure(lambda name=name: self.system.terminate_child(name))
-        self._log_failure(lambda: self.system.tell(ERP_GATEWAY, Drain()))
+            try:
+                self.system.terminate_child(name)
+            except SupervisionError as error:
+                logger.info("while stopping: %s", error)
+        self._tell(ERP_GATEWAY, Drain())
         while self._under_way() and self.clock.monotonic() < until:
             threading.Event().wait(0.02)
         self.system.stop(max(1.0, until - self.clock.monotonic()))
@@ -289,12 +294,6 @@ class Daemon:
         except PersistenceError as error:
             logger.warning("this end could not be stored: %s", error)
 
-    def _log_failure(self, action: Any) -> None:
-        try:
-            action()
-        except SupervisionError as error:
-            logger.info("while stopping: %s", error)
-
     # Before it works
 
     def _make_system(self) -> System:
@@ -302,13 +301,8 @@ class Daemon:
         self._attribution = Attribution(self._tell, self.clock.monotonic, settings.supervision.window_seconds)
         spec = tree(self.context, self._make_alarms)
         if self._server is not None:
-            server = self._server
-            embedded = ChildSpec(
-                EMBEDDED_DATABASE,
-                lambda: EmbeddedDatabase(server),
-                start_seconds=EMBEDDED_START_SECONDS,
-                hang_seconds=None,
-            )
+            make = partial(EmbeddedDatabase, self._server)
+            embedded = ChildSpec(EMBEDDED_DATABASE, make, start_seconds=EMBEDDED_START_SECONDS, hang_seconds=None)
             spec = replace(spec, children=(embedded, *spec.children))
         listener = fan_out(log_events(logging.getLogger("billingd.supervision")), self._attribution.listen)
         return System(spec, clock=self.clock, randomness=self.context.randomness, on_event=listener)
@@ -327,10 +321,7 @@ class Daemon:
         )
 
     def _tell(self, name: str, message: object) -> None:
-        try:
-            self.system.tell(name, message)
-        except SupervisionError as error:
-            logger.info("%s was not told: %s", name, error)
+        try_tell(self.system.tell, name, message)
 
     def _server_settings(self, settings: Settings) -> ConnectionSettings | None:
         """How to reach the configured server, its password read now; None with the embedded one."""

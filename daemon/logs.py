@@ -8,7 +8,7 @@ import select
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from logging_journald import JournaldTransport  # type: ignore[import-untyped]
 from pydantic import SecretStr
@@ -93,8 +93,7 @@ def json_line(record: logging.LogRecord, text: str) -> str:
 
 def console_line(record: logging.LogRecord, text: str) -> str:
     """Return one line for people: time (UTC), level, logger, message."""
-    clock = _at(record)[11:]
-    return f"{clock} {record.levelname:<8} {record.name}: {spelt_out(text)}"
+    return f"{_at(record)[11:]} {record.levelname:<8} {record.name}: {spelt_out(text)}"
 
 
 def _coloured_line(record: logging.LogRecord, text: str) -> str:
@@ -173,19 +172,9 @@ class JournalHandler(logging.Handler):
         extras = {_field_name(name): value for name, value in _extras(record).items()}
         return {name: _field_value(value) for name, value in {**extras, **fields}.items()}
 
-    @classmethod
-    def connected(cls, fallback: logging.Handler) -> Self | None:
-        """Return a handler, None when no journal listens."""
-        try:
-            return cls(fallback)
-        except OSError:
-            return None
-
 
 def _field_name(name: str) -> str:
-    if _FIELD.fullmatch(name):
-        return name
-    return f"BILLINGD_{re.sub(r'[^A-Z0-9_]', '_', name.upper())}"[:64]
+    return name if _FIELD.fullmatch(name) else f"BILLINGD_{re.sub(r'[^A-Z0-9_]', '_', name.upper())}"[:64]
 
 
 def _field_value(value: object) -> bytes:
@@ -205,7 +194,10 @@ def under_journal(environ: Mapping[str, str] = os.environ, descriptor: int = 2) 
 def _handler(form: Format) -> logging.Handler:
     plain = LineHandler(json_line)
     if form == "journal" or (form == "auto" and under_journal()):
-        return JournalHandler.connected(plain) or plain
+        try:
+            return JournalHandler(plain)
+        except OSError:  # no journal listens
+            return plain
     terminal = sys.stderr is not None and sys.stderr.isatty()
     if form == "console" or (form == "auto" and terminal):
         colours = terminal and not os.environ.get("NO_COLOR")

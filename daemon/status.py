@@ -60,11 +60,8 @@ class StatusCollector:
     def database_connected(self) -> bool:
         return self._database[0] == "connected"
 
-    def erp_reachable(self) -> bool:
-        return self._erp is not None and self._erp.open_reason is None
-
     def ready(self) -> bool:
-        return self.database_connected() and self.erp_reachable()
+        return self.database_connected() and self._erp is not None and self._erp.open_reason is None
 
     def running(self) -> bool:
         return self._system.ended is None

@@ -53,8 +53,8 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         self._deadline = self.loop.call_later(SECONDS_AT_MOST, self.abort)
         if len(self.connections) > CONNECTIONS_AT_MOST:
-            oldest = min((each for each in self.connections if isinstance(each, Connection)), key=_opened_at)
-            oldest.abort()
+            open_ones = (each for each in self.connections if isinstance(each, Connection))
+            min(open_ones, key=lambda each: each.opened_at_seconds).abort()
 
     def extend_deadline(self, seconds: float) -> None:
         """Lets an answer that is a stream take `seconds` more than any other."""
@@ -78,7 +78,3 @@ class Connection(H11Protocol):
         """Ends the connection at once, whatever is still to be sent."""
         self.connections.discard(self)
         self.transport.abort()
-
-
-def _opened_at(connection: Connection) -> float:
-    return connection.opened_at_seconds

@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from billing.states import State
-from web import charts, invoice_tables
+from web import invoice_tables
 from web.formatting import about, cell, number, utc
 
 _environment = Environment(
@@ -23,7 +23,6 @@ _environment = Environment(
 _environment.filters |= {
     "about": about, "cell": cell, "number": number, "utc": utc,
     "why": invoice_tables.why, "totals": invoice_tables.totals,
-    "share_bars": charts.share_bars, "throughput_chart": charts.throughput, "age_chart": charts.age,
 }  # fmt: skip
 _environment.globals |= {
     "line_fields": invoice_tables.LINE_FIELDS, "item_fields": invoice_tables.ITEM_FIELDS,
