@@ -10,21 +10,10 @@ from alarming.formats import SERIOUS
 from billing.identity import is_invoice_id
 from billing.states import State
 from persistence.invoices.listing import Hour
-from web.formatting import about, number
 from web.templating import render
 
 PARTS = ("verdict", "pipeline", "charts", "alarms", "surroundings", "tree")
 MAIN_STATES = (State.DUE, State.CALCULATED, State.SENT, State.INITIATED, State.REGISTERED)
-SIDE_STATES = (State.HELD, State.ABORTED)
-_NOTES = {
-    State.DUE: "waits to be calculated",
-    State.CALCULATED: "waits to be offered",
-    State.SENT: "offered, no answer yet",
-    State.INITIATED: "the ERP has it",
-    State.REGISTERED: "booked",
-    State.HELD: "a person has to look",
-    State.ABORTED: "ended without a booking",
-}
 _IDS_SHOWN = 8
 _MONTHS_SHOWN = 6
 _ALIKE_AT_MOST = 8
@@ -38,8 +27,8 @@ def parts(status: _Document, hours: Sequence[Hour] | str, moving: Collection[Sta
     context = {
         "status": status,
         "health": "well" if status["well"] else "bad" if serious or not status["running"] else "poor",
-        "main_states": [_state_card(state, status, moving) for state in MAIN_STATES],
-        "side_states": [_state_card(state, status, moving) for state in SIDE_STATES],
+        "main_states": MAIN_STATES,
+        "moving": moving,
         "stuck": status.get("stuck", ()),
         "months": sorted(status.get("periods", {}).items(), reverse=True)[:_MONTHS_SHOWN],
         "hours": hours,
@@ -47,18 +36,6 @@ def parts(status: _Document, hours: Sequence[Hour] | str, moving: Collection[Sta
         "alike_children": _alike_children,
     }
     return {name: render(f"overview/{name}.html", **context) for name in PARTS}
-
-
-def _state_card(state: State, status: _Document, moving: Collection[State]) -> dict[str, Any]:
-    invoices, oldest_seconds = status["invoices"].get(state, 0), status["oldest_seconds"].get(state)
-    waits = state is State.DUE and status["waiting"]
-    return {
-        "state": state.value,
-        "invoices": invoices,
-        "note": f"{number(status['waiting'])} for readings" if waits else _NOTES[state],
-        "age": f"oldest {about(oldest_seconds)}" if invoices and oldest_seconds is not None else "\u00a0",
-        "moving": state in moving,
-    }
 
 
 def _alarm(alarm: _Document) -> _Document:
