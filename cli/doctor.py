@@ -229,7 +229,7 @@ def _certificate(settings: Settings, host: str, port: int) -> Check:
 
 
 def _erp_answer(settings: Settings) -> Check:
-    """One harmless GET."""
+    """Asks the ERP for one page of bookings, which changes nothing."""
     begun = time.monotonic()
     try:
         with erp_client(settings) as client:

@@ -43,7 +43,7 @@ class Result:
 
 
 class CellRun:
-    """One run of one cell."""
+    """Runs one cell and collects what does not hold."""
 
     def __init__(self, cell: Cell, env: Environment, fault: Fault) -> None:
         self.result = Result(cell.failure, cell.variant, cell.state)
@@ -54,7 +54,7 @@ class CellRun:
         self._wrong: list[str] = []
 
     def run(self) -> Result:
-        """All of it; whatever goes wrong is a reason."""
+        """Runs the cell. Any error becomes a reason why it did not hold."""
         try:
             self._run()
         except NotReached as error:

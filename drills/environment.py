@@ -101,7 +101,6 @@ class Environment:
         return all(states.get(each) == state for each in (self.debts if ids is None else ids))
 
     def wait_all_in(self, state: str, seconds: float = REACH_SECONDS) -> None:
-        """Waits for it. Raises NotReached."""
         wait_until(lambda: self.all_in(state), within_seconds=seconds, what=f"all invoices are {state}")
 
     def standing_alarms(self) -> set[tuple[str, str]]:
@@ -138,7 +137,6 @@ class Environment:
         return held
 
     def close(self) -> None:
-        """Ends every station."""
         self.daemon.close()
         self.erp.close()
         self.proxy.close()

@@ -1,4 +1,4 @@
-"""The judge of a drill, who trusts nobody: database, ledger, readings and log are compared with one another."""
+"""Judges a drill: compares database, ledger, readings and log with each other, and with its own arithmetic."""
 
 from collections import Counter
 from datetime import datetime
@@ -19,10 +19,10 @@ ARROWS = {
 
 
 def judge(env: Environment, *, offers_again: bool = False) -> list[str]:
-    """Everything that is wrong at the end; nothing if all four promises were kept to the letter.
+    """Returns everything that is wrong at the end; an empty list if all four promises were kept.
 
-    `offers_again`: what the ERP has may have been offered again. Else it was asked about first: the fake ERP takes
-    the same offer twice for one, and not every ERP may be as kind.
+    `offers_again`: an invoice that the ERP has may have been offered again. Otherwise billingd must have asked first,
+    because not every ERP takes the same offer twice for one, as the fake ERP does.
     """
     now = datetime.fromisoformat(env.now.replace("Z", "+00:00"))
     debts = env.workload.debts(now, late=env.late)

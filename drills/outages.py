@@ -60,14 +60,11 @@ class _Reading:
 
 
 class Outage:
-    """One outage of one environment."""
-
     def __init__(self, env: Environment, station: str, seconds: float) -> None:
         self.result = OutageResult(seconds, station=station)
         self._env = env
 
     def run(self) -> OutageResult:
-        """All of it; whatever goes wrong is a reason."""
         env, result = self._env, self.result
         leave, come_back, within_seconds = self._of_station()
         try:

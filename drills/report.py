@@ -28,7 +28,7 @@ class Table:
         put(f"{'failure':<{_NAME_WIDTH}}{'alarm':<{_CODE_WIDTH}}{header}")
 
     def take(self, result: Result) -> None:
-        """One cell has ended."""
+        """Takes the result of a cell that has ended."""
         self._come += 1
         row = (result.failure, result.variant)
         self._rows.setdefault(row, {})[result.state] = result
@@ -67,5 +67,4 @@ def total(results: Sequence[Result], seed: int) -> str:
 
 
 def document(results: Sequence[Result], seed: int) -> dict[str, Any]:
-    """The JSON document."""
     return {"seed": seed, "cells": [asdict(each) for each in results]}

@@ -1,4 +1,4 @@
-"""The states in which a fault can strike (docs/spec/failures.md), each reached provably and let go again."""
+"""The states in which a fault can happen (docs/spec/failures.md): how each is reached, and released again."""
 
 from dataclasses import dataclass
 

@@ -27,13 +27,13 @@ from testkit.waiting import LOOK_SECONDS, NotReached, becomes_true, pause, wait_
 FINISH_SECONDS = 120.0
 USERS = 8
 MONTHS = ("2026-11-15", "2026-12-15", "2027-01-15", "2027-02-15", "2027-03-15", "2027-04-15")
-# Not in a storm: what needs an environment of its own, lasts too long, or can't be told from the truth by anybody.
+# Not in a storm: faults that need an environment of their own, last too long, or look like the truth.
 EXCLUDED = {
     "disk_full", "tls_not_accepted", "restart_limit", "poison_invoice", "raises_on_every",
     "foreign_bill_id", "changed_bill_id", "step_back", "restored_while_down", "restored_under_running_daemon", "huge",
 }  # fmt: skip
 IN_THE_WAY = (PersistenceError, httpx.HTTPError, OSError, ValueError)
-"""How a fault fails whose station another fault has taken away."""
+"""The errors of a fault that can't be injected because another fault has taken its station away."""
 PROCESS_FAULTS = ("refused", "no_answer", "name_not_resolved")
 
 
@@ -68,7 +68,6 @@ class Storm:
         self._refusing = D2["row_refused"]()
 
     def run(self) -> StormResult:
-        """All of it."""
         env = self._env
         self._refusing.prepare(env)
         env.import_late_user()
@@ -139,7 +138,7 @@ class Storm:
         becomes_true(ended, 30)
 
     def _recover(self) -> None:
-        """Everything is put right, then nothing may be lost, doubled or left standing."""
+        """Ends all faults. Then nothing may be lost or doubled, and no alarm may stand."""
         env, wrong = self._env, self.result.wrong
         env.failpoints.disable()
         env.erp.thaw()

@@ -24,7 +24,6 @@ class Cell:
     state: str
 
     def fault(self) -> Fault:
-        """A fresh one."""
         return FAILURES[self.failure][self.variant]()
 
 

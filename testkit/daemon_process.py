@@ -124,7 +124,6 @@ class DaemonProcess:
             self._process.send_signal(number)
 
     def close(self) -> None:
-        """Ends it for good."""
         self._closed.set()
         if "failpoints" in vars(self):
             self.failpoints.disable()

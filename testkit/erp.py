@@ -1,4 +1,4 @@
-"""The fake ERP as a process, which can vanish, freeze, lie and throw, with the client of its control API."""
+"""The fake ERP as a process that tests can kill, freeze and tell to fail, and the client of its control API."""
 
 import json
 import signal
@@ -61,16 +61,15 @@ class FakeErp:
         self.stop(signal.SIGKILL)
 
     def close(self) -> None:
-        """Ends it for good."""
         self.kill()
         self._client.close()
 
     def freeze(self) -> None:
-        """It accepts connections and never answers."""
+        """Lets it accept connections and never answer."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """It goes on."""
+        """Lets it go on after `freeze`."""
         self._signal(signal.SIGCONT)
 
     def control(self, method: str, path: str, body: object = None) -> Any:
@@ -125,7 +124,7 @@ class FakeErp:
     def _lines(self) -> list[dict[str, Any]]:
         if not self.ledger_path.exists():
             return []
-        # A kill in the middle of a line: it was never answered.
+        # A kill can cut the last line; that request was never answered.
         whole = self.ledger_path.read_text("utf-8").rpartition("\n")[0]
         return [json.loads(line) for line in whole.splitlines()]
 

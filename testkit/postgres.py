@@ -69,7 +69,6 @@ class PostgresServer:
 
     @property
     def log_path(self) -> Path:
-        """The server's own log."""
         return self._embedded.log_path
 
     def start(self) -> None:
@@ -109,7 +108,6 @@ class PostgresServer:
         self.stop(signal.SIGQUIT)
 
     def destroy(self) -> None:
-        """Ends it and removes its files."""
         self.close()
         shutil.rmtree(self.home)
 
@@ -138,7 +136,7 @@ class PostgresServer:
         return f"postgresql://billingd:{self._embedded.settings().password}@127.0.0.1:{self.port}/{database}"
 
     def settings(self, database: str = "billingd") -> ConnectionSettings:
-        """The same as settings."""
+        """The same as ConnectionSettings."""
         return ConnectionSettings.from_url(self.url(database))
 
     def create_app_user(self) -> None:
@@ -153,7 +151,7 @@ class PostgresServer:
         return f"postgresql://{APP_USER}:{_APP_PASSWORD}@127.0.0.1:{port or self.port}/billingd?sslmode=disable"
 
     def app_settings(self) -> ConnectionSettings:
-        """The same as settings."""
+        """The same as ConnectionSettings."""
         return ConnectionSettings.from_url(self.app_url(), **_PATIENT)
 
     def create_database(self, name: str, template: str = "billingd") -> str:

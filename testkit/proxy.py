@@ -53,7 +53,6 @@ class Proxy:
         return trap
 
     def close(self) -> None:
-        """Ends everything."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -61,7 +60,7 @@ class Proxy:
         self._thread.join(5)
 
     def forget(self, link: "_Link") -> None:
-        """A link has ended by itself."""
+        """Removes a link that has ended by itself."""
         with self._lock:
             self._open.discard(link)
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 
 def cpu_seconds(pid: int) -> float:
-    """What it has used so far."""
     user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 

@@ -81,7 +81,6 @@ def cut(answer: Response) -> Act:
 
 
 def trickle(answer: Response, pause_seconds: float) -> Act:
-    """Send one byte at a time."""
 
     async def act(transport: asyncio.Transport) -> None:
         for byte in _as_bytes(answer):

@@ -129,7 +129,7 @@ class DiskFull(Fault):
             (self.folder / "full").unlink(missing_ok=True)
 
     def close(self) -> None:
-        """The file system goes with the drill."""
+        """Unmounts the small file system."""
         if self.folder is not None:
             subprocess.run(["umount", "-l", str(self.folder)], capture_output=True, check=False)
 

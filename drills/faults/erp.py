@@ -26,7 +26,7 @@ def _lose_name(env: Environment) -> None:
 
 @dataclass
 class Answers(Fault):
-    """It answers as it was told to: once, all the time, or about one invoice only."""
+    """The ERP answers wrongly: once, all the time, or about one invoice only."""
 
     can_meet: Callable[[State], bool] = asks_erp
     what: dict[str, Any] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class ForeignBill(Answers):
 
 @dataclass
 class OfTheBooked(Answers):
-    """It takes back what it said of invoices that are registered with us: met only by a late answer."""
+    """The ERP revokes what it said of registered invoices. Only a late answer meets this."""
 
     lasting: bool = False
     can_meet: Callable[[State], bool] = lambda _: False

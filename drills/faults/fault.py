@@ -32,7 +32,7 @@ def asks_erp(state: State) -> bool:
 
 @dataclass
 class Fault:
-    """The base of all: a fault that does nothing.
+    """A fault that does nothing: the base of all faults.
 
     `codes`: the alarms of which one has to be raised, if it is `lasting` and met. `silence_seconds`: at the most so
     long after the daemon meets it comes its first sign. `affects_one`: it is about one invoice, and the others go on.
@@ -63,10 +63,10 @@ class Fault:
     """The invoice that it is about, if it affects one."""
 
     def prepare(self, env: Environment) -> None:
-        """Before the daemon starts."""
+        """Called before the daemon starts."""
 
     def apply(self, env: Environment, state: State) -> None:
-        """Begins; the state is let go afterwards."""
+        """Begins the fault. The daemon is released from its state afterwards."""
 
     def release(self, env: Environment, state: State) -> None:
         """Lets the daemon go on from where it is held."""
@@ -74,7 +74,7 @@ class Fault:
             state.release(env)
 
     def released(self, env: Environment, state: State) -> None:
-        """The daemon goes on, into the fault."""
+        """Called once the daemon goes on and can meet the fault."""
 
     def first_sign(self, env: Environment) -> float | None:
         """When the daemon could notice it first, in wall seconds, if that was seen; else beginning and silence."""
@@ -89,14 +89,14 @@ class Fault:
         return self.met
 
     def end(self, env: Environment) -> None:
-        """Is over."""
+        """Ends the fault."""
 
     def unaffected(self, env: Environment) -> list[str]:
         """The invoices that go on meanwhile."""
         return [debt for debt in env.debts if debt != self.target]
 
     def close(self) -> None:
-        """Whatever became of the drill: nothing of the fault is left behind."""
+        """Removes what is left of the fault, whatever the drill came to."""
 
 
 @dataclass

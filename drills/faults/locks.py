@@ -19,7 +19,7 @@ DAEMON_BACKENDS = "datname = 'billingd' AND application_name LIKE 'billingd%'"
 
 @dataclass
 class Locked(InThread):
-    """Somebody else's transaction holds a lock for longer than the daemon's lock_timeout."""
+    """Another session's transaction holds a lock for longer than the daemon's lock_timeout."""
 
     codes: tuple[str, ...] = ("database_error",)
     silence_seconds: float = LOCK_SECONDS
@@ -85,7 +85,7 @@ class Cancelled(Locked):
 
 @dataclass
 class Deadlocked(InThread):
-    """A table is locked that the daemon's write waits for, then one is asked for that this write has."""
+    """Locks a table that the daemon's write waits for, then asks for one that this write has locked."""
 
     lasting: bool = False
     met: bool = False
@@ -97,7 +97,7 @@ class Deadlocked(InThread):
     def work(self, env: Environment) -> None:
         before = self._deadlocks(env)
         with env.postgres.session() as connection:
-            # The daemon's is the one that finds the deadlock, and so the one that the server lets down.
+            # The daemon's session finds the deadlock first, so the server cancels its statement.
             connection.execute(text("SET LOCAL deadlock_timeout = '20s'"))
             connection.execute(text("SET LOCAL lock_timeout = '10s'"))
             # Every step of an invoice is written to its history, while the invoice's own row is locked.

@@ -53,7 +53,7 @@ def frozen_process() -> Fault:
 
 @dataclass
 class Raises(Fault):
-    """Who is at work in this state raises, once; with `no_start` its successors fail to start for a while."""
+    """The actor at work in this state raises, once; with `no_start` its successors fail to start for a while."""
 
     codes: tuple[str, ...] = ("actor_crashed",)
     action: str = "raise once"
@@ -75,7 +75,7 @@ class Raises(Fault):
 
 @dataclass
 class RaisesEvery(Fault):
-    """Who is at work in this state raises on every message; with `until_end` until the daemon gives up."""
+    """The actor at work in this state raises on every message; with `until_end` until the daemon gives up."""
 
     codes: tuple[str, ...] = ("actor_crashed",)
     replaces_hold: bool = True
@@ -103,7 +103,7 @@ class RaisesEvery(Fault):
 
 @dataclass
 class Poison(Fault):
-    """One invoice crashes whoever works on it; the others go on."""
+    """One invoice crashes every actor that works on it; the others go on."""
 
     codes: tuple[str, ...] = ("poison_invoice",)
     silence_seconds: float = 20.0
@@ -116,7 +116,7 @@ class Poison(Fault):
             return
         self.target = env.debts[0]
         failpoint = {"due": "biller.calculate", "calculated": "courier.send"}.get(state.name, state.failpoint)
-        # In this order: who is held at the same failpoint must not pass while nothing is enabled there.
+        # In this order: an actor held at the same failpoint must not pass while nothing is enabled there.
         env.failpoints.enable(failpoint, "raise", [self.target])
         if failpoint != state.failpoint:
             env.failpoints.disable(state.failpoint)
@@ -131,7 +131,7 @@ MANY_USERS = 50
 
 @dataclass
 class PoisonInFullBatch(Poison):
-    """It is one of many in a batch: whoever isolates it uses up no restart that other faults need."""
+    """It is one of many in a batch. Isolating it must use up no restart that other faults need."""
 
     setting: Setting = field(default_factory=lambda: Setting(daemon={"erp": {"max_in_flight": MANY_USERS}}))
 

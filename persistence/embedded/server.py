@@ -109,7 +109,6 @@ class EmbeddedServer:
 
     @property
     def log_path(self) -> Path:
-        """The server's own log."""
         return self._home / "postgres.log"
 
     @property

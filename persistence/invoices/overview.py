@@ -44,7 +44,6 @@ class Overview:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many invoices stand in each state."""
         return dict(sum(map(Counter, self.periods.values()), Counter()))
 
     @property
