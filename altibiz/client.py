@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 from urllib.parse import quote
 
 import httpcore
@@ -95,9 +95,7 @@ class AltibizClient:
         query = f"?limit={limit}" + (f"&after={quote(after, safe='')}" if after is not None else "")
         begun = time.monotonic()
         answer = self._exchange("GET", self._invoices_url + query, None)
-        if isinstance(answer, Outcome):
-            return self._told(answer, self._invoices_url, begun)
-        read = classify_page(answer.status, answer.headers, answer.body, self._now)
+        read = answer if isinstance(answer, Outcome) else classify_page(*answer, self._now)
         return read if isinstance(read, Page) else self._told(read, self._invoices_url, begun)
 
     @property
@@ -113,19 +111,13 @@ class AltibizClient:
         self._pool.close()
 
     def _about_invoice(
-        self,
-        method: Method,
-        invoice_id: str,
-        body: bytes | None,
-        total_with_tax: Decimal | None,
-        leave_by_seconds: float,
+        self, method: Method, invoice_id: str, body: bytes | None, total: Decimal | None, leave_by_seconds: float
     ) -> Outcome:
         url = f"{self._invoices_url}/{quote(invoice_id, safe='')}"
         begun = time.monotonic()
-        answer = self._exchange(method, url, body, leave_by_seconds)
-        if isinstance(answer, Outcome):
-            return self._told(answer, url, begun)
-        outcome = classify(method, invoice_id, total_with_tax, answer.status, answer.headers, answer.body, self._now)
+        outcome = self._exchange(method, url, body, leave_by_seconds)
+        if isinstance(outcome, _Answer):
+            outcome = classify(method, invoice_id, total, *outcome, self._now)
         return self._told(outcome, url, begun)
 
     def _told(self, outcome: Outcome, url: str, begun: float) -> Outcome:
@@ -199,13 +191,10 @@ class AltibizClient:
         return Outcome(OutcomeKind.UNREACHABLE, method, detail=detail, request_left=left)
 
 
-class _Answer:
-    __slots__ = ("body", "headers", "status")
-
-    def __init__(self, status: int, headers: httpx.Headers, body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
+class _Answer(NamedTuple):
+    status: int
+    headers: httpx.Headers
+    body: bytes
 
 
 def _read_limited(answer: httpcore.Response, headers: httpx.Headers) -> bytes | None:
