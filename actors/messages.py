@@ -19,6 +19,7 @@ ERP_GATEWAY = "erp_gateway"
 BILLER = "biller"
 CLOCK = "clock"
 BOOKKEEPER = "bookkeeper"
+IMPORTER = "importer"
 COURIERS = "couriers"
 
 

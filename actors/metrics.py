@@ -1,11 +1,23 @@
 """What the actors count for monitoring: requests to the ERP with their durations, and how far behind the writer is."""
 
-from prometheus_client import Histogram
+from dataclasses import dataclass
+
+from prometheus_client import Counter, Histogram
 
 from billing.erp_answers import Outcome, OutcomeKind
 from persistence.invoices.period_closing import Closing
 
 BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingFiles:
+    """How much waits in the inbox, and since when its oldest file does, in wall-clock seconds."""
+
+    files: int = 0
+    size_bytes: int = 0
+    oldest_seconds: float | None = None
+    refused: int = 0
 
 
 class ActorMetrics:
@@ -22,6 +34,13 @@ class ActorMetrics:
         self._behind_since_seconds: float | None = None
         self.closings: tuple[Closing, ...] = ()
         """The months that are closed, the last ones; replaced as a whole."""
+        self.waiting_files = WaitingFiles()
+        """What waits in the inbox; replaced as a whole."""
+        self.imports = Counter(
+            "billingd_imports", "Files from the inbox, by kind and what became of them.", ["kind", "state"],
+            registry=None,
+        )  # fmt: skip
+        self.imported_rows = Counter("billingd_imported_rows", "Rows of the files imported.", registry=None)
 
     def answered(self, outcome: Outcome) -> None:
         """Counts a request that left; one that did not is none."""

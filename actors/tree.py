@@ -1,6 +1,8 @@
 """The supervision tree of billingd, as docs/spec/architecture.md, "The tree", draws it."""
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from actors.biller import Biller
@@ -9,6 +11,7 @@ from actors.clock import Clock
 from actors.context import ActorContext
 from actors.courier import Courier
 from actors.erp_gateway import ErpGateway
+from actors.importer import Importer
 from actors.messages import (
     ALARMS,
     BILLER,
@@ -17,6 +20,7 @@ from actors.messages import (
     COURIERS,
     DB_WRITER,
     ERP_GATEWAY,
+    IMPORTER,
     courier_name,
     invoices_in_hand,
 )
@@ -58,8 +62,18 @@ def tree(context: ActorContext, alarms: Callable[[], Actor]) -> SupervisorSpec:
         worker(BILLER, lambda: Biller(context)),
         worker(CLOCK, lambda: Clock(context)),
         worker(BOOKKEEPER, lambda: Bookkeeper(context)),
+        importer(worker, context),
     )
     return SupervisorSpec("root", Strategy.ONE_FOR_ONE, children, **limits)
+
+
+def importer(worker: Callable[..., ChildSpec], context: ActorContext) -> ChildSpec:
+    """The importer; how often each file has ended one outlives it."""
+    attempts: Counter[str] = Counter()
+    # A file that ends it is refused after a few times, so such an exit uses up no restart that other faults need.
+    return replace(
+        worker(IMPORTER, lambda: Importer(context, attempts)), exempt_from_max_restarts=lambda _: bool(attempts)
+    )
 
 
 def courier(context: ActorContext, number: int) -> ChildSpec:

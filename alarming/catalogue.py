@@ -42,6 +42,9 @@ class Code(StrEnum):
     UNEXPECTED_ERROR = "unexpected_error"
     ALARM_SPOOL_UNWRITABLE = "alarm_spool_unwritable"
     ALARM_WEBHOOK_UNREACHABLE = "alarm_webhook_unreachable"
+    IMPORT_REFUSED = "import_refused"
+    INBOX_UNUSABLE = "inbox_unusable"
+    METERS_SILENT = "meters_silent"
 
 
 class ClearScope(StrEnum):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from alarming.formats import from_spool, to_spool
+from files.durable import sync_folder, write_all
 from persistence.alarms import AlarmRecord
 
 COMPACT_BYTES: Final = 1_000_000
@@ -94,7 +95,7 @@ class Spool:
         try:
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                _write(descriptor, _line(entry))
+                write_all(descriptor, _line(entry))
                 if durable:
                     os.fsync(descriptor)
                 size = os.fstat(descriptor).st_size
@@ -115,16 +116,12 @@ class Spool:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
-                _write(descriptor, b"".join(map(_line, self.entries.values())))
+                write_all(descriptor, b"".join(map(_line, self.entries.values())))
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
             beside.replace(self.path)
-            folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_folder(self.path.parent)
         except OSError as error:
             self._fail(error)
             with suppress(OSError):
@@ -156,8 +153,3 @@ def _line(entry: Entry) -> bytes:
     content = to_spool(entry.record) | {"said": entry.logged, "stored": entry.stored}
     # The line end in front parts it from a line that was torn.
     return b"\n" + json.dumps(content, ensure_ascii=False, default=str).encode() + b"\n"
-
-
-def _write(descriptor: int, content: bytes) -> None:
-    while content:
-        content = content[os.write(descriptor, content) :]

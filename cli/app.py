@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("cli.configuration:app", "Show the configuration in force, or the default file."),
     "db": ("cli.db:app", "Create or migrate the schema of the database."),
     "import": ("cli.imports:app", "Import master data or readings from files."),
+    "imports": ("cli.import_list:app", "List and show what was imported or refused."),
     "issue": ("cli.issue:issue", "Make invoices due now, without waiting for the schedule."),
     "invoices": ("cli.invoices:app", "List, show, explain, approve, retry, correct and waive invoices."),
     "alarms": ("cli.alarms:app", "List, acknowledge and explain alarms."),

@@ -1,41 +1,53 @@
 """`billingd import`: master data and readings from files."""
 
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
+from sqlalchemy import Connection
 
 from billing.foreign_text import spelt_out
 from cli.database import database
-from cli.invocation import Reason, caller_identity, configuration, resolve_reason
+from cli.invocation import CommandFailed, Reason, caller_identity, configuration, resolve_reason
 from cli.lazy_group import command_group
 from cli.output import counted, print_line, print_note
 from persistence.connection.database import Database
-from persistence.master_data import MasterRejected, MasterReport, import_master
-from persistence.readings.importing import ReadingsRejected, ReadingsReport, import_readings, replace_readings
+from persistence.connection.errors import DatabaseUnreachable
+from persistence.imports import Arrival, Kind, import_file, record, record_refusal
+from persistence.master_data import MasterRejected, MasterReport
+from persistence.readings.importing import ReadingsRejected, ReadingsReport, replace_readings
+from supervision.clock import SystemClock
 
 app = command_group("Import master data or readings from files.")
 
 RowsRead = Callable[[int], None]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait as long as the database is away.")]
+WAIT_SECONDS = 1.0
 
 
 @app.command()
 def master(
-    context: typer.Context, file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML, as in the sample data.")]
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML, as in the sample data.")],
+    wait: Wait = False,
 ) -> int:
     """Add and update master data from a YAML file; nothing is deleted, and with a problem nothing imported."""
-    with database(configuration(context).settings, "import master", unlimited=True) as opened:
+
+    def take(opened: Database) -> int:
+        arrival = _arrival(file, "master")
         try:
-            report = opened.run(lambda connection: import_master(connection, file))
+            report = cast(MasterReport, opened.run(lambda connection: import_file(connection, arrival, file)))
         except MasterRejected as error:
-            for problem in error.problems:
-                print_note(problem)
+            _refuse(opened, arrival, error.problems)
             return 1
         _print_master_report(file, report)
         return 0
+
+    return _with_database(context, "import master", wait, take)
 
 
 def _print_master_report(file: Path, report: MasterReport) -> None:
@@ -58,32 +70,69 @@ def readings(
         bool, typer.Option("--replace", help="Let known values be replaced; the old ones are kept.")
     ] = False,
     reason: Reason = None,
+    wait: Wait = False,
 ) -> int:
     """Import register readings, each file whole or not at all; a bad file doesn't keep the others out."""
     if reason is not None and not replace:
         raise typer.BadParameter("goes with --replace only", ctx=context, param_hint="'--reason'")
-    settings = configuration(context).settings
     given = resolve_reason(reason) if replace else ""
-    status = 0
-    with database(settings, "import readings", unlimited=True) as opened:
-        for file in files:
-            try:
-                report = _take(opened, file, replace=replace, reason=given)
-            except ReadingsRejected as error:
-                print_note(str(error))
-                status = 1
-            else:
-                _print_readings_report(report)
-    return status
+    left = list(files)
+    statuses = [0]
+
+    def take(opened: Database) -> int:
+        while left:
+            statuses.append(_take(opened, left[0], replace=replace, reason=given))
+            del left[0]
+        return max(statuses)
+
+    return _with_database(context, "import readings", wait, take)
 
 
-def _take(opened: Database, file: Path, *, replace: bool, reason: str) -> ReadingsReport:
-    with _bar(file) as progress:
-        if replace:
-            return opened.run(
-                lambda connection: replace_readings(connection, file, reason, caller_identity(), progress=progress)
-            )
-        return opened.run(lambda connection: import_readings(connection, file, progress=progress))
+def _with_database(context: typer.Context, name: str, wait: bool, work: Callable[[Database], int]) -> int:
+    """What `work` returns; with `wait` it is done again as long as the database is away, which it has to stand."""
+    settings = configuration(context).settings
+    told = False
+    while True:
+        try:
+            with database(settings, name, unlimited=True) as opened:
+                return work(opened)
+        except CommandFailed as error:
+            if not wait or not isinstance(error.__cause__, DatabaseUnreachable):
+                raise
+            if not told:
+                print_note(f"{error}; waiting for it")
+            told = True
+            threading.Event().wait(WAIT_SECONDS)
+
+
+def _arrival(file: Path, kind: Kind) -> Arrival:
+    return Arrival.of(file, kind, caller_identity(), SystemClock().wall())
+
+
+def _refuse(opened: Database, arrival: Arrival, reasons: Sequence[str]) -> None:
+    for reason in reasons:
+        print_note(reason)
+    opened.run(lambda connection: record_refusal(connection, arrival, reasons))
+
+
+def _take(opened: Database, file: Path, *, replace: bool, reason: str) -> int:
+    arrival = _arrival(file, "readings")
+
+    def work(connection: Connection) -> ReadingsReport:
+        if not replace:
+            return cast(ReadingsReport, import_file(connection, arrival, file, progress))
+        report = replace_readings(connection, file, reason, caller_identity(), progress=progress)
+        record(connection, arrival, report)
+        return report
+
+    try:
+        with _bar(file) as progress:
+            report = opened.run(work)
+    except ReadingsRejected as error:
+        _refuse(opened, arrival, [str(error)])
+        return 1
+    _print_readings_report(report)
+    return 0
 
 
 def _print_readings_report(report: ReadingsReport) -> None:

@@ -26,6 +26,9 @@ _EXAMPLES = {
     "alarms.webhook_url": "http://alertmanager.example:9093",
     "alarms.webhook_token_file": "/etc/billingd/webhook-token",
     "ops.token_file": "/etc/billingd/ops-token",
+    "intake.inbox": "/var/lib/billingd-inbox",
+    "intake.expected_every_seconds.abb_b2x": "86400",
+    "intake.expected_every_seconds.schneider_iem3xxx": "86400",
 }
 
 

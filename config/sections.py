@@ -38,6 +38,11 @@ def seconds(default: float, description: str, *, live: bool = False, **limits: A
     return setting(float(default), description, live=live, unit="seconds", **{"gt": 0, "le": DAY_SECONDS, **limits})
 
 
+def seconds_or_none(of_what: str) -> Any:
+    text = f"How old the last reading of {of_what} may be; without a value it is not watched."
+    return setting(None, text, live=True, unit="seconds", gt=0, le=366 * DAY_SECONDS)
+
+
 class Section(BaseModel):
     """What all parts of the settings share: they never change, and take no key they don't know."""
 
@@ -256,6 +261,25 @@ class OpsSettings(Section):
     def address(self) -> TcpAddress | UnixAddress | None:
         """Where to listen; None when it is off."""
         return parse_listen(self.listen)
+
+
+class ExpectedSettings(Section):
+    abb_b2x: Seconds | None = seconds_or_none("a meter of kind abb_b2x")
+    schneider_iem3xxx: Seconds | None = seconds_or_none("a meter of kind schneider_iem3xxx")
+
+
+class IntakeSettings(Section):
+    inbox: Path | None = setting(
+        None,
+        "A folder whose files of master data and readings are imported by themselves: rename a whole file into it.",
+    )
+    settle_seconds: Seconds = seconds(
+        5, "How long a file in the inbox has to stay as it is before it counts as whole.", live=True, ge=0.01, le=3600
+    )
+    expected_every_seconds: ExpectedSettings = Field(
+        default=ExpectedSettings(),
+        description="How old a meter's last reading may be before an alarm names the meter, for each kind of meter.",
+    )
 
 
 class LogSettings(Section):

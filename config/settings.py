@@ -57,6 +57,9 @@ class Settings(Section):
         default=sections.AlarmsSettings(), description="What ops are told, and when."
     )
     ops: sections.OpsSettings = Field(default=sections.OpsSettings(), description="The endpoint for monitoring.")
+    intake: sections.IntakeSettings = Field(
+        default=sections.IntakeSettings(), description="How master data and readings come in by themselves."
+    )
     log: sections.LogSettings = Field(default=sections.LogSettings(), description="The log.")
 
     @property

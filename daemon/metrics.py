@@ -50,6 +50,7 @@ class Metrics:
         waiting = (((name,), number) for name, number in self._waiting_messages().items())
         yield _gauges("billingd_mailbox_messages", "Messages that wait for an actor.", ["name"], waiting)
         yield from self._closings()
+        yield from self._intake(document["at"].timestamp())
         yield from _tree(document["tree"])
         labels = ["code", "key", "severity"]
         alarms = ((tuple(alarm[label] for label in labels), 1) for alarm in document["alarms"])
@@ -58,6 +59,16 @@ class Metrics:
         yield _counter(
             "billingd_alarm_blips", "Troubles over before an alarm was due.", "code", self._snapshot.transients
         )
+
+    def _intake(self, now_seconds: float) -> Iterator[Metric]:
+        waiting = self._actor_metrics.waiting_files
+        oldest = 0.0 if waiting.oldest_seconds is None else max(0.0, now_seconds - waiting.oldest_seconds)
+        yield _gauge("billingd_intake_waiting_files", "Files that wait in the inbox.", waiting.files)
+        yield _gauge("billingd_intake_waiting_bytes", "Their size.", waiting.size_bytes)
+        yield _gauge("billingd_intake_oldest_seconds", "For how long the oldest of them waits.", oldest)
+        yield _gauge("billingd_intake_refused_files", "Refused files that nobody has seen to.", waiting.refused)
+        yield from self._actor_metrics.imports.collect()
+        yield from self._actor_metrics.imported_rows.collect()
 
     def _closings(self) -> Iterator[Metric]:
         closings = self._actor_metrics.closings

@@ -1,7 +1,10 @@
 """A file of master data: YAML read with its line numbers, and every problem in it found in one go."""
 
 import difflib
+import gzip
+import io
 import re
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +24,8 @@ _DECIMAL = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?")
 _ID = re.compile(r'[^\s,"\\\x00-\x1f\x7f]{1,100}')
 _PHASES = ("l1", "l2", "l3")
 _METER_KINDS = ("abb_b2x", "schneider_iem3xxx")
+
+_UNPACKED_BYTES_AT_MOST = 100_000_000
 
 Check = Callable[[yaml.ScalarNode], str]
 """Gives a scalar's value, or raises ValueError with what is wrong about it."""
@@ -172,7 +177,10 @@ def read_master(path: Path) -> MasterFile:
     """Reads a file of master data; what is wrong with it stands in `problems`, unreadable YAML included."""
     master = MasterFile(path)
     try:
-        root = compose(path.read_bytes())
+        root = compose(_unpacked(path.read_bytes()))
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        master.fail(1, "file", f"the compressed file is cut short or damaged: {error}")
+        return master
     except OSError as error:
         master.fail(1, "file", f"it can't be read: {error.strerror or error}")
         return master
@@ -188,6 +196,16 @@ def read_master(path: Path) -> MasterFile:
             _read_list(master, name, value)
     _find_doubles(master)
     return master
+
+
+def _unpacked(content: bytes) -> bytes:
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    with gzip.open(io.BytesIO(content)) as unpacked:
+        content = unpacked.read(_UNPACKED_BYTES_AT_MOST + 1)
+    if len(content) > _UNPACKED_BYTES_AT_MOST:
+        raise OSError(f"unpacked it has more than {_UNPACKED_BYTES_AT_MOST} bytes")
+    return content
 
 
 def _did_you_mean(name: str, known: Mapping[str, object]) -> str:

@@ -117,6 +117,10 @@ class Actor(pykka.ThreadingActor):
         finally:
             incarnation.waits -= 1
 
+    def sign_of_life(self) -> None:
+        """Says that the message in hand makes progress: the time after which it counts as hanging begins anew."""
+        self._bound.serial += 2
+
     def on_unblock(self, unblock: Callable[[], object]) -> None:
         """Registers what frees this actor where it may be stuck, as shutting its socket down; it must not block.
 

@@ -18,6 +18,7 @@ ROOMS = (
     "actors",
     "alarming",
     "config",
+    "intake",
     "web",
     "daemon",
     "testkit",
@@ -133,6 +134,20 @@ def test_a_broad_handler_says_why() -> None:
                 if broad and not re.search(r"# (noqa: BLE001 - )?\w+ \w+", line):
                     found.append(f"{name}:{node.lineno} {line.strip()}")
     assert found == []
+
+
+def test_each_migration_follows_the_one_with_the_number_before() -> None:
+    """Two that were written side by side don't meet in git: here they do."""
+    before = None
+    for name in (each for each in python_files() if each.startswith("persistence/schema/migrations/versions/")):
+        values = {
+            node.targets[0].id: ast.literal_eval(node.value)
+            for node in tree(name).body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+        number = Path(name).name[:4]
+        assert (values["revision"], values["down_revision"]) == (number, before), name
+        before = number
 
 
 def test_money_is_never_a_binary_float() -> None:

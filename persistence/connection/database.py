@@ -10,7 +10,7 @@ from pg8000.exceptions import Error as DriverError
 
 from persistence.connection.errors import DatabaseFailed
 from persistence.connection.opening import connecting, open_session
-from persistence.connection.session import Session
+from persistence.connection.session import Heartbeat, Session
 from persistence.connection.settings import ConnectionSettings
 from persistence.connection.statements import CHANNEL, Reader
 
@@ -32,8 +32,12 @@ class Database:
     Its methods raise the errors of persistence.connection.errors and nothing else of the database's.
     """
 
-    def __init__(self, settings: ConnectionSettings, *, listen: bool = False) -> None:
+    def __init__(
+        self, settings: ConnectionSettings, *, listen: bool = False, heartbeat: Heartbeat | None = None
+    ) -> None:
+        """`heartbeat` is told of each statement, and again while its answer is waited for (`Session.heartbeat`)."""
         self.settings = settings
+        self._heartbeat = heartbeat
         self._listen = listen
         self._session: Session | None = None
         self._connection: Connection | None = None
@@ -177,6 +181,7 @@ class Database:
         with ExitStack() as if_failed:
             if_failed.callback(self.close)
             session = open_session(self.settings)
+            session.heartbeat = self._heartbeat
             with self._unblock_lock:
                 self._session = session
             if self._listen:

@@ -27,12 +27,17 @@ from persistence.connection.errors import (
 )
 from persistence.connection.sockets import with_tls_if_the_server_has_it
 
-__all__ = ["ANSWER_GRACE_SECONDS", "READ_ONLY", "Session", "translate"]
+__all__ = ["ANSWER_GRACE_SECONDS", "READ_ONLY", "Heartbeat", "Session", "translate"]
 
 ANSWER_GRACE_SECONDS = 5.0
 """How much longer than the server's own limit the client waits for its answer."""
 READ_ONLY = "25006"
 """The server takes no writes (any more): it has become a standby, or it was set so."""
+Heartbeat = Callable[[bool], None]
+"""Told of each statement (False), and every two seconds while its answer is waited for (True): an OSError ends that."""
+_HEARTBEAT_SECONDS = 2.0
+_SILENCE_SECONDS = 35.0
+"""How long the server may take no part of a COPY, where statements have a heartbeat and no limit."""
 
 
 @functools.lru_cache(maxsize=512)
@@ -64,6 +69,8 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
 
     Every failure of the transport comes out as `InterfaceError`, which SQLAlchemy knows for a lost connection.
     """
+
+    heartbeat: Heartbeat | None = None
 
     def __init__(
         self,
@@ -211,6 +218,10 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
         try:
             send()
             self._sock.flush()
+            if self.heartbeat is not None:
+                self.heartbeat(False)
+                while context.stream is None and not self.has_news(_HEARTBEAT_SECONDS):
+                    self.heartbeat(True)
             self.handle_messages(context)
         except DatabaseError as error:
             fields = _fields(error)
@@ -249,7 +260,8 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
 
     def _wait_at_most(self, seconds: float) -> None:
         if self._usock is not None:
-            self._usock.settimeout(seconds + ANSWER_GRACE_SECONDS if seconds else None)
+            without_limit = _SILENCE_SECONDS if self.heartbeat is not None else None
+            self._usock.settimeout(seconds + ANSWER_GRACE_SECONDS if seconds else without_limit)
 
 
 def translate(error: BaseException, where: str, *, connecting: bool, committing: bool) -> PersistenceError | None:

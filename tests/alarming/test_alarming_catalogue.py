@@ -38,7 +38,7 @@ CONTRACT = {
 }
 COMMANDS = {
     "alarms ack", "alarms explain", "alarms list", "check-config", "config show", "db upgrade", "doctor",
-    "import master",
+    "import master", "imports list", "imports show",
     "import readings", "invoices correct", "invoices explain", "invoices list", "invoices retry", "invoices show",
     "invoices waive",
     "pause", "reconcile", "resume", "status",

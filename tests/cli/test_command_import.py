@@ -1,6 +1,7 @@
 """`billingd import`: every bad file through the command, the good ones counted, the replaced ones listed."""
 
 import gzip
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,6 +112,45 @@ def test_a_bad_or_missing_file_keeps_no_other_out(billingd: Commands, database_u
     assert done.err.splitlines()[1] == f"{nowhere}: it can't be read: No such file or directory"
     assert len(done.err.splitlines()) == 2, "no bar where standard error is no terminal"
     assert count(database_url, "readings") > 0
+
+
+def test_what_came_is_listed_with_what_became_of_it(billingd: Commands) -> None:
+    bad = BAD / "readings-wrong-header.csv.gz"
+    reason = billingd("import", "readings", bad).err.strip()
+    billingd("import", "readings", bad, GOOD)
+    billingd("import", "master", BAD / "master.yaml")
+    listed = billingd("imports", "list", "--json").document
+    assert [(row["name"], row["state"], row["kind"]) for row in listed] == [
+        (str(BAD / "master.yaml"), "imported", "master"),
+        (str(GOOD), "imported", "readings"),
+        (str(bad), "refused", "readings"),
+    ]
+    assert listed[2]["reasons"] == [reason]
+    assert listed[1]["source"].startswith("cli:")
+    assert listed[1]["rows"] == listed[1]["new"] > 0
+    assert (listed[0]["new"], listed[0]["known"]) == (0, listed[0]["rows"])
+    assert [row["id"] for row in billingd("imports", "list", "--refused", "--json").document] == [listed[2]["id"]]
+    assert reason in billingd("imports", "show", listed[2]["id"]).out
+    assert f"{listed[1]['rows']} rows" in billingd("imports", "show", listed[1]["id"]).out
+    assert billingd("imports", "list").out.splitlines()[0].split() == [
+        "id", "finished", "state", "kind", "from", "rows", "new", "file", "why",
+    ]  # fmt: skip
+    unknown = billingd("imports", "show", "nothing")
+    assert (unknown.status, unknown.err.count("\n")) == (1, 1)
+
+
+def test_with_wait_an_import_waits_for_the_database(server: PostgresServer, tmp_path: Path) -> None:
+    billingd = Commands(tmp_path, database={"url": server.url(), "connect_timeout_seconds": 1})
+    server.stop()
+    assert billingd.process("import", "master", BAD / "master.yaml").status == 1
+    line = billingd.line("import", "master", "--wait", BAD / "master.yaml")
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stderr is not None
+        assert waiting.stderr.readline().endswith("waiting for it\n")
+        server.start()
+        out, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0
+    assert "meters: 4 added" in out
 
 
 def test_a_known_reading_changes_only_with_replace_which_keeps_who_and_why_and_lists_the_invoices(

@@ -28,6 +28,8 @@ billing.min_coverage_percent* billing.batch_size* work.max_attempts work.lease_s
 supervision.max_restarts supervision.window_seconds supervision.backoff_base_seconds
 supervision.backoff_max_seconds supervision.hang_seconds alarms.raise_within_seconds* alarms.overdue_seconds*
 alarms.quiet_seconds* alarms.rules* alarms.webhook_url* alarms.webhook_token_file* ops.listen ops.token_file*
+intake.inbox intake.settle_seconds* intake.expected_every_seconds.abb_b2x*
+intake.expected_every_seconds.schneider_iem3xxx*
 log.level* log.format
 """
 TABLE = TABLE_TEXT.split()
@@ -66,6 +68,7 @@ DEFAULTS = {
     "alarms.overdue_seconds": 86400,
     "alarms.quiet_seconds": 3600,
     "ops.listen": "127.0.0.1:9464",
+    "intake.settle_seconds": 5,
     "log.level": "info",
     "log.format": "auto",
 }

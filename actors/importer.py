@@ -1,0 +1,225 @@
+"""The actor that imports what comes into the inbox: whole files, oldest first, each in one transaction."""
+
+import logging
+import os
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from sqlalchemy import Connection
+
+from actors.condition_reporter import DATABASE_CODES, ConditionReporter, DatabaseBackoff, report_database_error
+from actors.context import ActorContext
+from actors.failpoints import failpoint
+from actors.metrics import WaitingFiles
+from actors.silent_meters import SilentMeters
+from alarming.catalogue import Code
+from intake.inbox import POSTED, REASON, Inbox, WaitingFile
+from persistence import imports
+from persistence.connection.database import Database
+from persistence.connection.errors import DatabaseFailed, PersistenceError, RowRefused
+from persistence.connection.statements import fetch_value
+from persistence.imports import Arrival
+from persistence.master_data import MasterRejected
+from persistence.readings.importing import ReadingsRejected
+from persistence.storable_text import clean_line
+from supervision import Actor
+
+logger = logging.getLogger("billingd.imports")
+
+LOOK_SECONDS = 1.0
+PUT_BACK_SECONDS = 30.0
+MONTHS_LOOKED_AT = 2
+REMINDER_SECONDS = 60.0
+REFUSALS = (ReadingsRejected, MasterRejected, imports.KeyTaken, RowRefused)
+
+
+@dataclass(frozen=True, slots=True)
+class _Poll:
+    """Time to look."""
+
+
+class _FileChanged(Exception):  # noqa: N818 - it says what happened
+    """The file was written to while it was imported: it was not whole."""
+
+
+class Importer(Actor):
+    """Looks every second. A file leaves the inbox after its transaction, so nothing is lost with the actor."""
+
+    def __init__(self, context: ActorContext, attempts: Counter[str]) -> None:
+        """`attempts`: how often each file has been begun and not ended; it outlives this actor."""
+        super().__init__()
+        self._context = context
+        self._attempts = attempts
+        folder = context.settings.intake.inbox
+        self._inbox = None if folder is None else Inbox(folder, context.clock.monotonic)
+        self._watch = context.connect("importer watch")
+        # An import has no limit of its own: what it goes by is the heartbeat.
+        unlimited = replace(context.connect("importer").settings, statement_timeout_seconds=0)
+        self._database = Database(unlimited, heartbeat=self._heartbeat)
+        self._backoff = DatabaseBackoff()
+        self._not_before: dict[str, float] = {}
+        self._put_back_due_seconds = float("-inf")
+        self._reported: tuple[list[Path], float] = ([], float("-inf"))
+        self._silent = SilentMeters(context, self._watch)
+
+    def on_start(self) -> None:
+        self._conditions = ConditionReporter(self.tell, (*DATABASE_CODES, Code.INBOX_UNUSABLE, Code.IMPORT_REFUSED))
+        for database in (self._database, self._watch):
+            self.on_unblock(database.unblock)
+        self.every(LOOK_SECONDS, _Poll())
+
+    def on_receive(self, message: object) -> None:
+        if not isinstance(message, _Poll):
+            logger.warning("importer was told what it does not know: %r", message)
+            return
+        try:
+            if self._silent.look(self._conditions):
+                self._conditions.clear_all(self.name)
+            if self._inbox is not None:
+                self._look(self._inbox)
+        except PersistenceError as error:
+            report_database_error(self._conditions, error, self.name)
+        except OSError as error:
+            where = error.filename or self._context.settings.intake.inbox
+            reason = (error.strerror or str(error)).lower()
+            self._conditions.raise_condition(Code.INBOX_UNUSABLE, f"{where!s}: {reason}")
+
+    def on_stop(self) -> None:
+        if self._inbox is not None:
+            self._inbox.close()
+        self._database.close()
+        self._watch.close()
+
+    def _look(self, inbox: Inbox) -> None:
+        if not inbox.acquire():
+            self._conditions.raise_condition(Code.INBOX_UNUSABLE, f"{inbox.folder}: another daemon works on it")
+            return
+        waiting = inbox.waiting(self._context.settings.intake.settle_seconds)
+        refused = inbox.refused()
+        oldest = waiting[0].received_at.timestamp() if waiting else None
+        size = sum(file.size_bytes for file in waiting)
+        self._context.metrics.waiting_files = WaitingFiles(len(waiting), size, oldest, len(refused))
+        self._report_refused(refused)
+        self._work(inbox, [file for file in waiting if file.whole])
+
+    def _work(self, inbox: Inbox, files: list[WaitingFile]) -> None:
+        """Takes files for a second at most; one that fails keeps no other out."""
+        clock = self._context.clock
+        until = clock.monotonic() + LOOK_SECONDS
+        failed: OSError | DatabaseFailed | None = None
+        if clock.monotonic() >= self._put_back_due_seconds:
+            self._put_back_lost(inbox)
+        for number, file in enumerate(files):
+            if number and clock.monotonic() > until:
+                self.after(0, _Poll())
+                break
+            if self._not_before.get(file.path.name, 0.0) > clock.monotonic():
+                continue
+            try:
+                self._take(inbox, file)
+            except (OSError, DatabaseFailed) as error:
+                failed = error
+                self._not_before[file.path.name] = clock.monotonic() + self._backoff.next_seconds()
+                self._put_back_due_seconds = 0.0  # so that the next look asks the database, whatever waits then
+        if failed is not None:
+            raise failed
+        self._backoff.reset()
+        self._not_before.clear()
+        self._conditions.clear(Code.INBOX_UNUSABLE)
+
+    def _take(self, inbox: Inbox, file: WaitingFile) -> None:
+        """Imports a file or refuses it, then moves it. Raises OSError and PersistenceError, and leaves it then."""
+        name = file.path.name
+        failpoint("importer.take")
+        self._attempts[name] += 1
+        try:
+            arrival = self._arrival(file)
+            if self._attempts[name] > self._context.settings.work.max_attempts:
+                self._refuse(inbox, file, arrival, [f"{file.path}: importing it ended the importer again and again"])
+            else:
+                self._import(inbox, file, arrival)
+        except (_FileChanged, FileNotFoundError):
+            logger.info("%s changed or went while it was read: it is looked at again", file.path)
+        except (OSError, PersistenceError):
+            del self._attempts[name]  # no fault of the file's
+            raise
+        self._attempts.pop(name, None)
+
+    def _import(self, inbox: Inbox, file: WaitingFile, arrival: Arrival) -> None:
+        def work(connection: Connection) -> str | None:
+            note = imports.known(connection, arrival)
+            if note is None:
+                report = imports.import_file(connection, arrival, file.path, lambda _: self.sign_of_life())
+                rows[:] = [getattr(report, "rows", 0)]
+                failpoint("importer.import")
+                if file.has_changed():
+                    raise _FileChanged
+            return note
+
+        rows: list[int] = [0]
+        try:
+            note = self._database.run(work)
+        except REFUSALS as error:
+            reasons = error.problems if isinstance(error, MasterRejected) else [str(error)]
+            self._refuse(inbox, file, arrival, reasons)
+            return
+        failpoint("importer.imported")
+        inbox.take(file, arrival.sha256, self._context.clock.wall(), note)
+        self._count(arrival, "known" if note else "imported", note or f"{rows[0]} rows")
+        self._context.metrics.imported_rows.inc(rows[0])
+
+    def _refuse(self, inbox: Inbox, file: WaitingFile, arrival: Arrival, reasons: list[str]) -> None:
+        self._database.run(lambda connection: imports.record_refusal(connection, arrival, reasons))
+        inbox.refuse(file, arrival.sha256, reasons)
+        self._count(arrival, "refused", reasons[0])
+
+    def _count(self, arrival: Arrival, state: str, what: str) -> None:
+        self._context.metrics.imports.labels(arrival.kind, state).inc()
+        logger.info("%s %s from %s %s: %s", arrival.kind, arrival.name, arrival.source, state, what)
+        self._conditions.clear_all(self.name)
+
+    def _arrival(self, file: WaitingFile) -> Arrival:
+        sha256 = imports.sha256_of(file.path, self.sign_of_life)
+        posted = POSTED.fullmatch(file.path.name)
+        kind = cast(imports.Kind, posted[3]) if posted else imports.kind_of(file.path)
+        source = f"http:{posted[2]}" if posted else "inbox"
+        name = os.fsencode(file.path.name).decode("utf-8", "backslashreplace")
+        import_id = posted[1] if posted else imports.id_of(sha256)
+        return Arrival(import_id, sha256, kind, name, source, file.received_at)
+
+    def _put_back_lost(self, inbox: Inbox) -> None:
+        """Lets files wait again that were taken and that the database does not have: an older backup was put back."""
+        first = self._put_back_due_seconds == float("-inf")
+        done = inbox.done(None if first else MONTHS_LOOKED_AT)
+        for sha256 in self._watch.run(lambda connection: imports.not_imported(connection, list(done))):
+            logger.warning("the database does not have %s, which was imported: it is imported again", done[sha256])
+            inbox.put_back(done[sha256])
+        self._put_back_due_seconds = self._context.clock.monotonic() + PUT_BACK_SECONDS
+        self._conditions.clear_all(self.name)
+
+    def _report_refused(self, refused: list[Path]) -> None:
+        """Reports at each change, and again after a while, since a report may be lost."""
+        now = self._context.clock.monotonic()
+        if not refused:
+            self._conditions.clear(Code.IMPORT_REFUSED)
+        elif refused != self._reported[0] or now > self._reported[1] + REMINDER_SECONDS:
+            self._reported = (refused, now)
+            reasons = refused[-1].with_name(refused[-1].name + REASON)
+            first, *_ = [*reasons.read_text("utf-8", "replace").splitlines(), "no reason"] if reasons.exists() else [""]
+            number = f"{len(refused)} file{'s' if len(refused) > 1 else ''}"
+            self._conditions.raise_condition(
+                Code.IMPORT_REFUSED,
+                clean_line(f"{number} refused, the last is {refused[-1].name}: {first}"),
+                context={"files": [clean_line(each.name) for each in refused[-20:]], "number": len(refused)},
+            )
+
+    def _heartbeat(self, waits: bool) -> None:
+        """A statement begins, or its answer is waited for: progress, as long as the database answers another one."""
+        if waits:
+            try:
+                self._watch.run(lambda connection: fetch_value(connection, "SELECT 1"))
+            except PersistenceError as error:
+                raise OSError(str(error)) from error
+        self.sign_of_life()

@@ -1,0 +1,25 @@
+"""Meters that are in use and whose last reading is older than is expected of their kind."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from persistence.connection.statements import fetch
+
+# The last reading is the end of the primary key: one look a meter and month, whatever the number of readings.
+_SILENT = """
+SELECT m.id, last.at AS last_at FROM meters m
+JOIN jsonb_each_text(CAST(:expected AS jsonb)) AS e (kind, seconds) ON e.kind = m.kind
+LEFT JOIN LATERAL (SELECT at FROM readings r WHERE r.meter_id = m.id ORDER BY at DESC LIMIT 1) AS last ON true
+WHERE EXISTS (SELECT FROM measurement_locations ml JOIN network_users u ON u.id = ml.network_user
+              WHERE ml.meter_id = m.id AND (u.billed_until IS NULL OR u.billed_until >= :month))
+    AND (last.at IS NULL OR last.at < CAST(:now AS timestamptz) - CAST(e.seconds AS float8) * interval '1 second')
+ORDER BY last.at NULLS FIRST, m.id"""
+
+
+def silent_meters(connection: Connection, expected: Mapping[str, float], now: datetime) -> list[Any]:
+    """Rows of `id` and `last_at` (None: it has no reading), silent longest first; `expected` are seconds by kind."""
+    return fetch(connection, _SILENT, expected=json.dumps(dict(expected)), now=now, month=f"{now:%Y-%m}")
