@@ -87,7 +87,7 @@ class DbWriter(Actor):
     def __init__(self, context: ActorContext) -> None:
         super().__init__()
         self._context = context
-        self._database = context.connect("db_writer", listen=True)
+        self._database = context.connect("db_writer", listen=context.settings.database.listen == "auto")
         self._queue = WriteQueue()
         self._group_at_most = GROUP_AT_MOST
         self._conditions = ConditionReporter(
@@ -229,9 +229,9 @@ class DbWriter(Actor):
         self._registration.report()
         for invoice_id, reason in self._registration.take_stuck().items():
             self._refused_rows.add(invoice_id, f"its claim can't be freed: {reason}")
-        notified = self._database.notifications()
+        nudged = self._database.nudged()
         restored = self._registration.take_restored()
-        if restored or notified or self._database.listens_anew():
+        if restored or nudged:
             self._nudge(BILLER, Poll(newly_due=True))
             self._nudge(ERP_GATEWAY, Poll(restored=restored))
 

@@ -25,6 +25,8 @@ def database(settings: Settings, name: str, *, unlimited: bool = False, any_sche
             _connection(settings, name) as connection,
             Database(connection.without_limits() if unlimited else connection) as opened,
         ):
+            if not settings.database.embedded:
+                opened.refuse_shared_backend()
             if not any_schema:
                 _check_or_migrate(opened, migrate=settings.database.embedded)
             yield opened

@@ -27,7 +27,7 @@ from config.settings import Settings
 from daemon.database import limits, server_settings
 from network.resolver import resolve
 from persistence.connection.database import Database
-from persistence.connection.errors import PersistenceError, SchemaMismatch
+from persistence.connection.errors import PersistenceError, SchemaMismatch, ServerUnsuitable
 from persistence.connection.server_facts import lacking_rights, server_facts
 from persistence.embedded.server import EmbeddedServer
 from persistence.invoices.overview import pause_in_force
@@ -36,7 +36,6 @@ from supervision.clock import SystemClock
 from web.formatting import cell
 
 FREE_BYTES = (100 * 2**20, 2**30)
-OLDEST_SERVER = 140000
 CLOCKS_APART_SECONDS = (-60.0, -2.0)
 CERTIFICATE_DAYS = (3, 30)
 
@@ -146,20 +145,19 @@ def _database(settings: Settings) -> Iterator[Check]:
         with Database(connection_settings) as opened:
             yield from _server(opened)
     except PersistenceError as error:
-        advice = "start the server, or mend database.url, its network and password"
+        unsuitable = isinstance(error, ServerUnsuitable)
+        advice = None if unsuitable else "start the server, or mend database.url, its network and password"
         yield Check("database", Health.BAD, str(error), advice)
 
 
 def _server(opened: Database) -> Iterator[Check]:
-    where = opened.settings.where
+    where, pooled = opened.settings.where, opened.refuse_shared_backend()
     with opened.transaction() as connection:
         server = server_facts(connection)
         wall = SystemClock().wall()
-    old = server.number < OLDEST_SERVER
-    advice = "use PostgreSQL 14 or later" if old else None
-    yield Check("database", Health.BAD if old else Health.WELL, f"PostgreSQL {server.version} at {where}", advice)
-    if server.standby or server.read_only:
-        yield Check("database mode", Health.BAD, "it is read-only", "name the primary server in database.url")
+    yield Check("database", Health.WELL, f"PostgreSQL {server.version} at {where}")
+    if pooled:
+        yield Check("sessions", Health.WELL, "a pooler passes them on whole")
     if server.encoding != "UTF8":
         yield Check("database encoding", Health.BAD, server.encoding, "make the database with encoding UTF8")
     if server.free < 10:

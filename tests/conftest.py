@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from _pytest.terminal import TerminalReporter
 
 from persistence.connection.database import ConnectionSettings, Database
-from testkit.postgres import PostgresServer
+from testkit.postgres import PROGRAMS, PostgresServer
 
 # How long an example takes says how busy the machine is: speed is measured in benchmarks/.
 hypothesis.settings.register_profile("billingd", deadline=None)
@@ -62,6 +63,12 @@ def server(cluster: Path, tmp_path: Path) -> Iterator[PostgresServer]:
     server.destroy()
 
 
+def pytest_report_header() -> str:
+    """Which PostgreSQL the tests run against."""
+    version = subprocess.run([PROGRAMS / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+    return f"database: {version.strip()} of {PROGRAMS}"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever needs a PostgreSQL server is slow: `-m "not slow"` leaves it out."""
     for item in items:
@@ -84,6 +91,7 @@ ALLOWED_SKIPS = (
     "the machine that is booted has a /tmp and a /run of its own",
     "this machine can't make a Croatian locale",
     "this machine has no Chromium",
+    "this machine has no PgBouncer",
     "network namespaces need root and ip",
     "only root looks with another user's eyes",
 )

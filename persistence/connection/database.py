@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from pg8000.exceptions import Error as DriverError
@@ -23,6 +23,7 @@ T = TypeVar("T")
 # Serialization failure and deadlock: the transaction was rolled back for another's sake, and succeeds when repeated.
 TRY_AGAIN = ("40001", "40P01")
 TRIES = 5
+POLL_SECONDS = 10.0
 _PAUSE_SECONDS = 0.05
 
 
@@ -43,6 +44,7 @@ class Database:
         self._connection: Connection | None = None
         self._busy = False
         self._listens_anew = False
+        self._next_poll = float("-inf")
         self._unblock_lock = threading.Lock()
 
     def run(self, work: "Callable[[Connection], T]", deadline_seconds: float | None = None) -> T:
@@ -105,6 +107,20 @@ class Database:
         with self._alone() as session:
             session.execute_simple(sql)
 
+    def refuse_shared_backend(self) -> bool:
+        """Whether a pooler passes the session on whole; False without one.
+
+        Raises ServerUnsuitable if it lends this session's backend to others between its transactions: settings, LISTEN
+        and advisory locks would be lost. Behind a pooler it opens a second session for a moment.
+        Raises as `transaction` does.
+        """
+        with self._alone() as session:
+            if pooled := session.is_pooled:
+                with closing(open_session(self.settings)) as other:
+                    found = session.set_up("SELECT pg_backend_pid()")
+                    session.refuse_other_backend(0 if other.backend == session.backend else found[0])
+        return pooled
+
     def notifications(self, wait_seconds: float = 0) -> list[str]:
         """The payloads of the NOTIFYs since last time, waiting at most so long if there is none yet.
 
@@ -117,10 +133,19 @@ class Database:
             session.notifications.clear()
         return payloads
 
-    def listens_anew(self) -> bool:
-        """Whether the session that listens is another than at the last call: what was said before it is lost."""
-        anew, self._listens_anew = self._listens_anew, False
-        return anew
+    def nudged(self) -> bool:
+        """Whether there may have been a NOTIFY since last time: a new session has missed some.
+
+        Without `listen` it may be so once in POLL_SECONDS. Raises as `transaction` does.
+        """
+        if self._listen:
+            notified = bool(self.notifications())
+            anew, self._listens_anew = self._listens_anew, False
+            return notified or anew
+        due = time.monotonic() >= self._next_poll
+        if due:
+            self._next_poll = time.monotonic() + POLL_SECONDS
+        return due
 
     def unblock(self) -> None:
         """Ends what another thread waits for on this connection: it gets DatabaseUnreachable at once."""

@@ -10,12 +10,10 @@ _WRITTEN = ("invoices", "invoice_documents", "invoice_history", "readings", "erp
 
 
 def server_facts(connection: Connection) -> Any:
-    """Its `version` and that as a `number`, `standby`, `read_only`, `encoding`, `now`, and its `free` connections."""
+    """Its `version`, `encoding`, `now`, and its `free` connections."""
     return fetch_row(
         connection,
         """SELECT current_setting('server_version') AS version,
-                    current_setting('server_version_num')::int AS number, pg_is_in_recovery() AS standby,
-                    current_setting('transaction_read_only')::bool AS read_only,
                     current_setting('server_encoding') AS encoding, clock_timestamp() AS now,
                     current_setting('max_connections')::int - (SELECT count(*) FROM pg_stat_activity
                         WHERE backend_type = 'client backend') AS free""",

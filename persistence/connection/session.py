@@ -5,6 +5,7 @@ import math
 import select
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from persistence.connection.errors import (
     DatabaseUnreachable,
     PersistenceError,
     RowRefused,
+    ServerUnsuitable,
 )
 from persistence.connection.sockets import with_tls_if_the_server_has_it
 
@@ -135,6 +137,19 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
     def set_up(self, statements: str) -> list[Any]:
         """Runs what a new session begins with, in the time that its socket has for connecting; gives the last row."""
         return list(self._simple(statements).rows[-1])
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a pooler is between us and the server: it has given a number of its own for the backend."""
+        return bool(struct.unpack_from("!i", self._backend_key_data)[0] != self.backend)
+
+    def refuse_other_backend(self, backend: int) -> None:
+        """Raises ServerUnsuitable unless this is the backend that the session began with."""
+        if backend != self.backend:
+            raise ServerUnsuitable(
+                f"database {self.where}: a pooler lends this session's backend to others between its transactions: "
+                "let it pool by session (PgBouncer: pool_mode = session), or name the server itself in database.url"
+            )
 
     def execute_simple(self, statement: str) -> Any:
         """Runs SQL without parameters."""

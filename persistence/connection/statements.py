@@ -66,10 +66,9 @@ def fetch_value(source: Source, sql: str, /, **values: object) -> Any:
     return next(iter(fetch_column(source, sql, **values)), None)
 
 
-def server_of(source: Source) -> str:
-    """The server and database for messages."""
-    session: Session = source.session if isinstance(source, Reader) else source.connection.dbapi_connection  # type: ignore[assignment]
-    return session.where
+def session_of(source: Source) -> Session:
+    """The session at the driver's level."""
+    return source.session if isinstance(source, Reader) else source.connection.dbapi_connection  # type: ignore[return-value]
 
 
 def execute(connection: "Connection", sql: str, /, **values: object) -> int:

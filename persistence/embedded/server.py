@@ -94,12 +94,18 @@ class EmbeddedServer:
     """The server of one state directory. Whoever starts or stops it holds the directory's StateLock.
 
     `options` are settings of the server beyond the built-in ones, as in postgresql.conf; `environment` are variables
-    beyond the few that it is started with.
+    beyond the few that it is started with. `programs` is a folder with those of another PostgreSQL than the wheel's.
     """
 
     def __init__(
-        self, state_dir: Path, options: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None
+        self,
+        state_dir: Path,
+        options: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        programs: Path | None = None,
     ) -> None:
+        self._programs = programs or _binaries()
+        self._locale = [] if programs else ["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
         self._home = state_dir.absolute() / "postgres"
         self._data = self._home / "data"
         self._options = {"port": str(_PORT), **_SETTINGS, **(options or {})}
@@ -195,9 +201,9 @@ class EmbeddedServer:
         # A name of its own, since an initdb that outlived its daemon may still be at work on the other.
         half = self._home / f"data.new-{secrets.token_hex(4)}"
         self._write_password()
-        command = [str(_binaries() / "initdb"), "--pgdata", str(half), "--username", _USER]
+        command = [str(self._programs / "initdb"), "--pgdata", str(half), "--username", _USER]
         command += ["--pwfile", str(self._password_path), "--auth", "scram-sha-256", "--encoding", "UTF8"]
-        command += ["--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
+        command += ["--locale", "C", *self._locale]
         done = subprocess.run(
             **run_as(command, self._home), capture_output=True, stdin=subprocess.DEVNULL, text=True, check=False
         )
@@ -223,7 +229,7 @@ class EmbeddedServer:
         self._discard_foreign_pid_file()
         if self.log_path.exists() and self.log_path.stat().st_size > _LOG_BYTES_MAX:
             self.log_path.replace(self.log_path.with_suffix(".log.1"))
-        command = [str(_binaries() / "postgres"), "-D", str(self._data)]
+        command = [str(self._programs / "postgres"), "-D", str(self._data)]
         for name, value in self._options.items():
             command += ["-c", f"{name}={value}"]
         arguments = run_as(command, self._home)

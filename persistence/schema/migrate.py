@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from persistence.connection.database import Database
 from persistence.connection.errors import SchemaMismatch
-from persistence.connection.statements import Source, execute, fetch_value, server_of
+from persistence.connection.statements import Source, execute, fetch_value, session_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -45,7 +45,7 @@ def _upgrade(connection: "Connection", where: str) -> bool:
 
 def check_schema(source: Source) -> None:
     """Raises SchemaMismatch if the schema isn't the one that this program needs."""
-    current, where = current_revision(source), server_of(source)
+    current, where = current_revision(source), session_of(source).where
     if current == expected_revision():
         return
     _refuse_unknown(current, where)
