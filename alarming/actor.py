@@ -67,7 +67,6 @@ class AlarmSnapshot:
     raised: Counter[str] = field(default_factory=Counter)
     cleared: set[Identity] = field(default_factory=set)
     spool_problem: str | None = None
-    webhook_delivered_at: datetime | None = None
 
 
 class AwakeClock:
@@ -190,12 +189,10 @@ class AlarmActor(Actor):
         standing = dispatcher.register.standing()
         cleared, dispatcher.cleared = dispatcher.cleared, []
         if self._writer is not None:
-            self._writer.offer(
-                dispatcher.unstored(), dispatcher.register.pending_invoices(), at_once=dispatcher.changed
-            )
+            known = dispatcher.register.pending_invoices()
+            self._writer.offer(dispatcher.unstored(), known, at_once=dispatcher.changed)
         if self._webhook is not None:
             self._webhook.offer(standing, cleared)
-            self._snapshot.webhook_delivered_at = self._webhook.delivered_at
         dispatcher.changed = False
         self._snapshot.standing = standing
         self._snapshot.transients = dict(dispatcher.register.transients)

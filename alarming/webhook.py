@@ -98,7 +98,6 @@ class Webhook(BackgroundThread[Condition]):
     ) -> None:
         super().__init__("alarm-webhook", on_start)
         self.settings = settings
-        self.delivered_at: datetime | None = None
         self._now = now
         self._chance = chance
         self._lock = threading.Lock()
@@ -143,7 +142,6 @@ class Webhook(BackgroundThread[Condition]):
         problem = self._post(settings, alerts)
         if problem is None:
             self._failures = 0
-            self.delivered_at = now
             self.results.append(ConditionCleared(Code.ALARM_WEBHOOK_UNREACHABLE))
             return settings.repeat_seconds
         self._failures += 1

@@ -22,8 +22,6 @@ WORKING_STATES = OPEN_STATES - {State.HELD}
 """They go on by themselves."""
 DELIVERY_STATES = WORKING_STATES - {State.DUE}
 """Delivery has work with them: an offer, or a question to the ERP."""
-FIRST_STATES = frozenset({State.DUE, State.CALCULATED})
-"""How an invoice begins: due, or as a correction that is calculated already."""
 
 # Out of held comes held_from besides. The trigger invoices_guard of the schema draws the same arrows, and so do the
 # drills' judge and the README: tests compare them.

@@ -11,23 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from actors import messages
 from actors.attribution import Attribution
 from actors.context import ActorContext, SettingsHolder
 from actors.embedded import EmbeddedDatabase
-from actors.messages import (
-    ALARMS,
-    BILLER,
-    CLOCK,
-    COURIERS,
-    DB_WRITER,
-    ERP_GATEWAY,
-    CountPendingWrites,
-    Drain,
-    ErpStatus,
-    GetErpStatus,
-    Poll,
-    try_tell,
-)
 from actors.tree import courier, tree
 from alarming.actor import AlarmActor, AlarmSnapshot, Configure
 from alarming.catalogue import Code
@@ -218,7 +205,8 @@ class Daemon:
         except (ConfigurationRejected, StartRefused) as error:
             logger.warning("the configuration on disk is rejected, what was in force stays: %s", error)
             self._tell(
-                ALARMS, ConditionActive(Code.CONFIGURATION_REJECTED, f"the file on disk is not in force: {error}")
+                messages.ALARMS,
+                ConditionActive(Code.CONFIGURATION_REJECTED, f"the file on disk is not in force: {error}"),
             )
             self._leave_outcome([str(error)], accepted=False)
         else:
@@ -229,10 +217,10 @@ class Daemon:
             self.context.settings_holder.settings = in_force
             self._connection, self._alarms = connection, alarms
             logs.set_level(in_force.log.level)
-            self._tell(ALARMS, Configure(alarms))
-            self._tell(ALARMS, ConditionCleared(Code.CONFIGURATION_REJECTED))
-            for name in (BILLER, ERP_GATEWAY, CLOCK):
-                self._tell(name, Poll())
+            self._tell(messages.ALARMS, Configure(alarms))
+            self._tell(messages.ALARMS, ConditionCleared(Code.CONFIGURATION_REJECTED))
+            for name in (messages.BILLER, messages.ERP_GATEWAY, messages.CLOCK):
+                self._tell(name, messages.Poll())
             self.status.note_reload(loaded)
             self._leave_outcome(lines or ["nothing has changed"], accepted=True)
         self._notifier.ready(self.status.summary())
@@ -247,8 +235,8 @@ class Daemon:
         """Starts couriers that a reload asks for; the gateway leaves those idle that it takes away."""
         wanted = self.context.settings.erp.max_in_flight
         try:
-            for number in range(self.system.count_children(COURIERS).specs + 1, wanted + 1):
-                self.system.start_child(COURIERS, courier(self.context, number))
+            for number in range(self.system.count_children(messages.COURIERS).specs + 1, wanted + 1):
+                self.system.start_child(messages.COURIERS, courier(self.context, number))
         except SupervisionError as error:
             logger.info("a lane to the ERP was not added: %s", error)
 
@@ -262,12 +250,12 @@ class Daemon:
         self._notifier.stopping("draining")
         self._notifier.extend_timeout(drain_seconds + 10)
         until = self.clock.monotonic() + drain_seconds - 1
-        for name in (CLOCK, BILLER):
+        for name in (messages.CLOCK, messages.BILLER):
             try:
                 self.system.terminate_child(name)
             except SupervisionError as error:
                 logger.info("while stopping: %s", error)
-        self._tell(ERP_GATEWAY, Drain())
+        self._tell(messages.ERP_GATEWAY, messages.Drain())
         while self._under_way() and self.clock.monotonic() < until:
             threading.Event().wait(0.02)
         self.system.stop(max(1.0, until - self.clock.monotonic()))
@@ -278,10 +266,12 @@ class Daemon:
 
     def _under_way(self) -> bool:
         try:
-            standing: ErpStatus = self.system.ask(ERP_GATEWAY, GetErpStatus(), timeout_seconds=1.0)
+            standing: messages.ErpStatus = self.system.ask(
+                messages.ERP_GATEWAY, messages.GetErpStatus(), timeout_seconds=1.0
+            )
             if standing.in_flight:
                 return True
-            unfinished: int = self.system.ask(DB_WRITER, CountPendingWrites(), timeout_seconds=1.0)
+            unfinished: int = self.system.ask(messages.DB_WRITER, messages.CountPendingWrites(), timeout_seconds=1.0)
         except SupervisionError:
             return False
         # With the database away what was not stored is found again at the next start: no use in waiting for it.
@@ -323,7 +313,7 @@ class Daemon:
         )
 
     def _tell(self, name: str, message: object) -> None:
-        try_tell(self.system.tell, name, message)
+        messages.try_tell(self.system.tell, name, message)
 
     def _server_settings(self, settings: Settings) -> ConnectionSettings | None:
         """How to reach the configured server, its password read now; None with the embedded one."""

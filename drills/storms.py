@@ -42,12 +42,11 @@ Draw = Callable[[Randomness], tuple[str, Fault]]
 
 @dataclass
 class StormResult(Verdict):
-    """What a storm came to; `faults`: how many were injected, by variant; `in_vain`: how many were in another's way."""
+    """What a storm came to; `faults`: how many were injected, by variant."""
 
     seed: int = 0
     invoices: int = 0
     faults: Counter[str] = field(default_factory=Counter)
-    in_vain: int = 0
     recovery_seconds: float | None = None
 
     def said(self) -> str:
@@ -119,7 +118,7 @@ class Storm:
                 self._over.wait(stands)
                 self.result.faults[name] += 1
             except IN_THE_WAY:
-                self.result.in_vain += 1
+                continue  # `finally` ends it all the same
             except Exception as error:  # noqa: BLE001 - no station may be left in peace unnoticed
                 self.result.wrong.append(f"{name} could not be injected: {type(error).__name__}: {error}")
             finally:
