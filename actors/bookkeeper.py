@@ -63,7 +63,9 @@ class Bookkeeper(Actor):
         with self._database.transaction(deadline) as connection:
             first = due_invoices.first_billed_period(connection)
             if first is not None:
-                period_closing.close_periods(connection, self._context.due_periods(first))
+                period_closing.close_periods(
+                    connection, self._context.due_periods(first), self._context.settings.billing.time_zone
+                )
         with self._database.transaction(deadline) as connection:
             for closing in period_closing.take_untold(connection):
                 self._log(closing)  # before it counts as said: a kill in between says it twice, never not at all

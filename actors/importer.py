@@ -21,7 +21,7 @@ from persistence.connection.database import Database
 from persistence.connection.errors import DatabaseFailed, PersistenceError, RowRefused
 from persistence.connection.statements import fetch_value
 from persistence.imports import Arrival
-from persistence.master_data import MasterRejected
+from persistence.master_data import MasterLimits, MasterRejected
 from persistence.readings.importing import ReadingsRejected
 from persistence.storable_text import clean_line
 from supervision import Actor
@@ -151,7 +151,10 @@ class Importer(Actor):
         def work(connection: Connection) -> str | None:
             note = imports.known(connection, arrival)
             if note is None:
-                report = imports.import_file(connection, arrival, file.path, lambda _: self.sign_of_life())
+                report = imports.import_file(
+                    connection, arrival, file.path, progress=lambda _: self.sign_of_life(),
+                    limits=MasterLimits(self._context.settings.billing.time_zone, self._context.due_periods),
+                )  # fmt: skip
                 rows[:] = [getattr(report, "rows", 0)]
                 failpoint("importer.import")
                 if file.has_changed():

@@ -39,10 +39,10 @@ class InvoiceScheduler:
         refused = self._refused_rows.ids if only is None else ()
 
         def make(connection: Connection) -> int:
-            periods = self._due_periods(connection)
+            periods, time_zone = self._due_periods(connection), self._context.settings.billing.time_zone
             by = self._context.claimer
             return due_invoices.make_due(
-                connection, by, periods, reason="the period is due", left_out=refused, only=only
+                connection, by, periods, reason="the period is due", left_out=refused, only=only, time_zone=time_zone
             )
 
         return self._transactions.run(make)
@@ -50,7 +50,12 @@ class InvoiceScheduler:
     def _missing(self) -> list[str]:
         refused = self._refused_rows.ids
         return self._transactions.run(
-            lambda connection: due_invoices.missing(connection, self._due_periods(connection), left_out=refused)
+            lambda connection: due_invoices.missing(
+                connection,
+                self._due_periods(connection),
+                left_out=refused,
+                time_zone=self._context.settings.billing.time_zone,
+            )
         )
 
     def _due_periods(self, connection: Connection) -> list[str]:

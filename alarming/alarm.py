@@ -147,6 +147,8 @@ class Alarm:
         if self.group is not None and self.code != Code.DELIVERY_PAUSED:
             group = self.group
             context |= {"invoices": list(group.ids), "reason": group.reason, "reasons": group.reasons}
+            if group.oldest != group.newest:
+                context |= {"oldest": group.oldest, "newest": group.newest}
         elif self.invoices:
             context["invoices"] = list(islice(self.invoices, EXAMPLES))
         others = (subject for subject, active in self.active_subjects.items() if subject and not active.of_invoice)
@@ -170,7 +172,8 @@ def _summary(group: Group, entry: Entry | None) -> str:
     more = f", …{group.count - 3} more" if group.count > 3 else ""
     why = group.reason + (f" (and {group.reasons - 1} other reasons)" if group.reasons > 1 else "")
     done = entry.invoices if entry else State.HELD
-    return f"{group.count} {noun} {done}: {', '.join(group.ids[:3])}{more}: {why}"
+    periods = f" ({group.oldest} to {group.newest})" if group.oldest != group.newest else ""
+    return f"{group.count} {noun} {done}{periods}: {', '.join(group.ids[:3])}{more}: {why}"
 
 
 def restore_alarm(record: AlarmRecord, now: Now, quiet_seconds: float, window_seconds: float) -> Alarm:

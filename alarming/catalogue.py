@@ -79,7 +79,7 @@ class Text:
 class Entry:
     """All that is known of one code.
 
-    `by_period`: its alarms follow from the rows of the database, and may have a period as their key (‡).
+    `by_period`: its alarms follow from the rows of the database, and may have a period as their key (‡), or `key`.
     `held_code`: invoices that are held, or wait in `due`, bear it.
     `invoices`: what the summary says of the invoices concerned.
     `immediately`: it is raised without waiting whether it passes.
@@ -94,6 +94,7 @@ class Entry:
     clear_scope: ClearScope = ClearScope.EACH
     clear_rule: ClearRule = ClearRule.REPORTED
     by_period: bool = False
+    key: str = "period"
     held_code: bool = False
     invoices: str = State.HELD
     immediately: bool = False
@@ -111,7 +112,11 @@ class Entry:
             clear_scope=ClearScope(fields.get("clear_scope", "each")),
             clear_rule=ClearRule(fields.get("clear_rule", "reported")),
             mutes=tuple(map(Code, fields.get("mutes", ()))),
-            **{name: fields[name] for name in ("by_period", "held_code", "invoices", "immediately") if name in fields},
+            **{
+                name: fields[name]
+                for name in ("by_period", "key", "held_code", "invoices", "immediately")
+                if name in fields
+            },
         )
 
 

@@ -25,7 +25,7 @@ _CROATIAN_TITLES = ("Što znači", "Posljedica", "Što učiniti", "Prestaje")
 def markdown() -> str:
     """The part of docs/alarms.md between its two comments, with them."""
     table = [
-        f"| [`{entry.code}`](#{entry.code}) | {entry.severity} | {'period ‡' if entry.by_period else 'instance'} "
+        f"| [`{entry.code}`](#{entry.code}) | {entry.severity} | {f'{entry.key} ‡' if entry.by_period else 'instance'} "
         "| " + entry.english.meaning.removesuffix(".").replace("|", "\\|") + " |"
         for entry in CATALOGUE.values()
     ]

@@ -1,44 +1,17 @@
 """The items of one measurement location in one period: what is measured, times what it costs."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from billing.catalogues import CatalogueKind, Item, is_billed_for_peak, items_of
 from billing.instants import format_instant
-from billing.periods import QUARTER_HOUR
-from billing.rounding import format_money, format_plain, round_half_away
+from billing.rounding import Rounding, format_money, format_plain
+from billing.segments import Gap, Registers, Segment
 
 FREE_REACTIVE_SHARE = Decimal("0.33")  # of active energy; what lies beyond is charged
-
-
-@dataclass(frozen=True, slots=True)
-class Registers:
-    """What the registers of a meter stood at, at one instant; in Wh and VArh."""
-
-    active_import_total_wh: int
-    active_import_t1_wh: int
-    active_import_t2_wh: int
-    active_export_total_wh: int
-    reactive_import_total_varh: int
-    reactive_export_total_varh: int
-
-    def first_below(self, previous: "Registers") -> str | None:
-        """The name of the first register that stands lower than before."""
-        return next((f.name for f in fields(self) if getattr(self, f.name) < getattr(previous, f.name)), None)
-
-    def to_document(self) -> dict[str, int]:
-        """As it is stored."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
-
-@dataclass(frozen=True, slots=True)
-class RegisterFall:
-    """The first reading of a period in which a register stands lower than in the one before."""
-
-    at: datetime
-    register: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,34 +26,33 @@ class PricedCatalogue:
 
 @dataclass(frozen=True, slots=True)
 class MeasurementLocationBasis:
-    """All that the items of one measurement location rest on.
+    """All that the items of one measurement location rest on, for one network user in one period.
 
-    `max_t1_step_wh` and `quarter_hour_pairs` are over the pairs of readings exactly 15 minutes apart,
-    `first_gap_after` is the last reading before the first longer step; all three matter for peak power only.
-    `readings_checksum` is over all readings of the period, for later proof that they are the same.
-    `meter_version` is the version of the meter's data that all this was read from. `billed_by` is another debt's
-    invoice that bills this meter in this time already.
+    `segments` are in the order of time, at least one. `gaps` are next to them and billed to nobody; with
+    `refuses_gaps` the invoice waits instead. `has_it_at_end`: the user has the location at the period's end.
     """
 
     id: str
     title: str
-    meter_id: str
     catalogue_id: str
     catalogue: PricedCatalogue | None
-    at_start: Registers | None
-    at_end: Registers | None
-    max_t1_step_wh: int | None
-    quarter_hour_pairs: int
-    first_gap_after: datetime | None
-    first_fall: RegisterFall | None
-    readings_checksum: int | None = None
-    meter_version: int = 0
-    billed_by: str | None = None
+    segments: tuple[Segment, ...]
+    gaps: tuple[Gap, ...] = ()
+    refuses_gaps: bool = True
+    has_it_at_end: bool = True
+
+    def is_whole(self, start: datetime, end: datetime) -> bool:
+        """Whether one meter measured the whole period, by its readings alone."""
+        spans = [(each.start, each.end, each.protocol) for each in self.segments]
+        return spans == [(start, end, ())] and not self.gaps and self.has_it_at_end
 
 
 @dataclass(frozen=True, slots=True)
 class CalculationItem:
-    """One item: amount times price; `min` and `max` are what the amount came from, where measured."""
+    """One item: amount times price; `min` and `max` are what the amount came from, where measured.
+
+    Over several segments `parts` has them, segment by segment.
+    """
 
     item: Item
     min: Decimal | None
@@ -88,10 +60,11 @@ class CalculationItem:
     amount: Decimal
     price_eur: Decimal
     total_eur: Decimal
+    parts: tuple[tuple[Decimal, Decimal], ...] = ()
 
-    def to_document(self) -> dict[str, str | None]:
+    def to_document(self) -> dict[str, Any]:
         """As it is stored and shown: decimals as strings."""
-        return {
+        document: dict[str, Any] = {
             "item": self.item.value,
             "min": None if self.min is None else format(self.min, "f"),
             "max": None if self.max is None else format(self.max, "f"),
@@ -99,25 +72,34 @@ class CalculationItem:
             "price_eur": format_plain(self.price_eur),
             "total_eur": format_money(self.total_eur),
         }
+        if len(self.parts) > 1:
+            document["segments"] = [{"min": format(low, "f"), "max": format(high, "f")} for low, high in self.parts]
+        return document
 
 
 @dataclass(frozen=True, slots=True)
 class Calculation:
-    """The items of one measurement location in one period."""
+    """The items of one measurement location in one period; `whole`: one meter, from its start to its end."""
 
     measurement_location_id: str
-    meter_id: str
+    segments: tuple[Segment, ...]
+    gaps: tuple[Gap, ...]
+    whole: bool
     catalogue_kind: CatalogueKind
     items: tuple[CalculationItem, ...]
 
     def to_document(self) -> dict[str, object]:
-        """As it is stored and shown."""
-        return {
+        """As it is stored and shown; `meter_id` is the last meter."""
+        document: dict[str, object] = {
             "measurement_location_id": self.measurement_location_id,
-            "meter_id": self.meter_id,
+            "meter_id": self.segments[-1].meter_id,
             "catalogue_kind": self.catalogue_kind.value,
             "items": [item.to_document() for item in self.items],
         }
+        if not self.whole:
+            document["segments"] = [each.names() for each in self.segments]
+            document["gaps"] = [each.to_document() for each in self.gaps]
+        return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,40 +125,48 @@ class ReactiveEnergy:
 class Amount:
     """An item's amount and what it came from.
 
-    `min` and `max` are the readings of `register` in kWh or kVArh, or `max` alone the peak in kW.
+    `parts` are the readings of `register` at the ends of each segment in kWh or kVArh; `peak_kw` the peak.
     """
 
     amount: Decimal
-    min: Decimal | None = None
-    max: Decimal | None = None
+    parts: tuple[tuple[Decimal, Decimal], ...] = ()
     register: str | None = None
     reactive: ReactiveEnergy | None = None
+    peak_kw: Decimal | None = None
+
+    @property
+    def difference(self) -> Decimal:
+        """What was measured over all segments."""
+        return sum((high - low for low, high in self.parts), Decimal(0))
 
 
-def _energy(at_start: Registers, at_end: Registers, register: str) -> Amount:
-    lower, upper = (
-        round_half_away(Decimal(getattr(registers, register)) / 1000, 2) for registers in (at_start, at_end)
-    )
-    return Amount(round_half_away(upper - lower, 0), lower, upper, register)
+def _energy(ends: Sequence[tuple[Registers, Registers]], register: str, rounding: Rounding) -> Amount:
+    def thousands(registers: Registers) -> Decimal:
+        return rounding.round(Decimal(getattr(registers, register)) / 1000, 2)
+
+    found = Amount(Decimal(0), tuple((thousands(start), thousands(end)) for start, end in ends), register)
+    return Amount(rounding.round(found.difference, 0), found.parts, register)
 
 
-def amounts(at_start: Registers, at_end: Registers, max_t1_step_wh: int | None) -> dict[Item, Amount]:
-    """Every item's amount (docs/spec/billing.md, "Items of a calculation")."""
-    t0 = _energy(at_start, at_end, "active_import_total_wh")
-    t1 = _energy(at_start, at_end, "active_import_t1_wh")
-    t2 = _energy(at_start, at_end, "active_import_t2_wh")
-    taken = _energy(at_start, at_end, "reactive_import_total_varh").amount
-    given = _energy(at_start, at_end, "reactive_export_total_varh").amount
+def amounts(segments: Sequence[Segment], rounding: Rounding, *, has_it_at_end: bool = True) -> dict[Item, Amount]:
+    """Every item's amount (docs/spec/billing.md, "Items of a calculation"); each segment has both registers."""
+    ends = [(each.at_start, each.at_end) for each in segments if each.at_start and each.at_end]
+
+    def energy(register: str) -> Amount:
+        return _energy(ends, register, rounding)
+
+    t0, t1, t2 = (energy(f"active_import_{name}_wh") for name in ("total", "t1", "t2"))
+    taken, given = (energy(f"reactive_{way}_total_varh").amount for way in ("import", "export"))
     reactive = ReactiveEnergy(taken, given, t0.amount)
     # four quarter hours an hour: Wh in a quarter hour times 4 is the mean power in W
-    peak_kw = round_half_away(Decimal(4 * (max_t1_step_wh or 0)) / 1000, 2)
+    peak_kw = rounding.round(Decimal(4 * max(each.max_t1_step_wh or 0 for each in segments)) / 1000, 2)
     return {
         Item.USAGE_ACTIVE_ENERGY_T0: t0,
         Item.USAGE_ACTIVE_ENERGY_T1: t1,
         Item.USAGE_ACTIVE_ENERGY_T2: t2,
-        Item.USAGE_ACTIVE_POWER_PEAK_T1: Amount(round_half_away(peak_kw, 0), max=peak_kw),
-        Item.USAGE_REACTIVE_ENERGY: Amount(round_half_away(max(reactive.excess, Decimal(0)), 0), reactive=reactive),
-        Item.USAGE_METER_FEE: Amount(Decimal(1)),
+        Item.USAGE_ACTIVE_POWER_PEAK_T1: Amount(rounding.round(peak_kw, 0), peak_kw=peak_kw),
+        Item.USAGE_REACTIVE_ENERGY: Amount(rounding.round(max(reactive.excess, Decimal(0)), 0), reactive=reactive),
+        Item.USAGE_METER_FEE: Amount(Decimal(int(has_it_at_end))),
         Item.SUPPLY_ACTIVE_ENERGY_T1: t1,
         Item.SUPPLY_ACTIVE_ENERGY_T2: t2,
         Item.SUPPLY_RENEWABLE_ENERGY_FEE: t0,
@@ -184,52 +174,69 @@ def amounts(at_start: Registers, at_end: Registers, max_t1_step_wh: int | None) 
     }
 
 
-def price(amount: Decimal, price_eur: Decimal) -> Decimal:
+def price(amount: Decimal, price_eur: Decimal, rounding: Rounding) -> Decimal:
     """What an amount costs, in whole cents."""
-    return round_half_away(amount * price_eur, 2)
+    return rounding.round(amount * price_eur, 2)
 
 
-def calculate_items(location: MeasurementLocationBasis, regulatory_prices: Mapping[Item, Decimal]) -> Calculation:
+def calculate_items(
+    location: MeasurementLocationBasis, regulatory_prices: Mapping[Item, Decimal], rounding: Rounding, *, whole: bool
+) -> Calculation:
     """The items of a measurement location that is ready (docs/spec/billing.md, "Items of a calculation").
 
-    Raises ValueError when it is not: without boundary registers or catalogue there is nothing to calculate.
+    `whole` as in `Calculation`. Raises ValueError when it is not ready: without the registers at the ends of each
+    segment or without a catalogue there is nothing to calculate.
     """
-    if location.at_start is None or location.at_end is None or location.catalogue is None:
+    catalogue = location.catalogue
+    if catalogue is None or not all(each.at_start and each.at_end for each in location.segments):
         raise ValueError(f"measurement location {location.id} is not ready")
-    found = amounts(location.at_start, location.at_end, location.max_t1_step_wh)
-    prices = {**location.catalogue.prices, **regulatory_prices}
-    kind = location.catalogue.kind
-    items = tuple(_priced(item, found[item], prices[item]) for item in items_of(kind))
-    return Calculation(location.id, location.meter_id, kind, items)
+    found = amounts(location.segments, rounding, has_it_at_end=location.has_it_at_end)
+    prices = {**catalogue.prices, **regulatory_prices}
+    items = tuple(_priced(item, found[item], prices[item], rounding) for item in items_of(catalogue.kind))
+    return Calculation(location.id, location.segments, location.gaps, whole, catalogue.kind, items)
 
 
-def _priced(item: Item, of: Amount, price_eur: Decimal) -> CalculationItem:
-    return CalculationItem(item, of.min, of.max, of.amount, price_eur, price(of.amount, price_eur))
+def _priced(item: Item, of: Amount, price_eur: Decimal, rounding: Rounding) -> CalculationItem:
+    low, high = of.parts[0] if len(of.parts) == 1 else (None, of.peak_kw)
+    return CalculationItem(item, low, high, of.amount, price_eur, price(of.amount, price_eur, rounding), of.parts)
 
 
-def lacks(
-    location: MeasurementLocationBasis, start: datetime, end: datetime, min_coverage_percent: Decimal
-) -> list[str]:
-    """What is missing to bill a location for `[start, end)`, in words that name meter and instant."""
+def lacks(location: MeasurementLocationBasis, min_coverage_percent: Decimal) -> list[str]:
+    """What is missing to bill a location, in words that name meter and instant."""
     problems = []
     if location.catalogue is None:
         problems.append(f"measurement location {location.id}: catalogue {location.catalogue_id} has no prices in force")
-    missing = [
-        f"at {format_instant(at)}"
-        for at, registers in ((start, location.at_start), (end, location.at_end))
-        if registers is None
+    problems += [
+        f"measurement location {location.id}: nobody is billed from {format_instant(gap.start)} "
+        f"until {format_instant(gap.end)}, which `gaps: unbilled` in the master data would allow"
+        for gap in location.gaps
+        if location.refuses_gaps
     ]
-    if missing:
-        return [*problems, f"meter {location.meter_id} has no reading {' and '.join(missing)}"]
-    if location.catalogue is not None and is_billed_for_peak(location.catalogue.kind):
-        pairs, needed = location.quarter_hour_pairs, min_coverage_percent / 100
-        if pairs == 0 or QUARTER_HOUR.total_seconds() * pairs < needed * Decimal((end - start).total_seconds()):
-            problems.append(
-                f"meter {location.meter_id} has {pairs} of {(end - start) // QUARTER_HOUR} quarter hours, "
-                f"{min_coverage_percent} % are needed" + _gap(location.first_gap_after)
-            )
-    return problems
+    missing = [
+        f"meter {each.meter_id} has no reading {' and '.join(instants)}"
+        for each in location.segments
+        if (instants := _missing_at(each))
+    ]
+    if not missing and location.catalogue is not None and is_billed_for_peak(location.catalogue.kind):
+        missing = _coverage(location.segments, min_coverage_percent)
+    return problems + missing
 
 
-def _gap(after: datetime | None) -> str:
-    return "" if after is None else f"; the first gap follows the reading at {format_instant(after)}"
+def _missing_at(segment: Segment) -> list[str]:
+    ends = (segment.start, segment.at_start), (segment.end, segment.at_end)
+    return [f"at {format_instant(at)}" for at, registers in ends if registers is None]
+
+
+def _coverage(segments: Sequence[Segment], min_coverage_percent: Decimal) -> list[str]:
+    pairs, all_of_them = (sum(getattr(each, name) for each in segments) for name in _COUNTED)
+    if pairs and 100 * pairs >= min_coverage_percent * all_of_them:
+        return []
+    gaps = [each.first_gap_after for each in segments if each.first_gap_after is not None]
+    first_gap = f"; the first gap follows the reading at {format_instant(min(gaps))}" if gaps else ""
+    meters = " and ".join(dict.fromkeys(each.meter_id for each in segments))
+    return [
+        f"meter {meters} has {pairs} of {all_of_them} quarter hours, {min_coverage_percent} % are needed" + first_gap
+    ]
+
+
+_COUNTED = ("quarter_hour_pairs", "quarter_hours")

@@ -10,7 +10,7 @@ from billing.calculation import Calculation, MeasurementLocationBasis, calculate
 from billing.catalogues import Item
 from billing.identity import InvoiceId
 from billing.instants import format_instant
-from billing.rounding import format_money, format_plain, round_half_away
+from billing.rounding import Rounding, format_money, format_plain
 
 READINGS_INCOMPLETE = "readings_incomplete"
 READINGS_INCONSISTENT = "readings_inconsistent"
@@ -67,7 +67,7 @@ class InvoiceBasis:
     @property
     def meter_versions(self) -> dict[str, int]:
         """The version of each meter's data, by meter id."""
-        return {each.meter_id: each.meter_version for each in self.measurement_locations}
+        return {each.meter_id: each.meter_version for place in self.measurement_locations for each in place.segments}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +147,19 @@ class Invoice:
         return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def calculate(basis: InvoiceBasis, min_coverage_percent: Decimal | int) -> Invoice | NotReady:
+def calculate(
+    basis: InvoiceBasis, min_coverage_percent: Decimal | int, rounding: Rounding = Rounding.HALF_UP
+) -> Invoice | NotReady:
     """The invoice that a basis makes, or why it has to wait (docs/spec/billing.md, "The period")."""
     not_ready = _why_not_ready(basis, Decimal(min_coverage_percent))
     if not_ready is not None:
         return not_ready
     regulatory = basis.regulatory_catalogue
     assert regulatory is not None  # its lack is a reason to wait
-    calculations = tuple(calculate_items(each, regulatory.prices) for each in basis.measurement_locations)
+    calculations = tuple(
+        calculate_items(each, regulatory.prices, rounding, whole=each.is_whole(basis.start, basis.end))
+        for each in basis.measurement_locations
+    )
     lines = tuple(Line(*LINES[item], _sum_of(item, calculations)) for item in Item)
     total_eur = sum((line.price_eur for line in lines), Decimal(0))
     return Invoice(
@@ -163,9 +168,9 @@ def calculate(basis: InvoiceBasis, min_coverage_percent: Decimal | int) -> Invoi
         basis.invoice_date,
         lines,
         regulatory.tax_rate_percent,
-        round_half_away(total_eur * regulatory.tax_rate_percent / 100, 2),
+        rounding.round(total_eur * regulatory.tax_rate_percent / 100, 2),
         calculations,
-        _snapshot(basis, regulatory),
+        _snapshot(basis, regulatory, rounding),
         basis.meter_versions,
     )
 
@@ -176,22 +181,19 @@ def _sum_of(item: Item, calculations: Sequence[Calculation]) -> Decimal:
 
 
 def _why_not_ready(basis: InvoiceBasis, min_coverage_percent: Decimal) -> NotReady | None:
+    segments = [each for place in basis.measurement_locations for each in place.segments]
     billed = [
         f"meter {each.meter_id} is billed by invoice {each.billed_by} in that time already: "
         f"correct that invoice, or move the meter back"
-        for each in basis.measurement_locations
+        for each in segments
         if each.billed_by is not None
     ]
     inconsistent = [
         f"meter {each.meter_id}: {each.first_fall.register} falls at {format_instant(each.first_fall.at)}"
-        for each in basis.measurement_locations
+        for each in segments
         if each.first_fall is not None
     ]
-    incomplete = [
-        problem
-        for each in basis.measurement_locations
-        for problem in lacks(each, basis.start, basis.end, min_coverage_percent)
-    ]
+    incomplete = [problem for place in basis.measurement_locations for problem in lacks(place, min_coverage_percent)]
     if not basis.measurement_locations:
         incomplete.append(f"network user {basis.id.network_user_id} has no measurement location")
     if basis.regulatory_catalogue is None:
@@ -207,27 +209,30 @@ def _why_not_ready(basis: InvoiceBasis, min_coverage_percent: Decimal) -> NotRea
     return NotReady(READINGS_INCONSISTENT if inconsistent else READINGS_INCOMPLETE, reason)
 
 
-def _snapshot(basis: InvoiceBasis, regulatory: RegulatoryCatalogue) -> dict[str, object]:
+def _snapshot(basis: InvoiceBasis, regulatory: RegulatoryCatalogue, rounding: Rounding) -> dict[str, object]:
     return {
         **basis.parties,
         "period_start": format_instant(basis.start),
         "period_end": format_instant(basis.end),
         "altibiz_sub_project_code": basis.sub_project_code,
         "regulatory_catalogue": {"id": regulatory.id, "valid_from": regulatory.valid_from},
-        "measurement_locations": [_location_snapshot(each) for each in basis.measurement_locations],
+        "measurement_locations": [_location_snapshot(basis, each) for each in basis.measurement_locations],
+        **({} if rounding is Rounding.HALF_UP else {"rounding": rounding.value}),
     }
 
 
-def _location_snapshot(location: MeasurementLocationBasis) -> dict[str, object]:
-    at_start, at_end, catalogue = location.at_start, location.at_end, location.catalogue
-    return {
+def _location_snapshot(basis: InvoiceBasis, location: MeasurementLocationBasis) -> dict[str, object]:
+    catalogue, segments = location.catalogue, location.segments
+    document: dict[str, object] = {
         "id": location.id,
         "title": location.title,
-        "meter_id": location.meter_id,
+        "meter_id": segments[-1].meter_id,
         "catalogue": catalogue and {"id": catalogue.id, "valid_from": catalogue.valid_from},
-        "registers_at_start": at_start and at_start.to_document(),
-        "registers_at_end": at_end and at_end.to_document(),
-        "max_t1_step_wh": location.max_t1_step_wh,
-        "quarter_hour_pairs": location.quarter_hour_pairs,
-        "readings_checksum": location.readings_checksum,
+    }
+    if location.is_whole(basis.start, basis.end):
+        return document | segments[0].measured()
+    return document | {
+        "has_it_at_end": location.has_it_at_end,
+        "segments": [each.names() | each.measured() for each in segments],
+        "gaps": [each.to_document() for each in location.gaps],
     }

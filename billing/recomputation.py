@@ -5,11 +5,13 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from billing.calculation import MeasurementLocationBasis, PricedCatalogue, Registers
+from billing.calculation import MeasurementLocationBasis, PricedCatalogue
 from billing.catalogues import NETWORK_USER_PRICES, REGULATORY_PRICES, CatalogueKind, Item
 from billing.corrections import RegisteredRevision, correction
 from billing.identity import InvoiceId
 from billing.invoice import Invoice, InvoiceBasis, NotReady, RegulatoryCatalogue, calculate
+from billing.rounding import Rounding
+from billing.segments import stored_gaps, stored_segments
 
 _Document = Mapping[str, Any]
 
@@ -39,32 +41,35 @@ def recompute(
         parties={name: snapshot[name] for name in ("network_user", "location", "time_zone")},
         regulatory_catalogue_id=regulatory["id"],
         regulatory_catalogue=RegulatoryCatalogue(regulatory["id"], regulatory["valid_from"], prices, tax_rate_percent),
-        measurement_locations=[_location(each, places[each["measurement_location_id"]]) for each in calculations],
+        measurement_locations=[
+            _location(each, places[each["measurement_location_id"]], snapshot) for each in calculations
+        ],
     )
-    invoice = calculate(basis, Decimal(0))
+    invoice = calculate(basis, Decimal(0), rounding_of(snapshot))
     if isinstance(invoice, NotReady):
         return None
     return correction(invoice, registered) if "corrects" in snapshot else invoice
 
 
-def _location(calculation: _Document, place: _Document) -> MeasurementLocationBasis:
+def rounding_of(snapshot: _Document) -> Rounding:
+    """The rounding that an invoice was calculated with."""
+    return Rounding(snapshot.get("rounding", Rounding.HALF_UP))
+
+
+def _location(calculation: _Document, place: _Document, snapshot: _Document) -> MeasurementLocationBasis:
     catalogue = place["catalogue"]
     kind = CatalogueKind(calculation["catalogue_kind"])
     return MeasurementLocationBasis(
         id=place["id"],
         title=place["title"],
-        meter_id=place["meter_id"],
         catalogue_id=catalogue["id"],
         catalogue=PricedCatalogue(
             catalogue["id"], catalogue["valid_from"], kind, _prices(calculation, NETWORK_USER_PRICES)
         ),
-        at_start=Registers(**place["registers_at_start"]),
-        at_end=Registers(**place["registers_at_end"]),
-        max_t1_step_wh=place["max_t1_step_wh"],
-        quarter_hour_pairs=place["quarter_hour_pairs"],
-        first_gap_after=None,
-        first_fall=None,
-        readings_checksum=place["readings_checksum"],
+        segments=stored_segments(place, snapshot),
+        gaps=stored_gaps(place),
+        refuses_gaps=False,
+        has_it_at_end=place.get("has_it_at_end", True),
     )
 
 

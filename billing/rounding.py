@@ -1,15 +1,28 @@
-"""The one rounding rule of billing: half away from zero, in decimals."""
+"""The rounding of billing, in decimals: half away from zero, or half to even for whoever must match that."""
 
 import functools
-from decimal import ROUND_HALF_UP, Context, Decimal
+from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal
+from enum import StrEnum
 
 _EXACT = Context(prec=60)  # wide enough that no amount of ours is ever cut by the context
 
 
+class Rounding(StrEnum):
+    """What becomes of a half (`billing.rounding`); HALF_UP is half away from zero."""
+
+    HALF_UP = "half_up"
+    HALF_EVEN = "half_even"
+
+    def round(self, value: Decimal, decimals: int) -> Decimal:
+        """Rounds to so many decimals (docs/spec/billing.md, "Items of a calculation")."""
+        # decimal's ROUND_HALF_UP is half away from zero; zero never keeps a minus sign
+        way = ROUND_HALF_UP if self is Rounding.HALF_UP else ROUND_HALF_EVEN
+        return _EXACT.plus(value.quantize(_unit(decimals), way, _EXACT))
+
+
 def round_half_away(value: Decimal, decimals: int) -> Decimal:
-    """Rounds to so many decimals, half away from zero (docs/spec/billing.md, "Items of a calculation")."""
-    # decimal's ROUND_HALF_UP is half away from zero; zero never keeps a minus sign
-    return _EXACT.plus(value.quantize(_unit(decimals), ROUND_HALF_UP, _EXACT))
+    """Rounds to so many decimals, half away from zero."""
+    return Rounding.HALF_UP.round(value, decimals)
 
 
 @functools.cache

@@ -9,17 +9,22 @@ from typing import Any
 
 import typer
 
-from billing.calculation import FREE_REACTIVE_SHARE, Amount, Registers, amounts, price
+from billing.calculation import FREE_REACTIVE_SHARE, Amount, amounts, price
 from billing.catalogues import Item
 from billing.corrections import RegisteredRevision
+from billing.instants import format_instant
 from billing.invoice import LINES
-from billing.rounding import format_plain, round_half_away
+from billing.periods import QUARTER_HOUR
+from billing.recomputation import rounding_of
+from billing.rounding import Rounding, format_plain
+from billing.segments import Segment, stored_segments
 from cli.database import database
 from cli.invocation import CommandFailed, InvoiceArgument, configuration
 from cli.output import columns, print_lines
 from persistence.invoices.corrections import registered_revisions
 from persistence.invoices.listing import show_invoices
 from web.formatting import cell, percent
+from web.invoice_tables import gap_words, segment_words
 
 
 def explain(context: typer.Context, invoice_id: InvoiceArgument) -> None:
@@ -59,26 +64,37 @@ def explanation_lines(invoice: _Document, registered: Sequence[RegisteredRevisio
 
 
 def _place(number: int, calculation: _Document, place: _Document, snapshot: _Document) -> Iterator[str]:
-    yield f"{number}. Measurement location {place['id']} ({cell(place['title'])}), meter {place['meter_id']}"
+    segments, rounding = stored_segments(place, snapshot), rounding_of(snapshot)
+    meters = " and ".join(dict.fromkeys(each.meter_id for each in segments))
+    yield f"{number}. Measurement location {place['id']} ({cell(place['title'])}), meter {meters}"
     supply = snapshot["regulatory_catalogue"]
     yield (
         f"   prices: {_catalogue(place['catalogue'])} ({calculation['catalogue_kind']}) for the network, "
         f"{_catalogue(supply)} for supply"
     )
+    for which, segment in enumerate(segments, 1):
+        yield ""
+        if "segments" in place:
+            yield f"   segment {which}: " + segment_words(segment.names())
+        yield from _registers(segment)
+    for gap in place.get("gaps", ()):
+        yield "   " + gap_words(gap)
     yield ""
-    names = [name for name in place["registers_at_start"] if not name.startswith("active_export")]
-    start, end = place["registers_at_start"], place["registers_at_end"]
-    rows = [(name, start[name], end[name], end[name] - start[name]) for name in names]
-    yield from columns(
-        ("register", "start", "end", "difference"), rows, right=("start", "end", "difference"), indent="   "
-    )
-    yield ""
-    found = amounts(Registers(**start), Registers(**end), place["max_t1_step_wh"])
+    has_it_at_end = place.get("has_it_at_end", True)
+    found = amounts(segments, rounding, has_it_at_end=has_it_at_end)
     for item in calculation["items"]:
         kind = Item(item["item"])
         yield f"   {LINES[kind][1]} ({kind})"
-        for step in (*_amount(item, found[kind], place), _priced(item)):
+        for step in (*_amount(item, found[kind], segments), _priced(item, rounding)):
             yield f"      {step}"
+
+
+def _registers(segment: Segment) -> Iterator[str]:
+    start, end = (registers.to_document() for registers in (segment.at_start, segment.at_end) if registers)
+    names = [name for name in start if not name.startswith("active_export")]
+    rows = [(name, start[name], end[name], end[name] - start[name]) for name in names]
+    titles = ("register", "start", "end", "difference")
+    yield from columns(titles, rows, right=titles[1:], indent="   ")
 
 
 def _catalogue(catalogue: _Document) -> str:
@@ -86,28 +102,40 @@ def _catalogue(catalogue: _Document) -> str:
     return f"catalogue {catalogue['id']}{since}"
 
 
-def _amount(item: _Document, of: Amount, place: _Document) -> Iterator[str]:
-    if of.register is not None and of.min is not None and of.max is not None:
-        start, end = place["registers_at_start"][of.register], place["registers_at_end"][of.register]
-        yield f"{of.register}: {start} / 1000 = {of.min} at the start, {end} / 1000 = {of.max} at the end"
-        yield _checked(f"{of.max} - {of.min} = {of.max - of.min}, rounded", of.amount, item["amount"], "kWh")
+def _amount(item: _Document, of: Amount, segments: Sequence[Segment]) -> Iterator[str]:
+    if of.register is not None:
+        for which, (segment, (low, high)) in enumerate(zip(segments, of.parts, strict=True), 1):
+            start, end = (getattr(each, of.register) for each in (segment.at_start, segment.at_end))
+            where = f"segment {which}, " if len(segments) > 1 else ""
+            yield f"{where}{of.register}: {start} / 1000 = {low} at the start, {end} / 1000 = {high} at the end"
+        terms = [f"{high} - {low}" for low, high in of.parts]
+        sum_of_them = terms[0] if len(terms) == 1 else " + ".join(f"({term})" for term in terms)
+        yield _checked(f"{sum_of_them} = {of.difference}, rounded", of.amount, item["amount"], "kWh")
     elif of.reactive is not None:
         energy, free, excess = of.reactive, format_plain(of.reactive.free), format_plain(of.reactive.excess)
         both = f"taken {energy.taken} + given {energy.given} kVArh"
         yield f"{both}, of which {FREE_REACTIVE_SHARE} × {energy.active} kWh = {free} are free"
         yield _checked(f"beyond that {excess}, at least 0, rounded", of.amount, item["amount"], "kVArh")
-    elif of.max is not None:
-        step, pairs = place["max_t1_step_wh"], place["quarter_hour_pairs"]
-        yield f"the highest quarter hour of {pairs}: 4 × {step} Wh / 1000 = {of.max} kW"
+    elif of.peak_kw is not None:
+        highest, pairs = _highest(segments), sum(each.quarter_hour_pairs for each in segments)
+        at = highest.max_t1_step_at
+        when = f" ({format_instant(at - QUARTER_HOUR)} to {format_instant(at)})" if at else ""
+        yield f"the highest quarter hour of {pairs}{when}: 4 × {highest.max_t1_step_wh} Wh / 1000 = {of.peak_kw} kW"
         yield _checked("rounded", of.amount, item["amount"], "kW")
-    else:
+    elif of.amount:
         yield _checked("one a month", of.amount, item["amount"], "")
+    else:
+        yield _checked("paid by whoever has the location at the end of the period", of.amount, item["amount"], "")
 
 
-def _priced(item: _Document) -> str:
+def _highest(segments: Sequence[Segment]) -> Segment:
+    return max(segments, key=lambda each: each.max_t1_step_wh or 0)
+
+
+def _priced(item: _Document, rounding: Rounding) -> str:
     amount, price_eur = Decimal(item["amount"]), Decimal(item["price_eur"])
     product = f"{item['amount']} × {item['price_eur']} EUR = {format_plain(amount * price_eur)}, rounded"
-    return _checked(product, price(amount, price_eur), item["total_eur"], "EUR")
+    return _checked(product, price(amount, price_eur, rounding), item["total_eur"], "EUR")
 
 
 def _invoice_lines(invoice: _Document, registered: Sequence[RegisteredRevision]) -> Iterator[str]:
@@ -135,7 +163,7 @@ def _totals(invoice: _Document, registered: Sequence[RegisteredRevision]) -> Ite
     yield _checked("Total: the sum of the ten lines", total, invoice["total_eur"], "EUR")
     rate = invoice["tax_rate_percent"]
     whole = total + sum((price for each in registered for price in each.prices_eur.values()), Decimal(0))
-    tax = round_half_away(whole * rate / 100, 2)
+    tax = rounding_of(invoice["snapshot"]).round(whole * rate / 100, 2)
     words = f"Tax: {whole} × {percent(rate)} % rounded"
     for each in registered:
         words += f", minus {each.tax_eur} of {each.id}"

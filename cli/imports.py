@@ -1,9 +1,11 @@
 """`billingd import`: master data and readings from files."""
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -11,14 +13,18 @@ import typer
 from sqlalchemy import Connection
 
 from billing.foreign_text import spelt_out
+from billing.periods import Period, Schedule, due_periods
+from billing.states import State
 from cli.database import database
 from cli.invocation import CommandFailed, Reason, caller_identity, configuration, resolve_reason
 from cli.lazy_group import command_group
 from cli.output import counted, print_line, print_note
+from config.moved_clock import now_from
+from config.settings import Settings
 from persistence.connection.database import Database
 from persistence.connection.errors import DatabaseUnreachable
 from persistence.imports import Arrival, Kind, import_file, record, record_refusal
-from persistence.master_data import MasterRejected, MasterReport
+from persistence.master_data import MasterLimits, MasterRejected, MasterReport
 from persistence.readings.importing import ReadingsRejected, ReadingsReport, replace_readings
 from supervision.clock import SystemClock
 
@@ -34,13 +40,24 @@ def master(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML, as in the sample data.")],
     wait: Wait = False,
+    yes_make: Annotated[int | None, typer.Option(metavar="N", help="Yes, it shall make so many invoices due.")] = None,
+    yes_take_back: Annotated[
+        int | None, typer.Option(metavar="N", help="Yes, it shall take so many due invoices back.")
+    ] = None,
 ) -> int:
-    """Add and update master data from a YAML file; nothing is deleted, and with a problem nothing imported."""
+    """Add and update master data from a YAML file; with a problem nothing is imported.
+
+    Nothing is deleted. Due invoices that master data no longer asks for end as aborted.
+    """
+    settings = configuration(context).settings
+    limits = MasterLimits(settings.billing.time_zone, partial(_due_periods, settings), yes_make, yes_take_back)
 
     def take(opened: Database) -> int:
         arrival = _arrival(file, "master")
         try:
-            report = cast(MasterReport, opened.run(lambda connection: import_file(connection, arrival, file)))
+            report = cast(
+                MasterReport, opened.run(lambda connection: import_file(connection, arrival, file, limits=limits))
+            )
         except MasterRejected as error:
             _refuse(opened, arrival, error.problems)
             return 1
@@ -48,6 +65,13 @@ def master(
         return 0
 
     return _with_database(context, "import master", wait, take)
+
+
+def _due_periods(settings: Settings, first: str) -> list[str]:
+    clock = SystemClock()
+    now = now_from(os.environ, clock.wall, clock.monotonic)()
+    schedule = Schedule(settings.billing.schedule)
+    return [str(each) for each in due_periods(Period.parse(first), now, schedule, settings.zone)]
 
 
 def _print_master_report(file: Path, report: MasterReport) -> None:
@@ -60,6 +84,13 @@ def _print_master_report(file: Path, report: MasterReport) -> None:
             print_line(f"  {name}: {counts[0]} added, {counts[1]} updated, {counts[2]} unchanged")
     if report.open_invoices_touched:
         print_line(f"  {counted(report.open_invoices_touched, 'open invoice')} touched by changed prices")
+    if report.taken_back:
+        print_line(f"  {counted(report.taken_back, 'due invoice')} taken back, as master data no longer asks for them")
+    if report.to_correct:
+        print_line("  billed from the master data of before, and unchanged:")
+    for invoice_id, state in report.to_correct.items():
+        command = "waive" if state in (State.CALCULATED, State.HELD) else "correct"
+        print_line(f"    {invoice_id} ({state}): `billingd invoices {command} {invoice_id}`")
 
 
 @app.command()
@@ -120,7 +151,7 @@ def _take(opened: Database, file: Path, *, replace: bool, reason: str) -> int:
 
     def work(connection: Connection) -> ReadingsReport:
         if not replace:
-            return cast(ReadingsReport, import_file(connection, arrival, file, progress))
+            return cast(ReadingsReport, import_file(connection, arrival, file, progress=progress))
         report = replace_readings(connection, file, reason, caller_identity(), progress=progress)
         record(connection, arrival, report)
         return report

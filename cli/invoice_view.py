@@ -6,7 +6,17 @@ from typing import Any
 from billing.states import State
 from cli.output import columns
 from web.formatting import cell
-from web.invoice_tables import EXCHANGE_FIELDS, HISTORY_FIELDS, ITEM_FIELDS, LINE_FIELDS, rows, totals, why
+from web.invoice_tables import (
+    EXCHANGE_FIELDS,
+    HISTORY_FIELDS,
+    ITEM_FIELDS,
+    LINE_FIELDS,
+    item_rows,
+    rows,
+    time_words,
+    totals,
+    why,
+)
 
 _WIDTH = 106
 _Document = Mapping[str, Any]
@@ -82,4 +92,6 @@ def _calculation(calculation: _Document) -> Iterator[str]:
     place, meter, kind = (calculation[name] for name in ("measurement_location_id", "meter_id", "catalogue_kind"))
     yield f"Measurement location {place}, meter {meter}, {kind}"
     titles = ("item", "from", "to", "amount", "price", "EUR")
-    yield from columns(titles, rows(calculation["items"], ITEM_FIELDS), right=titles[1:], indent="  ")
+    for words in time_words(calculation):
+        yield f"  {words}"
+    yield from columns(titles, rows(item_rows(calculation["items"]), ITEM_FIELDS), right=titles[1:], indent="  ")

@@ -36,7 +36,10 @@ def issue(
         def make(connection: Connection) -> tuple[int, int, dict[str, str]]:
             if unknown := due_invoices.unknown_users(connection, users or []):
                 raise CommandFailed(f"no such network user in the master data: {', '.join(unknown)}")
-            made = due_invoices.make_due(connection, caller_identity(), [period], users=users, reason="issued by hand")
+            made = due_invoices.make_due(
+                connection, caller_identity(), [period], users=users, reason="issued by hand",
+                time_zone=settings.billing.time_zone,
+            )  # fmt: skip
             notify(connection, State.DUE)
             there = due_invoices.existing(connection, period, users) - made
             return made, there, due_invoices.not_billed(connection, period, users or [])

@@ -8,9 +8,9 @@ from typing import Any
 import typer
 from sqlalchemy import Connection, Row
 
-from billing.calculation import Registers
 from billing.instants import format_instant
 from billing.recomputation import recompute
+from billing.segments import Segment, stored_segments
 from cli.database import database
 from cli.invocation import AsJson, OnlyMonth, configuration
 from cli.output import columns, print_json, print_lines, print_note, truncated
@@ -19,7 +19,7 @@ from persistence.invoices import audit
 from persistence.invoices.audit import Finding, Root
 from persistence.invoices.corrections import registered_revisions
 from persistence.readings.partitions import Month, attached_months
-from persistence.readings.registers import Measured, Span, measure
+from persistence.readings.registers import Measured, measure
 from web.formatting import cell
 
 # An import that replaces readings may have begun so long before an invoice was stored that still met the old ones.
@@ -103,10 +103,10 @@ def _shown(line: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A measurement location of an invoice: where its meter's readings are, and what was taken from them."""
+    """A segment of an invoice: where its meter's readings are, and what was taken from them."""
 
     invoice: Row[Any]
-    span: Span
+    span: Segment
     stored: Measured
 
 
@@ -125,7 +125,7 @@ def _compare_readings(connection: Connection, rows: Sequence[Row[Any]], result: 
             result.findings.append(Finding(place.invoice.id, "reading", _what_differs(place, now)))
 
 
-def _archived(connection: Connection, span: Span) -> str:
+def _archived(connection: Connection, span: Segment) -> str:
     """The months of a period, which is at most one, whose readings have been taken out of billing."""
     months = {Month.of(span.start), Month.of(span.end)}
     return " and ".join(str(month) for month in sorted(months - attached_months(connection, months)))
@@ -133,13 +133,13 @@ def _archived(connection: Connection, span: Span) -> str:
 
 def _places(row: Row[Any], result: VerificationResult) -> Iterator[_Place]:
     try:
-        start, end = (datetime.fromisoformat(row.snapshot[name]) for name in ("period_start", "period_end"))
-        for each in row.snapshot["measurement_locations"]:
-            stored = Measured(
-                Registers(**each["registers_at_start"]), Registers(**each["registers_at_end"]),
-                each["max_t1_step_wh"], each["quarter_hour_pairs"], each["readings_checksum"], False,
-            )  # fmt: skip
-            yield _Place(row, Span(each["meter_id"], start, end), stored)
+        for place in row.snapshot["measurement_locations"]:
+            for each in stored_segments(place, row.snapshot):
+                stored = Measured(
+                    each.at_start, each.at_end, each.max_t1_step_wh, each.quarter_hour_pairs, each.readings_checksum,
+                    False,
+                )  # fmt: skip
+                yield _Place(row, each, stored)
     except (KeyError, ValueError, TypeError) as error:
         result.findings.append(Finding(row.id, "document", f"its snapshot can't be read: {error!r}"))
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from billing.invoice import WAITS_FOR_DATA
 from persistence.connection.statements import Source, execute, fetch_column, fetch_dicts, fetch_row, fetch_value
 from persistence.sql import Queries
 from persistence.storable_text import clean_context, clean_line
@@ -21,8 +22,13 @@ EXAMPLES: Final = 20
 """How many subjects an alarm names (docs/spec/interfaces.md, "Alarm codes")."""
 
 PAUSED_KEY: Final = "delivery"
-_SQL = Queries(__file__, EXAMPLES=EXAMPLES, PAUSED_KEY=PAUSED_KEY)
 """The key of the alarm of a pause: there is one for all daemons on a database."""
+DATA_KEY: Final = "data"
+"""The key of the alarms of invoices that wait for data: one import may concern hundreds of periods."""
+_SQL = Queries(
+    __file__, EXAMPLES=EXAMPLES, PAUSED_KEY=PAUSED_KEY, DATA_KEY=DATA_KEY,
+    DATA_CODES=", ".join(f"'{code}'" for code in WAITS_FOR_DATA),
+)  # fmt: skip
 
 GONE_SECONDS: Final = 60.0
 """After how long without a sign of life another instance sees to the alarms of an instance's invoices."""
@@ -85,7 +91,7 @@ class StateSettings:
 class Group:
     """Invoices under one alarm: how many, the first ids, the most frequent reason, and how many reasons there are.
 
-    `standing_*` is what the table has of that alarm already.
+    `standing_*` is what the table has of that alarm already; `oldest` and `newest` are the periods of its invoices.
     """
 
     code: str
@@ -96,6 +102,8 @@ class Group:
     reasons: int = 1
     standing_id: str | None = None
     standing_since: datetime | None = None
+    oldest: str = ""
+    newest: str = ""
 
 
 @dataclass(frozen=True)

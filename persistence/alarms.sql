@@ -23,12 +23,13 @@ WITH concerned AS (
         || to_char(until AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || 'Z by ' || by || ': ' || reason
     FROM delivery_pauses WHERE resumed_at IS NULL AND until > now()
 )
-SELECT c.code, c.period AS key, count(*) AS count,
+SELECT c.code, c.key, min(c.period) AS oldest, max(c.period) AS newest, count(*) AS count,
     trim_array(array_agg(c.id ORDER BY c.id), greatest(count(*)::int - {EXAMPLES}, 0)) AS ids,
     mode() WITHIN GROUP (ORDER BY c.reason) AS reason, count(DISTINCT c.reason) AS reasons,
     s.id AS standing_id, s.raised_at AS standing_since
-FROM concerned c LEFT JOIN alarms s ON s.code = c.code AND s.key = c.period AND s.cleared_at IS NULL
-GROUP BY c.code, c.period, s.id, s.raised_at ORDER BY c.period, c.code
+FROM (SELECT *, CASE WHEN code IN ({DATA_CODES}) THEN '{DATA_KEY}' ELSE period END AS key FROM concerned) AS c
+LEFT JOIN alarms s ON s.code = c.code AND s.key = c.key AND s.cleared_at IS NULL
+GROUP BY c.code, c.key, s.id, s.raised_at ORDER BY min(c.period), c.code
 
 -- name: standing
 SELECT a.* FROM alarms a WHERE a.cleared_at IS NULL AND (a.instance = :instance OR (

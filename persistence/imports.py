@@ -15,7 +15,7 @@ from persistence.storable_text import clean_line
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from persistence.master_data import MasterReport
+    from persistence.master_data import MasterLimits, MasterReport
     from persistence.readings.importing import ReadingsReport
 
 Kind = Literal["readings", "master"]
@@ -91,18 +91,23 @@ def kind_of(path: Path) -> Kind:
 
 
 def import_file(
-    connection: "Connection", arrival: Arrival, path: Path, progress: Callable[[int], None] | None = None
+    connection: "Connection",
+    arrival: Arrival,
+    path: Path,
+    *,
+    progress: Callable[[int], None] | None = None,
+    limits: "MasterLimits | None" = None,
 ) -> "ReadingsReport | MasterReport":
-    """Takes a file in and records it; `progress` is told the rows read so far.
+    """Takes a file in and records it; `progress` is told the rows read so far, `limits` are for master data.
 
     Raises ReadingsRejected or MasterRejected, after which the transaction has to be rolled back.
     """
-    from persistence.master_data import import_master  # what only lists imports need not wait for these
+    from persistence.master_data import NO_LIMITS, import_master  # what only lists imports need not wait for these
     from persistence.readings.importing import import_readings
 
     report: ReadingsReport | MasterReport
     if arrival.kind == "master":
-        report = import_master(connection, path)
+        report = import_master(connection, path, limits=limits or NO_LIMITS, by=arrival.source)
     else:
         report = import_readings(connection, path, progress=progress)
     record(connection, arrival, report)

@@ -47,8 +47,8 @@ def held_by_others(connection: Connection, table: Table, ids: Collection[str], g
     return set(fetch_column(connection, there, ids=sorted(missing)))
 
 
-def lock_meters_in_turns(connection: Connection, meter_ids: Collection[str]) -> None:
-    """Locks these meters for a writer that has much to lose and may wait for long.
+def lock_meters_in_turns(connection: Connection, meter_ids: Collection[str], invoice_ids: Collection[str] = ()) -> None:
+    """Locks these meters, then these invoices, for a writer that has much to lose and may wait for long.
 
     While it waits it holds a part of them for half a second at most, then none for as long, so that calculations go
     on. Raises DatabaseFailed, which names the session in the way, after PATIENCE_SECONDS.
@@ -59,17 +59,24 @@ def lock_meters_in_turns(connection: Connection, meter_ids: Collection[str]) -> 
             with connection.begin_nested():
                 execute(connection, f"SET LOCAL lock_timeout = {round(_ONE_WAIT_SECONDS * 1000)}")
                 lock_meters(connection, meter_ids)
+                lock_invoices(connection, invoice_ids)
         except DatabaseFailed as error:
             if error.sqlstate != LOCK_NOT_AVAILABLE:
                 raise
         else:
             return
         if time.monotonic() >= give_up:
+            table: Table = "meters"
             busy = set(meter_ids).difference(lock_meters(connection, meter_ids, wait=False))
+            if not busy:
+                table, busy = (
+                    "invoices",
+                    set(invoice_ids).difference(lock_invoices(connection, invoice_ids, wait=False)),
+                )
             first = min(busy, default="")
-            who = locked_by(connection, "meters", busy).get(first, "another session")
+            who = locked_by(connection, table, busy).get(first, "another session")
             raise DatabaseFailed(
-                f"meter {first} has been locked by {who} for {PATIENCE_SECONDS:g} s and longer: "
+                f"{table.removesuffix('s')} {first} has been locked by {who} for {PATIENCE_SECONDS:g} s and longer: "
                 "end that session or wait for it, then run this command again",
                 LOCK_NOT_AVAILABLE,
             )

@@ -1,5 +1,6 @@
 """A file of master data: YAML read with its line numbers, and every problem in it found in one go."""
 
+import dataclasses
 import difflib
 import gzip
 import io
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -16,7 +18,10 @@ from billing.catalogues import NETWORK_USER_PRICES, REGULATORY_PRICES, Catalogue
 from billing.foreign_text import steers
 from billing.identity import is_network_user_id, is_oib
 from billing.periods import Period
+from billing.segments import Registers
 from files.yaml_nodes import NotYaml, compose, key_values, line_of
+from persistence import master_assignments
+from persistence.master_assignments import instant, whole_number
 
 _STRING, _NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
 _DECIMAL_TAGS = {_STRING, "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
@@ -134,9 +139,13 @@ _percent = partial(_decimal, decimals=6, digits=3)
 _COARSE = {"active_power_peak_price", "meter_fee"}
 _KINDS = tuple(kind.value for kind in CatalogueKind)
 _LEGAL_PERSON: dict[str, Check] = {"name": _text, "oib": _oib, "address": _text, "postal_code": _text, "city": _text}
-_OPTIONAL = {"valid_from", "billed_until"}
+_OPTIONAL = {"valid_from", "billed_until"} | master_assignments.OPTIONAL
+_PROTOCOL: dict[str, Check] = {each.name: whole_number for each in dataclasses.fields(Registers)}
 
-FIELDS: dict[str, dict[str, Check | dict[str, Check] | None]] = {
+FieldCheck = Check | Mapping[str, Any] | list[Mapping[str, Any]] | None
+"""Of a scalar, of a mapping's fields, of the fields of each mapping in a list; None: a list of phases."""
+
+FIELDS: dict[str, dict[str, FieldCheck]] = {
     "regulatory_catalogues": {
         "id": _id,
         "valid_from": _month,
@@ -161,16 +170,24 @@ FIELDS: dict[str, dict[str, Check | dict[str, Check] | None]] = {
         "billed_until": _month,
         "legal_person": _LEGAL_PERSON,
     },
-    "meters": {"id": _id, "kind": partial(_one_of, kinds=_METER_KINDS), "phases": None},
+    "meters": {
+        "id": _id,
+        "kind": partial(_one_of, kinds=_METER_KINDS),
+        "phases": None,
+        "connection_power_w": partial(whole_number, digits=9),
+    },
     "measurement_locations": {
         "id": _id,
         "title": _text,
         "network_user": _network_user_id,
+        "network_users": [{"network_user": _network_user_id, "from": instant, "until": instant}],
         "catalogue": _id,
         "meter_id": _id,
+        "meters": [{"meter": _id, "from": instant, "until": instant, "opening": _PROTOCOL, "closing": _PROTOCOL}],
+        "gaps": partial(_one_of, kinds=("refuse", "unbilled")),
     },
 }
-"""The lists, in an order in which each refers only to those before, and their fields; None: a list of phases."""
+"""The lists, in an order in which each refers only to those before, and their fields."""
 
 
 def read_master(path: Path) -> MasterFile:
@@ -257,7 +274,7 @@ def _read_list(master: MasterFile, list_name: str, node: yaml.SequenceNode) -> N
         master.entries[list_name].append(Entry(list_name, line_of(item), values, lines))
 
 
-def _fields_of(list_name: str, pairs: Mapping[str, yaml.Node]) -> dict[str, Check | dict[str, Check] | None]:
+def _fields_of(list_name: str, pairs: Mapping[str, yaml.Node]) -> dict[str, FieldCheck]:
     """The fields that an entry has to have: with a network-user catalogue its kind decides which prices."""
     fields = FIELDS[list_name]
     kind = pairs.get("kind")
@@ -275,7 +292,7 @@ def _read_mapping(
     master: MasterFile,
     node: yaml.Node,
     pairs: Mapping[str, yaml.Node],
-    fields: Mapping[str, Check | dict[str, Check] | None],
+    fields: Mapping[str, FieldCheck],
     where: str,
 ) -> dict[str, object]:
     for name in pairs:
@@ -287,15 +304,31 @@ def _read_mapping(
         if value is None or value.tag == _NULL:
             if name not in _OPTIONAL:
                 master.fail(line_of(value or node), f"{where}.{name}", "is missing")
-        elif isinstance(check, dict):
-            inner = {each: child for each, _, child in _pairs(master, value, f"{where}.{name}")}
-            if isinstance(value, yaml.MappingNode):
-                values[name] = _read_mapping(master, value, inner, check, f"{where}.{name}")
+        elif isinstance(check, Mapping):
+            values[name] = _read_nested(master, value, check, f"{where}.{name}")
+        elif isinstance(check, list):
+            values[name] = _read_mappings(master, value, check[0], f"{where}.{name}")
         elif check is None:
             values[name] = _read_phases(master, value, f"{where}.{name}")
         else:
             values[name] = _read_scalar(master, value, check, f"{where}.{name}")
     return values
+
+
+def _read_nested(
+    master: MasterFile, node: yaml.Node, fields: Mapping[str, FieldCheck], where: str
+) -> dict[str, object]:
+    inner = {each: child for each, _, child in _pairs(master, node, where)}
+    return _read_mapping(master, node, inner, fields, where) if isinstance(node, yaml.MappingNode) else {}
+
+
+def _read_mappings(
+    master: MasterFile, node: yaml.Node, fields: Mapping[str, FieldCheck], where: str
+) -> list[dict[str, object]]:
+    if not isinstance(node, yaml.SequenceNode) or not node.value:
+        master.fail(line_of(node), where, "has to be a list of mappings")
+        return []
+    return [_read_nested(master, item, fields, f"{where}[{place}]") for place, item in enumerate(node.value, 1)]
 
 
 def _read_scalar(master: MasterFile, node: yaml.Node, check: Check, where: str) -> str | None:
@@ -327,9 +360,12 @@ def _find_doubles(master: MasterFile) -> None:
                 master.fail(entry.lines["id"], entry.where(), f"an entry {what} stands in line {first.line} already")
     meters: dict[object, Entry] = {}
     for entry in master.entries["measurement_locations"]:
-        first = meters.setdefault(entry.values["meter_id"], entry)
+        for name, reason in master_assignments.problems_of(entry.values):
+            master.fail(entry.lines.get(name, entry.line), entry.where(name), reason)
+        meter_id = entry.values.get("meter_id")
+        first = entry if meter_id is None else meters.setdefault(meter_id, entry)
         if first.key != entry.key:
-            reason = f"meter {entry.values['meter_id']} is at {first.where()} (line {first.line}) already"
+            reason = f"meter {meter_id} is at {first.where()} (line {first.line}) already"
             master.fail(entry.lines["meter_id"], entry.where("meter_id"), reason)
     for entry in master.entries["network_users"]:
         until = entry.values.get("billed_until")

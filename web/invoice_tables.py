@@ -17,6 +17,32 @@ def rows(entries: Iterable[_Document], fields: Sequence[str]) -> list[list[Any]]
     return [[entry[field] for field in fields] for entry in entries]
 
 
+def segment_words(segment: _Document) -> str:
+    """Which meter measured from when until when, and where the registers are those of an exchange's protocol."""
+    said = f", {' and '.join(segment['protocol'])} as in the exchange's protocol" if "protocol" in segment else ""
+    return f"meter {segment['meter_id']} from {segment['from']} until {segment['until']}{said}"
+
+
+def gap_words(gap: _Document) -> str:
+    """A time that is billed to nobody."""
+    return f"from {gap['from']} until {gap['until']} it is billed to nobody"
+
+
+def time_words(calculation: _Document) -> list[str]:
+    """The segments and gaps of a calculation; none where one meter measured the whole period."""
+    return [*map(segment_words, calculation.get("segments", ())), *map(gap_words, calculation.get("gaps", ()))]
+
+
+def item_rows(items: Iterable[_Document]) -> list[_Document]:
+    """The items for a table: the readings of several segments stand one below the other."""
+    return [
+        {**item, **{end: " / ".join(part[end] for part in item["segments"]) for end in ("min", "max")}}
+        if "segments" in item
+        else item
+        for item in items
+    ]
+
+
 def totals(invoice: _Document, total: str, tax: str, to_pay: str) -> tuple[tuple[str, object], ...]:
     """The rows below an invoice's lines, under these titles."""
     return (

@@ -23,6 +23,7 @@ _environment = Environment(
 _environment.filters |= {
     "about": about, "cell": cell, "number": number, "utc": utc,
     "why": invoice_tables.why, "totals": invoice_tables.totals,
+    "time_words": invoice_tables.time_words, "item_rows": invoice_tables.item_rows,
 }  # fmt: skip
 _environment.globals |= {
     "line_fields": invoice_tables.LINE_FIELDS, "item_fields": invoice_tables.ITEM_FIELDS,

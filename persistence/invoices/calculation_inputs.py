@@ -1,4 +1,4 @@
-"""What invoices are calculated from, fetched for a batch with one query: one row a measurement location."""
+"""What invoices are calculated from, fetched for a batch with one query: one row a segment."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -10,10 +10,11 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Row
 
-from billing.calculation import MeasurementLocationBasis, PricedCatalogue, RegisterFall, Registers
+from billing.calculation import MeasurementLocationBasis, PricedCatalogue
 from billing.catalogues import NETWORK_USER_PRICES, REGULATORY_PRICES, CatalogueKind, Item
 from billing.identity import InvoiceId
 from billing.invoice import InvoiceBasis, RegulatoryCatalogue
+from billing.segments import Gap, RegisterFall, Registers, Segment
 from persistence.connection.statements import fetch
 from persistence.sql import Queries
 
@@ -26,14 +27,26 @@ def registers_of(table: str) -> str:
     return f"CASE WHEN {table}.at IS NOT NULL THEN concat_ws(' ', {values}) END"
 
 
+def _protocol(name: str) -> str:
+    return ", ".join(f"ml.{name}[{place}]" for place, _ in enumerate(_REGISTERS, 1))
+
+
+AT_ENDS = {
+    f"AT_{end}": f"coalesce(array_to_string(ml.{protocol}, ' '), {registers_of(table)})"
+    for end, protocol, table in (("START", "opening", "first"), ("END", "closing", "last"))
+}
+"""SQL for the registers at the ends of the segment `ml`: those of a protocol stand for the reading."""
 _SQL = Queries(
     __file__,
     REGISTERS=", ".join(_REGISTERS),
     REGISTERS_BEFORE=", ".join(f"lag({name}) OVER in_time AS before_{name}" for name in _REGISTERS),
     ANY_FALLS=" OR ".join(f"step.{name} < step.before_{name}" for name in _REGISTERS),
     REGULATORY_PRICES=", ".join(f"rc.{name}" for name in REGULATORY_PRICES.values()),
+    OPENING=_protocol("opening"),
+    CLOSING=_protocol("closing"),
     NETWORK_USER_PRICES=", ".join(f"nc.{name}" for name in NETWORK_USER_PRICES.values()),
-    **{f"{table.upper()}_REGISTERS": registers_of(table) for table in ("first", "last", "fallen", "before")},
+    **{f"{table.upper()}_REGISTERS": registers_of(table) for table in ("fallen", "before")},
+    **AT_ENDS,
 )
 STEPS = _SQL.steps
 INPUTS = _SQL.inputs
@@ -91,7 +104,11 @@ def _basis(invoice_id: InvoiceId, rows: Sequence[Row[Any]], time_zone: ZoneInfo)
         },
         regulatory_catalogue_id=row.regulatory_catalogue,
         regulatory_catalogue=_regulatory_catalogue(row),
-        measurement_locations=[_location(each) for each in rows if each.measurement_location_id is not None],
+        measurement_locations=[
+            _location(list(segments))
+            for location_id, segments in groupby(rows, key=lambda each: each.measurement_location_id)
+            if location_id is not None
+        ],
     )
 
 
@@ -103,26 +120,41 @@ def _regulatory_catalogue(row: Row[Any]) -> RegulatoryCatalogue | None:
     )
 
 
-def _location(row: Row[Any]) -> MeasurementLocationBasis:
-    catalogue = None
+def _location(rows: Sequence[Row[Any]]) -> MeasurementLocationBasis:
+    row, catalogue = rows[0], None
     if row.kind is not None:
         kind = CatalogueKind(row.kind)
         catalogue = PricedCatalogue(row.catalogue, row.valid_from, kind, _prices(row, NETWORK_USER_PRICES))
+    gaps = [(each.gap_since, each.starts_at) for each in rows] + [(each.ends_at, each.gap_until) for each in rows]
     return MeasurementLocationBasis(
         id=row.measurement_location_id,
         title=row.measurement_location_title,
-        meter_id=row.meter_id,
         catalogue_id=row.catalogue,
         catalogue=catalogue,
+        segments=tuple(map(_segment, rows)),
+        gaps=tuple(
+            Gap(*gap) for gap in sorted({(since, until) for since, until in gaps if since and until and since < until})
+        ),
+        refuses_gaps=row.refuses_gaps,
+        has_it_at_end=any(each.has_it_at_end for each in rows),
+    )
+
+
+def _segment(row: Row[Any]) -> Segment:
+    return Segment(
+        meter_id=row.meter_id,
+        start=row.starts_at,
+        end=row.ends_at,
         at_start=registers(row.at_start),
         at_end=registers(row.at_end),
         max_t1_step_wh=row.max_t1_step_wh,
         quarter_hour_pairs=row.quarter_hour_pairs,
         first_gap_after=row.first_gap_after,
-        readings_checksum=row.readings_checksum,
         first_fall=_fall(row.first_fall_at, registers(row.fallen), registers(row.before_fall)),
+        readings_checksum=row.readings_checksum,
         meter_version=row.meter_version,
         billed_by=row.billed_by,
+        protocol=tuple(name for name in ("opening", "closing") if getattr(row, name) is not None),
     )
 
 

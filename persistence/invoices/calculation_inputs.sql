@@ -6,12 +6,22 @@ sum(mod(step.active_import_total_wh # (step.active_import_t1_wh << 7) # (step.ac
     # (step.reactive_export_total_varh << 37), 2147483647)
     * mod(step.active_import_t1_wh # step.reactive_import_total_varh, 65521))::bigint
 
--- One pass over a meter's readings in the order of the primary key: no sort. No reading of the batch lies outside
--- least_at and most_at: this is known when the query is planned, so it touches no other month's partition.
+-- A segment's readings. No reading of the batch lies outside least_at and most_at: this is known when the query is
+-- planned, so it touches no other month's partition. The registers of a protocol stand for the reading at that instant.
+-- name: read
+SELECT at, {REGISTERS} FROM readings
+WHERE meter_id = ml.meter_id AND at BETWEEN ml.starts_at AND ml.ends_at
+    AND at BETWEEN CAST(:least_at AS timestamptz) AND CAST(:most_at AS timestamptz)
+    AND (ml.opening IS NULL OR at > ml.starts_at) AND (ml.closing IS NULL OR at < ml.ends_at)
+UNION ALL SELECT ml.starts_at, {OPENING} WHERE ml.opening IS NOT NULL
+UNION ALL SELECT ml.ends_at, {CLOSING} WHERE ml.closing IS NOT NULL
+
+-- One pass over them in the order of the primary key: no sort.
 -- name: steps
 SELECT
     count(*) FILTER (WHERE step.exact) AS quarter_hour_pairs, {checksum} AS readings_checksum,
     max(step.active_import_t1_wh - step.before_active_import_t1_wh) FILTER (WHERE step.exact) AS max_t1_step_wh,
+    max(step.active_import_total_wh - step.before_active_import_total_wh) FILTER (WHERE step.exact) AS max_step_wh,
     min(step.before_at) FILTER (WHERE NOT step.exact) AS first_gap_after,
     min(step.at) FILTER (
         WHERE {ANY_FALLS}
@@ -20,25 +30,22 @@ FROM (
     SELECT *, at - before_at = interval '15 minutes' AS exact FROM (
         SELECT at, {REGISTERS}, lag(at) OVER in_time AS before_at,
             {REGISTERS_BEFORE}
-        FROM readings
-        WHERE meter_id = ml.meter_id AND at BETWEEN wanted.starts_at AND wanted.ends_at
-            AND at BETWEEN CAST(:least_at AS timestamptz) AND CAST(:most_at AS timestamptz)
+        FROM ({read}) AS stood
         WINDOW in_time AS (ORDER BY at)
     ) AS paired
 ) AS step
 
--- Of each wanted invoice one row a measurement location, with the master data, prices and readings that it rests on.
+-- Of each wanted invoice one row a segment, with the master data, prices and readings that it rests on.
 -- name: inputs
 SELECT wanted.place, u.title AS network_user_title, u.legal_person AS network_user_legal_person,
     u.altibiz_sub_project_code, l.id AS location_id, l.title AS location_title,
     l.legal_person AS location_legal_person, l.regulatory_catalogue,
     rc.valid_from AS regulatory_valid_from, rc.tax_rate_percent,
     {REGULATORY_PRICES},
-    ml.id AS measurement_location_id, ml.title AS measurement_location_title, ml.meter_id,
-    m.version AS meter_version, billed.invoice_id AS billed_by,
-    ml.catalogue, nc.valid_from, nc.kind,
+    ml.*, m.version AS meter_version, m.connection_power_w, billed.invoice_id AS billed_by,
+    nc.valid_from, nc.kind,
     {NETWORK_USER_PRICES},
-    {FIRST_REGISTERS} AS at_start, {LAST_REGISTERS} AS at_end,
+    {AT_START} AS at_start, {AT_END} AS at_end,
     steps.*, {FALLEN_REGISTERS} AS fallen, {BEFORE_REGISTERS} AS before_fall
 FROM unnest(
     CAST(:network_user_ids AS text[]), CAST(:periods AS text[]),
@@ -50,11 +57,22 @@ LEFT JOIN LATERAL (
     SELECT * FROM regulatory_catalogues c WHERE c.id = l.regulatory_catalogue
         AND c.valid_from <= wanted.period ORDER BY c.valid_from DESC LIMIT 1
 ) AS rc ON true
-LEFT JOIN measurement_locations ml ON ml.network_user = u.id
+LEFT JOIN LATERAL (
+    SELECT p.id AS measurement_location_id, p.title AS measurement_location_title, p.catalogue,
+        coalesce(p.gaps, 'refuse') = 'refuse' AS refuses_gaps, a.meter_id,
+        greatest(a.starts_at, wanted.starts_at) AS starts_at, least(a.ends_at, wanted.ends_at) AS ends_at,
+        CASE WHEN a.starts_at >= wanted.starts_at THEN a.opening END AS opening,
+        CASE WHEN a.ends_at <= wanted.ends_at THEN a.closing END AS closing,
+        CASE WHEN a.gap_since IS NOT NULL THEN greatest(a.gap_since, wanted.starts_at) END AS gap_since,
+        CASE WHEN a.gap_until IS NOT NULL THEN least(a.gap_until, wanted.ends_at) END AS gap_until,
+        a.user_ends_at >= wanted.ends_at AS has_it_at_end
+    FROM meter_assignments a JOIN measurement_locations p ON p.id = a.measurement_location
+    WHERE a.network_user = u.id AND a.starts_at < wanted.ends_at AND a.ends_at > wanted.starts_at
+) AS ml ON true
 LEFT JOIN meters m ON m.id = ml.meter_id
 LEFT JOIN LATERAL (
     SELECT b.invoice_id FROM billed_spans b WHERE b.meter_id = ml.meter_id
-        AND b.starts_at < wanted.ends_at AND b.ends_at > wanted.starts_at
+        AND b.starts_at < ml.ends_at AND b.ends_at > ml.starts_at
         AND (b.network_user_id, b.period) <> (wanted.network_user_id, wanted.period)
     ORDER BY b.starts_at, b.invoice_id LIMIT 1
 ) AS billed ON true
@@ -62,15 +80,13 @@ LEFT JOIN LATERAL (
     SELECT * FROM network_user_catalogues c WHERE c.id = ml.catalogue
         AND c.valid_from <= wanted.period ORDER BY c.valid_from DESC LIMIT 1
 ) AS nc ON true
-LEFT JOIN readings first ON first.meter_id = ml.meter_id AND first.at = wanted.starts_at
+LEFT JOIN readings first ON first.meter_id = ml.meter_id AND first.at = ml.starts_at
     AND first.at BETWEEN CAST(:least_at AS timestamptz) AND CAST(:most_at AS timestamptz)
-LEFT JOIN readings last ON last.meter_id = ml.meter_id AND last.at = wanted.ends_at
+LEFT JOIN readings last ON last.meter_id = ml.meter_id AND last.at = ml.ends_at
     AND last.at BETWEEN CAST(:least_at AS timestamptz) AND CAST(:most_at AS timestamptz)
 LEFT JOIN LATERAL ({steps}) AS steps ON true
-LEFT JOIN readings fallen ON fallen.meter_id = ml.meter_id AND fallen.at = steps.first_fall_at
-    AND fallen.at BETWEEN CAST(:least_at AS timestamptz) AND CAST(:most_at AS timestamptz)
+LEFT JOIN LATERAL (SELECT * FROM ({read}) AS r WHERE r.at = steps.first_fall_at LIMIT 1) AS fallen ON true
 LEFT JOIN LATERAL (
-    SELECT * FROM readings r WHERE r.meter_id = ml.meter_id AND r.at < steps.first_fall_at
-        AND r.at BETWEEN CAST(:least_at AS timestamptz) AND CAST(:most_at AS timestamptz) ORDER BY r.at DESC LIMIT 1
+    SELECT * FROM ({read}) AS r WHERE r.at < steps.first_fall_at ORDER BY r.at DESC LIMIT 1
 ) AS before ON true
-ORDER BY wanted.place, ml.id
+ORDER BY wanted.place, ml.measurement_location_id, ml.starts_at

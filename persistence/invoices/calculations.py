@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from billing.identity import InvoiceId
 from billing.invoice import Invoice
+from billing.segments import Segment
 from billing.states import State
 from persistence.connection.statements import fetch_column
 from persistence.invoices.changes import Change, apply_changes, end_stale
@@ -39,13 +40,12 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """What a calculation rested on, and which time of its meters it bills (None: none)."""
+    """What a calculation rested on, and which time of its meters it bills."""
 
     invoice_id: str
     claim: int
     meter_versions: Mapping[str, int]
-    starts_at: object = None
-    ends_at: object = None
+    segments: Sequence[Segment] = ()
 
 
 _STORE = Step(
@@ -126,8 +126,14 @@ def _row(claim: int, invoice: Invoice) -> str:
 
 
 def _result(claim: int, invoice: Invoice) -> _Result:
-    span = invoice.snapshot.get("period_start"), invoice.snapshot.get("period_end")
-    return _Result(str(invoice.id), claim, invoice.meter_versions, *span)
+    segments = [each for calculation in invoice.calculations for each in calculation.segments]
+    return _Result(str(invoice.id), claim, invoice.meter_versions, segments)
+
+
+def _times(result: _Result, meter_id: str) -> list[tuple[str | None, str | None]]:
+    """Which times of a meter it bills; one of None and None if it bills none."""
+    mine = [each for each in result.segments if each.meter_id == meter_id]
+    return [(each.start.isoformat(), each.end.isoformat()) for each in mine] or [(None, None)]
 
 
 def _stale(connection: Connection, results: Sequence[_Result]) -> set[str]:
@@ -135,11 +141,12 @@ def _stale(connection: Connection, results: Sequence[_Result]) -> set[str]:
     rows = [
         {
             "id": each.invoice_id, "user": debt.network_user_id, "period": str(debt.period), "meter": meter,
-            "version": version, "starts": each.starts_at, "ends": each.ends_at,
+            "version": version, "starts": starts, "ends": ends,
         }
         for each in results
         for debt in (InvoiceId.parse(each.invoice_id),)
         for meter, version in each.meter_versions.items()
+        for starts, ends in _times(each, meter)
     ]  # fmt: skip
     if not rows:
         return set()

@@ -12,7 +12,7 @@ UPDATE invoices SET claim = :claim, claimed_by = :by, claimed_for = 'delivery',
 UPDATE invoices SET {END_CLAIM} WHERE id = :id AND claim = :claim AND claimed_by = :by
 
 -- name: meters
-SELECT meter_id FROM measurement_locations WHERE network_user = :user
+SELECT DISTINCT meter_id FROM meter_assignments WHERE network_user = :user
 
 -- name: registered
 SELECT i.id, d.lines, i.tax_eur FROM invoices i JOIN invoice_documents d ON d.invoice_id = i.id

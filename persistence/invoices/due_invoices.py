@@ -1,18 +1,31 @@
-"""How invoices come to be due, and who is billed."""
+"""How invoices come to be due, and are taken back, as master data asks for them."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection
 
+from billing.states import State
 from persistence.connection.statements import fetch, fetch_column, fetch_value
-from persistence.invoices.transitions import Creation, change_state
+from persistence.invoices.conditions import END_CLAIM
+from persistence.invoices.transitions import Creation, Step, change_state
 from persistence.sql import Queries
 
 _SQL = Queries(__file__)
 MISSING = _SQL.missing
 # The row's default state is due.
-_MAKE_DUE = Creation(input=MISSING, columns="id, network_user_id, period", if_known="ON CONFLICT DO NOTHING")
+_MAKE_DUE = Creation(input=MISSING, columns="id, network_user_id, period, revision", if_known="ON CONFLICT DO NOTHING")
+_REASON = "master data no longer asks for it"
+_TAKE_BACK = Step(
+    where="i.id = ANY(CAST(:ids AS text[])) AND (i.state = 'due' OR i.held_from = 'due')",
+    to_state=f"'{State.ABORTED}'",
+    reason=f"'{_REASON}'",
+    sets=f"""
+            abort_reason = '{_REASON}', ended_by = 'master data', held_code = NULL, held_reason = NULL,
+            held_from = NULL, next_attempt_at = NULL, batch_limit = NULL, claim = i.claim + 1, {END_CLAIM}""",
+)
+TIME_ZONE = "Europe/Zagreb"
+"""That of `billing.time_zone` unless configured."""
 
 
 def make_due(
@@ -24,28 +37,45 @@ def make_due(
     reason: str,
     left_out: Sequence[str] = (),
     only: Sequence[str] | None = None,
+    time_zone: str = TIME_ZONE,
 ) -> int:
     """Makes the invoices of these periods due where they are missing; returns how many were made.
 
     It asks what is missing, not what has happened: a downtime of any length leaves no period out. The ids in
-    `left_out` are not made; with `only` no others are.
+    `left_out` are not made; with `only` no others are. What was taken back is made again as the next revision.
     """
     if not periods:
         return 0
-    values = _missing_values(periods, users, left_out, only)
+    values = _missing_values(periods, users, left_out, only, time_zone)
     return len(change_state(connection, _MAKE_DUE, by, reason=reason, **values))
 
 
-def missing(connection: Connection, periods: Sequence[str], *, left_out: Sequence[str]) -> list[str]:
+def missing(
+    connection: Connection, periods: Sequence[str], *, left_out: Sequence[str] = (), time_zone: str = TIME_ZONE
+) -> list[str]:
     """The ids of the invoices that `make_due` would make."""
-    values = _missing_values(periods, None, left_out, None)
-    return fetch_column(connection, MISSING, **values)
+    return fetch_column(connection, MISSING, **_missing_values(periods, None, left_out, None, time_zone))
+
+
+def not_asked_for(connection: Connection, time_zone: str = TIME_ZONE) -> list[str]:
+    """The ids of the due invoices that master data does not ask for, and those that are held and were due."""
+    return fetch_column(connection, _SQL.not_asked_for, time_zone=time_zone)
+
+
+def take_back(connection: Connection, by: str, ids: Sequence[str]) -> int:
+    """Ends those of these that still are due as aborted, and the claims on them; returns how many."""
+    return len(change_state(connection, _TAKE_BACK, by, ids=list(ids))) if ids else 0
 
 
 def _missing_values(
-    periods: Sequence[str], users: Sequence[str] | None, left_out: Sequence[str], only: Sequence[str] | None
+    periods: Sequence[str],
+    users: Sequence[str] | None,
+    left_out: Sequence[str],
+    only: Sequence[str] | None,
+    time_zone: str,
 ) -> dict[str, Any]:
     return {
+        "time_zone": time_zone,
         "periods": list(periods),
         "users": None if users is None else list(users),
         "left_out": list(left_out),
@@ -71,6 +101,6 @@ def not_billed(connection: Connection, period: str, users: Sequence[str]) -> dic
 
 
 def existing(connection: Connection, period: str, users: Sequence[str] | None) -> int:
-    """How many debts of a period, of these users or of all (None), have an invoice; corrections aside."""
+    """How many debts of a period, of these users or of all (None), have an invoice."""
     found = fetch_value(connection, _SQL.existing, period=period, users=None if users is None else list(users))
     return int(found)

@@ -8,6 +8,7 @@ from decimal import Decimal
 from sqlalchemy import Connection
 
 from persistence.connection.statements import execute, fetch
+from persistence.invoices.due_invoices import TIME_ZONE
 from persistence.sql import Queries
 
 _SQL = Queries(__file__)
@@ -33,9 +34,9 @@ class Closing:
         )
 
 
-def close_periods(connection: Connection, periods: Sequence[str]) -> int:
+def close_periods(connection: Connection, periods: Sequence[str], time_zone: str = TIME_ZONE) -> int:
     """Notes which of these due periods are closed now; returns how many."""
-    return execute(connection, _SQL.close, periods=list(periods))
+    return execute(connection, _SQL.close, periods=list(periods), time_zone=time_zone)
 
 
 def take_untold(connection: Connection) -> list[Closing]:

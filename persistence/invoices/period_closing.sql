@@ -3,16 +3,15 @@
 WITH counted AS (
     SELECT period, count(*) FILTER (WHERE state = 'registered') AS registered,
         count(*) FILTER (WHERE state = 'aborted') AS aborted, count(*) AS number
-    FROM invoices WHERE period = ANY(CAST(:periods AS text[])) GROUP BY period
+    FROM invoices WHERE period = ANY(CAST(:periods AS text[])) AND {NOT_TAKEN_BACK} GROUP BY period
 ), over AS (
     SELECT c.* FROM counted c LEFT JOIN period_closings p USING (period)
     WHERE c.number = c.registered + c.aborted
         AND (p.registered, p.aborted) IS DISTINCT FROM (c.registered, c.aborted)
         AND NOT EXISTS (
-            SELECT FROM network_users u WHERE c.period >= u.billed_from
-                AND (u.billed_until IS NULL OR c.period <= u.billed_until)
-                AND EXISTS (SELECT FROM measurement_locations m WHERE m.network_user = u.id)
-                AND NOT EXISTS (SELECT FROM invoices i WHERE i.network_user_id = u.id AND i.period = c.period))
+            SELECT FROM (SELECT id AS network_user_id, c.period FROM network_users) AS of WHERE {ASKED_FOR}
+                AND NOT EXISTS (SELECT FROM invoices i
+                    WHERE i.network_user_id = of.network_user_id AND i.period = of.period AND {NOT_TAKEN_BACK}))
 )
 INSERT INTO period_closings AS known
     (period, registered, aborted, total_eur, tax_eur, total_with_tax_eur)

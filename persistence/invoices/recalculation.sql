@@ -7,7 +7,7 @@ DELETE FROM recalculation_requests WHERE id IN (
 SELECT id FROM invoices WHERE {HAS_OLD_DATA} AND (
     :all OR id = ANY(CAST(:invoices AS text[]))
     OR network_user_id IN (
-        SELECT network_user FROM measurement_locations WHERE meter_id = ANY(CAST(:meters AS text[])))
+        SELECT network_user FROM meter_assignments WHERE meter_id = ANY(CAST(:meters AS text[])))
 )
 
 -- A raised claim refuses what is being calculated from the data of before.
@@ -19,7 +19,7 @@ WHERE {HAS_OLD_DATA} AND id = ANY(CAST(:ids AS text[]))
 -- name: waiting
 SELECT count(*) FROM invoices WHERE state = 'due' AND held_code = ANY(CAST(:codes AS text[]))
     AND next_attempt_at IS NOT NULL AND network_user_id IN (
-        SELECT network_user FROM measurement_locations WHERE meter_id = ANY(CAST(:meters AS text[])))
+        SELECT network_user FROM meter_assignments WHERE meter_id = ANY(CAST(:meters AS text[])))
 
 -- name: request_meters
 INSERT INTO recalculation_requests (meter_id) SELECT unnest(CAST(:meters AS text[]))

@@ -30,9 +30,7 @@ WITH replaced AS (
 SELECT i.id FROM invoices i JOIN invoice_documents d ON d.invoice_id = i.id, months
 WHERE i.period BETWEEN to_char(months.first, 'YYYY-MM') AND to_char(months.last, 'YYYY-MM')
     AND EXISTS (
-        SELECT FROM jsonb_array_elements(d.calculations) c JOIN replaced r ON r.meter_id = c->>'meter_id'
-        WHERE r.at BETWEEN CAST(d.snapshot->>'period_start' AS timestamptz)
-            AND CAST(d.snapshot->>'period_end' AS timestamptz)
+        SELECT FROM spans_of(d) s JOIN replaced r USING (meter_id) WHERE r.at BETWEEN s.starts_at AND s.ends_at
     )
 ORDER BY i.id
 

@@ -1,14 +1,14 @@
 """What the readings say of meters in periods, as they stand now or as they stood before they were replaced."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from datetime import datetime
 
 from sqlalchemy import Connection
 
-from billing.calculation import Registers
+from billing.segments import Registers, Segment
 from persistence.connection.statements import fetch
-from persistence.invoices.calculation_inputs import STEPS, registers, registers_of, within
+from persistence.invoices.calculation_inputs import AT_ENDS, STEPS, registers, within
 from persistence.sql import Queries
 
 _REGISTERS = [field.name for field in fields(Registers)]
@@ -16,19 +16,9 @@ _REGISTERS = [field.name for field in fields(Registers)]
 _SQL = Queries(
     __file__,
     STEPS=STEPS,
-    FIRST_REGISTERS=registers_of("first"),
-    LAST_REGISTERS=registers_of("last"),
+    **AT_ENDS,
     AS_THEY_STOOD=", ".join(f"coalesce(k.{name}, r.{name}) AS {name}" for name in _REGISTERS),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A meter in a period, both ends included."""
-
-    meter_id: str
-    start: datetime
-    end: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +38,17 @@ class Measured:
         return self.at_start is None and self.at_end is None and self.quarter_hour_pairs == 0
 
 
-def measure(connection: Connection, spans: Sequence[Span], *, before: datetime | None = None) -> list[Measured]:
-    """What the readings say of each span; with `before` as they stood then, by what has been kept since."""
+def measure(connection: Connection, segments: Sequence[Segment], *, before: datetime | None = None) -> list[Measured]:
+    """What the readings say of each segment; with `before` as they stood then, by what has been kept since.
+
+    The registers of a protocol are those of the segment.
+    """
     sql = _SQL.measured if before is None else _SQL.measured_before
-    starts, ends = [span.start for span in spans], [span.end for span in spans]
+    starts, ends = [each.start for each in segments], [each.end for each in segments]
     parameters: dict[str, object] = {
-        "meters": [span.meter_id for span in spans],
+        "meters": [each.meter_id for each in segments],
+        "openings": [_protocol(each, "opening", each.at_start) for each in segments],
+        "closings": [_protocol(each, "closing", each.at_end) for each in segments],
         "starts": starts,
         "ends": ends,
         **within(starts, ends),
@@ -71,3 +66,7 @@ def measure(connection: Connection, spans: Sequence[Span], *, before: datetime |
         )
         for row in fetch(connection, sql, **parameters)
     ]
+
+
+def _protocol(segment: Segment, end: str, registers: Registers | None) -> str | None:
+    return " ".join(map(str, astuple(registers))) if registers and end in segment.protocol else None

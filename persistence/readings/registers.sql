@@ -1,12 +1,16 @@
 -- name: measured
-SELECT {FIRST_REGISTERS} AS at_start, {LAST_REGISTERS} AS at_end, steps.*
-FROM unnest(CAST(:meters AS text[]), CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))
-    WITH ORDINALITY AS wanted (meter_id, starts_at, ends_at, place)
-CROSS JOIN LATERAL (SELECT wanted.meter_id) AS ml
-LEFT JOIN readings first ON first.meter_id = ml.meter_id AND first.at = wanted.starts_at
-LEFT JOIN readings last ON last.meter_id = ml.meter_id AND last.at = wanted.ends_at
+SELECT {AT_START} AS at_start, {AT_END} AS at_end, steps.*
+FROM (
+    SELECT meter_id, starts_at, ends_at, place,
+        string_to_array(opening, ' ')::bigint[] AS opening, string_to_array(closing, ' ')::bigint[] AS closing
+    FROM unnest(CAST(:meters AS text[]), CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]),
+        CAST(:openings AS text[]), CAST(:closings AS text[]))
+        WITH ORDINALITY AS wanted (meter_id, starts_at, ends_at, opening, closing, place)
+) AS ml
+LEFT JOIN readings first ON first.meter_id = ml.meter_id AND first.at = ml.starts_at
+LEFT JOIN readings last ON last.meter_id = ml.meter_id AND last.at = ml.ends_at
 LEFT JOIN LATERAL ({STEPS}) AS steps ON true
-ORDER BY wanted.place
+ORDER BY ml.place
 
 -- Under its name `readings` the statement above reads the values of then: of each reading the oldest replaced since.
 -- name: measured_before

@@ -85,9 +85,27 @@ def test_missing_readings_are_an_alarm_past_their_grace_by_the_clock_handed_in(d
     end_of_grace = datetime(2026, 11, 1, 23, 0, tzinfo=UTC)  # 2026-10 ends at 23:00 UTC of 31 October in Zagreb
     assert found(database, datetime(2026, 11, 1, 22, 59, 59, tzinfo=UTC)) == {}
     assert found(database, end_of_grace) == {
-        ("readings_incomplete", "2026-10"): 1,
-        ("readings_inconsistent", "2026-10"): 1,
+        ("readings_incomplete", "data"): 1,
+        ("readings_inconsistent", "data"): 1,
     }
+
+
+def test_readings_missing_in_243_periods_are_one_alarm_with_the_oldest_and_the_newest(database: Database) -> None:
+    periods = [f"{year}-{month:02}" for year in range(2006, 2027) for month in range(1, 13)][7:250]
+    with database.transaction() as connection:
+        add_users(connection, 1)
+        for period in periods:
+            add_invoices(
+                connection, "due", range(1, 2), period=period, held_code="readings_incomplete", reason="M1 has none"
+            )
+    (group,) = looked(database).groups
+    assert (group.key, group.count, group.oldest, group.newest) == ("data", 243, "2006-08", "2026-10")
+    record = shown(group)
+    assert record.summary == (
+        "243 invoices waiting for readings (2006-08 to 2026-10): NU-0001.2006-08.1, NU-0001.2006-09.1, "
+        "NU-0001.2006-10.1, …240 more: M1 has none"
+    )
+    assert (record.context["oldest"], record.context["newest"]) == ("2006-08", "2026-10")
 
 
 def test_what_waits_for_a_person_or_the_database_is_an_alarm_at_once(database: Database) -> None:
@@ -97,7 +115,7 @@ def test_what_waits_for_a_person_or_the_database_is_an_alarm_at_once(database: D
         add_invoices(connection, "due", range(2, 4), held_code="inputs_unreadable", reason="57014: canceled")
     during_the_grace = datetime(2026, 11, 1, tzinfo=UTC)
     assert found(database, during_the_grace) == {
-        ("energy_already_billed", "2026-10"): 1,
+        ("energy_already_billed", "data"): 1,
         ("inputs_unreadable", "2026-10"): 2,
     }
     summaries = [shown(group).summary for group in looked(database).groups]

@@ -5,10 +5,12 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from billing.calculation import MeasurementLocationBasis, PricedCatalogue, Registers
+from billing.calculation import MeasurementLocationBasis, PricedCatalogue
 from billing.catalogues import NETWORK_USER_PRICES, REGULATORY_PRICES, CatalogueKind, items_of
 from billing.identity import InvoiceId
 from billing.invoice import InvoiceBasis, RegulatoryCatalogue
+from billing.periods import Period
+from billing.segments import Registers, Segment
 
 ZAGREB = ZoneInfo("Europe/Zagreb")
 
@@ -24,22 +26,33 @@ def catalogue(kind: CatalogueKind, price: str = "0.1") -> PricedCatalogue:
     return PricedCatalogue("any", "", kind, dict.fromkeys(items, Decimal(price)))
 
 
-def location(**different: Any) -> MeasurementLocationBasis:
-    """A white_low measurement location that is ready: 100 kWh in T1, 50 kWh in T2."""
+def segment(**different: Any) -> Segment:
+    """The whole of October 2026: 100 kWh in T1, 50 kWh in T2."""
+    october = Period(2026, 10)
     values: dict[str, Any] = {
-        "id": "ml-1",
-        "title": "Hall",
         "meter_id": "meter-1",
-        "catalogue_id": "any",
-        "catalogue": catalogue(CatalogueKind.WHITE_LOW),
+        "start": october.start(ZAGREB),
+        "end": october.end(ZAGREB),
         "at_start": registers(1_000_000, 500_000),
         "at_end": registers(1_100_000, 550_000),
         "max_t1_step_wh": 2500,
         "quarter_hour_pairs": 2980,
-        "first_gap_after": None,
-        "first_fall": None,
     }
-    return MeasurementLocationBasis(**(values | different))
+    return Segment(**(values | different))
+
+
+def location(**different: Any) -> MeasurementLocationBasis:
+    """A white_low measurement location that is ready, with one segment; fields of either may be different."""
+    values: dict[str, Any] = {
+        "id": "ml-1",
+        "title": "Hall",
+        "catalogue_id": "any",
+        "catalogue": catalogue(CatalogueKind.WHITE_LOW),
+    }
+    own = MeasurementLocationBasis.__dataclass_fields__
+    values |= {name: value for name, value in different.items() if name in own}
+    rest = {name: value for name, value in different.items() if name not in own}
+    return MeasurementLocationBasis(**{"segments": (segment(**rest),), **values})
 
 
 def basis(*locations: MeasurementLocationBasis, **different: Any) -> InvoiceBasis:

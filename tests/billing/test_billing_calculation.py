@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.calculation import Calculation, CalculationItem, Registers, calculate_items
+from billing.calculation import Calculation, CalculationItem, calculate_items
 from billing.catalogues import CatalogueKind, Item, is_billed_for_peak, items_of, price_fields_of
-from billing.rounding import format_money, format_plain, round_half_away
+from billing.rounding import Rounding, format_money, format_plain, round_half_away
+from billing.segments import Registers
 from tests.billing.billing_samples import basis, catalogue, location, registers
 
 amounts = st.decimals(-(10**13), 10**13, allow_nan=False, allow_infinity=False, places=9)
@@ -24,7 +25,8 @@ def items(kind: CatalogueKind, **different: object) -> dict[Item, CalculationIte
 def calculated(kind: CatalogueKind, **different: object) -> Calculation:
     regulatory = basis().regulatory_catalogue
     assert regulatory is not None
-    return calculate_items(location(catalogue=catalogue(kind), **different), regulatory.prices)
+    place = location(catalogue=catalogue(kind), **different)
+    return calculate_items(place, regulatory.prices, Rounding.HALF_UP, whole=True)
 
 
 @given(amounts, st.integers(0, 6))

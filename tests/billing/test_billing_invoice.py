@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.calculation import RegisterFall
 from billing.catalogues import CatalogueKind, Item
 from billing.invoice import Invoice, InvoiceBasis, NotReady, RegulatoryCatalogue, calculate
 from billing.rounding import round_half_away
+from billing.segments import RegisterFall
 from tests.billing.billing_samples import basis, catalogue, location, registers
 
 ORDINALS = ["1.1.", "1.2.", "1.3.", "1.4.", "1.5.", "1.6.", "2.1.", "2.2.", "2.3.", "2.4."]

@@ -113,7 +113,7 @@ def test_a_fall_outside_the_period_is_none_of_its_business(three_users: Database
 def peak_of(invoice: Invoice | NotReady) -> str | None:
     assert isinstance(invoice, Invoice)
     items = [item for each in invoice.calculations for item in each.items]
-    return next(item.to_document()["max"] for item in items if item.item == "usage_active_power_peak_t1")
+    return next(str(item.max) for item in items if item.item == "usage_active_power_peak_t1")
 
 
 def test_the_peak_is_taken_over_pairs_exactly_a_quarter_hour_apart(three_users: Database) -> None:
