@@ -38,7 +38,7 @@ class Courier(Actor):
                 if outcome is not None:
                     self.tell(ERP_GATEWAY, ExchangeFinished(self.name, delivery, outcome, epoch))
             case Ping(breaker_epoch=epoch):
-                self.tell(ERP_GATEWAY, ExchangeFinished(self.name, None, self._knock(), epoch))
+                self.tell(ERP_GATEWAY, ExchangeFinished(self.name, None, self._ping(), epoch))
             case _:
                 logger.warning("%s was told what it does not know: %r", self.name, message)
 
@@ -80,7 +80,7 @@ class Courier(Actor):
             )
         return client.ask(delivery.invoice_id, delivery.total_with_tax_eur, leave_by_seconds=leave_by)
 
-    def _knock(self) -> Outcome:
+    def _ping(self) -> Outcome:
         try:
             page = self._current_client().page(limit=1)
         except TrustUnusable as error:

@@ -159,7 +159,7 @@ class AlarmDispatcher:
                 continue
             self._reached("decided")
             self.spool.save(outcome.record)
-            self._reached("kept")
+            self._reached("spooled")
             self._log(outcome.change, outcome.record)
             self.changed = True
             if outcome.change is Change.RAISED:
@@ -170,7 +170,7 @@ class AlarmDispatcher:
     def _log(self, change: Change, record: AlarmRecord) -> None:
         level = logging.INFO if change is Change.CLEARED else LOG_LEVELS[record.severity]
         LOGGER.log(level, "%s", line(change, record), extra=fields(change, record))
-        self._reached("said")
+        self._reached("logged")
         self.spool.mark(record.id, logged=True)
         self._reached("noted")
 

@@ -87,7 +87,7 @@ def _cpu_seconds() -> float:
     return of_children.ru_utime + of_children.ru_stime
 
 
-def measure(world: Deployment) -> dict[str, tuple[float, float]]:
+def measure(deployment: Deployment) -> dict[str, tuple[float, float]]:
     """The commands by what is typed, with their medians."""
     one = f"user-101.{LAST}.1"
     typed = (
@@ -96,7 +96,11 @@ def measure(world: Deployment) -> dict[str, tuple[float, float]]:
     )  # fmt: skip
     python = sys.executable
     # With its modules compiled, as an installation has them, whatever this shell says of it.
-    environ = {**world.environment, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(world.home / "compiled")}
+    environ = {
+        **deployment.environment,
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPYCACHEPREFIX": str(deployment.home / "compiled"),
+    }
     measured = {"python -c pass": medians([python, "-c", "pass"], environ)}
     for command in typed:
         measured[command] = medians([python, "-m", "cli", *command.split()], environ)
@@ -109,7 +113,7 @@ def main() -> None:
     invoices: int = parser.parse_args().invoices
     with tempfile.TemporaryDirectory() as folder:
         server = PostgresServer.make(Path(folder) / "server")
-        world = Deployment(Path(folder) / "world", database_url=server.url())
+        deployment = Deployment(Path(folder) / "home", database_url=server.url())
         try:
             begun = time.perf_counter()
             with Database(server.settings().without_limits()) as database:
@@ -117,11 +121,11 @@ def main() -> None:
                     fill(connection, invoices)
                 database.run_alone("VACUUM ANALYZE")
             sys.stderr.write(f"{invoices} invoices made in {time.perf_counter() - begun:.0f} s\n")
-            world.daemon.start()
-            wait_until(lambda: sum(world.daemon.status()["invoices"].values()) == invoices)
-            measured = measure(world)
+            deployment.daemon.start()
+            wait_until(lambda: sum(deployment.daemon.status()["invoices"].values()) == invoices)
+            measured = measure(deployment)
         finally:
-            world.close()
+            deployment.close()
             server.destroy()
     bare = measured["python -c pass"]
     sys.stderr.write(f"{'beyond python -c pass':<32} seconds  of CPU\n")

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from benchmarks.stage import Scale, one, server, start_erp, table, wait_registered, worlds
+from benchmarks.environment import Scale, deployments, one, server, start_erp, table, wait_registered
 from billing.periods import Period
 from testkit.usage import resident_mb
 from tests.support.small_load import HEADER, write_load
 
 ZAGREB = ZoneInfo("Europe/Zagreb")
-LAST_MONTH = 10  # of 2026: the worlds stand in November
+LAST_MONTH = 10  # of 2026: the deployments stand in November
 SIZES = ((1000, 1), (1000, 10), (10_000, 10))
 QUICK_SIZES = ((20, 1), (20, 10), (60, 10))
 STEADY = """
@@ -39,17 +39,19 @@ def _run(folder: Path, users: int, months: int) -> dict[str, Any]:
     first = f"2026-{LAST_MONTH - months + 1:02}"
     master, _ = write_load(folder / "load", users=users, first=first, months=months)
     files = _hourly(folder / "load", users, Period.parse(first), months)
-    with server(folder / "server") as made, worlds(folder, made.url(), {}) as (world,):
-        world.do("import", "master", str(master))
+    with server(folder / "server") as made, deployments(folder, made.url(), {}) as (deployment,):
+        deployment.do("import", "master", str(master))
         for file in files:
-            done = world.run("import", "readings", str(file), timeout_seconds=3600)
+            done = deployment.run("import", "readings", str(file), timeout_seconds=3600)
             assert done.returncode == 0, done.stderr
             file.unlink()
-        start_erp(world, 0.0)
-        world.daemon.start()
-        pid, seen = world.daemon.running_pid(), list[float]()
-        wait_registered(world, users * months, within_seconds=3600, meanwhile=lambda: seen.append(resident_mb(pid)))
-        with world.database() as database:
+        start_erp(deployment, 0.0)
+        deployment.daemon.start()
+        pid, seen = deployment.daemon.running_pid(), list[float]()
+        wait_registered(
+            deployment, users * months, within_seconds=3600, meanwhile=lambda: seen.append(resident_mb(pid))
+        )
+        with deployment.database() as database:
             pace = float(one(database, STEADY))
     return {"invoices": users * months, "pace": pace, "most_mb": max(seen), "last_mb": seen[-1]}
 

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 
-from benchmarks.stage import MONTH, Scale, one, server, table
+from benchmarks.environment import MONTH, Scale, one, server, table
 from billing.identity import InvoiceId
 from billing.invoice import Invoice, calculate
 from persistence.connection.database import ConnectionSettings, Database

@@ -49,21 +49,21 @@ KINDS = (nobody, slow, greedy)
 def bill(home: Path, annoy: Callable[[Path, threading.Event], None]) -> tuple[float, float]:
     """Bills the load while those clients are there; returns seconds and the daemon's CPU seconds."""
     master, readings = write_load(home / "load", users=USERS, first="2026-05", months=MONTHS)
-    world = Deployment(home / "world", settings={"erp": {"poll_interval_seconds": 0.2}})
+    deployment = Deployment(home / "home", settings={"erp": {"poll_interval_seconds": 0.2}})
     over = threading.Event()
     try:
-        world.erp.start()
-        world.daemon.start()
-        world.do("import", "master", str(master))
+        deployment.erp.start()
+        deployment.daemon.start()
+        deployment.do("import", "master", str(master))
 
-        threading.Thread(target=annoy, args=(world.home / "ops.sock", over), daemon=True).start()
-        begun, used = time.monotonic(), cpu_seconds(world.daemon.running_pid())
-        world.do("import", "readings", str(readings))
-        wait_until(lambda: world.counts().get("registered") == USERS * MONTHS, within_seconds=300)
-        return time.monotonic() - begun, cpu_seconds(world.daemon.running_pid()) - used
+        threading.Thread(target=annoy, args=(deployment.home / "ops.sock", over), daemon=True).start()
+        begun, used = time.monotonic(), cpu_seconds(deployment.daemon.running_pid())
+        deployment.do("import", "readings", str(readings))
+        wait_until(lambda: deployment.counts().get("registered") == USERS * MONTHS, within_seconds=300)
+        return time.monotonic() - begun, cpu_seconds(deployment.daemon.running_pid()) - used
     finally:
         over.set()
-        world.close()
+        deployment.close()
 
 
 def main() -> None:

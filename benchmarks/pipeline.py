@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import text
 
+from benchmarks.environment import MONTH, Scale, deployments, one, server, start_erp, table, wait_registered
 from benchmarks.floor import SAFETY, Floor
-from benchmarks.stage import MONTH, Scale, one, server, start_erp, table, wait_registered, worlds
 from persistence.connection.database import Database
 from testkit.deployment import Deployment
 from testkit.usage import cpu_seconds
@@ -22,27 +22,27 @@ SPAN = "SELECT extract(epoch FROM max(updated_at) - min(created_at))::float8 FRO
 def measure(folder: Path, users: int, delay_seconds: float, floors: list[list[str]]) -> dict[str, Any]:
     """Invoices a second of billingd and of these floors, one after the other on one fresh database."""
     master, readings = write_load(folder / "load", users=users, first=MONTH, months=1)
-    with server(folder / "server") as made, worlds(folder, made.url(), QUIET) as (world,):
-        start_erp(world, delay_seconds)
-        world.do("import", "master", str(master))
-        world.do("import", "readings", str(readings))
-        world.daemon.start()
-        wait_registered(world, users, within_seconds=600)
-        cpu = cpu_seconds(world.daemon.running_pid())
-        world.daemon.stop()
-        with world.database() as database:
+    with server(folder / "server") as made, deployments(folder, made.url(), QUIET) as (deployment,):
+        start_erp(deployment, delay_seconds)
+        deployment.do("import", "master", str(master))
+        deployment.do("import", "readings", str(readings))
+        deployment.daemon.start()
+        wait_registered(deployment, users, within_seconds=600)
+        cpu = cpu_seconds(deployment.daemon.running_pid())
+        deployment.daemon.stop()
+        with deployment.database() as database:
             found = {"billingd": users / one(database, SPAN), "billingd_cpu_ms": 1000 * cpu / users}
             for safety in floors:
-                found[" + ".join(["floor", *safety])] = users / _floor(database, world, delay_seconds, safety)
+                found[" + ".join(["floor", *safety])] = users / _floor(database, deployment, delay_seconds, safety)
     return found
 
 
-def _floor(database: Database, world: Deployment, delay_seconds: float, safety: list[str]) -> float:
-    start_erp(world, delay_seconds)
+def _floor(database: Database, deployment: Deployment, delay_seconds: float, safety: list[str]) -> float:
+    start_erp(deployment, delay_seconds)
     with database.transaction() as connection:
         ids = [str(each) for each in connection.execute(text("SELECT id FROM invoices ORDER BY id")).scalars()]
     began = time.perf_counter()
-    Floor(database, world.erp.base_url, safety).run(ids)
+    Floor(database, deployment.erp.base_url, safety).run(ids)
     seconds = time.perf_counter() - began
     assert one(database, "SELECT count(*) FROM floor_invoices WHERE bill_id IS NOT NULL") == len(ids)
     return seconds

@@ -9,11 +9,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.environment import Scale, table
 from benchmarks.growth import growth
 from benchmarks.importing import import_and_calculate
 from benchmarks.pipeline import cost_of_safety, whole_pipeline
 from benchmarks.several import backlog, two_daemons
-from benchmarks.stage import Scale, table
 
 
 def kernel(_folder: Path, _scale: Scale) -> dict[str, Any]:

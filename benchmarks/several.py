@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.stage import Scale, one, server, start_erp, table, wait_registered, worlds
+from benchmarks.environment import Scale, deployments, one, server, start_erp, table, wait_registered
 from testkit.deployment import Deployment
 from testkit.waiting import wait_until
 from tests.support.small_load import write_load
@@ -26,25 +26,27 @@ def backlog(folder: Path, scale: Scale) -> dict[str, Any]:
 
 
 def _killed(folder: Path, master: Path, readings: Path, number: int) -> dict[str, float]:
-    with server(folder / "server") as made, worlds(folder, made.url(), {}) as (world,):
-        world.do("import", "master", str(master))
-        world.do("import", "readings", str(readings))
-        world.daemon.start()
-        wait_until(lambda: world.counts().get("due", 0) == 0 < sum(world.counts().values()), within_seconds=600)
-        start_erp(world, 0.02)
-        wait_until(lambda: world.counts().get("registered", 0) >= min(100, number // 10), within_seconds=120)
-        world.daemon.kill()
-        counts = world.counts()
-        with world.database() as database:
+    with server(folder / "server") as made, deployments(folder, made.url(), {}) as (deployment,):
+        deployment.do("import", "master", str(master))
+        deployment.do("import", "readings", str(readings))
+        deployment.daemon.start()
+        wait_until(
+            lambda: deployment.counts().get("due", 0) == 0 < sum(deployment.counts().values()), within_seconds=600
+        )
+        start_erp(deployment, 0.02)
+        wait_until(lambda: deployment.counts().get("registered", 0) >= min(100, number // 10), within_seconds=120)
+        deployment.daemon.kill()
+        counts = deployment.counts()
+        with deployment.database() as database:
             began = one(database, "SELECT clock_timestamp()")
-            world.daemon.start(wait=False)
-            wait_registered(world, number, within_seconds=900)
+            deployment.daemon.start(wait=False)
+            wait_registered(deployment, number, within_seconds=900)
             booked = (
                 "SELECT extract(epoch FROM {}(at) - :began)::float8 FROM invoice_history WHERE to_state = 'registered'"
             )
             first = one(database, f"{booked.format('min')} AND at > :began", began=began)
             last = one(database, booked.format("max"), began=began)
-        offers = Counter(booking["offers"] for booking in world.erp.ledger().values())
+        offers = Counter(booking["offers"] for booking in deployment.erp.ledger().values())
     assert sum(offers.values()) == number
     assert max(offers) <= 2
     assert offers[2] <= LANES
@@ -74,15 +76,15 @@ def two_daemons(folder: Path, scale: Scale) -> dict[str, Any]:
 
 def _pace(folder: Path, master: Path, readings: Path, number: int, daemons: int) -> float:
     """Invoices a second from the first offer to the last booking."""
-    with server(folder / "server") as made, worlds(folder, made.url(), *[{}] * daemons) as all_of_them:
-        world: Deployment = all_of_them[0]
-        start_erp(world, 0.2)
-        world.do("import", "master", str(master))
+    with server(folder / "server") as made, deployments(folder, made.url(), *[{}] * daemons) as all_of_them:
+        deployment: Deployment = all_of_them[0]
+        start_erp(deployment, 0.2)
+        deployment.do("import", "master", str(master))
         for each in all_of_them:
             each.daemon.start()
-        world.do("import", "readings", str(readings))
-        wait_registered(world, number, within_seconds=600)
-        with world.database() as database:
+        deployment.do("import", "readings", str(readings))
+        wait_registered(deployment, number, within_seconds=600)
+        with deployment.database() as database:
             seconds = one(
                 database,
                 """SELECT extract(epoch FROM max(at) FILTER (WHERE to_state = 'registered')

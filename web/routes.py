@@ -44,7 +44,7 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-_ONWARD = re.compile(r"/room(/invoices[A-Za-z0-9/._-]*)?(\?[A-Za-z0-9=&%+._-]*)?")
+_NEXT_PAGE = re.compile(r"/room(/invoices[A-Za-z0-9/._-]*)?(\?[A-Za-z0-9=&%+._-]*)?")
 
 Answer = Callable[[Request, Session], Awaitable[Response]]
 Form = dict[str, str]
@@ -113,8 +113,8 @@ class ControlRoom:
             session = self._authenticator.authenticate(request)
             if session is None:
                 query = f"?{request.url.query}" if request.url.query else ""
-                onward = f"{request.url.path}{query}" if request.method == "GET" else "/room"
-                return self._sign_in_page(401, None, onward)
+                next_page = f"{request.url.path}{query}" if request.method == "GET" else "/room"
+                return self._sign_in_page(401, None, next_page)
             if request.method == "POST" and not session.owns_form_key((await _form(request)).get("form_key", "")):
                 return PlainTextResponse("this form is not of this session: go back and load the page again\n", 403)
             try:
@@ -124,20 +124,20 @@ class ControlRoom:
 
         return self._secured(with_session)
 
-    def _sign_in_page(self, status: int, problem: str | None, onward: str = "/room") -> Response:
-        onward = onward if _ONWARD.fullmatch(onward) else "/room"
-        response = HTMLResponse(render("sign_in.html", onward=onward, problem=problem), status)
+    def _sign_in_page(self, status: int, problem: str | None, next_page: str = "/room") -> Response:
+        next_page = next_page if _NEXT_PAGE.fullmatch(next_page) else "/room"
+        response = HTMLResponse(render("sign_in.html", next_page=next_page, problem=problem), status)
         response.headers["WWW-Authenticate"] = "Bearer"
         return response
 
     async def _sign_in(self, request: Request) -> Response:
         form = await _form(request)
         session_id = self._authenticator.sign_in(form.get("token", ""))
-        onward = form.get("onward", "")
+        next_page = form.get("next_page", "")
         if session_id is None:
             logger.warning("somebody showed the control room a wrong token")
-            return self._sign_in_page(401, "That is not the token.", onward)
-        response = RedirectResponse(onward if _ONWARD.fullmatch(onward) else "/room", 303)
+            return self._sign_in_page(401, "That is not the token.", next_page)
+        response = RedirectResponse(next_page if _NEXT_PAGE.fullmatch(next_page) else "/room", 303)
         response.set_cookie(self._authenticator.cookie, session_id, path="/room", httponly=True, samesite="strict")
         return response
 

@@ -51,7 +51,7 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
     return wall
 
 
-def stage_of(clock: Any, now: Any) -> ActorHarness:
+def harness_of(clock: Any, now: Any) -> ActorHarness:
     settings = Settings(
         database=DatabaseSettings(),
         erp=ErpSettings(base_url="http://127.0.0.1:9/api/v1"),
@@ -65,10 +65,10 @@ def stage_of(clock: Any, now: Any) -> ActorHarness:
 
 @pytest.fixture
 def pulses(wall: Wall) -> Any:
-    stage = stage_of(SystemClock(), SystemClock().wall)
-    stage.actor.on_start()
-    yield stage.told
-    stage.actor.on_stop()
+    harness = harness_of(SystemClock(), SystemClock().wall)
+    harness.actor.on_start()
+    yield harness.told
+    harness.actor.on_stop()
 
 
 def pulse_comes(told: list[tuple[str, Any]]) -> bool:
@@ -103,18 +103,18 @@ def test_item_9_the_pulse_lets_the_processor_rest(wall: Wall, pulses: list[tuple
     assert wall.asked < 30
 
 
-def looks(stage: ActorHarness) -> int:
-    return sum(name == BILLER for name, _ in stage.told)
+def looks(harness: ActorHarness) -> int:
+    return sum(name == BILLER for name, _ in harness.told)
 
 
 def test_item_9_a_schedule_tick_comes_in_time_after_the_clock_was_wrong_by_years() -> None:
     fake = FakeClock(datetime(2026, 11, 15, 0, 59, tzinfo=UTC) + timedelta(seconds=YEARS_SECONDS))
-    stage = stage_of(fake, fake.wall)
-    stage.actor.on_start()
+    harness = harness_of(fake, fake.wall)
+    harness.actor.on_start()
     fake.step_wall(-YEARS_SECONDS)  # it is 01:59 in Zagreb, and the schedule's tick is a minute off
-    stage.actor.on_receive(_Pulse())
-    assert looks(stage) == 0
+    harness.actor.on_receive(_Pulse())
+    assert looks(harness) == 0
     fake.advance(61)
-    stage.actor.on_receive(_Pulse())
-    assert looks(stage) == 1
-    stage.actor.on_stop()
+    harness.actor.on_receive(_Pulse())
+    assert looks(harness) == 1
+    harness.actor.on_stop()

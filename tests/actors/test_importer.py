@@ -19,11 +19,11 @@ REFUSED = ("readings-wrong-header.csv.gz", "readings-unknown-meter.csv.gz", "mas
 
 
 @pytest.fixture
-def world(tmp_path: Path, server: PostgresServer) -> Iterator[InboxDeployment]:
-    world = InboxDeployment(tmp_path / "world", database_url=server.url(), settings=SETTINGS)
-    world.erp.start()
-    yield world
-    world.close()
+def deployment(tmp_path: Path, server: PostgresServer) -> Iterator[InboxDeployment]:
+    deployment = InboxDeployment(tmp_path / "home", database_url=server.url(), settings=SETTINGS)
+    deployment.erp.start()
+    yield deployment
+    deployment.close()
 
 
 def imports(server: PostgresServer) -> list[tuple[str, str, int]]:
@@ -31,161 +31,161 @@ def imports(server: PostgresServer) -> list[tuple[str, str, int]]:
     return [(row.name, row.state, row.new) for row in rows]
 
 
-def test_what_is_dropped_becomes_invoices(world: InboxDeployment, server: PostgresServer) -> None:
-    world.daemon.start()
-    world.drop(SAMPLE / "master.yaml", "whatever it is called")
+def test_what_is_dropped_becomes_invoices(deployment: InboxDeployment, server: PostgresServer) -> None:
+    deployment.daemon.start()
+    deployment.drop(SAMPLE / "master.yaml", "whatever it is called")
     for month in ("08", "09", "10"):
-        world.drop(SAMPLE / f"readings-2026-{month}.csv.gz", f"{month}.data")
-    wait_until(lambda: world.all_registered(36))
-    assert world.waiting() == []
-    assert world.done("whatever it is called")
+        deployment.drop(SAMPLE / f"readings-2026-{month}.csv.gz", f"{month}.data")
+    wait_until(lambda: deployment.all_registered(36))
+    assert deployment.waiting() == []
+    assert deployment.done("whatever it is called")
     assert imports(server) == [
         ("whatever it is called", "imported", 59), ("08.data", "imported", 59540), ("09.data", "imported", 57600),
         ("10.data", "imported", 59600),
     ]  # fmt: skip
-    metrics = world.daemon._get("metrics").text
+    metrics = deployment.daemon._get("metrics").text
     assert 'billingd_imports_total{kind="readings",state="imported"} 3.0' in metrics
     assert "billingd_intake_waiting_files 0.0" in metrics
 
 
-def test_what_is_refused_says_why_as_the_command_does_until_it_is_seen_to(world: InboxDeployment) -> None:
-    world.do("import", "master", str(BAD / "master.yaml"))
-    world.daemon.start()
+def test_what_is_refused_says_why_as_the_command_does_until_it_is_seen_to(deployment: InboxDeployment) -> None:
+    deployment.do("import", "master", str(BAD / "master.yaml"))
+    deployment.daemon.start()
     for name in REFUSED:
-        world.drop(BAD / name)
-    wait_until(lambda: set(world.refused()) == set(REFUSED))
+        deployment.drop(BAD / name)
+    wait_until(lambda: set(deployment.refused()) == set(REFUSED))
     for name in REFUSED:
-        said = world.run("import", "master" if "master" in name else "readings", str(BAD / name)).stderr
-        assert world.refused()[name].replace(str(world.inbox), str(BAD)) == said
-    wait_until(lambda: "import_refused" in world.daemon.standing())
-    assert world.daemon.standing()["import_refused"]["context"]["number"] == len(REFUSED)
-    world.drop(BAD / "readings-2026-08.csv.gz", REFUSED[0])  # mended
-    wait_until(lambda: REFUSED[0] not in world.refused())
-    assert "import_refused" in world.daemon.standing()
-    for path in (world.inbox / "refused").iterdir():
+        said = deployment.run("import", "master" if "master" in name else "readings", str(BAD / name)).stderr
+        assert deployment.refused()[name].replace(str(deployment.inbox), str(BAD)) == said
+    wait_until(lambda: "import_refused" in deployment.daemon.standing())
+    assert deployment.daemon.standing()["import_refused"]["context"]["number"] == len(REFUSED)
+    deployment.drop(BAD / "readings-2026-08.csv.gz", REFUSED[0])  # mended
+    wait_until(lambda: REFUSED[0] not in deployment.refused())
+    assert "import_refused" in deployment.daemon.standing()
+    for path in (deployment.inbox / "refused").iterdir():
         path.unlink()
-    wait_until(lambda: "import_refused" not in world.daemon.standing())
+    wait_until(lambda: "import_refused" not in deployment.daemon.standing())
 
 
 def test_while_the_database_is_away_files_wait_and_one_alarm_stands(
-    world: InboxDeployment, server: PostgresServer
+    deployment: InboxDeployment, server: PostgresServer
 ) -> None:
-    world.daemon.start()
-    wait_until(lambda: world.daemon.status()["database"]["state"] == "connected")
+    deployment.daemon.start()
+    wait_until(lambda: deployment.daemon.status()["database"]["state"] == "connected")
     server.stop()
-    names = {world.drop(SAMPLE / "master.yaml"), world.drop(SAMPLE / "readings-2026-08.csv.gz")}
-    wait_until(lambda: "database_unreachable" in world.daemon.standing())
-    assert set(world.waiting()) == names
-    assert world.daemon.standing().keys() == {"database_unreachable"}
+    names = {deployment.drop(SAMPLE / "master.yaml"), deployment.drop(SAMPLE / "readings-2026-08.csv.gz")}
+    wait_until(lambda: "database_unreachable" in deployment.daemon.standing())
+    assert set(deployment.waiting()) == names
+    assert deployment.daemon.standing().keys() == {"database_unreachable"}
     server.start()
-    wait_until(lambda: all(world.done(name) for name in names))
-    wait_until(lambda: "database_unreachable" not in world.daemon.standing())
+    wait_until(lambda: all(deployment.done(name) for name in names))
+    wait_until(lambda: "database_unreachable" not in deployment.daemon.standing())
 
 
 @pytest.mark.parametrize("failpoint", ["importer.take", "importer.import", "importer.imported"])
 def test_a_kill_at_any_point_imports_once(
-    world: InboxDeployment, server: PostgresServer, tmp_path: Path, failpoint: str
+    deployment: InboxDeployment, server: PostgresServer, tmp_path: Path, failpoint: str
 ) -> None:
     master, readings = write_load(tmp_path / "load", users=3, first="2026-09", months=2)
-    world.do("import", "master", str(master))
-    world.daemon.failpoints.enable(failpoint, "hold 0")
-    world.daemon.start()
-    name = world.drop(readings)
-    world.daemon.failpoints.wait_for_arrivals(failpoint, 1)
-    world.daemon.kill(signal.SIGKILL)
-    world.daemon.failpoints.disable()
-    assert world.waiting() == [name]
-    world.daemon.start()
-    wait_until(lambda: world.done(name))
-    wait_until(lambda: world.all_registered(6))
+    deployment.do("import", "master", str(master))
+    deployment.daemon.failpoints.enable(failpoint, "hold 0")
+    deployment.daemon.start()
+    name = deployment.drop(readings)
+    deployment.daemon.failpoints.wait_for_arrivals(failpoint, 1)
+    deployment.daemon.kill(signal.SIGKILL)
+    deployment.daemon.failpoints.disable()
+    assert deployment.waiting() == [name]
+    deployment.daemon.start()
+    wait_until(lambda: deployment.done(name))
+    wait_until(lambda: deployment.all_registered(6))
     assert [each for each in imports(server) if each[1] == "imported"][1:] == [(name, "imported", 9)]
-    notes = list(world.inbox.glob("done/*/*.note"))
+    notes = list(deployment.inbox.glob("done/*/*.note"))
     assert bool(notes) == (failpoint == "importer.imported")
     assert all("imported before, at " in note.read_text() for note in notes)
 
 
 def test_a_file_that_ends_the_importer_each_time_is_refused_and_the_next_is_taken(
-    world: InboxDeployment, tmp_path: Path
+    deployment: InboxDeployment, tmp_path: Path
 ) -> None:
     master, readings = write_load(tmp_path / "load", users=3, first="2026-09", months=2)
-    world.do("import", "master", str(master))
-    world.daemon.failpoints.enable("importer.import", "raise")
-    world.daemon.start()
-    bad = world.drop(readings, "1.csv.gz")
-    wait_until(lambda: bad in world.refused())
-    assert "again and again" in world.refused()[bad]
-    world.daemon.failpoints.disable()
-    good = world.drop(readings, "2.csv.gz")
-    wait_until(lambda: world.done(good))
-    assert world.daemon.unexpected_ends == []
+    deployment.do("import", "master", str(master))
+    deployment.daemon.failpoints.enable("importer.import", "raise")
+    deployment.daemon.start()
+    bad = deployment.drop(readings, "1.csv.gz")
+    wait_until(lambda: bad in deployment.refused())
+    assert "again and again" in deployment.refused()[bad]
+    deployment.daemon.failpoints.disable()
+    good = deployment.drop(readings, "2.csv.gz")
+    wait_until(lambda: deployment.done(good))
+    assert deployment.daemon.unexpected_ends == []
 
 
 def test_what_an_older_backup_does_not_have_is_imported_again(
-    world: InboxDeployment, server: PostgresServer, tmp_path: Path
+    deployment: InboxDeployment, server: PostgresServer, tmp_path: Path
 ) -> None:
     master, readings = write_load(tmp_path / "load", users=3, first="2026-09", months=2)
-    world.do("import", "master", str(master))
+    deployment.do("import", "master", str(master))
     server.back_up(tmp_path / "backup")
-    world.daemon.start()
-    name = world.drop(readings)
-    wait_until(lambda: world.done(name))
-    world.daemon.stop()
+    deployment.daemon.start()
+    name = deployment.drop(readings)
+    wait_until(lambda: deployment.done(name))
+    deployment.daemon.stop()
     server.restore(tmp_path / "backup")
     assert server.rows("SELECT * FROM readings") == []
-    world.daemon.start()
-    wait_until(lambda: world.all_registered(6))
+    deployment.daemon.start()
+    wait_until(lambda: deployment.all_registered(6))
     assert imports(server)[1:] == [(name, "imported", 9)]
 
 
 def test_old_master_data_that_comes_again_is_in_force_again(
-    world: InboxDeployment, server: PostgresServer, tmp_path: Path
+    deployment: InboxDeployment, server: PostgresServer, tmp_path: Path
 ) -> None:
     first = SAMPLE / "master.yaml"
     second = tmp_path / "second.yaml"
     second.write_text(first.read_text("utf-8").replace('tax_rate_percent: "13"', 'tax_rate_percent: "25"'), "utf-8")
-    world.daemon.start()
+    deployment.daemon.start()
     for number, (path, percent) in enumerate(((first, 13), (second, 25), (first, 13))):
-        name = world.drop(path, f"{number}.yaml")
-        wait_until(functools.partial(world.done, name))
+        name = deployment.drop(path, f"{number}.yaml")
+        wait_until(functools.partial(deployment.done, name))
         (row,) = server.rows("SELECT DISTINCT tax_rate_percent AS percent FROM regulatory_catalogues")
         assert row.percent == percent
 
 
 def test_an_inbox_that_cannot_be_written_is_an_alarm_and_nothing_is_lost(
-    world: InboxDeployment, tmp_path: Path
+    deployment: InboxDeployment, tmp_path: Path
 ) -> None:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "inbox", str(world.inbox)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "inbox", str(deployment.inbox)], check=True)
     try:
         master, readings = write_load(tmp_path / "load", users=3, first="2026-09", months=2)
-        world.do("import", "master", str(master))
-        world.daemon.start()
-        name = world.drop(readings)
-        subprocess.run(["mount", "-o", "remount,ro", str(world.inbox)], check=True)
-        wait_until(lambda: "inbox_unusable" in world.daemon.standing())
-        assert world.waiting() == [name]
-        subprocess.run(["mount", "-o", "remount,rw", str(world.inbox)], check=True)
-        wait_until(lambda: world.done(name))
-        wait_until(lambda: world.daemon.standing() == {})
+        deployment.do("import", "master", str(master))
+        deployment.daemon.start()
+        name = deployment.drop(readings)
+        subprocess.run(["mount", "-o", "remount,ro", str(deployment.inbox)], check=True)
+        wait_until(lambda: "inbox_unusable" in deployment.daemon.standing())
+        assert deployment.waiting() == [name]
+        subprocess.run(["mount", "-o", "remount,rw", str(deployment.inbox)], check=True)
+        wait_until(lambda: deployment.done(name))
+        wait_until(lambda: deployment.daemon.standing() == {})
     finally:
-        world.daemon.stop()
-        subprocess.run(["umount", "-l", str(world.inbox)], check=True)
+        deployment.daemon.stop()
+        subprocess.run(["umount", "-l", str(deployment.inbox)], check=True)
 
 
-def test_meters_that_fall_silent_are_one_alarm_with_a_count(world: InboxDeployment, tmp_path: Path) -> None:
-    world.configure({**SETTINGS, "intake": {"expected_every_seconds": {"abb_b2x": 30 * 86400}}})
+def test_meters_that_fall_silent_are_one_alarm_with_a_count(deployment: InboxDeployment, tmp_path: Path) -> None:
+    deployment.configure({**SETTINGS, "intake": {"expected_every_seconds": {"abb_b2x": 30 * 86400}}})
     master, readings = write_load(tmp_path / "load", users=30, first="2026-09", months=1)
-    world.do("import", "master", str(master))
-    world.do("import", "readings", str(readings))
-    world.daemon.start()
-    wait_until(lambda: "meters_silent" in world.daemon.standing())
-    alarm = world.daemon.standing()["meters_silent"]
+    deployment.do("import", "master", str(master))
+    deployment.do("import", "readings", str(readings))
+    deployment.daemon.start()
+    wait_until(lambda: "meters_silent" in deployment.daemon.standing())
+    alarm = deployment.daemon.standing()["meters_silent"]
     assert (alarm["context"]["number"], len(alarm["context"]["meters"])) == (30, 20)
     assert alarm["summary"] == "30 meters silent, meter-00001 since 2026-09-30T22:00:00Z"
     at = "2026-11-14T00:00:00Z"
     rows = [f"meter-{number:05d},{at},{10**9},{10**9},0,0,{10**9},0\n" for number in range(1, 31)]
     (tmp_path / "young.csv").write_text(HEADER + "".join(rows))
-    world.do("import", "readings", str(tmp_path / "young.csv"))
-    world.daemon.stop()
-    world.daemon.start()
-    wait_until(lambda: world.daemon.status()["database"]["state"] == "connected")
-    wait_until(lambda: "meters_silent" not in world.daemon.standing())
+    deployment.do("import", "readings", str(tmp_path / "young.csv"))
+    deployment.daemon.stop()
+    deployment.daemon.start()
+    wait_until(lambda: deployment.daemon.status()["database"]["state"] == "connected")
+    wait_until(lambda: "meters_silent" not in deployment.daemon.standing())

@@ -20,40 +20,40 @@ from alarming.conditions import ConditionActive, ConditionCleared
 from billing.erp_answers import Outcome, OutcomeKind, not_sent
 from persistence.invoices.claims import Delivery
 from supervision.testing import ActorHarness
-from tests.support.actor_parts import SkippingClock, make_parts
+from tests.support.actor_context import SkippingClock, make_context
 
 IDS = ("NU-0001.2026-10.1", "NU-0002.2026-10.1")
 
 
 def test_item_8_it_gives_all_back_and_tries_without_an_invoice_until_something_leaves() -> None:
     clock = SkippingClock()
-    stage = ActorHarness(ERP_GATEWAY, lambda: ErpGateway(make_parts("postgresql://nobody@nowhere/none", clock)))
-    gateway = stage.actor
+    harness = ActorHarness(ERP_GATEWAY, lambda: ErpGateway(make_context("postgresql://nobody@nowhere/none", clock)))
+    gateway = harness.actor
     gateway.on_start()
     gateway.on_receive(CourierReady("courier-1"))
-    asked = [message.asked_at_seconds for _, message in stage.told if isinstance(message, ClaimDeliveries)]
+    asked = [message.asked_at_seconds for _, message in harness.told if isinstance(message, ClaimDeliveries)]
     claimed = [Delivery(each, 1, "offer", "sent", Decimal(1), b"{}", 0, 0, 0) for each in IDS]
     gateway.on_receive(ClaimedDeliveries(claimed, asked[-1], several_open=True))
-    (sent,) = [message for _, message in stage.told if isinstance(message, SendRequest)]
-    stage.told.clear()
+    (sent,) = [message for _, message in harness.told if isinstance(message, SendRequest)]
+    harness.told.clear()
     gateway.on_receive(
         ExchangeFinished("courier-1", sent.delivery, not_sent("PUT", "no file", "trust"), sent.breaker_epoch)
     )
-    written = [message for name, message in stage.told if name == DB_WRITER and isinstance(message, WriteOutcome)]
+    written = [message for name, message in harness.told if name == DB_WRITER and isinstance(message, WriteOutcome)]
     assert [each.delivery.invoice_id for each in written] == list(IDS)
     assert {each.outcome.kind for each in written} == {OutcomeKind.NOT_SENT}
-    assert codes(stage, ConditionActive) == {Code.ERP_TRUST_UNUSABLE}
-    stage.told.clear()
+    assert codes(harness, ConditionActive) == {Code.ERP_TRUST_UNUSABLE}
+    harness.told.clear()
     clock.skipped_seconds += 60
     gateway.on_receive(_Pulse())
-    assert [type(message) for name, message in stage.told if name != ALARMS] == [Ping]
-    (knock,) = [message for _, message in stage.told if isinstance(message, Ping)]
-    stage.told.clear()
+    assert [type(message) for name, message in harness.told if name != ALARMS] == [Ping]
+    (ping,) = [message for _, message in harness.told if isinstance(message, Ping)]
+    harness.told.clear()
     answer = Outcome(OutcomeKind.UNREACHABLE, "GET", detail="refused")
-    gateway.on_receive(ExchangeFinished("courier-1", None, answer, knock.breaker_epoch))
-    assert Code.ERP_TRUST_UNUSABLE in codes(stage, ConditionCleared), "it left, whatever came of it"
-    assert any(isinstance(message, ClaimDeliveries) for _, message in stage.told)
+    gateway.on_receive(ExchangeFinished("courier-1", None, answer, ping.breaker_epoch))
+    assert Code.ERP_TRUST_UNUSABLE in codes(harness, ConditionCleared), "it left, whatever came of it"
+    assert any(isinstance(message, ClaimDeliveries) for _, message in harness.told)
 
 
-def codes(stage: ActorHarness, kind: type[ConditionActive] | type[ConditionCleared]) -> set[Code | str]:
-    return {message.code for name, message in stage.told if name == ALARMS and isinstance(message, kind)}
+def codes(harness: ActorHarness, kind: type[ConditionActive] | type[ConditionCleared]) -> set[Code | str]:
+    return {message.code for name, message in harness.told if name == ALARMS and isinstance(message, kind)}

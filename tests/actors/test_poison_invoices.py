@@ -35,7 +35,7 @@ from persistence.readings.importing import import_readings
 from supervision.testing import ActorHarness
 from tests.support.biller_alone import BillerAlone
 from tests.support.small_load import write_load
-from tests.support.writer_alone import WriterAlone, calculated, parts_on, rows
+from tests.support.writer_alone import WriterAlone, calculated, context_on, rows
 
 USERS = 100
 POISON = "user-00067.2026-08.1"
@@ -62,7 +62,7 @@ def actors(many: Database, database_url: str, monkeypatch: pytest.MonkeyPatch) -
         return calculate(basis, coverage)
 
     monkeypatch.setattr("actors.biller.calculate", poisoned)
-    actors = BillerAlone(parts_on(database_url))
+    actors = BillerAlone(context_on(database_url))
     yield actors
     actors.close()
 
@@ -78,7 +78,7 @@ def test_item_7_the_biller_isolates_the_poison_invoice_and_it_is_held(many: Data
 
 
 def test_item_7_the_db_writer_isolates_the_poison_invoice_of_a_group(many: Database, database_url: str) -> None:
-    writer = WriterAlone(parts_on(database_url))
+    writer = WriterAlone(context_on(database_url))
     try:
         writer.tell(MakeDue(), replace(writer.claim_due(), limit=USERS))
         made = calculated(many, rows(many, "claim"))
@@ -97,7 +97,7 @@ def test_item_7_the_db_writer_isolates_the_poison_invoice_of_a_group(many: Datab
 
 def test_item_7_what_the_others_pass_in_the_same_group_is_witness(many: Database, database_url: str) -> None:
     """They are stored before the poison invoice is found, and after the first failure."""
-    writer = WriterAlone(parts_on(database_url))
+    writer = WriterAlone(context_on(database_url))
     try:
         for attempt in range(1, 4):
             writer.tell(MakeDue())
@@ -128,49 +128,49 @@ def test_item_7_a_courier_goes_on_after_a_request_that_raised(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = {"erp": {"base_url": "http://127.0.0.1:9/api/v1"}}
-    parts = parts_on(database_url, settings)
-    stage = ActorHarness("courier-1", lambda: Courier(parts))
-    stage.actor.on_start()
+    context = context_on(database_url, settings)
+    harness = ActorHarness("courier-1", lambda: Courier(context))
+    harness.actor.on_start()
 
     def offer(_client: AltibizClient, _invoice_id: str, _body: bytes, _total: Decimal) -> Outcome:
         raise ZeroDivisionError("poison")
 
     monkeypatch.setattr(AltibizClient, "offer", offer)
-    stage.actor.on_receive(SendRequest(delivery(), parts.clock.boottime() + 60, 1))
-    told = [(name, message) for name, message in stage.told if name != ALARMS]
+    harness.actor.on_receive(SendRequest(delivery(), context.clock.boottime() + 60, 1))
+    told = [(name, message) for name, message in harness.told if name != ALARMS]
     assert [type(message) for _, message in told] == [CourierReady, CountCrash, CourierReady]
     (_, counted) = told[1]
     assert counted.invoice_ids == ("user-004.2026-08.1",)
     assert not any(isinstance(message, ExchangeFinished) for _, message in told), "whether the ERP has it is unknown"
-    assert any(isinstance(sign, ConditionActive) and sign.code == "actor_crashed" for _, sign in stage.told)
+    assert any(isinstance(sign, ConditionActive) and sign.code == "actor_crashed" for _, sign in harness.told)
     monkeypatch.undo()
-    stage.actor.on_receive(SendRequest(delivery(), parts.clock.boottime() + 60, 1))
-    name, last = stage.told[-1]
+    harness.actor.on_receive(SendRequest(delivery(), context.clock.boottime() + 60, 1))
+    name, last = harness.told[-1]
     assert name == ERP_GATEWAY
     assert last.outcome.kind is OutcomeKind.UNREACHABLE
-    stage.actor.on_stop()
+    harness.actor.on_stop()
 
 
 def test_item_7_an_answer_that_raises_costs_its_own_invoice_only(many: Database, database_url: str) -> None:
     """The gateway hands the answers on and is free for the next; the db_writer isolates the one that raises."""
     settings = {"erp": {"base_url": "http://127.0.0.1:9/api/v1"}}
-    stage = ActorHarness(ERP_GATEWAY, lambda: ErpGateway(parts_on(database_url, settings)))
-    stage.actor.on_start()
-    stage.actor.on_receive(CourierReady("courier-1"))
-    writer = WriterAlone(parts_on(database_url))
+    harness = ActorHarness(ERP_GATEWAY, lambda: ErpGateway(context_on(database_url, settings)))
+    harness.actor.on_start()
+    harness.actor.on_receive(CourierReady("courier-1"))
+    writer = WriterAlone(context_on(database_url))
     try:
         writer.tell(MakeDue(), replace(writer.claim_due(), limit=USERS))
         writer.tell(WriteCalculations(calculated(many, rows(many, "claim"))))
         writer.tell(writer.claim_deliveries())
         (claimed,) = [each for each in writer.told(ERP_GATEWAY) if isinstance(each, ClaimedDeliveries)]
         first, second = claimed.deliveries[:2]
-        at = next(message.asked_at_seconds for _, message in stage.told if isinstance(message, ClaimDeliveries))
-        stage.actor.on_receive(ClaimedDeliveries([first, second], at, several_open=True))
+        at = next(message.asked_at_seconds for _, message in harness.told if isinstance(message, ClaimDeliveries))
+        harness.actor.on_receive(ClaimedDeliveries([first, second], at, several_open=True))
         broken = Outcome(OutcomeKind.BOOKED, "PUT", 201, "it says nothing")
-        stage.actor.on_receive(ExchangeFinished("courier-1", first, broken, 0))
-        handed = [message.invoice_ids for _, message in stage.told if isinstance(message, SendRequest)]
+        harness.actor.on_receive(ExchangeFinished("courier-1", first, broken, 0))
+        handed = [message.invoice_ids for _, message in harness.told if isinstance(message, SendRequest)]
         assert handed == [(first.invoice_id,), (second.invoice_id,)], "the courier is free for the next"
-        written = [message for _, message in stage.told if isinstance(message, WriteOutcome)]
+        written = [message for _, message in harness.told if isinstance(message, WriteOutcome)]
         absent = Outcome(OutcomeKind.ABSENT, "GET", 404, "404")
         writer.queue(WriteOutcome(second, absent))
         writer.tell(*written)

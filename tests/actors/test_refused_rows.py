@@ -15,7 +15,7 @@ from persistence.connection.database import Database
 from persistence.invoices.changes import Change
 from persistence.invoices.claims import Delivery
 from tests.support.slow_readings import make_user, url_of_user
-from tests.support.writer_alone import WriterAlone, calculated, import_three_users, parts_on, rows
+from tests.support.writer_alone import WriterAlone, calculated, context_on, import_three_users, rows
 
 TOTAL = Decimal("1.00")
 IDS = ("user-004.2026-08.1", "user-008.2026-08.1", "user-012.2026-08.1")
@@ -78,7 +78,7 @@ class Case:
     writer: WriterAlone | None = None
 
     def start(self) -> WriterAlone:
-        self.writer = self.writer or WriterAlone(parts_on(self.url))
+        self.writer = self.writer or WriterAlone(context_on(self.url))
         return self.writer
 
     def set_up(self) -> None:
@@ -299,7 +299,7 @@ def test_item_5_a_row_that_cannot_even_be_read_keeps_no_other_from_being_claimed
 ) -> None:
     import_three_users(database)
     make_user(database)
-    writer, bad = WriterAlone(parts_on(url_of_user(database_url))), IDS[1]
+    writer, bad = WriterAlone(context_on(url_of_user(database_url))), IDS[1]
     try:
         writer.tell(MakeDue())
         execute(database, UNREADABLE.format(bad=bad))
@@ -324,7 +324,7 @@ def test_item_5_a_row_whose_change_takes_too_long_keeps_no_other_from_being_stor
 ) -> None:
     import_three_users(database)
     limits = {"database": {"statement_timeout_seconds": 2, "lock_timeout_seconds": 1}}
-    writer, bad = WriterAlone(parts_on(database_url, limits)), IDS[1]
+    writer, bad = WriterAlone(context_on(database_url, limits)), IDS[1]
     try:
         writer.tell(MakeDue(), writer.claim_due())
         made = calculated(database, rows(database, "claim"))

@@ -11,14 +11,14 @@ from altibiz.fake import FakeAltibiz
 from billing.erp_answers import OutcomeKind
 from config.settings import Settings
 from supervision.testing import ActorHarness
-from tests.support.actor_parts import make_parts
+from tests.support.actor_context import make_context
 from tests.support.altibiz_samples import CERTIFICATE, KEY
 from tests.support.sample import ROOT
 
 OTHER = ROOT / "testkit" / "certificates" / "trusted.pem"
 
 
-def knock(harness: ActorHarness) -> OutcomeKind:
+def ping(harness: ActorHarness) -> OutcomeKind:
     harness.told.clear()
     harness.actor.on_receive(Ping(1))
     (finished,) = [message for _, message in harness.told if isinstance(message, ExchangeFinished)]
@@ -29,20 +29,20 @@ def knock(harness: ActorHarness) -> OutcomeKind:
 def test_a_renewed_ca_file_needs_no_restart(tmp_path: Path, distrusted_first: bool) -> None:
     ca_file = tmp_path / "ca.pem"
     with FakeAltibiz(certificate_file=CERTIFICATE, key_file=KEY) as erp:
-        context = make_parts(
+        context = make_context(
             "postgresql://nobody@nowhere/none", erp={"base_url": erp.base_url, "ca_file": str(ca_file)}
         )
         harness = ActorHarness("courier-1", lambda: Courier(context))
         harness.actor.on_start()
         shutil.copy(OTHER if distrusted_first else CERTIFICATE, ca_file)
         if distrusted_first:
-            assert knock(harness) is OutcomeKind.UNREACHABLE
+            assert ping(harness) is OutcomeKind.UNREACHABLE
             shutil.copy(CERTIFICATE, ca_file)
-            assert knock(harness) is OutcomeKind.BOOKED
+            assert ping(harness) is OutcomeKind.BOOKED
         else:
-            assert knock(harness) is OutcomeKind.BOOKED
+            assert ping(harness) is OutcomeKind.BOOKED
             shutil.copy(OTHER, ca_file)
-            assert knock(harness) is OutcomeKind.BOOKED
+            assert ping(harness) is OutcomeKind.BOOKED
             context.settings_holder.settings = Settings.model_validate(context.settings.model_dump())
-            assert knock(harness) is OutcomeKind.UNREACHABLE
+            assert ping(harness) is OutcomeKind.UNREACHABLE
         harness.actor.on_stop()

@@ -134,11 +134,11 @@ def test_item_14_suspend_a_courier_sends_nothing_after_its_lease(action: Literal
             Database,
             lambda: None,
         )
-        stage = ActorHarness("courier-1", lambda: Courier(parts))
+        harness = ActorHarness("courier-1", lambda: Courier(parts))
         delivery = Delivery(INVOICE, 1, action, "sent", TOTAL, offer_body(), 0, 0, 0)
-        stage.actor.on_receive(SendRequest(delivery, 5010.0, 0))
-        stage.actor.on_stop()
-    (answered,) = (message for _, message in stage.told if isinstance(message, ExchangeFinished))
+        harness.actor.on_receive(SendRequest(delivery, 5010.0, 0))
+        harness.actor.on_stop()
+    (answered,) = (message for _, message in harness.told if isinstance(message, ExchangeFinished))
     assert not any(received)
     assert answered.outcome.kind is OutcomeKind.NOT_SENT
 

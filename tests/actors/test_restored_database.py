@@ -31,7 +31,7 @@ from persistence.invoices.calculation_inputs import fetch_inputs
 from persistence.invoices.calculations import store_calculations
 from persistence.invoices.claims import Delivery
 from supervision.testing import ActorHarness
-from tests.support.actor_parts import make_parts
+from tests.support.actor_context import make_context
 from tests.support.billed_months import AUGUST, calculate_august, claim_offers
 from tests.support.calculated_rows import BY
 
@@ -78,11 +78,11 @@ def backup(database: Database, predecessor: uuid.UUID) -> Backup:
 
 @pytest.fixture
 def writer(database_url: str, backup: Backup) -> Iterator[ActorHarness]:
-    stage = ActorHarness(DB_WRITER, lambda: DbWriter(make_parts(database_url)))
-    stage.actor.on_start()
-    stage.told.clear()
-    yield stage
-    stage.actor.on_stop()
+    harness = ActorHarness(DB_WRITER, lambda: DbWriter(make_context(database_url)))
+    harness.actor.on_start()
+    harness.told.clear()
+    yield harness
+    harness.actor.on_stop()
 
 
 def instance(database: Database) -> tuple[str, bool]:
@@ -158,13 +158,13 @@ def test_item_13_what_is_on_its_way_is_not_claimed_beside_it(database: Database)
 
 
 def test_item_13_the_gateway_forgets_what_it_had_queued(database_url: str) -> None:
-    stage = ActorHarness(ERP_GATEWAY, lambda: ErpGateway(make_parts(database_url)))
-    stage.actor.on_start()
-    stage.actor.on_receive(CourierReady("courier-1"))
-    at = stage.actor._asked_at_seconds  # type: ignore[attr-defined]
+    harness = ActorHarness(ERP_GATEWAY, lambda: ErpGateway(make_context(database_url)))
+    harness.actor.on_start()
+    harness.actor.on_receive(CourierReady("courier-1"))
+    at = harness.actor._asked_at_seconds  # type: ignore[attr-defined]
     claimed = [Delivery(each, 1, "offer", "sent", Decimal(1), b"{}", 0, 0, 0) for each in AUGUST]
-    stage.actor.on_receive(ClaimedDeliveries(claimed, at, several_open=True))
-    stage.actor.on_receive(Poll(restored=True))
-    stage.actor.on_receive(CourierReady("courier-1"))
-    assert [m.delivery.invoice_id for _, m in stage.told if isinstance(m, SendRequest)] == [AUGUST[0]]
-    assert not [m for _, m in stage.told if isinstance(m, WriteOutcome)], "there is nothing to be given back"
+    harness.actor.on_receive(ClaimedDeliveries(claimed, at, several_open=True))
+    harness.actor.on_receive(Poll(restored=True))
+    harness.actor.on_receive(CourierReady("courier-1"))
+    assert [m.delivery.invoice_id for _, m in harness.told if isinstance(m, SendRequest)] == [AUGUST[0]]
+    assert not [m for _, m in harness.told if isinstance(m, WriteOutcome)], "there is nothing to be given back"

@@ -11,7 +11,7 @@ from persistence.connection.database import Database
 from persistence.invoices.changes import Change
 from persistence.master_data import import_master
 from tests.support.small_load import write_load
-from tests.support.writer_alone import WriterAlone, parts_on, rows
+from tests.support.writer_alone import WriterAlone, context_on, rows
 
 USERS = 200
 LOCKED_SECONDS = 8.0
@@ -30,7 +30,7 @@ def test_item_12_a_lock_on_the_table_declares_no_hang_and_everything_is_stored_a
     master, _ = write_load(tmp_path, users=USERS, first="2026-08", months=1)
     with database.transaction() as connection:
         import_master(connection, master)
-    writer = WriterAlone(parts_on(database_url))
+    writer = WriterAlone(context_on(database_url))
     try:
         writer.tell(MakeDue())
         writer.tell(type(writer.claim_due())(USERS, 1))

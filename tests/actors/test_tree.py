@@ -13,7 +13,7 @@ from persistence.invoices.claims import Delivery
 from supervision import Actor, EndKind, SupervisorSpec
 from supervision.spec import ChildSpec
 from supervision.testing import DrivenSystem
-from tests.support.actor_parts import make_parts
+from tests.support.actor_context import make_context
 
 NAME = courier_name(1)
 
@@ -27,7 +27,7 @@ class Ends(Actor):
 
 @pytest.fixture
 def context() -> ActorContext:
-    return make_parts("postgresql://nobody@nowhere/none")
+    return make_context("postgresql://nobody@nowhere/none")
 
 
 @pytest.fixture

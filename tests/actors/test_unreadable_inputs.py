@@ -12,7 +12,7 @@ from persistence.readings.importing import import_readings
 from tests.support.biller_alone import BillerAlone
 from tests.support.slow_readings import make_user, mend, spoil, url_of_user
 from tests.support.small_load import write_load
-from tests.support.writer_alone import parts_on, rows
+from tests.support.writer_alone import context_on, rows
 
 USERS = 40
 BAD = ("user-00007.2026-08.1", "user-00023.2026-08.1")
@@ -24,7 +24,7 @@ LIMITS = {
 
 
 @pytest.fixture
-def world(database: Database, database_url: str, tmp_path: Path) -> Iterator[tuple[Database, BillerAlone]]:
+def deployment(database: Database, database_url: str, tmp_path: Path) -> Iterator[tuple[Database, BillerAlone]]:
     """Forty users to be billed for August, and a daemon's biller that is no superuser."""
     master, readings = write_load(tmp_path, users=USERS, first="2026-08", months=1)
     with database.transaction() as connection:
@@ -32,7 +32,7 @@ def world(database: Database, database_url: str, tmp_path: Path) -> Iterator[tup
     with database.transaction() as connection:
         import_readings(connection, readings)
     make_user(database)
-    actors = BillerAlone(parts_on(url_of_user(database_url), LIMITS))
+    actors = BillerAlone(context_on(url_of_user(database_url), LIMITS))
     yield database, actors
     actors.close()
 
@@ -43,9 +43,9 @@ def in_state(database: Database, state: str) -> set[str]:
 
 @pytest.mark.parametrize("how", ["slow", "corrupt"])
 def test_item_6_one_that_cannot_be_read_alone_waits_and_the_others_go_on(
-    world: tuple[Database, BillerAlone], how: str
+    deployment: tuple[Database, BillerAlone], how: str
 ) -> None:
-    database, actors = world
+    database, actors = deployment
     spoil(database, BAD_METERS, how)
     began = time.monotonic()
     actors.until(lambda: len(in_state(database, "calculated")) == USERS - len(BAD))
@@ -67,8 +67,8 @@ def test_item_6_one_that_cannot_be_read_alone_waits_and_the_others_go_on(
     assert set(rows(database, "held_code").values()) == {None}
 
 
-def test_item_6_a_database_that_fails_for_all_is_no_invoices_fault(world: tuple[Database, BillerAlone]) -> None:
-    database, actors = world
+def test_item_6_a_database_that_fails_for_all_is_no_invoices_fault(deployment: tuple[Database, BillerAlone]) -> None:
+    database, actors = deployment
     spoil(database, "true", "corrupt")
     actors.until(lambda: actors.troubled("database_error"))
     actors.until(lambda: len(actors.troubled("database_error")) >= 3)

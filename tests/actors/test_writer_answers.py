@@ -13,7 +13,7 @@ from actors.messages import (
 from billing.erp_answers import Booking, Outcome, OutcomeKind
 from persistence.connection.database import Database
 from persistence.invoices.claims import Delivery
-from tests.support.writer_alone import WriterAlone, calculated, import_three_users, parts_on, rows
+from tests.support.writer_alone import WriterAlone, calculated, context_on, import_three_users, rows
 
 
 def registered(delivery: Delivery, bill_id: str) -> WriteOutcome:
@@ -25,7 +25,7 @@ def test_a_bill_id_that_another_invoice_has_counts_as_an_incorrect_answer(
     database: Database, database_url: str
 ) -> None:
     import_three_users(database)
-    writer = WriterAlone(parts_on(database_url))
+    writer = WriterAlone(context_on(database_url))
     try:
         writer.tell(MakeDue(), writer.claim_due())
         writer.tell(WriteCalculations(calculated(database, rows(database, "claim"))))
@@ -49,7 +49,7 @@ def test_a_late_booking_of_what_is_registered_changes_nothing_and_is_an_alarm(
     database: Database, database_url: str
 ) -> None:
     import_three_users(database)
-    writer = WriterAlone(parts_on(database_url))
+    writer = WriterAlone(context_on(database_url))
     try:
         writer.tell(MakeDue(), writer.claim_due())
         writer.tell(WriteCalculations(calculated(database, rows(database, "claim"))))

@@ -16,7 +16,7 @@ from alarming.documents import journal_catalogue
 from persistence.alarms import find
 from persistence.connection.database import Database
 from testkit.postgres import PostgresServer
-from tests.alarming.alarming_house import SETTINGS, House, in_table, wait_for
+from tests.alarming.alarm_tree import SETTINGS, AlarmTree, in_table, wait_for
 from tests.support.invoice_rows import add_invoices, add_users, set_state
 
 
@@ -46,10 +46,10 @@ def lines() -> Iterator[Lines]:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path / "alarms.jsonl")
-    yield house
-    house.stop()
+def tree(tmp_path: Path) -> Iterator[AlarmTree]:
+    tree = AlarmTree(tmp_path / "alarms.jsonl")
+    yield tree
+    tree.stop()
 
 
 def connect(server: PostgresServer) -> Callable[[], Database]:
@@ -57,16 +57,16 @@ def connect(server: PostgresServer) -> Callable[[], Database]:
     return lambda: Database(settings)
 
 
-def test_an_alarm_reaches_log_spool_table_and_whoever_asks(house: House, database: Database, lines: Lines) -> None:
-    house.start(lambda: Database(database.settings))
-    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer from https://erp.example", subject="NU-1.2026-10.1"))
-    assert wait_for(lambda: "erp_unreachable" in house.standing(), "raised") < 1.5
+def test_an_alarm_reaches_log_spool_table_and_whoever_asks(tree: AlarmTree, database: Database, lines: Lines) -> None:
+    tree.start(lambda: Database(database.settings))
+    tree.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer from https://erp.example", subject="NU-1.2026-10.1"))
+    assert wait_for(lambda: "erp_unreachable" in tree.standing(), "raised") < 1.5
     wait_for(lambda: "erp_unreachable" in in_table(database), "in the table")
     (line,) = lines.lines
     assert line["text"].startswith("erp_unreachable raised: no answer from https://erp.example, since ")
     assert line["text"].endswith("; billing goes on by itself when it returns")
     assert line["level"] == logging.ERROR
-    record = house.standing()["erp_unreachable"]
+    record = tree.standing()["erp_unreachable"]
     assert {name: line[f"BILLINGD_ALARM_{name}"] for name in ("CODE", "KEY", "SEVERITY", "STATE", "ID")} == {
         "CODE": "erp_unreachable",
         "KEY": "one",
@@ -76,164 +76,164 @@ def test_an_alarm_reaches_log_spool_table_and_whoever_asks(house: House, databas
     }
     assert line["BILLINGD_INVOICES"] == '["NU-1.2026-10.1"]'
     assert line["MESSAGE_ID"] in journal_catalogue(croatian=False)
-    assert house.snapshot.standing == (record,)
-    house.tell(ConditionCleared(Code.ERP_UNREACHABLE))
+    assert tree.snapshot.standing == (record,)
+    tree.tell(ConditionCleared(Code.ERP_UNREACHABLE))
     wait_for(lambda: in_table(database)["erp_unreachable"].cleared_at is not None, "cleared in the table")
     assert lines.of("erp_unreachable") == ["raised", "cleared"]
     assert "over after" in lines.lines[-1]["text"]
 
 
 def test_a_database_that_is_away_is_an_alarm_by_itself_and_over_when_it_is_back(
-    house: House, server: PostgresServer, lines: Lines
+    tree: AlarmTree, server: PostgresServer, lines: Lines
 ) -> None:
-    house.start(connect(server))
+    tree.start(connect(server))
     server.stop()
-    wait_for(lambda: "database_unreachable" in house.standing(), "raised")
-    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
-    wait_for(lambda: "erp_credentials" in house.standing(), "others are raised all the same")
-    assert b'"erp_credentials"' in house.spool.read_bytes()
+    wait_for(lambda: "database_unreachable" in tree.standing(), "raised")
+    tree.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
+    wait_for(lambda: "erp_credentials" in tree.standing(), "others are raised all the same")
+    assert b'"erp_credentials"' in tree.spool.read_bytes()
     server.start()
-    wait_for(lambda: "database_unreachable" not in house.standing(), "cleared")
+    wait_for(lambda: "database_unreachable" not in tree.standing(), "cleared")
     assert lines.of("database_unreachable") == ["raised", "cleared"]
     with Database(server.settings()) as database:
         wait_for(lambda: set(in_table(database)) == {"database_unreachable", "erp_credentials"}, "stored afterwards")
-        assert in_table(database)["erp_credentials"].id == house.standing()["erp_credentials"].id
+        assert in_table(database)["erp_credentials"].id == tree.standing()["erp_credentials"].id
 
 
-def test_a_frozen_database_delays_no_alarm(house: House, server: PostgresServer) -> None:
-    house.start(connect(server))
+def test_a_frozen_database_delays_no_alarm(tree: AlarmTree, server: PostgresServer) -> None:
+    tree.start(connect(server))
     with Database(server.settings()) as database:
-        house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
+        tree.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
         wait_for(lambda: "erp_credentials" in in_table(database), "it works")
     server.freeze()
-    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
-    assert wait_for(lambda: "erp_unreachable" in house.standing(), "raised") < 1.5
-    wait_for(lambda: "database_unreachable" in house.standing(), "so is the frozen one")
+    tree.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
+    assert wait_for(lambda: "erp_unreachable" in tree.standing(), "raised") < 1.5
+    wait_for(lambda: "database_unreachable" in tree.standing(), "so is the frozen one")
     server.thaw()
-    wait_for(lambda: "database_unreachable" not in house.standing(), "cleared")
+    wait_for(lambda: "database_unreachable" not in tree.standing(), "cleared")
 
 
 def test_after_a_restart_it_is_the_same_alarm_and_the_cause_that_is_gone_is_seen(
-    house: House, database: Database, lines: Lines
+    tree: AlarmTree, database: Database, lines: Lines
 ) -> None:
-    house.start(lambda: Database(database.settings))
-    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
-    house.tell(ConditionActive(Code.CONFIGURATION_REJECTED, "line 3"))
+    tree.start(lambda: Database(database.settings))
+    tree.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
+    tree.tell(ConditionActive(Code.CONFIGURATION_REJECTED, "line 3"))
     wait_for(lambda: len(in_table(database)) == 2, "stored")
-    first = house.standing()["erp_credentials"].id
-    house.stop()
-    house.start(lambda: Database(database.settings))
-    wait_for(lambda: set(house.standing()) == {"erp_credentials"}, "what a new process ends has ended")
-    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
-    house.tell(ConditionCleared(Code.ERP_CREDENTIALS))
+    first = tree.standing()["erp_credentials"].id
+    tree.stop()
+    tree.start(lambda: Database(database.settings))
+    wait_for(lambda: set(tree.standing()) == {"erp_credentials"}, "what a new process ends has ended")
+    tree.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
+    tree.tell(ConditionCleared(Code.ERP_CREDENTIALS))
     wait_for(lambda: all(r.cleared_at for r in in_table(database).values()), "cleared in the table")
     assert in_table(database)["erp_credentials"].id == first
     assert lines.of("erp_credentials") == ["raised", "cleared"]
 
 
-def test_when_the_spool_is_lost_the_id_comes_from_the_table(house: House, database: Database) -> None:
-    house.start(lambda: Database(database.settings))
-    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
+def test_when_the_spool_is_lost_the_id_comes_from_the_table(tree: AlarmTree, database: Database) -> None:
+    tree.start(lambda: Database(database.settings))
+    tree.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
     wait_for(lambda: bool(in_table(database)), "stored")
     first = in_table(database)["erp_credentials"].id
-    house.stop()
-    house.spool.unlink()
-    house.start(None)
-    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
-    wait_for(lambda: bool(house.standing()), "raised without the database")
-    assert house.standing()["erp_credentials"].id != first
-    house.stop()
-    house.start(lambda: Database(database.settings))
-    wait_for(lambda: house.standing()["erp_credentials"].id == first, "adopted")
-    house.stop()
-    assert f'"id": "{first}"'.encode() in house.spool.read_bytes()
+    tree.stop()
+    tree.spool.unlink()
+    tree.start(None)
+    tree.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
+    wait_for(lambda: bool(tree.standing()), "raised without the database")
+    assert tree.standing()["erp_credentials"].id != first
+    tree.stop()
+    tree.start(lambda: Database(database.settings))
+    wait_for(lambda: tree.standing()["erp_credentials"].id == first, "adopted")
+    tree.stop()
+    assert f'"id": "{first}"'.encode() in tree.spool.read_bytes()
 
 
 def test_alarms_of_invoices_come_and_go_with_the_rows_over_a_restart_too(
-    house: House, database: Database, lines: Lines
+    tree: AlarmTree, database: Database, lines: Lines
 ) -> None:
     with database.transaction() as connection:
         add_users(connection, 30)
         add_invoices(connection, "held", range(1, 31), held_code="erp_refused_invoice", reason="400: no")
-    house.start(lambda: Database(database.settings))
+    tree.start(lambda: Database(database.settings))
     wait_for(lambda: "erp_refused_invoice" in in_table(database), "raised")
-    record = house.standing()["erp_refused_invoice"]
+    record = tree.standing()["erp_refused_invoice"]
     assert (record.key, record.count, len(record.context["invoices"])) == ("2026-10", 30, 20)
-    house.stop()
-    house.spool.unlink()
-    house.start(lambda: Database(database.settings))
-    wait_for(lambda: "erp_refused_invoice" in house.standing(), "there again, though nobody told it")
-    assert house.standing()["erp_refused_invoice"].id == record.id
+    tree.stop()
+    tree.spool.unlink()
+    tree.start(lambda: Database(database.settings))
+    wait_for(lambda: "erp_refused_invoice" in tree.standing(), "there again, though nobody told it")
+    assert tree.standing()["erp_refused_invoice"].id == record.id
     with database.transaction() as connection:
         set_state(connection, "sent")
-    wait_for(lambda: not house.standing(), "gone")
+    wait_for(lambda: not tree.standing(), "gone")
     wait_for(lambda: in_table(database)["erp_refused_invoice"].cleared_at is not None, "in the table too")
     assert lines.of("erp_refused_invoice")[-1] == "cleared"
 
 
-def test_a_storm_of_errors_is_one_alarm_few_lines_and_the_right_count(house: House, lines: Lines) -> None:
-    house.start(None)
+def test_a_storm_of_errors_is_one_alarm_few_lines_and_the_right_count(tree: AlarmTree, lines: Lines) -> None:
+    tree.start(None)
     logger = logging.Logger("noisy", logging.INFO)  # noqa: LOG001 - only the handler under test gets its records
-    logger.addHandler(house.records)
+    logger.addHandler(tree.records)
     started = time.monotonic()
     for number in range(100_000):
         logger.error("storm %d", number)
     seconds = time.monotonic() - started
-    wait_for(lambda: "unexpected_error" in house.standing(), "raised")
-    wait_for(lambda: house.standing()["unexpected_error"].count == 100_000, "counted right")
+    wait_for(lambda: "unexpected_error" in tree.standing(), "raised")
+    wait_for(lambda: tree.standing()["unexpected_error"].count == 100_000, "counted right")
     assert seconds < 10, "nobody waits for the alarms"
     assert len(lines.lines) <= 2
-    wait_for(lambda: not house.standing(), "cleared after being quiet")
+    wait_for(lambda: not tree.standing(), "cleared after being quiet")
     assert lines.of("unexpected_error")[-1] == "cleared"
 
 
-def test_other_settings_take_effect_at_once(house: House) -> None:
-    house.start(None, dataclasses.replace(SETTINGS, raise_within_seconds=3600))
-    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
-    house.tell(Configure(SETTINGS))
-    wait_for(lambda: "erp_unreachable" in house.standing(), "raised by the shorter time")
+def test_other_settings_take_effect_at_once(tree: AlarmTree) -> None:
+    tree.start(None, dataclasses.replace(SETTINGS, raise_within_seconds=3600))
+    tree.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
+    tree.tell(Configure(SETTINGS))
+    wait_for(lambda: "erp_unreachable" in tree.standing(), "raised by the shorter time")
 
 
-def test_a_spool_that_cannot_be_written_is_said_once_and_stops_nothing(house: House, lines: Lines) -> None:
-    house.spool.mkdir()
-    house.start(None)
-    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
-    wait_for(lambda: set(house.standing()) == {"erp_credentials", "alarm_spool_unwritable"}, "both stand")
-    assert house.snapshot.spool_problem is not None
-    house.spool.rmdir()
-    wait_for(lambda: set(house.standing()) == {"erp_credentials"}, "it can be written again")
-    assert b'"erp_credentials"' in house.spool.read_bytes()
+def test_a_spool_that_cannot_be_written_is_said_once_and_stops_nothing(tree: AlarmTree, lines: Lines) -> None:
+    tree.spool.mkdir()
+    tree.start(None)
+    tree.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
+    wait_for(lambda: set(tree.standing()) == {"erp_credentials", "alarm_spool_unwritable"}, "both stand")
+    assert tree.snapshot.spool_problem is not None
+    tree.spool.rmdir()
+    wait_for(lambda: set(tree.standing()) == {"erp_credentials"}, "it can be written again")
+    assert b'"erp_credentials"' in tree.spool.read_bytes()
     assert lines.of("alarm_spool_unwritable") == ["raised", "cleared"]
 
 
-def test_a_defect_in_the_alarms_themselves_costs_no_alarm(house: House, lines: Lines) -> None:
-    house.start(None)
-    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
-    wait_for(lambda: "erp_credentials" in house.standing(), "raised")
-    first = house.standing()["erp_credentials"].id
-    house.tell(ConditionActive(Code.ERP_ERROR, None))  # type: ignore[arg-type] # as a defect would
-    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
-    wait_for(lambda: "erp_unreachable" in house.standing(), "its successor goes on")
-    assert house.system is not None
-    assert house.system.tree()["children"][0]["restarts"] == 1
-    assert house.standing()["erp_credentials"].id == first
+def test_a_defect_in_the_alarms_themselves_costs_no_alarm(tree: AlarmTree, lines: Lines) -> None:
+    tree.start(None)
+    tree.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
+    wait_for(lambda: "erp_credentials" in tree.standing(), "raised")
+    first = tree.standing()["erp_credentials"].id
+    tree.tell(ConditionActive(Code.ERP_ERROR, None))  # type: ignore[arg-type] # as a defect would
+    tree.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
+    wait_for(lambda: "erp_unreachable" in tree.standing(), "its successor goes on")
+    assert tree.system is not None
+    assert tree.system.tree()["children"][0]["restarts"] == 1
+    assert tree.standing()["erp_credentials"].id == first
     assert lines.of("erp_credentials") == ["raised"]
 
 
 def test_two_daemons_on_one_database_have_one_alarm_of_an_invoice(tmp_path: Path, database: Database) -> None:
-    houses = [House(tmp_path / "one.jsonl"), House(tmp_path / "two.jsonl", "two")]
+    trees = [AlarmTree(tmp_path / "one.jsonl"), AlarmTree(tmp_path / "two.jsonl", "two")]
     with database.transaction() as connection:
         add_users(connection, 1)
         add_invoices(connection, "held", range(1, 2), held_code="erp_conflict", reason="409")
-    for house in houses:
-        house.start(lambda: Database(database.settings))
-    wait_for(lambda: all("erp_conflict" in house.standing() for house in houses), "both show it")
-    wait_for(lambda: len({house.standing()["erp_conflict"].id for house in houses}) == 1, "under one id")
+    for tree in trees:
+        tree.start(lambda: Database(database.settings))
+    wait_for(lambda: all("erp_conflict" in tree.standing() for tree in trees), "both show it")
+    wait_for(lambda: len({tree.standing()["erp_conflict"].id for tree in trees}) == 1, "under one id")
     with database.transaction() as connection:
         set_state(connection, "sent")
-    wait_for(lambda: not any(house.standing() for house in houses), "cleared by both")
+    wait_for(lambda: not any(tree.standing() for tree in trees), "cleared by both")
     wait_for(lambda: in_table(database)["erp_conflict"].cleared_at is not None, "and in the table")
     with database.reading() as reader:
         assert len(find(reader, cleared_too=True)) == 1
-    for house in houses:
-        house.stop()
+    for tree in trees:
+        tree.stop()

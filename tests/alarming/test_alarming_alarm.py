@@ -66,7 +66,7 @@ def test_an_outage_of_ten_thousand_invoices_is_cheap_to_follow() -> None:
     assert register.standing() == ()
 
 
-class StandingClock(SystemClock):
+class StoppedClock(SystemClock):
     """A clock that stands where it is put."""
 
     seconds = 100.0
@@ -76,13 +76,13 @@ class StandingClock(SystemClock):
 
 
 def test_nothing_becomes_due_while_the_process_stands_still() -> None:
-    clock = StandingClock()
-    steady, register = AwakeClock(clock), AlarmRegister("one")
-    register.activate(ConditionActive(Code.ERP_ERROR, "503"), steady())
+    clock = StoppedClock()
+    awake_clock, register = AwakeClock(clock), AlarmRegister("one")
+    register.activate(ConditionActive(Code.ERP_ERROR, "503"), awake_clock())
     clock.seconds += 3600
-    assert register.tick(steady()) == [], "it was frozen for an hour"
+    assert register.tick(awake_clock()) == [], "it was frozen for an hour"
     for _ in range(9):
         clock.seconds += 0.4
-        assert register.tick(steady()) == []
+        assert register.tick(awake_clock()) == []
     clock.seconds += 0.5
-    assert len(register.tick(steady())) == 1
+    assert len(register.tick(awake_clock())) == 1

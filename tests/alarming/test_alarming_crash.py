@@ -12,7 +12,7 @@ from sqlalchemy import text
 from persistence.connection.database import Database
 from tests.support.sample import ROOT
 
-POINTS = ("decided", "kept", "said", "noted", "storing", "uncommitted", "stored")
+POINTS = ("decided", "spooled", "logged", "noted", "storing", "uncommitted", "stored")
 
 
 def run(tmp_path: Path, url: str, phase: str, point: str, tells: str) -> int:

@@ -11,7 +11,7 @@ from alarming.actor import AlarmSettings
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
 from persistence.connection.database import Database
-from tests.alarming.alarming_house import FORGETFUL, SETTINGS, House, in_table, wait_for
+from tests.alarming.alarm_tree import FORGETFUL, SETTINGS, AlarmTree, in_table, wait_for
 from tests.support.invoice_rows import add_invoices, add_users, set_state
 
 # An alarm that is over leaves the spool only after as long as this: until then the spool still knows its id.
@@ -19,10 +19,10 @@ LONG = dataclasses.replace(SETTINGS, quiet_seconds=60.0)
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path / "alarms.jsonl")
-    yield house
-    house.stop()
+def tree(tmp_path: Path) -> Iterator[AlarmTree]:
+    tree = AlarmTree(tmp_path / "alarms.jsonl")
+    yield tree
+    tree.stop()
 
 
 def run(database: Database, *statements: str) -> None:
@@ -43,40 +43,40 @@ def stands(database: Database, code: str) -> bool:
     return code in in_table(database) and in_table(database)[code].cleared_at is None
 
 
-def start_with(house: House, database: Database, settings: AlarmSettings = LONG) -> None:
-    house.start(lambda: Database(database.settings), settings)
+def start_with(tree: AlarmTree, database: Database, settings: AlarmSettings = LONG) -> None:
+    tree.start(lambda: Database(database.settings), settings)
 
 
 @pytest.mark.parametrize("settings", [LONG, FORGETFUL], ids=["known to the spool", "long forgotten"])
 def test_item_13_an_alarm_revived_by_a_restore_is_cleared_within_a_look(
-    house: House, database: Database, settings: AlarmSettings
+    tree: AlarmTree, database: Database, settings: AlarmSettings
 ) -> None:
-    start_with(house, database, settings)
-    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer", subject="NU-1.2026-10.1"))
+    start_with(tree, database, settings)
+    tree.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer", subject="NU-1.2026-10.1"))
     wait_for(lambda: stands(database, "erp_unreachable"), "stored")
     back_up(database)
-    house.tell(ConditionCleared(Code.ERP_UNREACHABLE))
+    tree.tell(ConditionCleared(Code.ERP_UNREACHABLE))
     wait_for(lambda: not stands(database, "erp_unreachable"), "cleared in the table")
     if settings is FORGETFUL:
-        house.wait_until_forgotten(database, "erp_unreachable")
+        tree.wait_until_forgotten(database, "erp_unreachable")
     restore(database)
     assert wait_for(lambda: not stands(database, "erp_unreachable"), "the ERP is well") < 3
-    assert house.standing() == {}
+    assert tree.standing() == {}
 
 
 def test_item_13_one_of_an_earlier_backup_that_this_process_never_knew_is_cleared_too(
-    house: House, database: Database
+    tree: AlarmTree, database: Database
 ) -> None:
-    start_with(house, database)
-    house.tell(ConditionActive(Code.ERP_ERROR, "503"))
+    start_with(tree, database)
+    tree.tell(ConditionActive(Code.ERP_ERROR, "503"))
     wait_for(lambda: stands(database, "erp_error"), "stored")
     back_up(database)
-    house.stop()
-    house.spool.unlink()
+    tree.stop()
+    tree.spool.unlink()
     run(database, "DELETE FROM alarms")
-    start_with(house, database)
-    house.tell(ConditionCleared(Code.ERP_ERROR))  # as each part of the daemon tells at its first success
-    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
+    start_with(tree, database)
+    tree.tell(ConditionCleared(Code.ERP_ERROR))  # as each part of the daemon tells at its first success
+    tree.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
     wait_for(lambda: stands(database, "erp_credentials"), "it works")
     restore(database)
     wait_for(lambda: not stands(database, "erp_error"), "cleared")
@@ -84,42 +84,42 @@ def test_item_13_one_of_an_earlier_backup_that_this_process_never_knew_is_cleare
 
 
 def test_item_13_after_a_defect_of_the_alarms_themselves_a_revived_one_is_cleared_all_the_same(
-    house: House, database: Database
+    tree: AlarmTree, database: Database
 ) -> None:
-    start_with(house, database, FORGETFUL)
-    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
+    start_with(tree, database, FORGETFUL)
+    tree.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
     wait_for(lambda: stands(database, "erp_unreachable"), "stored")
     back_up(database)
-    house.tell(ConditionCleared(Code.ERP_UNREACHABLE))
-    house.wait_until_forgotten(database, "erp_unreachable")
-    house.tell(ConditionActive(Code.ERP_ERROR, None))  # type: ignore[arg-type] # as a defect would
-    assert house.system is not None
-    system = house.system
+    tree.tell(ConditionCleared(Code.ERP_UNREACHABLE))
+    tree.wait_until_forgotten(database, "erp_unreachable")
+    tree.tell(ConditionActive(Code.ERP_ERROR, None))  # type: ignore[arg-type] # as a defect would
+    assert tree.system is not None
+    system = tree.system
     wait_for(lambda: system.tree()["children"][0]["restarts"] == 1, "its successor is at work")
     restore(database)
     wait_for(lambda: not stands(database, "erp_unreachable"), "cleared")
 
 
-def test_item_13_one_that_is_not_over_stands_on_after_a_restore(house: House, database: Database) -> None:
-    start_with(house, database)
-    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
+def test_item_13_one_that_is_not_over_stands_on_after_a_restore(tree: AlarmTree, database: Database) -> None:
+    start_with(tree, database)
+    tree.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
     wait_for(lambda: stands(database, "erp_unreachable"), "stored")
     back_up(database)
-    house.tell(ConditionCleared(Code.ERP_UNREACHABLE))
+    tree.tell(ConditionCleared(Code.ERP_UNREACHABLE))
     wait_for(lambda: not stands(database, "erp_unreachable"), "cleared")
-    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer again"))
+    tree.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer again"))
     restore(database)
-    wait_for(lambda: "erp_unreachable" in house.standing(), "raised again")
+    wait_for(lambda: "erp_unreachable" in tree.standing(), "raised again")
     wait_for(lambda: in_table(database)["erp_unreachable"].summary == "no answer again", "stored under one id")
     assert stands(database, "erp_unreachable")
-    assert in_table(database)["erp_unreachable"].id == house.standing()["erp_unreachable"].id
+    assert in_table(database)["erp_unreachable"].id == tree.standing()["erp_unreachable"].id
 
 
-def test_item_13_alarms_of_invoices_follow_the_restored_invoices(house: House, database: Database) -> None:
+def test_item_13_alarms_of_invoices_follow_the_restored_invoices(tree: AlarmTree, database: Database) -> None:
     with database.transaction() as connection:
         add_users(connection, 2)
         add_invoices(connection, "held", range(1, 3), held_code="erp_conflict", reason="409")
-    start_with(house, database)
+    start_with(tree, database)
     wait_for(lambda: stands(database, "erp_conflict"), "raised")
     back_up(database)
     with database.transaction() as connection:
@@ -130,14 +130,16 @@ def test_item_13_alarms_of_invoices_follow_the_restored_invoices(house: House, d
 
 
 @pytest.mark.parametrize("statement", ["DELETE FROM alarms", "UPDATE alarms SET cleared_at = now()"])
-def test_item_13_one_that_the_table_has_lost_is_stored_again(house: House, database: Database, statement: str) -> None:
+def test_item_13_one_that_the_table_has_lost_is_stored_again(
+    tree: AlarmTree, database: Database, statement: str
+) -> None:
     with database.transaction() as connection:
         add_users(connection, 1)
         add_invoices(connection, "held", range(1, 2), held_code="erp_conflict", reason="409")
-    start_with(house, database)
-    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
+    start_with(tree, database)
+    tree.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
     wait_for(lambda: stands(database, "erp_unreachable") and stands(database, "erp_conflict"), "stored")
-    before = {code: record.id for code, record in house.standing().items()}
+    before = {code: record.id for code, record in tree.standing().items()}
     run(database, statement)
     assert wait_for(lambda: stands(database, "erp_unreachable") and stands(database, "erp_conflict"), "again") < 3
     assert {code: record.id for code, record in in_table(database).items()} == before

@@ -30,7 +30,7 @@ def receiver() -> Iterator[Alertmanager]:
     receiver.close()
 
 
-class House:
+class AlarmTree:
     """The alarms with a webhook, under supervision."""
 
     def __init__(self, spool: Path, url: str, token: str | None = None) -> None:
@@ -53,8 +53,8 @@ class House:
         return {record.code for record in self.snapshot.standing}
 
 
-def starting(tmp_path: Path, url: str, token: str | None = None) -> House:
-    return House(tmp_path / "alarms.jsonl", url, token)
+def starting(tmp_path: Path, url: str, token: str | None = None) -> AlarmTree:
+    return AlarmTree(tmp_path / "alarms.jsonl", url, token)
 
 
 def now() -> datetime:
@@ -62,8 +62,8 @@ def now() -> datetime:
 
 
 def test_an_alarm_is_posted_repeated_and_resolved(tmp_path: Path, receiver: Alertmanager) -> None:
-    house = starting(tmp_path, receiver.url + "/", "s3cret")
-    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401 from the ERP"))
+    tree = starting(tmp_path, receiver.url + "/", "s3cret")
+    tree.tell(ConditionActive(Code.ERP_CREDENTIALS, "401 from the ERP"))
     wait_until(lambda: len(receiver.posts) >= 3, what="posted, and again and again")
     (alert,) = receiver.posts[0]
     assert alert["labels"] == {
@@ -78,64 +78,64 @@ def test_an_alarm_is_posted_repeated_and_resolved(tmp_path: Path, receiver: Aler
     assert {post[0]["startsAt"] for post in receiver.posts} == {alert["startsAt"]}
     ends_at = datetime.fromisoformat(alert["endsAt"])
     assert now() < ends_at < now() + timedelta(seconds=3), "it would end by itself if the daemon were gone"
-    house.tell(ConditionCleared(Code.ERP_CREDENTIALS))
+    tree.tell(ConditionCleared(Code.ERP_CREDENTIALS))
     wait_until(lambda: not receiver.active(now()), what="resolved")
     assert datetime.fromisoformat(receiver.posts[-1][0]["endsAt"]) <= now()
     assert set(receiver.tokens) == {"Bearer s3cret"}
     assert receiver.wrong == []
-    house.system.stop(5)
+    tree.system.stop(5)
 
 
 def test_a_receiver_that_fails_gets_everything_once_it_is_well(tmp_path: Path, receiver: Alertmanager) -> None:
     receiver.status = 500
-    house = starting(tmp_path, receiver.url)
-    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
-    wait_until(lambda: "alarm_webhook_unreachable" in house.standing(), what="that it fails is an alarm itself")
-    house.tell(ConditionCleared(Code.ERP_CREDENTIALS))
-    house.tell(ConditionActive(Code.CONFIGURATION_REJECTED, "line 3"))
-    wait_until(lambda: "erp_credentials" not in house.standing(), what="cleared")
+    tree = starting(tmp_path, receiver.url)
+    tree.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
+    wait_until(lambda: "alarm_webhook_unreachable" in tree.standing(), what="that it fails is an alarm itself")
+    tree.tell(ConditionCleared(Code.ERP_CREDENTIALS))
+    tree.tell(ConditionActive(Code.CONFIGURATION_REJECTED, "line 3"))
+    wait_until(lambda: "erp_credentials" not in tree.standing(), what="cleared")
     receiver.status = 200
     wait_until(lambda: receiver.active(now()) == {"configuration_rejected"}, what="what stands, and only that")
     assert "erp_credentials" in {alert["labels"]["alertname"] for post in receiver.posts for alert in post}
-    wait_until(lambda: house.standing() == {"configuration_rejected"}, what="its own alarm is cleared")
+    wait_until(lambda: tree.standing() == {"configuration_rejected"}, what="its own alarm is cleared")
     assert receiver.wrong == []
-    house.system.stop(5)
+    tree.system.stop(5)
 
 
 def test_a_receiver_that_is_slow_is_in_nobodys_way(tmp_path: Path, receiver: Alertmanager) -> None:
     receiver.delay = threading.Event()
-    house = starting(tmp_path, receiver.url)
-    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
-    wait_until(lambda: "erp_credentials" in house.standing(), what="raised")
+    tree = starting(tmp_path, receiver.url)
+    tree.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
+    wait_until(lambda: "erp_credentials" in tree.standing(), what="raised")
     started = time.monotonic()
-    house.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
-    wait_until(lambda: "erp_unreachable" in house.standing(), what="raised while a delivery hangs")
+    tree.tell(ConditionActive(Code.ERP_UNREACHABLE, "no answer"))
+    wait_until(lambda: "erp_unreachable" in tree.standing(), what="raised while a delivery hangs")
     assert time.monotonic() - started < 1.0
     receiver.delay.set()
     wait_until(lambda: receiver.active(now()) >= {"erp_credentials", "erp_unreachable"}, what="delivered")
-    house.system.stop(5)
+    tree.system.stop(5)
 
 
 def test_a_receiver_that_was_away_gets_what_stands(tmp_path: Path) -> None:
     gone = Alertmanager()
     port = gone.port
     gone.close()
-    house = starting(tmp_path, f"http://127.0.0.1:{port}/api/v2/alerts")
-    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
-    wait_until(lambda: "alarm_webhook_unreachable" in house.standing(), what="raised")
+    tree = starting(tmp_path, f"http://127.0.0.1:{port}/api/v2/alerts")
+    tree.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
+    wait_until(lambda: "alarm_webhook_unreachable" in tree.standing(), what="raised")
     back = Alertmanager(port)
     wait_until(lambda: "erp_credentials" in back.active(now()), what="delivered")
-    wait_until(lambda: house.standing() == {"erp_credentials"}, what="cleared")
+    wait_until(lambda: tree.standing() == {"erp_credentials"}, what="cleared")
     assert back.wrong == []
-    house.system.stop(5)
+    tree.system.stop(5)
     back.close()
 
 
 def test_the_instants_are_those_of_the_api(tmp_path: Path, receiver: Alertmanager) -> None:
-    house = starting(tmp_path, receiver.url)
-    house.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
+    tree = starting(tmp_path, receiver.url)
+    tree.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
     wait_until(lambda: bool(receiver.posts), what="posted")
     for name in ("startsAt", "endsAt"):
         assert receiver.posts[0][0][name].endswith("Z")
         assert datetime.fromisoformat(receiver.posts[0][0][name]).tzinfo == UTC
-    house.system.stop(5)
+    tree.system.stop(5)

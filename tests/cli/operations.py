@@ -89,9 +89,9 @@ def is_shown(shown: str, output: str) -> bool:
 
 @dataclass
 class Operator:
-    """Whoever types the commands: billingd's go to the world, the server's programs to its database."""
+    """Whoever types the commands: billingd's go to the deployment, the server's programs to its database."""
 
-    world: Deployment
+    deployment: Deployment
     server: PostgresServer | None = None
 
     def follow(self, text: str, happenings: Mapping[str, Callable[[], None]]) -> None:
@@ -109,22 +109,22 @@ class Operator:
             case ["billingd", *arguments]:
                 return self._billingd(arguments)
             case ["systemctl", "stop", *_] | ["systemctl", "disable", *_]:
-                return self.world.daemon.stop(), ""
+                return self.deployment.daemon.stop(), ""
             case ["systemctl", *_]:
-                self.world.daemon.start()
+                self.deployment.daemon.start()
                 return 0, ""
             case [program, *arguments]:
                 done = subprocess.run(
                     [PROGRAMS / program, *arguments], env={**os.environ, **self._way_to_the_server()},
-                    cwd=self.world.home, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False,
+                    cwd=self.deployment.home, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False,
                 )  # fmt: skip
         return done.returncode, done.stdout + done.stderr
 
     def _billingd(self, arguments: list[str]) -> tuple[int, str]:
         """In this process, since what a command says is what counts here, and two dozen starts take long."""
         out, err = StringIO(), StringIO()
-        with chdir(self.world.home), redirect_stdout(out), redirect_stderr(err):
-            status = cli.run(["--config", str(self.world.config_path), *arguments])
+        with chdir(self.deployment.home), redirect_stdout(out), redirect_stderr(err):
+            status = cli.run(["--config", str(self.deployment.config_path), *arguments])
         return status, out.getvalue() + err.getvalue()
 
     def _way_to_the_server(self) -> dict[str, str]:

@@ -102,7 +102,7 @@ def advised(entry: Entry) -> list[list[str]]:
 
 
 def filled(command: list[str]) -> list[str]:
-    """With something of this world for each placeholder."""
+    """With something of this deployment for each placeholder."""
     file = BAD / ("master.yaml" if "master" in command else "readings-2026-08.csv.gz")
     alarm_or_invoice = "a1" if command[0] == "alarms" else ID
     values = {"ID": alarm_or_invoice, "OTHER": OTHER, "YYYY-MM": "2026-08", "FILE": str(file), "TEXT": "a test"}

@@ -200,17 +200,17 @@ def test_with_the_endpoint_off_the_database_tells_what_it_can(commands: Make, da
 
 
 def test_a_real_daemon_is_asked_on_its_socket_until_it_is_gone(tmp_path: Path, database_url: str) -> None:
-    world = Deployment(tmp_path / "world", database_url=database_url)
+    deployment = Deployment(tmp_path / "home", database_url=database_url)
     try:
-        world.erp.start()
-        world.daemon.start()
-        assert wait_until(lambda: world.run("status").returncode == 0)
-        document = world.json("status")
+        deployment.erp.start()
+        deployment.daemon.start()
+        assert wait_until(lambda: deployment.run("status").returncode == 0)
+        document = deployment.json("status")
         assert set(KEYS.split()) <= document.keys()
-        assert world.run("status").stdout.startswith("well: ")
-        world.daemon.kill()
-        gone = world.run("status", "--json")
+        assert deployment.run("status").stdout.startswith("well: ")
+        deployment.daemon.kill()
+        gone = deployment.run("status", "--json")
         assert gone.returncode in (1, 3), "the sign of life in the database may be fresh still"
         assert json.loads(gone.stdout)["well"] is False
     finally:
-        world.close()
+        deployment.close()

@@ -10,12 +10,12 @@ from tests.cli.operator_deployment import OperatorDeployment
 
 @pytest.mark.timeout(400)  # some twenty commands, each a process
 def test_the_night_of_the_document_goes_as_it_says(tmp_path: Path, database_url: str) -> None:
-    world = OperatorDeployment(tmp_path / "world", database_url)
+    deployment = OperatorDeployment(tmp_path / "home", database_url)
     try:
-        world.go_wrong()
-        Operator(world).follow(chapter("## A bad night"), world.happenings)
+        deployment.go_wrong()
+        Operator(deployment).follow(chapter("## A bad night"), deployment.happenings)
     finally:
-        world.close()
+        deployment.close()
 
 
 @pytest.mark.parametrize(

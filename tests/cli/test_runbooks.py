@@ -25,30 +25,30 @@ SETTINGS: dict[str, Any] = {
 
 
 @pytest.fixture
-def world(tmp_path: Path, server: PostgresServer) -> Iterator[Deployment]:
+def deployment(tmp_path: Path, server: PostgresServer) -> Iterator[Deployment]:
     """A daemon and an ERP on a server of their own, with the sample's master data."""
-    world = Deployment(tmp_path / "world", database_url=server.url(), settings=SETTINGS)
+    deployment = Deployment(tmp_path / "home", database_url=server.url(), settings=SETTINGS)
     for readings in SAMPLE.glob("readings-*"):
-        shutil.copy(readings, world.home)
-    world.erp.start()
-    world.daemon.start()
-    yield world
-    world.close()
+        shutil.copy(readings, deployment.home)
+    deployment.erp.start()
+    deployment.daemon.start()
+    yield deployment
+    deployment.close()
 
 
-def book(world: Deployment, *months: str) -> None:
+def book(deployment: Deployment, *months: str) -> None:
     """Imports the readings of these months; what they bill is not waited for."""
-    world.do("import", "readings", *(f"readings-2026-{month}.csv.gz" for month in months))
+    deployment.do("import", "readings", *(f"readings-2026-{month}.csv.gz" for month in months))
 
 
-def leave_open(world: Deployment) -> None:
+def leave_open(deployment: Deployment) -> None:
     """All is calculated and offered; of October the ERP owes us its verdict."""
-    world.do("import", "master", str(SAMPLE / "master.yaml"))
-    book(world, "08", "09")
-    wait_until(lambda: world.counts().get("registered") == 24)
-    world.erp.add_fault(kind="initiated", seconds=86400)
-    book(world, "10")
-    wait_until(lambda: world.counts() == {"registered": 24, "initiated": 12})
+    deployment.do("import", "master", str(SAMPLE / "master.yaml"))
+    book(deployment, "08", "09")
+    wait_until(lambda: deployment.counts().get("registered") == 24)
+    deployment.erp.add_fault(kind="initiated", seconds=86400)
+    book(deployment, "10")
+    wait_until(lambda: deployment.counts() == {"registered": 24, "initiated": 12})
 
 
 def booked(at: Deployment, by: Deployment) -> None:
@@ -57,76 +57,80 @@ def booked(at: Deployment, by: Deployment) -> None:
     settled(by, 36)
 
 
-def settled(world: Deployment, number: int) -> None:
+def settled(deployment: Deployment, number: int) -> None:
     """All is booked and the daemon calls it well; an alarm that came back may stand on for its minute."""
 
     def seen() -> bool:
-        document = world.daemon.status()
+        document = deployment.daemon.status()
         return bool(document["well"]) and document["invoices"] == {"registered": number}
 
     wait_until(seen, within_seconds=2 * WAIT_SECONDS)
 
 
-def has_a_root(world: Deployment) -> bool:
-    with world.database() as database, database.reading() as reader:
+def has_a_root(deployment: Deployment) -> bool:
+    with deployment.database() as database, database.reading() as reader:
         return fetch_value(reader, "SELECT day FROM audit_roots") is not None
 
 
-def test_a_backup_a_day_old_is_restored_and_nothing_is_billed_twice(world: Deployment, server: PostgresServer) -> None:
-    world.do("import", "master", str(SAMPLE / "master.yaml"))
-    book(world, "08")
-    wait_until(lambda: world.counts().get("registered") == 12)
-    world.erp.stop()
-    book(world, "09")
-    wait_until(lambda: world.counts().get("sent"))
-    wait_until(lambda: world.counts().get("due", 0) == 12)
+def test_a_backup_a_day_old_is_restored_and_nothing_is_billed_twice(
+    deployment: Deployment, server: PostgresServer
+) -> None:
+    deployment.do("import", "master", str(SAMPLE / "master.yaml"))
+    book(deployment, "08")
+    wait_until(lambda: deployment.counts().get("registered") == 12)
+    deployment.erp.stop()
+    book(deployment, "09")
+    wait_until(lambda: deployment.counts().get("sent"))
+    wait_until(lambda: deployment.counts().get("due", 0) == 12)
     known = {}
 
     def a_day_passes() -> None:
-        world.erp.start()
-        book(world, "10")
-        settled(world, 36)
-        known.update(world.erp.ledger())
+        deployment.erp.start()
+        book(deployment, "10")
+        settled(deployment, 36)
+        known.update(deployment.erp.ledger())
 
     def everything_is_booked() -> None:
-        settled(world, 36)
-        wait_until(lambda: has_a_root(world))  # which the restored daemon makes within seconds
+        settled(deployment, 36)
+        wait_until(lambda: has_a_root(deployment))  # which the restored daemon makes within seconds
 
-    Operator(world, server).follow(
+    Operator(deployment, server).follow(
         chapter("### Backup and restore"),
         {"a day passes": a_day_passes, "everything is booked": everything_is_booked},
     )
-    assert world.erp.ledger().keys() == known.keys()
-    assert {invoice_id: each["bill_id"] for invoice_id, each in world.erp.ledger().items()} == {
-        invoice["id"]: invoice["bill_id"] for invoice in world.json("invoices", "list")
+    assert deployment.erp.ledger().keys() == known.keys()
+    assert {invoice_id: each["bill_id"] for invoice_id, each in deployment.erp.ledger().items()} == {
+        invoice["id"]: invoice["bill_id"] for invoice in deployment.json("invoices", "list")
     }
 
 
-def test_an_upgrade_takes_over_what_the_old_daemon_had_begun(world: Deployment) -> None:
-    leave_open(world)
-    Operator(world).follow(chapter("### Upgrade"), {"everything is booked": lambda: booked(world, world)})
-    assert len(world.erp.ledger()) == 36
+def test_an_upgrade_takes_over_what_the_old_daemon_had_begun(deployment: Deployment) -> None:
+    leave_open(deployment)
+    Operator(deployment).follow(
+        chapter("### Upgrade"), {"everything is booked": lambda: booked(deployment, deployment)}
+    )
+    assert len(deployment.erp.ledger()) == 36
 
 
 def test_daemon_and_database_move_to_another_server(
-    world: Deployment, server: PostgresServer, cluster: Path, tmp_path: Path
+    deployment: Deployment, server: PostgresServer, cluster: Path, tmp_path: Path
 ) -> None:
-    leave_open(world)
+    leave_open(deployment)
     other = PostgresServer.copy(cluster, tmp_path / "other-server")
     other.drop_database("billingd")
-    operator = Operator(world, server)
-    new = Deployment(tmp_path / "new-world", database_url=other.url(), settings=SETTINGS, erp=world.erp)
+    operator = Operator(deployment, server)
+    new = Deployment(tmp_path / "new-deployment", database_url=other.url(), settings=SETTINGS, erp=deployment.erp)
 
     def on_the_new_server() -> None:
-        shutil.copy(world.home / "billingd.dump", new.home)
-        operator.world, operator.server = new, other
+        shutil.copy(deployment.home / "billingd.dump", new.home)
+        operator.deployment, operator.server = new, other
 
     try:
         operator.follow(
             chapter("### Moving to another server"),
-            {"on the new server": on_the_new_server, "everything is booked": lambda: booked(world, new)},
+            {"on the new server": on_the_new_server, "everything is booked": lambda: booked(deployment, new)},
         )
-        assert len(world.erp.ledger()) == 36
+        assert len(deployment.erp.ledger()) == 36
     finally:
         new.close()
         other.destroy()
@@ -134,18 +138,18 @@ def test_daemon_and_database_move_to_another_server(
 
 def test_december_has_the_old_prices_and_january_the_new(tmp_path: Path, database_url: str) -> None:
     now = "2027-02-15T00:00:00Z"
-    world = Deployment(tmp_path / "world", database_url=database_url, settings=SETTINGS, now=now)
+    deployment = Deployment(tmp_path / "home", database_url=database_url, settings=SETTINGS, now=now)
     text = chapter("### A price change on 1 January")
     example = re.search(r"```yaml\n# (\S+)\n(.*?)```", text, re.S)
     assert example is not None
-    (world.home / example[1]).write_text(example[2], "utf-8")
+    (deployment.home / example[1]).write_text(example[2], "utf-8")
     try:
-        world.erp.start()
-        world.daemon.start()
-        master, readings = write_load(world.home, users=2, first="2026-12", months=2)
-        world.do("import", "master", str(master))
-        wait_until(lambda: world.counts() == {"due": 4})
-        Operator(world).follow(text, {"everything is booked": lambda: settled(world, 4)})
+        deployment.erp.start()
+        deployment.daemon.start()
+        master, readings = write_load(deployment.home, users=2, first="2026-12", months=2)
+        deployment.do("import", "master", str(master))
+        wait_until(lambda: deployment.counts() == {"due": 4})
+        Operator(deployment).follow(text, {"everything is booked": lambda: settled(deployment, 4)})
         assert readings.name in text
     finally:
-        world.close()
+        deployment.close()

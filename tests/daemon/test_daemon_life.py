@@ -18,27 +18,27 @@ ALARM_WITHIN_SECONDS = 3 * 5.0
 
 
 @pytest.fixture
-def world(tmp_path: Path, server: PostgresServer) -> Iterator[Deployment]:
+def deployment(tmp_path: Path, server: PostgresServer) -> Iterator[Deployment]:
     settings = {
         "erp": {"total_timeout_seconds": 4, "read_timeout_seconds": 3, "breaker": {"reset_seconds": 2}},
         "work": {"lease_seconds": 20},
     }
-    world = Deployment(tmp_path / "world", database_url=server.url(), settings=settings)
-    yield world
-    world.close()
+    deployment = Deployment(tmp_path / "home", database_url=server.url(), settings=settings)
+    yield deployment
+    deployment.close()
 
 
 @pytest.fixture
-def loaded(world: Deployment, tmp_path: Path) -> Deployment:
+def loaded(deployment: Deployment, tmp_path: Path) -> Deployment:
     """Ten users × two months are imported; nothing runs yet."""
     master, readings = write_load(tmp_path / "load", users=10, first="2026-09", months=2)
-    world.do("import", "master", str(master))
-    world.do("import", "readings", str(readings))
-    return world
+    deployment.do("import", "master", str(master))
+    deployment.do("import", "readings", str(readings))
+    return deployment
 
 
-def alarm_stands(world: Deployment, code: str) -> bool:
-    return code in world.daemon.standing()
+def alarm_stands(deployment: Deployment, code: str) -> bool:
+    return code in deployment.daemon.standing()
 
 
 def test_a_database_that_is_not_there_at_the_start_is_waited_for_with_one_alarm(
@@ -78,15 +78,15 @@ def test_an_erp_that_is_not_there_at_the_start_is_waited_for_with_one_alarm(load
 
 
 def test_a_server_without_the_schema_is_an_alarm_that_says_what_to_do(
-    world: Deployment, server: PostgresServer
+    deployment: Deployment, server: PostgresServer
 ) -> None:
     empty = server.create_database("empty", template="template1")
-    world.configure({"database": {"url": empty}})
-    world.daemon.start()
-    wait_until(lambda: alarm_stands(world, "database_error"), within_seconds=ALARM_WITHIN_SECONDS)
-    assert "billingd db upgrade" in world.daemon.standing()["database_error"]["summary"]
-    world.do("db", "upgrade")
-    wait_until(lambda: not world.daemon.standing())
+    deployment.configure({"database": {"url": empty}})
+    deployment.daemon.start()
+    wait_until(lambda: alarm_stands(deployment, "database_error"), within_seconds=ALARM_WITHIN_SECONDS)
+    assert "billingd db upgrade" in deployment.daemon.standing()["database_error"]["summary"]
+    deployment.do("db", "upgrade")
+    wait_until(lambda: not deployment.daemon.standing())
 
 
 def test_sigterm_lets_the_request_under_way_end_and_stores_its_answer(loaded: Deployment) -> None:
@@ -125,8 +125,8 @@ def test_sigterm_with_the_database_away_ends_with_0_and_loses_nothing(
     loaded.erp.ledger()
 
 
-def ends_with_one_line(world: Deployment, *words: str) -> None:
-    done = world.run("run")
+def ends_with_one_line(deployment: Deployment, *words: str) -> None:
+    done = deployment.run("run")
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     assert done.returncode == 1, done.stderr
     assert len(lines) == 1, done.stderr
@@ -134,56 +134,56 @@ def ends_with_one_line(world: Deployment, *words: str) -> None:
         assert word in lines[0], lines[0]
 
 
-def test_a_configuration_without_an_erp_ends_the_start(world: Deployment) -> None:
-    world.configure({"erp": {"base_url": None}})
-    ends_with_one_line(world, "erp.base_url")
+def test_a_configuration_without_an_erp_ends_the_start(deployment: Deployment) -> None:
+    deployment.configure({"erp": {"base_url": None}})
+    ends_with_one_line(deployment, "erp.base_url")
 
 
-def test_a_wrong_configuration_ends_the_start_with_key_and_line(world: Deployment) -> None:
-    world.config_path.write_text("erp:\n  base_url: http://127.0.0.1:1/api\n  max_in_flihgt: 3\n")
-    ends_with_one_line(world, "erp.max_in_flihgt", "3", "max_in_flight")
+def test_a_wrong_configuration_ends_the_start_with_key_and_line(deployment: Deployment) -> None:
+    deployment.config_path.write_text("erp:\n  base_url: http://127.0.0.1:1/api\n  max_in_flihgt: 3\n")
+    ends_with_one_line(deployment, "erp.max_in_flihgt", "3", "max_in_flight")
 
 
-def test_a_state_directory_in_use_ends_the_start(world: Deployment) -> None:
-    world.daemon.start()
-    world.configure({"ops": {"listen": "off"}})
-    ends_with_one_line(world, str(world.state), str(world.daemon.running_pid()))
+def test_a_state_directory_in_use_ends_the_start(deployment: Deployment) -> None:
+    deployment.daemon.start()
+    deployment.configure({"ops": {"listen": "off"}})
+    ends_with_one_line(deployment, str(deployment.state), str(deployment.daemon.running_pid()))
 
 
-def test_a_port_in_use_ends_the_start(world: Deployment) -> None:
+def test_a_port_in_use_ends_the_start(deployment: Deployment) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        world.configure({"ops": {"listen": f"127.0.0.1:{port}"}})
-        ends_with_one_line(world, f"127.0.0.1:{port}", "ops.listen")
+        deployment.configure({"ops": {"listen": f"127.0.0.1:{port}"}})
+        ends_with_one_line(deployment, f"127.0.0.1:{port}", "ops.listen")
 
 
-def test_a_token_file_that_can_not_be_read_ends_the_start(world: Deployment) -> None:
-    missing = world.home / "no-such-token"
-    world.configure({"erp": {"token_file": str(missing)}})
-    ends_with_one_line(world, str(missing), "erp.token_file")
+def test_a_token_file_that_can_not_be_read_ends_the_start(deployment: Deployment) -> None:
+    missing = deployment.home / "no-such-token"
+    deployment.configure({"erp": {"token_file": str(missing)}})
+    ends_with_one_line(deployment, str(missing), "erp.token_file")
 
 
-def test_a_state_directory_that_is_a_file_ends_the_start(world: Deployment) -> None:
-    world.state.write_text("in the way")
-    ends_with_one_line(world, "state_dir", str(world.state))
+def test_a_state_directory_that_is_a_file_ends_the_start(deployment: Deployment) -> None:
+    deployment.state.write_text("in the way")
+    ends_with_one_line(deployment, "state_dir", str(deployment.state))
 
 
 def test_a_password_that_the_database_refuses_ends_a_command_and_is_an_alarm_to_run(
-    world: Deployment, server: PostgresServer
+    deployment: Deployment, server: PostgresServer
 ) -> None:
     user, _, rest = server.url().removeprefix("postgresql://").partition("@")
     wrong = f"postgresql://{user.split(':')[0]}:wrong@{rest}"
-    world.configure({"database": {"url": wrong}})
-    listed = world.run("invoices", "list")
+    deployment.configure({"database": {"url": wrong}})
+    listed = deployment.run("invoices", "list")
     assert listed.returncode == 1
     assert len(listed.stderr.strip().splitlines()) == 1
     assert "password" in listed.stderr
     assert "wrong" not in listed.stderr
-    world.daemon.start()
-    wait_until(lambda: alarm_stands(world, "database_unreachable"), within_seconds=ALARM_WITHIN_SECONDS)
-    assert "wrong" not in world.daemon.log()
+    deployment.daemon.start()
+    wait_until(lambda: alarm_stands(deployment, "database_unreachable"), within_seconds=ALARM_WITHIN_SECONDS)
+    assert "wrong" not in deployment.daemon.log()
 
 
 def test_a_second_daemon_under_the_same_name_waits_with_an_alarm(loaded: Deployment, tmp_path: Path) -> None:

@@ -14,20 +14,20 @@ DISK_BYTES = 256 * 1024
 
 
 @pytest.fixture
-def world(tmp_path: Path, database_url: str) -> Iterator[Deployment]:
-    """A world whose state directory is a small file system of its own, and whose database lives elsewhere."""
-    world = Deployment(
-        tmp_path / "world",
+def deployment(tmp_path: Path, database_url: str) -> Iterator[Deployment]:
+    """A deployment whose state directory is a small file system of its own, and whose database lives elsewhere."""
+    deployment = Deployment(
+        tmp_path / "home",
         database_url=database_url,
         settings={"erp": {"breaker": {"failure_threshold": 2, "reset_seconds": 2}}, "log": {"format": "json"}},
     )
-    world.state.mkdir(mode=0o700)
-    disk = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=0700", "tmpfs", str(world.state)]
+    deployment.state.mkdir(mode=0o700)
+    disk = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=0700", "tmpfs", str(deployment.state)]
     if subprocess.run(disk, check=False, capture_output=True).returncode != 0:
         pytest.skip("no permission to mount a small file system here")
-    yield world
-    world.close()
-    subprocess.run(["umount", str(world.state)], check=True)
+    yield deployment
+    deployment.close()
+    subprocess.run(["umount", str(deployment.state)], check=True)
 
 
 def fill(path: Path) -> None:
@@ -41,21 +41,21 @@ def fill(path: Path) -> None:
 
 
 def test_with_no_room_for_the_spool_alarms_reach_the_log_and_everybody_is_billed(
-    world: Deployment, tmp_path: Path
+    deployment: Deployment, tmp_path: Path
 ) -> None:
     master, readings = write_load(tmp_path / "load", users=10, first="2026-09", months=2)
-    world.do("import", "master", str(master))
-    world.daemon.start()
-    filler = world.state / "filler"
+    deployment.do("import", "master", str(master))
+    deployment.daemon.start()
+    filler = deployment.state / "filler"
     fill(filler)
-    world.do("import", "readings", str(readings))
-    wait_until(lambda: {"erp_unreachable", "alarm_spool_unwritable"} <= world.daemon.standing().keys())
-    assert "erp_unreachable" not in (world.state / "alarms.jsonl").read_text(), "there was no room for it"
-    assert '"BILLINGD_ALARM_CODE": "erp_unreachable"' in world.daemon.log()
-    assert '"BILLINGD_ALARM_CODE": "alarm_spool_unwritable"' in world.daemon.log()
-    world.erp.start()
-    wait_until(lambda: world.all_registered(20))
-    wait_until(lambda: world.daemon.standing().keys() == {"alarm_spool_unwritable"})
+    deployment.do("import", "readings", str(readings))
+    wait_until(lambda: {"erp_unreachable", "alarm_spool_unwritable"} <= deployment.daemon.standing().keys())
+    assert "erp_unreachable" not in (deployment.state / "alarms.jsonl").read_text(), "there was no room for it"
+    assert '"BILLINGD_ALARM_CODE": "erp_unreachable"' in deployment.daemon.log()
+    assert '"BILLINGD_ALARM_CODE": "alarm_spool_unwritable"' in deployment.daemon.log()
+    deployment.erp.start()
+    wait_until(lambda: deployment.all_registered(20))
+    wait_until(lambda: deployment.daemon.standing().keys() == {"alarm_spool_unwritable"})
     filler.unlink()
-    wait_until(lambda: world.daemon.standing() == {})
-    assert world.daemon.stop() == 0
+    wait_until(lambda: deployment.daemon.standing() == {})
+    assert deployment.daemon.stop() == 0

@@ -16,88 +16,88 @@ FAST = {"poll_interval_seconds": 0.2, "retry": {"base_seconds": 0.2, "max_second
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[Deployment]:
-    world = Deployment(tmp_path / "world", settings={"erp": FAST})
-    yield world
-    world.close()
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
+    deployment = Deployment(tmp_path / "home", settings={"erp": FAST})
+    yield deployment
+    deployment.close()
 
 
-def lanes(world: Deployment) -> int:
-    return str(world.daemon.status()["tree"]).count("'name': 'courier-")
+def couriers(deployment: Deployment) -> int:
+    return str(deployment.daemon.status()["tree"]).count("'name': 'courier-")
 
 
-def test_a_good_file_is_applied_while_work_goes_on(world: Deployment) -> None:
-    world.erp.start()
-    world.daemon.start()
-    before = world.daemon.status()["configuration"]
-    import_sample(world)
-    world.configure({"erp": {**FAST, "max_in_flight": 20}, "work": {"max_attempts": 5}})
-    assert world.do("reload").splitlines() == [
+def test_a_good_file_is_applied_while_work_goes_on(deployment: Deployment) -> None:
+    deployment.erp.start()
+    deployment.daemon.start()
+    before = deployment.daemon.status()["configuration"]
+    import_sample(deployment)
+    deployment.configure({"erp": {**FAST, "max_in_flight": 20}, "work": {"max_attempts": 5}})
+    assert deployment.do("reload").splitlines() == [
         "erp.max_in_flight: 16 -> 20",
         "work.max_attempts: 3 -> 5 (waits for a restart)",
     ]
-    wait_until(lambda: lanes(world) == 20)
-    after = world.daemon.status()["configuration"]
+    wait_until(lambda: couriers(deployment) == 20)
+    after = deployment.daemon.status()["configuration"]
     assert after["sha256"] != before["sha256"]
     assert after["loaded_at"] > before["loaded_at"]
-    wait_until(lambda: world.all_registered(36))
-    assert world.do("reload") == "work.max_attempts: 3 -> 5 (waits for a restart)\n"
-    wait_until(lambda: world.daemon.standing() == {})
+    wait_until(lambda: deployment.all_registered(36))
+    assert deployment.do("reload") == "work.max_attempts: 3 -> 5 (waits for a restart)\n"
+    wait_until(lambda: deployment.daemon.standing() == {})
 
 
-def test_a_bad_file_changes_nothing_and_is_an_alarm_until_it_is_mended(world: Deployment) -> None:
-    world.daemon.start()
-    before = world.daemon.status()["configuration"]
-    good = world.config_path.read_text("utf-8")
-    world.config_path.write_text(f"erp_url: x\n{good}", "utf-8")
-    refused = world.run("reload")
+def test_a_bad_file_changes_nothing_and_is_an_alarm_until_it_is_mended(deployment: Deployment) -> None:
+    deployment.daemon.start()
+    before = deployment.daemon.status()["configuration"]
+    good = deployment.config_path.read_text("utf-8")
+    deployment.config_path.write_text(f"erp_url: x\n{good}", "utf-8")
+    refused = deployment.run("reload")
     assert refused.returncode == 1
     assert "line 1: erp_url: unknown key" in refused.stderr
-    world.daemon.signal(signal.SIGHUP)
-    alarm = wait_until(lambda: world.daemon.standing().get("configuration_rejected"))
+    deployment.daemon.signal(signal.SIGHUP)
+    alarm = wait_until(lambda: deployment.daemon.standing().get("configuration_rejected"))
     assert alarm is not None
     assert "line 1: erp_url: unknown key" in alarm["summary"]
-    assert world.daemon.status()["configuration"] == before
-    world.config_path.write_text(good, "utf-8")
-    assert world.run("reload").returncode == 0
-    wait_until(lambda: "configuration_rejected" not in world.daemon.standing())
+    assert deployment.daemon.status()["configuration"] == before
+    deployment.config_path.write_text(good, "utf-8")
+    assert deployment.run("reload").returncode == 0
+    wait_until(lambda: "configuration_rejected" not in deployment.daemon.standing())
 
 
-def test_the_same_file_again_changes_nothing(world: Deployment) -> None:
-    world.daemon.start()
-    assert world.do("reload") == "nothing has changed\n"
+def test_the_same_file_again_changes_nothing(deployment: Deployment) -> None:
+    deployment.daemon.start()
+    assert deployment.do("reload") == "nothing has changed\n"
 
 
-def test_what_does_not_go_with_what_waits_for_a_restart_is_refused(world: Deployment) -> None:
-    world.daemon.start()
-    world.configure({"erp": {**FAST, "total_timeout_seconds": 50}, "work": {"lease_seconds": 120}})
-    refused = world.run("reload")
+def test_what_does_not_go_with_what_waits_for_a_restart_is_refused(deployment: Deployment) -> None:
+    deployment.daemon.start()
+    deployment.configure({"erp": {**FAST, "total_timeout_seconds": 50}, "work": {"lease_seconds": 120}})
+    refused = deployment.run("reload")
     assert refused.returncode == 1
     assert "work.lease_seconds" in refused.stderr
     assert "its new value waits for a restart" in refused.stderr
 
 
-def test_a_token_is_read_again_and_never_told(world: Deployment, tmp_path: Path) -> None:
+def test_a_token_is_read_again_and_never_told(deployment: Deployment, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("geheim-alt")
-    world.configure({"erp": {**FAST, "token_file": str(token)}})
-    world.erp.start(token="geheim-neu")
-    world.daemon.start()
-    import_sample(world, "08")
-    wait_until(lambda: world.daemon.standing().get("erp_credentials"))
+    deployment.configure({"erp": {**FAST, "token_file": str(token)}})
+    deployment.erp.start(token="geheim-neu")
+    deployment.daemon.start()
+    import_sample(deployment, "08")
+    wait_until(lambda: deployment.daemon.standing().get("erp_credentials"))
     token.write_text("geheim-neu")
-    assert world.run("reload").returncode == 0
-    wait_until(lambda: world.counts().get("registered") == 12)
-    wait_until(lambda: "erp_credentials" not in world.daemon.standing())
+    assert deployment.run("reload").returncode == 0
+    wait_until(lambda: deployment.counts().get("registered") == 12)
+    wait_until(lambda: "erp_credentials" not in deployment.daemon.standing())
     token.unlink()
-    refused = world.run("reload")
+    refused = deployment.run("reload")
     assert refused.returncode == 1
     assert f"erp.token_file: cannot read the token file {token}" in refused.stderr
-    shown = world.daemon.log() + refused.stderr + world.do("config", "show") + str(world.daemon.status())
+    shown = deployment.daemon.log() + refused.stderr + deployment.do("config", "show") + str(deployment.daemon.status())
     assert "geheim" not in shown
 
 
-def test_nobody_is_there_to_reload(world: Deployment) -> None:
-    refused = world.run("reload")
+def test_nobody_is_there_to_reload(deployment: Deployment) -> None:
+    refused = deployment.run("reload")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "no daemon runs in the state directory" in refused.stderr

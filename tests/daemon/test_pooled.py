@@ -15,19 +15,19 @@ pytestmark = pytest.mark.slow
 
 def test_the_sample_is_billed_through_a_pool_by_session(server: PostgresServer, tmp_path: Path) -> None:
     with pgbouncer(tmp_path / "pool", server) as port:
-        world = Deployment(tmp_path / "world", database_url=server.url().replace(f":{server.port}/", f":{port}/"))
+        deployment = Deployment(tmp_path / "home", database_url=server.url().replace(f":{server.port}/", f":{port}/"))
         try:
-            world.erp.start()
-            world.daemon.start()
-            import_sample(world)
-            wait_until(lambda: world.all_registered(36))
-            assert len(world.erp.ledger()) == 36
-            assert world.run("verify").returncode == 0
-            checks = world.run("doctor").stdout
+            deployment.erp.start()
+            deployment.daemon.start()
+            import_sample(deployment)
+            wait_until(lambda: deployment.all_registered(36))
+            assert len(deployment.erp.ledger()) == 36
+            assert deployment.run("verify").returncode == 0
+            checks = deployment.run("doctor").stdout
             assert "well     sessions: a pooler passes them on whole" in checks
-            assert world.daemon.stop() == 0
+            assert deployment.daemon.stop() == 0
         finally:
-            world.close()
+            deployment.close()
 
 
 @pytest.mark.parametrize("mode", ["transaction", "statement"])
@@ -35,25 +35,25 @@ def test_run_doctor_and_commands_refuse_any_other_pool_in_one_line(
     mode: str, server: PostgresServer, tmp_path: Path
 ) -> None:
     with pgbouncer(tmp_path / "pool", server, pool_mode=mode) as port:
-        world = Deployment(tmp_path / "world", database_url=server.url().replace(f":{server.port}/", f":{port}/"))
+        deployment = Deployment(tmp_path / "home", database_url=server.url().replace(f":{server.port}/", f":{port}/"))
         try:
             for command in (("run",), ("invoices", "list"), ("db", "upgrade")):
-                refused = world.run(*command)
+                refused = deployment.run(*command)
                 assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
                 assert "a pooler lends this session's backend to others" in refused.stderr
-            assert "bad      database: " in (checks := world.run("doctor").stdout)
+            assert "bad      database: " in (checks := deployment.run("doctor").stdout)
             assert "pool_mode = session" in checks
         finally:
-            world.close()
+            deployment.close()
 
 
 def test_orders_are_seen_without_listen(server: PostgresServer, tmp_path: Path) -> None:
-    world = Deployment(tmp_path / "world", database_url=server.url(), settings={"database": {"listen": "off"}})
+    deployment = Deployment(tmp_path / "home", database_url=server.url(), settings={"database": {"listen": "off"}})
     try:
-        world.erp.start()
-        world.daemon.start()
-        import_sample(world)
-        wait_until(lambda: world.all_registered(36))
+        deployment.erp.start()
+        deployment.daemon.start()
+        import_sample(deployment)
+        wait_until(lambda: deployment.all_registered(36))
         assert server.rows("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")[0][0] == 0
     finally:
-        world.close()
+        deployment.close()

@@ -29,21 +29,23 @@ def test_item_10_item_11_imports_and_corrections_beside_a_working_daemon(databas
     operations = int(os.environ.get("BILLINGD_TEST_SOAK", "120"))
     seed = int(os.environ.get("BILLINGD_TEST_SEED", "0")) or system_randomness().randrange(1, 10**9)
     print(f"BILLINGD_TEST_SEED={seed} BILLINGD_TEST_SOAK={operations}")
-    world = Deployment(tmp_path / "world", database_url=database_url, settings={"erp": {"poll_interval_seconds": 0.2}})
+    deployment = Deployment(
+        tmp_path / "home", database_url=database_url, settings={"erp": {"poll_interval_seconds": 0.2}}
+    )
     try:
-        world.erp.start()
-        world.daemon.start()
-        soak_beside(world, ConnectionSettings.from_url(database_url), operations, seed)
+        deployment.erp.start()
+        deployment.daemon.start()
+        soak_beside(deployment, ConnectionSettings.from_url(database_url), operations, seed)
     finally:
-        world.close()
+        deployment.close()
 
 
-def soak_beside(world: Deployment, settings: ConnectionSettings, operations: int, seed: int) -> None:
-    master, readings = write_load(world.home / "load", users=USERS, first=PERIOD, months=1)
-    world.do("import", "master", str(master))
-    world.do("import", "readings", str(without_ends(readings)))
-    wait_until(lambda: world.counts() == {"due": len(LACK_THEIR_ENDS), "registered": USERS - len(LACK_THEIR_ENDS)})
-    soak = Soak(settings, world.home, master, USERS, seed, operations)
+def soak_beside(deployment: Deployment, settings: ConnectionSettings, operations: int, seed: int) -> None:
+    master, readings = write_load(deployment.home / "load", users=USERS, first=PERIOD, months=1)
+    deployment.do("import", "master", str(master))
+    deployment.do("import", "readings", str(without_ends(readings)))
+    wait_until(lambda: deployment.counts() == {"due": len(LACK_THEIR_ENDS), "registered": USERS - len(LACK_THEIR_ENDS)})
+    soak = Soak(settings, deployment.home, master, USERS, seed, operations)
     locked = f"user-{LACK_THEIR_ENDS[0]:05d}.{PERIOD}.1"
     with Database(settings.without_limits()) as idle, Database(settings) as database:
         with idle.transaction() as holding:
@@ -54,28 +56,28 @@ def soak_beside(world: Deployment, settings: ConnectionSettings, operations: int
         assert not soak.failures
         assert max(soak.longest_seconds.values()) < STANDSTILL_SECONDS
         assert soak.standstill_seconds < STANDSTILL_SECONDS
-        wait_until(lambda: set(world.counts()) <= {"registered", "due"})
+        wait_until(lambda: set(deployment.counts()) <= {"registered", "due"})
         listed = {each.split(".")[0] for each in soak.listed}
         # What was computed from other readings and not listed would stay so.
         wait_until(lambda: soak.not_settled(database) <= listed)
-        settle(world, database, soak)
-    alarms = world.daemon.standing()
+        settle(deployment, database, soak)
+    alarms = deployment.daemon.standing()
     assert not alarms
 
 
-def settle(world: Deployment, database: Database, soak: Soak) -> None:
+def settle(deployment: Deployment, database: Database, soak: Soak) -> None:
     """Brings the last readings and corrects what is left, until each user has paid for what the readings say."""
-    path = world.home / "ends.csv"
+    path = deployment.home / "ends.csv"
     path.write_text(HEADER + "".join(reading(number, END, 500) for number in range(1, USERS + 1)))
     database.run(lambda connection: replace_readings(connection, path, "the end", "worker"))
-    wait_until(lambda: set(world.counts()) == {"registered"})
+    wait_until(lambda: set(deployment.counts()) == {"registered"})
     for user in sorted(soak.not_settled(database)):
         with database.reading() as reader:
             last = max(list_invoices(reader, Filter(network_user=user)), key=lambda each: int(each["revision"]))
         assert correct(database, last["id"]), last["id"]
-    wait_until(lambda: set(world.counts()) == {"registered"})
+    wait_until(lambda: set(deployment.counts()) == {"registered"})
     assert not soak.not_settled(database)
-    assert len(world.erp.ledger()) == sum(world.counts().values())
+    assert len(deployment.erp.ledger()) == sum(deployment.counts().values())
 
 
 def without_ends(readings: Path) -> Path:

@@ -25,7 +25,7 @@ WITHIN_SECONDS = 120.0
 
 
 @pytest.fixture
-def world(database: Database, database_url: str, tmp_path: Path) -> Iterator[Deployment]:
+def deployment(database: Database, database_url: str, tmp_path: Path) -> Iterator[Deployment]:
     """A daemon with the default settings of supervision, as a user of the database that is no superuser."""
     master, readings = write_load(tmp_path / "load", users=USERS, first="2026-10", months=1)
     with database.transaction() as connection:
@@ -34,24 +34,24 @@ def world(database: Database, database_url: str, tmp_path: Path) -> Iterator[Dep
         import_readings(connection, readings)
     make_user(database)
     settings: dict[str, Any] = {"database": {"statement_timeout_seconds": STATEMENT_SECONDS}}
-    world = Deployment(tmp_path / "world", database_url=url_of_user(database_url), settings=settings)
-    yield world
-    world.close()
+    deployment = Deployment(tmp_path / "home", database_url=url_of_user(database_url), settings=settings)
+    yield deployment
+    deployment.close()
 
 
 @pytest.mark.timeout(200)
-def test_item_7_of_500_with_three_bad_ones_497_are_registered(world: Deployment, database: Database) -> None:
+def test_item_7_of_500_with_three_bad_ones_497_are_registered(deployment: Deployment, database: Database) -> None:
     with database.transaction() as connection:
         connection.exec_driver_sql(
             f"ALTER TABLE invoices ADD CHECK (id <> '{REFUSED}' OR state <> 'calculated') NOT VALID"
         )
     spoil(database, "meter_id = 'meter-00333'")
-    world.daemon.failpoints.enable("biller.calculate", "raise", [POISON])
-    world.erp.start()
+    deployment.daemon.failpoints.enable("biller.calculate", "raise", [POISON])
+    deployment.erp.start()
     began = time.monotonic()
-    world.daemon.start()
+    deployment.daemon.start()
     left = WITHIN_SECONDS - (time.monotonic() - began)
-    wait_until(lambda: world.counts().get("registered") == USERS - 3, within_seconds=left, every_seconds=0.5)
+    wait_until(lambda: deployment.counts().get("registered") == USERS - 3, within_seconds=left, every_seconds=0.5)
     registered_seconds = time.monotonic() - began
 
     def all_say_why() -> bool:
@@ -67,7 +67,7 @@ def test_item_7_of_500_with_three_bad_ones_497_are_registered(world: Deployment,
     assert "check constraint" in reasons[REFUSED]
     assert "FailpointError" in reasons[POISON]
     assert "statement timeout" in reasons[SLOW]
-    assert "GivenUp" not in world.daemon.log()
-    assert "Restarting" not in world.daemon.log(), "whoever isolates a bad invoice uses up no restart"
-    wait_until(lambda: "poison_invoice" in world.daemon.standing())
-    assert len(world.erp.ledger()) == USERS - 3
+    assert "GivenUp" not in deployment.daemon.log()
+    assert "Restarting" not in deployment.daemon.log(), "whoever isolates a bad invoice uses up no restart"
+    wait_until(lambda: "poison_invoice" in deployment.daemon.standing())
+    assert len(deployment.erp.ledger()) == USERS - 3

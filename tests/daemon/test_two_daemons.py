@@ -36,19 +36,19 @@ def make(
     return Deployment(home / name, database_url=database_url, settings=settings, erp=erp, now=CLOCKS[name])
 
 
-def give_work(world: Deployment, folder: Path) -> None:
+def give_work(deployment: Deployment, folder: Path) -> None:
     """A month's work for all, at an ERP that books at once and takes its time to say so."""
     master, readings = write_load(folder, users=USERS, first="2026-01", months=MONTHS)
-    world.erp.add_fault(kind="delay", seconds=0.5, when="after")
-    world.do("import", "master", str(master))
-    world.do("import", "readings", str(readings))
+    deployment.erp.add_fault(kind="delay", seconds=0.5, when="after")
+    deployment.do("import", "master", str(master))
+    deployment.do("import", "readings", str(readings))
 
 
 def set_to_work(keeper: Deployment, other: Deployment, folder: Path) -> None:
     """Starts both and the keeper's ERP, and waits until each has booked some of the load."""
     keeper.erp.start()
-    for world in (keeper, other):
-        world.daemon.start()
+    for deployment in (keeper, other):
+        deployment.daemon.start()
     give_work(keeper, folder)
     wait_until(lambda: min(registered_by(keeper, name) for name in ("a", "b")) >= 4)
 
@@ -62,42 +62,43 @@ def pair(tmp_path: Path, database_url: str) -> Iterator[tuple[Deployment, Deploy
         set_to_work(first, second, tmp_path / "load")
         yield first, second
     finally:
-        for world in (second, first):
-            world.close()
+        for deployment in (second, first):
+            deployment.close()
 
 
-def rows(world: Deployment, sql: str) -> list[Any]:
-    with world.database() as database, database.transaction() as connection:
+def rows(deployment: Deployment, sql: str) -> list[Any]:
+    with deployment.database() as database, database.transaction() as connection:
         return list(connection.execute(text(sql)).all())
 
 
-def registered_by(world: Deployment, name: str) -> int:
+def registered_by(deployment: Deployment, name: str) -> int:
     sql = f"SELECT 1 FROM invoice_history WHERE to_state = 'registered' AND actor LIKE '{name}#%'"
-    return len(rows(world, sql))
+    return len(rows(deployment, sql))
 
 
-def in_hand(world: Deployment, name: str) -> set[str]:
+def in_hand(deployment: Deployment, name: str) -> set[str]:
     """What this daemon has claimed for delivery."""
     sql = f"SELECT id FROM invoices WHERE claimed_by LIKE '{name}#%' AND claimed_for = 'delivery'"
-    return {row.id for row in rows(world, sql)}
+    return {row.id for row in rows(deployment, sql)}
 
 
-def finish(world: Deployment) -> None:
+def finish(deployment: Deployment) -> None:
     """Everything gets booked, once each, and here stands what the ERP's ledger says."""
-    wait_until(lambda: world.all_registered(INVOICES), within_seconds=LEASE_SECONDS + 60)
-    check(world)
+    wait_until(lambda: deployment.all_registered(INVOICES), within_seconds=LEASE_SECONDS + 60)
+    check(deployment)
 
 
-def check(world: Deployment) -> None:
-    ledger = world.erp.ledger()
-    found = {row.id: row for row in rows(world, "SELECT id, bill_id, total_with_tax_eur FROM invoices")}
+def check(deployment: Deployment) -> None:
+    ledger = deployment.erp.ledger()
+    found = {row.id: row for row in rows(deployment, "SELECT id, bill_id, total_with_tax_eur FROM invoices")}
     assert ledger.keys() == found.keys()
     for invoice_id, booking in ledger.items():
         assert booking["bill_id"] == found[invoice_id].bill_id
         assert Decimal(booking["total_with_tax_eur"]) == found[invoice_id].total_with_tax_eur
         assert booking["offers"] == 1, f"{invoice_id} was offered again without asking"
     twice = rows(
-        world, "SELECT invoice_id FROM invoice_history WHERE to_state = 'registered' GROUP BY 1 HAVING count(*) > 1"
+        deployment,
+        "SELECT invoice_id FROM invoice_history WHERE to_state = 'registered' GROUP BY 1 HAVING count(*) > 1",
     )
     assert twice == []
 

@@ -23,15 +23,15 @@ def trusted(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def world(tmp_path: Path, trusted: Path) -> Iterator[Deployment]:
-    world = Deployment(tmp_path / "world", settings={"erp": {**FAST, "ca_file": str(trusted)}})
-    yield world
-    world.close()
+def deployment(tmp_path: Path, trusted: Path) -> Iterator[Deployment]:
+    deployment = Deployment(tmp_path / "home", settings={"erp": {**FAST, "ca_file": str(trusted)}})
+    yield deployment
+    deployment.close()
 
 
-def test_item_8_check_config_and_run_refuse_an_unusable_file(world: Deployment, trusted: Path) -> None:
+def test_item_8_check_config_and_run_refuse_an_unusable_file(deployment: Deployment, trusted: Path) -> None:
     trusted.write_text("no certificate")
-    checked, ran = world.run("check-config"), world.run("run")
+    checked, ran = deployment.run("check-config"), deployment.run("run")
     said = f"erp.ca_file: cannot use the certificate file {trusted}: it holds no certificate in PEM form"
     assert (checked.returncode, ran.returncode) == (2, 1)
     assert said in checked.stdout
@@ -39,26 +39,26 @@ def test_item_8_check_config_and_run_refuse_an_unusable_file(world: Deployment, 
 
 
 def test_item_8_a_reload_with_an_unusable_file_changes_nothing(
-    world: Deployment, trusted: Path, tmp_path: Path
+    deployment: Deployment, trusted: Path, tmp_path: Path
 ) -> None:
-    world.daemon.start()
-    before = world.daemon.status()["configuration"]
+    deployment.daemon.start()
+    before = deployment.daemon.status()["configuration"]
     missing = tmp_path / "missing.pem"
-    world.configure({"erp": {**FAST, "ca_file": str(missing), "max_in_flight": 3}})
-    refused = world.run("reload")
+    deployment.configure({"erp": {**FAST, "ca_file": str(missing), "max_in_flight": 3}})
+    refused = deployment.run("reload")
     assert refused.returncode == 1
     assert f"cannot use the certificate file {missing}: no such file or directory" in refused.stderr
-    alarm = wait_until(lambda: world.daemon.standing().get("configuration_rejected"))
+    alarm = wait_until(lambda: deployment.daemon.standing().get("configuration_rejected"))
     assert alarm is not None
     assert str(missing) in alarm["summary"]
-    assert world.daemon.status()["configuration"] == before
-    world.configure({"erp": {**FAST, "ca_file": str(trusted)}})
-    assert world.run("reload").returncode == 0
-    wait_until(lambda: "configuration_rejected" not in world.daemon.standing())
+    assert deployment.daemon.status()["configuration"] == before
+    deployment.configure({"erp": {**FAST, "ca_file": str(trusted)}})
+    assert deployment.run("reload").returncode == 0
+    wait_until(lambda: "configuration_rejected" not in deployment.daemon.standing())
 
 
-def rows(world: Deployment, sql: str) -> list[tuple[object, ...]]:
-    with world.database() as database, database.transaction() as connection:
+def rows(deployment: Deployment, sql: str) -> list[tuple[object, ...]]:
+    with deployment.database() as database, database.transaction() as connection:
         return [tuple(row) for row in connection.execute(text(sql)).all()]
 
 

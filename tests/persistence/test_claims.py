@@ -104,10 +104,10 @@ def test_two_claimers_never_get_the_same_invoice(due: Database) -> None:
     assert not {each.invoice_id for each in ours} & {each.invoice_id for each in theirs}
 
 
-@pytest.mark.parametrize("suspect", [False, True])
-def test_item_9_what_is_in_hand_stays_there_when_the_clock_is_set_forward(calculated: Database, suspect: bool) -> None:
+@pytest.mark.parametrize("bisected", [False, True])
+def test_item_9_what_is_in_hand_stays_there_when_the_clock_is_set_forward(calculated: Database, bisected: bool) -> None:
     """Every lease seems over, and the requests are under way: a question now would be answered with what was."""
-    if suspect:
+    if bisected:
         with calculated.transaction() as connection:
             connection.execute(text("UPDATE invoices SET batch_limit = 3"))
     in_hand = tuple(offer.invoice_id for offer in deliveries(calculated, US))

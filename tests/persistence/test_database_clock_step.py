@@ -64,7 +64,7 @@ def set_clock_back(database: Database, seconds: float = STEP_SECONDS) -> None:
     run(database, f"UPDATE invoices SET {moved}", seconds=seconds)
 
 
-def presence(clock: Any = None) -> InstanceRegistration:
+def registration(clock: Any = None) -> InstanceRegistration:
     parts = ActorContext(
         SettingsHolder(Settings()),
         clock or SystemClock(),
@@ -97,7 +97,7 @@ def test_item_9_a_daemon_that_starts_waits_for_no_time_that_was_set_back(billed:
     run(billed, f"UPDATE invoices SET {CLAIMED} WHERE id = :id", id=SECOND, by="gone#1")
     set_clock_back(billed)
     assert claim(billed) == [THIRD]
-    show(billed, presence())
+    show(billed, registration())
     wait, lease = ahead(billed, "next_attempt_at"), ahead(billed, "claimed_until", SECOND)
     assert wait is not None
     assert 290 < wait <= Settings().erp.retry.max_seconds
@@ -110,7 +110,7 @@ def test_item_9_a_daemon_that_starts_waits_for_no_time_that_was_set_back(billed:
 
 def test_item_9_a_daemon_at_work_sees_the_clock_go_back(billed: Database) -> None:
     clock = FakeClock()
-    shown = presence(clock)
+    shown = registration(clock)
     show(billed, shown)
     set_clock_back(billed)
     show(billed, shown)
@@ -132,7 +132,7 @@ def test_item_9_a_look_that_takes_long_is_no_step(billed: Database) -> None:
                 self.advance(600)
             return super().boottime()
 
-    shown = presence(Frozen())
+    shown = registration(Frozen())
     show(billed, shown)
     set_clock_back(billed)
     show(billed, shown)
@@ -202,7 +202,7 @@ def test_item_9_a_pause_keeps_its_length(billed: Database) -> None:
         pause(connection, "me", "maintenance", 60.0)
     moved = "SET since = since + make_interval(secs => :step), until = until + make_interval(secs => :step)"
     run(billed, f"UPDATE delivery_pauses {moved}", step=STEP_SECONDS)
-    show(billed, presence())
+    show(billed, registration())
     with billed.transaction() as connection:
         standing = pause_in_force(connection)
         assert standing is not None
@@ -218,7 +218,7 @@ def test_item_9_a_daemon_that_is_gone_does_not_look_alive(billed: Database) -> N
         arrival = instances.register(connection, "gone", uuid.uuid4(), "0")
     assert arrival.down_seconds == 0
     run(billed, "UPDATE instances SET seen_at = seen_at + make_interval(secs => :step)", step=STEP_SECONDS)
-    show(billed, presence())
+    show(billed, registration())
     assert run(billed, "SELECT name FROM instances WHERE seen_at > clock_timestamp()") == []
 
 
@@ -238,7 +238,7 @@ def test_item_9_an_acknowledgement_of_aborted_invoices_counts(billed: Database) 
         assert apply_changes(connection, BY.name, uuid.uuid4(), [change])
     set_clock_back(billed)
     assert aborted_alarms(billed)
-    show(billed, presence())
+    show(billed, registration())
     at = SystemClock().wall()
     record = AlarmRecord("1", Code.INVOICE_ABORTED.value, "2026-08", Severity.MAJOR, "aborted", 1, at, at, "test")
     with billed.transaction() as connection:
@@ -264,5 +264,5 @@ def test_item_9_an_acknowledgement_of_aborted_invoices_counts(billed: Database) 
 )
 def test_item_9_what_has_happened_happened_now_at_the_latest(billed: Database, made: str, column: str) -> None:
     run(billed, made)
-    show(billed, presence())
+    show(billed, registration())
     assert run(billed, f"SELECT 1 FROM {column.partition('.')[0]} WHERE {column} > clock_timestamp()") == []

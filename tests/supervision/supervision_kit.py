@@ -35,7 +35,7 @@ class FullWait(Randomness):
         return max(a, b)
 
 
-class World:
+class Probes:
     """What the actors of one test share: a diary, and who is to fail how."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class World:
         self.got: list[tuple[str, int, Any]] = []
 
     def child(self, name: str, **options: Any) -> ChildSpec:
-        """A worker of this world."""
+        """A worker of this probes."""
         return ChildSpec(name, lambda: Probe(self), **options)
 
     def children(self, names: str, **options: Any) -> tuple[ChildSpec, ...]:
@@ -65,20 +65,20 @@ class World:
 class Probe(Actor):
     """Does what it is told: crash, exit, end, shut down, tell."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, probes: Probes) -> None:
         super().__init__()
-        self.world = world
+        self.probes = probes
 
     def on_start(self) -> None:
-        self.world.diary.append(("start", self.name, self.epoch))
-        if self.name in self.world.declining:
+        self.probes.diary.append(("start", self.name, self.epoch))
+        if self.name in self.probes.declining:
             raise Decline("feature off")
-        if self.world.failing_starts.get(self.name, 0) > 0:
-            self.world.failing_starts[self.name] -= 1
+        if self.probes.failing_starts.get(self.name, 0) > 0:
+            self.probes.failing_starts[self.name] -= 1
             raise BoomError(f"{self.name} can't start")
 
     def on_receive(self, message: Any) -> Any:
-        self.world.got.append((self.name, self.epoch, message))
+        self.probes.got.append((self.name, self.epoch, message))
         match message:
             case "crash":
                 raise BoomError("told to")
@@ -95,9 +95,9 @@ class Probe(Actor):
         return (self.name, self.epoch)
 
     def on_stop(self) -> None:
-        self.world.diary.append(("stop", self.name, self.epoch))
-        if self.name in self.world.raising_in_stop:
-            raise self.world.raising_in_stop[self.name]
+        self.probes.diary.append(("stop", self.name, self.epoch))
+        if self.name in self.probes.raising_in_stop:
+            raise self.probes.raising_in_stop[self.name]
 
 
 def root(*children: Spec, **options: Any) -> SupervisorSpec:

@@ -32,7 +32,7 @@ from supervision import (
 from supervision.testing import DrivenSystem, InlineThreads
 from tests.supervision.supervision_kit import (
     BoomError,
-    World,
+    Probes,
     epochs,
     kill,
     last_exit,
@@ -102,16 +102,16 @@ def test_case_03_an_invalid_child_is_refused_with_the_field_named(field: str, va
 
 
 def test_case_03_a_name_that_stands_twice_in_the_tree_is_refused() -> None:
-    world = World()
+    probes = Probes()
     with pytest.raises(SpecError, match="a stands twice"):
-        root(world.child("a"), sub("inner", world.child("a")))
+        root(probes.child("a"), sub("inner", probes.child("a")))
     with pytest.raises(SpecError, match="significant"):
-        root(world.child("a", restart=Restart.TRANSIENT, significant=True))
-    assert world.diary == []
+        root(probes.child("a", restart=Restart.TRANSIENT, significant=True))
+    assert probes.diary == []
 
 
 def test_case_04_defaults_of_a_minimal_specification() -> None:
-    spec = World().child("a")
+    spec = Probes().child("a")
     assert (spec.restart, spec.shutdown_seconds, spec.significant) == (Restart.PERMANENT, 5.0, False)
     supervisor = SupervisorSpec("s")
     assert supervisor.strategy is Strategy.ONE_FOR_ONE
@@ -120,8 +120,8 @@ def test_case_04_defaults_of_a_minimal_specification() -> None:
 
 
 def test_case_05_children_start_in_order_each_when_the_one_before_is_up() -> None:
-    world, threads = World(), InlineThreads()
-    system = DrivenSystem(root(*world.children("abc")), threads)
+    probes, threads = Probes(), InlineThreads()
+    system = DrivenSystem(root(*probes.children("abc")), threads)
     threads.stuck.add("a")
     system._kernel.post(system._root.start)
     system.settle()
@@ -129,50 +129,50 @@ def test_case_05_children_start_in_order_each_when_the_one_before_is_up() -> Non
     assert [incarnation.name for incarnation in threads.incarnations] == ["a"], "b has no thread before a is ready"
     threads.stuck.clear()
     system.settle()
-    assert world.notes("start") == ["a", "b", "c"]
+    assert probes.notes("start") == ["a", "b", "c"]
     assert set(states(system).values()) == {"up"}
 
 
 def test_case_06_a_failing_start_undoes_what_had_started_and_tells_the_cause() -> None:
-    world, threads = World(), InlineThreads()
-    world.failing_starts["b"] = 1
-    system = DrivenSystem(root(*world.children("abc")), threads)
+    probes, threads = Probes(), InlineThreads()
+    probes.failing_starts["b"] = 1
+    system = DrivenSystem(root(*probes.children("abc")), threads)
     with pytest.raises(StartFailed, match="b can't start") as failure:
         system.start()
     assert isinstance(failure.value.__cause__, BoomError)
-    assert world.diary == [("start", "a", 1), ("start", "b", 1), ("stop", "a", 1)]
+    assert probes.diary == [("start", "a", 1), ("start", "b", 1), ("stop", "a", 1)]
     assert threads.incarnations == []
     assert system.ended is not None
     assert system.ended.kind is EndKind.GAVE_UP
 
 
 def test_case_07_a_start_that_never_ends_fails_at_its_deadline_and_is_fenced() -> None:
-    world, threads = World(), InlineThreads()
+    probes, threads = Probes(), InlineThreads()
     threads.stuck.add("b")
-    system = DrivenSystem(root(world.child("a"), world.child("b", start_seconds=10.0)), threads)
+    system = DrivenSystem(root(probes.child("a"), probes.child("b", start_seconds=10.0)), threads)
     with pytest.raises(StartFailed, match="StartOverdue"):
         system.start()
     assert isinstance(last_exit(system, "b").reason, StartOverdue)
-    assert world.notes("stop") == ["a"]
+    assert probes.notes("stop") == ["a"]
     (stuck,) = threads.incarnations
     assert stuck.name == "b"
     assert stuck.fenced
 
 
 def test_case_08_a_child_that_declines_stays_listed_and_its_siblings_start() -> None:
-    world = World()
-    world.declining = {"a", "t"}
-    system = started(root(world.child("a"), world.child("t", restart=Restart.TEMPORARY), world.child("b")))
+    probes = Probes()
+    probes.declining = {"a", "t"}
+    system = started(root(probes.child("a"), probes.child("t", restart=Restart.TEMPORARY), probes.child("b")))
     assert states(system) == {"root": "up", "a": "declined", "b": "up"}
-    assert world.notes("stop") == []
+    assert probes.notes("stop") == []
 
 
 def test_case_09_a_dynamic_start_that_fails_keeps_no_specification() -> None:
-    world = World()
-    world.failing_starts["x"] = 1
-    system = started(root(world.child("a")))
+    probes = Probes()
+    probes.failing_starts["x"] = 1
+    system = started(root(probes.child("a")))
     with pytest.raises(StartFailed, match="x can't start"):
-        system.start_child("root", world.child("x"))
+        system.start_child("root", probes.child("x"))
     junk: Any = "not an actor"
     with pytest.raises(StartFailed, match="must make a new Actor"):
         system.start_child("root", ChildSpec("y", lambda: junk))
@@ -183,23 +183,23 @@ def test_case_09_a_dynamic_start_that_fails_keeps_no_specification() -> None:
 
 
 def test_case_10_start_child_of_a_known_name() -> None:
-    world = World()
-    system = started(root(world.child("a"), max_children=2))
-    assert system.start_child("root", world.child("b")) == 1
+    probes = Probes()
+    system = started(root(probes.child("a"), max_children=2))
+    assert system.start_child("root", probes.child("b")) == 1
     with pytest.raises(AlreadyStarted):
-        system.start_child("root", world.child("b"))
+        system.start_child("root", probes.child("b"))
     system.terminate_child("b")
     with pytest.raises(AlreadyPresent):
-        system.start_child("root", world.child("b"))
+        system.start_child("root", probes.child("b"))
     with pytest.raises(StartFailed, match="has its 2 children"):
-        system.start_child("root", world.child("c"))
+        system.start_child("root", probes.child("c"))
     with pytest.raises(SpecError, match="taken"):
-        system.start_child("root", sub("inner", world.child("a")))
+        system.start_child("root", sub("inner", probes.child("a")))
 
 
 def test_case_11_restart_child_in_every_state() -> None:
-    world = World()
-    system = started(root(*world.children("ab"), backoff_base_seconds=100.0, backoff_max_seconds=100.0))
+    probes = Probes()
+    system = started(root(*probes.children("ab"), backoff_base_seconds=100.0, backoff_max_seconds=100.0))
     with pytest.raises(ChildRunning):
         system.restart_child("a")
     with pytest.raises(UnknownName):
@@ -213,8 +213,8 @@ def test_case_11_restart_child_in_every_state() -> None:
 
 
 def test_case_12_delete_child_and_terminate_child_in_every_state() -> None:
-    world = World()
-    system = started(root(*world.children("ab"), backoff_base_seconds=100.0, backoff_max_seconds=100.0))
+    probes = Probes()
+    system = started(root(*probes.children("ab"), backoff_base_seconds=100.0, backoff_max_seconds=100.0))
     with pytest.raises(ChildRunning):
         system.delete_child("a")
     kill(system, "b")
@@ -232,8 +232,8 @@ def test_case_12_delete_child_and_terminate_child_in_every_state() -> None:
 
 @pytest.mark.parametrize("how", ["end", Shutdown(), Shutdown("enough")])
 def test_case_13_a_permanent_child_that_ends_normally_is_restarted_and_reported(how: Any) -> None:
-    world = World()
-    system = started(root(world.child("a")))
+    probes = Probes()
+    system = started(root(probes.child("a")))
     kill(system, "a", how)
     system.advance(0.25)
     assert epochs(system, "a") == [2]
@@ -243,8 +243,8 @@ def test_case_13_a_permanent_child_that_ends_normally_is_restarted_and_reported(
 
 @pytest.mark.parametrize("how", ["end", Shutdown(), Shutdown("enough")])
 def test_case_14_a_transient_child_that_ends_normally_stays_down_and_listed(how: Any) -> None:
-    world = World()
-    system = started(root(world.child("a", restart=Restart.TRANSIENT), world.child("b")))
+    probes = Probes()
+    system = started(root(probes.child("a", restart=Restart.TRANSIENT), probes.child("b")))
     kill(system, "a", how)
     system.advance(1.0)
     assert states(system) == {"root": "up", "a": "down", "b": "up"}
@@ -253,8 +253,8 @@ def test_case_14_a_transient_child_that_ends_normally_stays_down_and_listed(how:
 
 @pytest.mark.parametrize("how", ["crash", "exit"])
 def test_case_15_a_transient_child_that_crashes_is_restarted(how: str) -> None:
-    world = World()
-    system = started(root(world.child("a", restart=Restart.TRANSIENT)))
+    probes = Probes()
+    system = started(root(probes.child("a", restart=Restart.TRANSIENT)))
     kill(system, "a", how)
     system.advance(0.25)
     assert epochs(system, "a") == [2]
@@ -265,8 +265,8 @@ def test_case_15_a_transient_child_that_crashes_is_restarted(how: str) -> None:
 
 @pytest.mark.parametrize("how", ["crash", "exit", "end", Shutdown()])
 def test_case_16_a_temporary_child_that_ends_is_gone_from_the_list(how: Any) -> None:
-    world = World()
-    system = started(root(world.child("a", restart=Restart.TEMPORARY), world.child("b")))
+    probes = Probes()
+    system = started(root(probes.child("a", restart=Restart.TEMPORARY), probes.child("b")))
     kill(system, "a", how)
     system.advance(1.0)
     assert states(system) == {"root": "up", "b": "up"}
@@ -275,10 +275,10 @@ def test_case_16_a_temporary_child_that_ends_is_gone_from_the_list(how: Any) -> 
 
 
 def test_case_16_a_temporary_child_whose_start_fails_dynamically_leaves_nothing() -> None:
-    world = World()
-    world.failing_starts["a"] = 1
+    probes = Probes()
+    probes.failing_starts["a"] = 1
     system = started(root())
     with pytest.raises(StartFailed):
-        system.start_child("root", world.child("a", restart=Restart.TEMPORARY))
+        system.start_child("root", probes.child("a", restart=Restart.TEMPORARY))
     assert isinstance(last_exit(system, "a").reason, FailedToStart)
     assert states(system) == {"root": "up"}

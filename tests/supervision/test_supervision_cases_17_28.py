@@ -17,7 +17,7 @@ from supervision import (
     Strategy,
 )
 from tests.supervision.supervision_kit import (
-    World,
+    Probes,
     epochs,
     kill,
     last_exit,
@@ -32,31 +32,31 @@ from tests.supervision.supervision_kit import (
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 def test_case_17_a_temporary_bystander_of_a_group_restart_is_gone_for_good(strategy: Strategy) -> None:
-    world = World()
-    bystander = world.child("t", restart=Restart.TEMPORARY)
-    system = started(root(world.child("a"), bystander, world.child("b"), strategy=strategy, max_restarts=1))
+    probes = Probes()
+    bystander = probes.child("t", restart=Restart.TEMPORARY)
+    system = started(root(probes.child("a"), bystander, probes.child("b"), strategy=strategy, max_restarts=1))
     kill(system, "a")
     system.advance(0.25)
     assert states(system) == {"root": "up", "a": "up", "b": "up"}
-    assert world.notes("start").count("t") == 1
+    assert probes.notes("start").count("t") == 1
     assert of(system, GivenUp) == []
 
 
 def test_case_18_one_for_one_restarts_only_the_one() -> None:
-    world = World()
-    system = started(root(*world.children("abc")))
+    probes = Probes()
+    system = started(root(*probes.children("abc")))
     kill(system, "b")
     system.advance(0.25)
     assert epochs(system, "a", "b", "c") == [1, 2, 1]
 
 
 def test_case_19_one_for_all_stops_all_before_anything_restarts() -> None:
-    world = World()
-    system = started(root(*world.children("abc"), strategy=Strategy.ONE_FOR_ALL))
-    world.clear()
+    probes = Probes()
+    system = started(root(*probes.children("abc"), strategy=Strategy.ONE_FOR_ALL))
+    probes.clear()
     kill(system, "b")
     system.advance(0.25)
-    assert world.diary == [
+    assert probes.diary == [
         ("stop", "b", 1),
         ("stop", "c", 1),
         ("stop", "a", 1),
@@ -68,47 +68,47 @@ def test_case_19_one_for_all_stops_all_before_anything_restarts() -> None:
 
 
 def test_case_20_rest_for_one_restarts_those_started_after_it() -> None:
-    world = World()
-    system = started(root(*world.children("abcd"), strategy=Strategy.REST_FOR_ONE))
-    world.clear()
+    probes = Probes()
+    system = started(root(*probes.children("abcd"), strategy=Strategy.REST_FOR_ONE))
+    probes.clear()
     kill(system, "b")
     system.advance(0.25)
-    stops = [name for what, name, _ in world.diary if what == "stop"]
+    stops = [name for what, name, _ in probes.diary if what == "stop"]
     assert stops == ["b", "d", "c"], "b has died, then the rest is stopped in reverse order"
-    assert world.notes("start") == ["b", "c", "d"]
+    assert probes.notes("start") == ["b", "c", "d"]
     assert epochs(system, "a", "b", "c", "d") == [1, 2, 2, 2]
 
 
 @pytest.mark.parametrize("strategy", list(Strategy))
 def test_case_21_one_crash_too_many_within_the_period_ends_the_supervisor(strategy: Strategy) -> None:
-    world = World()
-    system = started(root(*world.children("ab"), strategy=strategy, max_restarts=2, window_seconds=60))
+    probes = Probes()
+    system = started(root(*probes.children("ab"), strategy=strategy, max_restarts=2, window_seconds=60))
     for _ in range(2):
         kill(system, "a")
         system.advance(0.25)
         assert states(system)["a"] == "up"
-    world.clear()
+    probes.clear()
     kill(system, "a")
     system.advance(0.25)
     assert system.ended is not None
     assert system.ended.kind is EndKind.GAVE_UP
     assert isinstance(system.ended.reason, GaveUp)
-    assert world.notes("stop") == ["a", "b"]
+    assert probes.notes("stop") == ["a", "b"]
     assert [event.name for event in of(system, GivenUp)] == ["root"]
     assert system.threads.incarnations == []
 
 
 def test_case_21_a_limit_of_0_allows_no_restart_at_all() -> None:
-    world = World()
-    system = started(root(world.child("a"), max_restarts=0))
+    probes = Probes()
+    system = started(root(probes.child("a"), max_restarts=0))
     kill(system, "a")
     assert system.ended is not None
-    assert world.notes("start") == ["a"]
+    assert probes.notes("start") == ["a"]
 
 
 def test_case_22_crashes_further_apart_than_the_period_never_add_up() -> None:
-    world = World()
-    system = started(root(world.child("a"), max_restarts=1, window_seconds=1))
+    probes = Probes()
+    system = started(root(probes.child("a"), max_restarts=1, window_seconds=1))
     for number in range(20):
         kill(system, "a")
         system.advance(2.1)
@@ -118,25 +118,25 @@ def test_case_22_crashes_further_apart_than_the_period_never_add_up() -> None:
 
 
 def test_case_23_every_failed_restart_counts() -> None:
-    world = World()
-    system = started(root(*world.children("ab"), max_restarts=5, window_seconds=60))
-    world.failing_starts["a"] = math.inf
+    probes = Probes()
+    system = started(root(*probes.children("ab"), max_restarts=5, window_seconds=60))
+    probes.failing_starts["a"] = math.inf
     kill(system, "a")
     system.advance(5.0)
     assert system.ended is not None
-    assert world.notes("start").count("a") == 1 + 5
-    assert world.notes("stop") == ["a", "b"]
+    assert probes.notes("start").count("a") == 1 + 5
+    assert probes.notes("stop") == ["a", "b"]
     assert isinstance(last_exit(system, "a").reason, FailedToStart)
 
 
 def test_case_24_one_for_all_begins_again_when_a_sibling_fails_to_start() -> None:
-    world = World()
-    system = started(root(*world.children("ab"), strategy=Strategy.ONE_FOR_ALL))
-    world.clear()
-    world.failing_starts["b"] = 1
+    probes = Probes()
+    system = started(root(*probes.children("ab"), strategy=Strategy.ONE_FOR_ALL))
+    probes.clear()
+    probes.failing_starts["b"] = 1
     kill(system, "a")
     system.advance(1.0)
-    assert world.diary == [
+    assert probes.diary == [
         ("stop", "a", 1),
         ("stop", "b", 1),
         ("start", "a", 2),
@@ -148,21 +148,21 @@ def test_case_24_one_for_all_begins_again_when_a_sibling_fails_to_start() -> Non
 
 
 def test_case_25_rest_for_one_goes_on_from_the_sibling_that_failed_to_start() -> None:
-    world = World()
-    system = started(root(*world.children("abc"), strategy=Strategy.REST_FOR_ONE))
-    world.clear()
-    world.failing_starts["b"] = 1
+    probes = Probes()
+    system = started(root(*probes.children("abc"), strategy=Strategy.REST_FOR_ONE))
+    probes.clear()
+    probes.failing_starts["b"] = 1
     kill(system, "a")
     system.advance(1.0)
-    assert world.notes("start") == ["a", "b", "b", "c"]
+    assert probes.notes("start") == ["a", "b", "b", "c"]
     assert epochs(system, "a", "b", "c") == [2, 3, 2]
 
 
 def test_case_26_a_restart_loop_shows_itself_and_is_ended_by_terminate_child() -> None:
-    world = World()
-    spec = root(*world.children("ab"), backoff_base_seconds=50.0, backoff_max_seconds=50.0, max_restarts=9)
+    probes = Probes()
+    spec = root(*probes.children("ab"), backoff_base_seconds=50.0, backoff_max_seconds=50.0, max_restarts=9)
     system = started(spec)
-    world.failing_starts["a"] = math.inf
+    probes.failing_starts["a"] = math.inf
     kill(system, "a")
     assert (states(system)["a"], system.count_children("root").active) == ("restarting", 1)
     before = system.fake.monotonic()
@@ -170,13 +170,13 @@ def test_case_26_a_restart_loop_shows_itself_and_is_ended_by_terminate_child() -
     assert system.fake.monotonic() - before < 1.0
     system.advance(200.0)
     assert states(system) == {"root": "up", "a": "down", "b": "up"}
-    assert world.notes("start").count("a") == 1
+    assert probes.notes("start").count("a") == 1
 
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ONE, Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 def test_case_27_a_supervisor_in_a_restart_loop_stops_promptly(strategy: Strategy) -> None:
-    world = World()
-    spec = root(*world.children("abc"), strategy=strategy, backoff_base_seconds=50.0, backoff_max_seconds=50.0)
+    probes = Probes()
+    spec = root(*probes.children("abc"), strategy=strategy, backoff_base_seconds=50.0, backoff_max_seconds=50.0)
     system = started(spec)
     kill(system, "b")
     expected = {
@@ -188,13 +188,13 @@ def test_case_27_a_supervisor_in_a_restart_loop_stops_promptly(strategy: Strateg
     before = system.fake.monotonic()
     system.stop()
     assert system.fake.monotonic() - before < 1.0
-    assert world.notes("start").count("b") == 1
+    assert probes.notes("start").count("b") == 1
 
 
 def test_case_27_an_earlier_siblings_crash_widens_a_waiting_group_restart() -> None:
-    world = World()
+    probes = Probes()
     spec = root(
-        *world.children("abc"),
+        *probes.children("abc"),
         strategy=Strategy.REST_FOR_ONE,
         backoff_base_seconds=50.0,
         backoff_max_seconds=50.0,
@@ -203,41 +203,41 @@ def test_case_27_an_earlier_siblings_crash_widens_a_waiting_group_restart() -> N
     kill(system, "b")
     kill(system, "a")
     assert [states(system)[name] for name in "abc"] == ["restarting", "restarting", "down"]
-    world.clear()
+    probes.clear()
     system.advance(51.0)
-    assert world.diary == [("start", "a", 2), ("start", "b", 2), ("start", "c", 2)]
+    assert probes.diary == [("start", "a", 2), ("start", "b", 2), ("start", "c", 2)]
 
 
 def test_case_28_shutdown_stops_in_reverse_order_each_ended_before_the_next() -> None:
-    world = World()
-    system = started(root(*world.children("abcde")))
+    probes = Probes()
+    system = started(root(*probes.children("abcde")))
     system.threads.stuck.add("d")
     system._kernel.post(system._stop_root)
     system.settle()
-    assert world.notes("stop") == ["e"], "c is not told to stop before d has ended"
+    assert probes.notes("stop") == ["e"], "c is not told to stop before d has ended"
     assert states(system)["c"] == "up"
     system.threads.stuck.clear()
     system.settle()
-    assert world.notes("stop") == ["e", "d", "c", "b", "a"]
+    assert probes.notes("stop") == ["e", "d", "c", "b", "a"]
     assert [event.name for event in of(system, Exited)] == ["e", "d", "c", "b", "a", "root"]
 
 
 def test_case_28_shutdown_keeps_the_order_of_the_specification_after_restarts() -> None:
-    world = World()
-    system = started(root(*world.children("abc"), sub("inner", *world.children("xy"))))
+    probes = Probes()
+    system = started(root(*probes.children("abc"), sub("inner", *probes.children("xy"))))
     kill(system, "a")
     kill(system, "x")
     system.advance(1.0)
     assert row(system, "a")["restarts"] == 1
-    world.clear()
+    probes.clear()
     system.stop()
-    assert world.notes("stop") == ["y", "x", "c", "b", "a"]
+    assert probes.notes("stop") == ["y", "x", "c", "b", "a"]
 
 
 def test_backoff_waits_grow_with_full_jitter_and_are_reset_by_stable_uptime() -> None:
-    world = World()
+    probes = Probes()
     spec = root(
-        world.child("a"),
+        probes.child("a"),
         backoff_base_seconds=1.0,
         backoff_max_seconds=8.0,
         stable_seconds=100.0,

@@ -36,7 +36,7 @@ from supervision.testing import DrivenSystem
 from tests.supervision.supervision_kit import (
     BoomError,
     Probe,
-    World,
+    Probes,
     epochs,
     kill,
     last_exit,
@@ -51,8 +51,8 @@ from tests.supervision.supervision_kit import (
 
 
 def test_case_29_a_child_that_will_not_stop_is_freed_then_abandoned_within_its_budget() -> None:
-    world = World()
-    system = started(root(world.child("a"), world.child("b", shutdown_seconds=4.0), world.child("c")))
+    probes = Probes()
+    system = started(root(probes.child("a"), probes.child("b", shutdown_seconds=4.0), probes.child("c")))
     freed: list[float] = []
     actor: list[Probe] = []
 
@@ -66,7 +66,7 @@ def test_case_29_a_child_that_will_not_stop_is_freed_then_abandoned_within_its_b
     system.stop()
     assert freed[0] - before == pytest.approx(2.0, abs=0.5), "freed at half of its budget"
     assert system.fake.monotonic() - before <= 5.0
-    assert world.notes("stop") == ["c", "a"]
+    assert probes.notes("stop") == ["c", "a"]
     reason = last_exit(system, "b").reason
     assert isinstance(reason, Abandoned)
     assert [event.alive for event in of(system, WrittenOff)] == [1]
@@ -75,8 +75,8 @@ def test_case_29_a_child_that_will_not_stop_is_freed_then_abandoned_within_its_b
 
 
 def test_case_30_no_grace_means_fenced_at_once_and_not_waited_for() -> None:
-    world = World()
-    system = started(root(world.child("a"), world.child("b", shutdown_seconds=0)))
+    probes = Probes()
+    system = started(root(probes.child("a"), probes.child("b", shutdown_seconds=0)))
     system.threads.stuck.add("b")
     before = system.fake.monotonic()
     system.stop()
@@ -85,21 +85,21 @@ def test_case_30_no_grace_means_fenced_at_once_and_not_waited_for() -> None:
 
 
 def test_case_31_the_global_deadline_abandons_whoever_is_left() -> None:
-    world = World()
-    system = started(root(*world.children("abc", shutdown_seconds=1000.0)))
+    probes = Probes()
+    system = started(root(*probes.children("abc", shutdown_seconds=1000.0)))
     system.threads.stuck.update("bc")
     before = system.fake.monotonic()
     ended = system.stop(timeout_seconds=10.0)
     assert system.fake.monotonic() - before == pytest.approx(10.0, abs=1.0)
     assert ended.kind is EndKind.STOPPED
     assert [event.name for event in of(system, WrittenOff)] == ["c", "b"]
-    assert world.notes("stop") == ["a"]
+    assert probes.notes("stop") == ["a"]
 
 
 def test_case_32_children_that_die_while_their_supervisor_stops_are_reported_and_not_restarted() -> None:
-    world = World()
-    world.raising_in_stop["a"] = SystemExit(3)
-    system = started(root(*world.children("abc")))
+    probes = Probes()
+    probes.raising_in_stop["a"] = SystemExit(3)
+    system = started(root(*probes.children("abc")))
     system.threads.stuck.add("c")
     system._kernel.post(system._stop_root)
     system.settle()
@@ -111,27 +111,27 @@ def test_case_32_children_that_die_while_their_supervisor_stops_are_reported_and
     assert system.ended.reason == Shutdown()
     assert isinstance(last_exit(system, "b").reason, Crashed)
     assert isinstance(last_exit(system, "a").reason, StopFailed)
-    assert world.notes("start") == ["a", "b", "c"]
+    assert probes.notes("start") == ["a", "b", "c"]
 
 
 def test_case_33_a_pool_stops_at_the_same_time_and_as_long_as_the_slowest() -> None:
-    world = World()
-    workers = pool(sub("pool"), 4, lambda n: world.child(f"w{n}", shutdown_seconds=4.0))
+    probes = Probes()
+    workers = pool(sub("pool"), 4, lambda n: probes.child(f"w{n}", shutdown_seconds=4.0))
     system = started(root(workers))
     system.threads.stuck.update({"w1", "w3"})
     before = system.fake.monotonic()
     system.stop()
     assert system.fake.monotonic() - before == pytest.approx(4.0, abs=0.5)
     assert {event.name for event in of(system, WrittenOff)} == {"w1", "w3"}
-    assert sorted(world.notes("stop")) == ["w2", "w4"]
+    assert sorted(probes.notes("stop")) == ["w2", "w4"]
 
 
 @pytest.mark.parametrize("where", ["exit", "stop"])
 def test_case_34_a_child_that_raises_system_exit_anywhere_still_gives_its_notice(where: str) -> None:
-    world = World()
+    probes = Probes()
     if where == "stop":
-        world.raising_in_stop["a"] = SystemExit(0)
-    system = started(root(world.child("a"), world.child("b")))
+        probes.raising_in_stop["a"] = SystemExit(0)
+    system = started(root(probes.child("a"), probes.child("b")))
     kill(system, "a", "exit" if where == "exit" else "end")
     system.advance(0.25)
     assert epochs(system, "a", "b") == [2, 1]
@@ -139,8 +139,8 @@ def test_case_34_a_child_that_raises_system_exit_anywhere_still_gives_its_notice
 
 
 def test_case_35_late_and_foreign_exit_notices_change_nothing() -> None:
-    world = World()
-    system = started(root(world.child("a", shutdown_seconds=1.0), max_restarts=1))
+    probes = Probes()
+    system = started(root(probes.child("a", shutdown_seconds=1.0), max_restarts=1))
     old = system.threads.incarnations[0]
     system.threads.stuck.add("a#1")
     system._kernel.post(system._kernel.nodes["a"].stop)
@@ -157,8 +157,8 @@ def test_case_35_late_and_foreign_exit_notices_change_nothing() -> None:
 
 
 def test_case_36_a_message_to_a_supervisor_is_refused_and_harms_nobody() -> None:
-    world = World()
-    system = started(root(world.child("a"), sub("inner")))
+    probes = Probes()
+    system = started(root(probes.child("a"), sub("inner")))
     assert isinstance(raised(lambda: system.tell("inner", "foo")), UnknownName)
     assert isinstance(raised(lambda: system.tell("root", object())), UnknownName)
     system.tell("a", object())
@@ -169,13 +169,13 @@ def test_case_36_a_message_to_a_supervisor_is_refused_and_harms_nobody() -> None
 @pytest.mark.parametrize("kind", [Restart.TEMPORARY, Restart.TRANSIENT])
 @pytest.mark.parametrize("when", [AutoShutdown.ANY_SIGNIFICANT, AutoShutdown.ALL_SIGNIFICANT])
 def test_case_37_the_own_end_of_significant_children_ends_the_supervisor(when: AutoShutdown, kind: Restart) -> None:
-    world = World()
+    probes = Probes()
     jobs = (
-        world.child("j", restart=kind, significant=True),
-        world.child("k", restart=kind, significant=True),
+        probes.child("j", restart=kind, significant=True),
+        probes.child("k", restart=kind, significant=True),
     )
-    inner = sub("inner", world.child("a"), *jobs, auto_shutdown=when, restart=Restart.TRANSIENT)
-    system = started(root(inner, world.child("z")))
+    inner = sub("inner", probes.child("a"), *jobs, auto_shutdown=when, restart=Restart.TRANSIENT)
+    system = started(root(inner, probes.child("z")))
     system.terminate_child("k")
     assert states(system)["inner"] == "up", "terminate_child does not count as an end of its own"
     if kind is Restart.TRANSIENT:
@@ -187,16 +187,16 @@ def test_case_37_the_own_end_of_significant_children_ends_the_supervisor(when: A
     system.advance(1.0)
     assert states(system)["inner"] == "down"
     assert isinstance(last_exit(system, "inner").reason, Shutdown)
-    assert world.notes("stop")[-1] == "a"
+    assert probes.notes("stop")[-1] == "a"
     assert states(system)["z"] == "up"
 
 
 def test_case_37_a_bystanders_stop_does_not_trigger_auto_shutdown() -> None:
-    world = World()
-    job = world.child("j", restart=Restart.TRANSIENT, significant=True)
+    probes = Probes()
+    job = probes.child("j", restart=Restart.TRANSIENT, significant=True)
     inner = sub(
         "inner",
-        world.child("a"),
+        probes.child("a"),
         job,
         auto_shutdown=AutoShutdown.ANY_SIGNIFICANT,
         strategy=Strategy.ONE_FOR_ALL,
@@ -208,9 +208,9 @@ def test_case_37_a_bystanders_stop_does_not_trigger_auto_shutdown() -> None:
 
 
 def test_case_38_a_supervisor_that_gave_up_is_rebuilt_afresh_by_its_parent() -> None:
-    world = World()
-    system = started(root(sub("inner", *world.children("ab"), max_restarts=1), world.child("z")))
-    system.start_child("inner", world.child("dynamic"))
+    probes = Probes()
+    system = started(root(sub("inner", *probes.children("ab"), max_restarts=1), probes.child("z")))
+    system.start_child("inner", probes.child("dynamic"))
     for _ in range(2):
         kill(system, "a")
         system.advance(1.0)
@@ -225,20 +225,20 @@ def test_case_38_a_supervisor_that_gave_up_is_rebuilt_afresh_by_its_parent() -> 
 
 
 def test_case_38_dynamic_children_below_a_restarted_supervisor_are_forgotten_too() -> None:
-    world = World()
-    middle = sub("middle", world.child("a"), sub("inner"), strategy=Strategy.ONE_FOR_ALL, max_restarts=0)
+    probes = Probes()
+    middle = sub("middle", probes.child("a"), sub("inner"), strategy=Strategy.ONE_FOR_ALL, max_restarts=0)
     system = started(root(middle))
-    system.start_child("inner", world.child("dynamic"))
+    system.start_child("inner", probes.child("dynamic"))
     kill(system, "a")
     system.advance(1.0)
     assert "dynamic" not in states(system)
     assert isinstance(raised(lambda: system.tell("dynamic", "hello")), UnknownName)
-    assert system.start_child("inner", world.child("dynamic")) == 2
+    assert system.start_child("inner", probes.child("dynamic")) == 2
 
 
 def test_case_38_giving_up_climbs_the_tree_to_the_root() -> None:
-    world = World()
-    inner = sub("inner", world.child("a"), max_restarts=1)
+    probes = Probes()
+    inner = sub("inner", probes.child("a"), max_restarts=1)
     system = started(root(sub("middle", inner, max_restarts=1), max_restarts=1))
     for _ in range(50):
         if system.ended is not None:
@@ -247,14 +247,14 @@ def test_case_38_giving_up_climbs_the_tree_to_the_root() -> None:
         system.advance(0.5)
     assert system.ended is not None
     assert system.ended.kind is EndKind.GAVE_UP
-    assert world.notes("start").count("a") == 8, "the limits multiply over the levels: (1 + 1) ** 3"
+    assert probes.notes("start").count("a") == 8, "the limits multiply over the levels: (1 + 1) ** 3"
 
 
 def test_case_39_counts_stay_right_through_the_lives_of_2000_children() -> None:
-    world = World()
+    probes = Probes()
     names = [f"c{n}" for n in range(2000)]
     spec = root(
-        *(world.child(n) for n in names),
+        *(probes.child(n) for n in names),
         max_restarts=5000,
         backoff_base_seconds=50.0,
         backoff_max_seconds=50.0,
@@ -275,8 +275,8 @@ def test_case_39_counts_stay_right_through_the_lives_of_2000_children() -> None:
 
 
 def test_case_40_every_happening_is_one_structured_event_in_order() -> None:
-    world = World()
-    system = started(root(world.child("a"), max_restarts=1))
+    probes = Probes()
+    system = started(root(probes.child("a"), max_restarts=1))
     kill(system, "a", "end")
     system.advance(0.25)
     kill(system, "a")
@@ -295,13 +295,13 @@ def test_case_40_every_happening_is_one_structured_event_in_order() -> None:
 
 @pytest.mark.parametrize("error", [BoomError("a full disk"), SystemExit(1)])
 def test_case_40_a_failing_listener_or_monitor_never_breaks_supervision(error: BaseException) -> None:
-    world = World()
+    probes = Probes()
     seen: list[str] = []
 
     def fail(event: Any) -> None:
         raise error
 
-    system = DrivenSystem(root(world.child("a")), on_event=fan_out(fail, lambda event: seen.append(event.name)))
+    system = DrivenSystem(root(probes.child("a")), on_event=fan_out(fail, lambda event: seen.append(event.name)))
     system.start()
     system.monitor("a", fail)
     kill(system, "a")
@@ -312,8 +312,8 @@ def test_case_40_a_failing_listener_or_monitor_never_breaks_supervision(error: B
 
 
 def test_case_40_log_records_are_structured_and_of_bounded_size(caplog: pytest.LogCaptureFixture) -> None:
-    world = World()
-    system = DrivenSystem(root(world.child("a")), on_event=log_events(logging.getLogger("kernel")))
+    probes = Probes()
+    system = DrivenSystem(root(probes.child("a")), on_event=log_events(logging.getLogger("kernel")))
     with caplog.at_level(logging.INFO, "kernel"):
         system.start()
         system.tell("a", "x" * 100_000)

@@ -9,7 +9,7 @@ import pytest
 
 from supervision import ChildSpec, EndKind, Exited, GivenUp, Hung, Restarting, SpecError, Strategy, WrittenOff
 from supervision.testing import DrivenSystem, Stuck
-from tests.supervision.supervision_kit import World, epochs, kill, of, root, row, started, states, sub
+from tests.supervision.supervision_kit import Probes, epochs, kill, of, root, row, started, states, sub
 
 
 def always(_: Exited) -> bool:
@@ -30,8 +30,8 @@ def crash(system: DrivenSystem, name: str, times: int, how: Any = "crash") -> No
 
 
 def test_twelve_exempt_crashes_use_up_no_restart_that_other_faults_need() -> None:
-    world = World()
-    system = started(root(world.child("a", exempt_from_max_restarts=bisecting), world.child("b"), max_restarts=2))
+    probes = Probes()
+    system = started(root(probes.child("a", exempt_from_max_restarts=bisecting), probes.child("b"), max_restarts=2))
     crash(system, "a", 12)
     crash(system, "b", 2)
     assert states(system) == {"root": "up", "a": "up", "b": "up"}
@@ -43,32 +43,32 @@ def test_twelve_exempt_crashes_use_up_no_restart_that_other_faults_need() -> Non
 
 
 def test_a_crash_that_is_not_exempt_counts_as_ever() -> None:
-    world = World()
-    system = started(root(world.child("a", exempt_from_max_restarts=bisecting), max_restarts=2))
+    probes = Probes()
+    system = started(root(probes.child("a", exempt_from_max_restarts=bisecting), max_restarts=2))
     crash(system, "a", 3, how=("call", lambda _: 1 / 0))
     assert system.ended is not None
     assert system.ended.kind is EndKind.GAVE_UP
 
 
 def test_an_exempt_restart_does_not_count_against_the_childs_own_limit() -> None:
-    world = World()
-    system = started(root(world.child("a", exempt_from_max_restarts=always, max_restarts=1)))
+    probes = Probes()
+    system = started(root(probes.child("a", exempt_from_max_restarts=always, max_restarts=1)))
     crash(system, "a", 5)
     assert epochs(system, "a") == [6]
 
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 def test_the_restart_of_a_whole_group_is_exempt_with_its_cause(strategy: Strategy) -> None:
-    world = World()
-    child = world.child("a", exempt_from_max_restarts=always)
-    system = started(root(child, world.child("b"), strategy=strategy, max_restarts=1))
+    probes = Probes()
+    child = probes.child("a", exempt_from_max_restarts=always)
+    system = started(root(child, probes.child("b"), strategy=strategy, max_restarts=1))
     crash(system, "a", 5)
     assert epochs(system, "a", "b") == [6, 6]
 
 
 def test_exempt_restarts_beyond_their_bound_count_until_the_window_has_passed() -> None:
-    world = World()
-    child = world.child("a", exempt_from_max_restarts=always, max_exempt_restarts=3, window_seconds=30.0)
+    probes = Probes()
+    child = probes.child("a", exempt_from_max_restarts=always, max_exempt_restarts=3, window_seconds=30.0)
     system = started(root(child, max_restarts=2, window_seconds=30.0))
     crash(system, "a", 5)
     assert [event.exempt for event in of(system, Restarting)] == [True, True, True, False, False]
@@ -81,15 +81,15 @@ def test_exempt_restarts_beyond_their_bound_count_until_the_window_has_passed() 
 
 
 def test_no_exemption_at_all_is_a_bound_of_0() -> None:
-    world = World()
-    system = started(root(world.child("a", exempt_from_max_restarts=always, max_exempt_restarts=0), max_restarts=1))
+    probes = Probes()
+    system = started(root(probes.child("a", exempt_from_max_restarts=always, max_exempt_restarts=0), max_restarts=1))
     crash(system, "a", 2)
     assert system.ended is not None
 
 
 def test_a_child_that_is_always_exempt_backs_off_to_the_longest_wait_and_keeps_its_neighbours() -> None:
-    world = World()
-    children = (world.child("a", exempt_from_max_restarts=always), world.child("b"))
+    probes = Probes()
+    children = (probes.child("a", exempt_from_max_restarts=always), probes.child("b"))
     system = started(root(*children, backoff_base_seconds=0.1, backoff_max_seconds=10.0, max_restarts=3))
     for _ in range(4000):
         if states(system)["a"] == "up":
@@ -104,31 +104,31 @@ def test_a_child_that_is_always_exempt_backs_off_to_the_longest_wait_and_keeps_i
 
 
 def test_a_child_that_cannot_start_is_never_exempt() -> None:
-    world = World()
-    system = started(root(world.child("a", exempt_from_max_restarts=always), max_restarts=5))
-    world.failing_starts["a"] = math.inf
+    probes = Probes()
+    system = started(root(probes.child("a", exempt_from_max_restarts=always), max_restarts=5))
+    probes.failing_starts["a"] = math.inf
     kill(system, "a")
     system.advance(5.0)
     assert system.ended is not None
-    assert world.notes("start").count("a") == 1 + 1 + 5, "the crash was exempt, the five failed starts were not"
+    assert probes.notes("start").count("a") == 1 + 1 + 5, "the crash was exempt, the five failed starts were not"
 
 
 def test_a_normal_end_is_never_exempt() -> None:
-    world = World()
-    system = started(root(world.child("a", exempt_from_max_restarts=always), max_restarts=1))
+    probes = Probes()
+    system = started(root(probes.child("a", exempt_from_max_restarts=always), max_restarts=1))
     crash(system, "a", 2, how="end")
     assert system.ended is not None
 
 
 def test_an_exempt_hang_uses_up_no_restart_but_its_thread_counts() -> None:
-    world = World()
+    probes = Probes()
     asked: list[Exited] = []
 
     def exempt(notice: Exited) -> bool:
         asked.append(notice)
         return True
 
-    child = world.child("a", hang_seconds=1.0, exempt_from_max_restarts=exempt)
+    child = probes.child("a", hang_seconds=1.0, exempt_from_max_restarts=exempt)
     system = started(root(child, max_restarts=0), written_off_limit=2)
     for expected in (1, 2):
         system.tell("a", Stuck())
@@ -143,8 +143,8 @@ def test_an_exempt_hang_uses_up_no_restart_but_its_thread_counts() -> None:
 
 
 def test_a_failing_exemption_counts_the_restart_and_harms_nobody() -> None:
-    world = World()
-    system = started(root(world.child("a", exempt_from_max_restarts=lambda _: bool(1 / 0)), max_restarts=1))
+    probes = Probes()
+    system = started(root(probes.child("a", exempt_from_max_restarts=lambda _: bool(1 / 0)), max_restarts=1))
     crash(system, "a", 1)
     assert (epochs(system, "a"), system.listener_failures) == ([2], 1)
     crash(system, "a", 1)
@@ -152,8 +152,8 @@ def test_a_failing_exemption_counts_the_restart_and_harms_nobody() -> None:
 
 
 def test_a_rebuilt_supervisor_exempts_afresh() -> None:
-    world = World()
-    child = world.child("a", exempt_from_max_restarts=always, max_exempt_restarts=1)
+    probes = Probes()
+    child = probes.child("a", exempt_from_max_restarts=always, max_exempt_restarts=1)
     system = started(root(sub("inner", child, max_restarts=0)))
     crash(system, "a", 2)
     assert [event.name for event in of(system, GivenUp)] == ["inner"]

@@ -29,7 +29,7 @@ from supervision import (
 from supervision.testing import ActorHarness, DrivenSystem, Stuck, wait_until
 from tests.supervision.supervision_kit import (
     Probe,
-    World,
+    Probes,
     epochs,
     kill,
     last_exit,
@@ -44,16 +44,16 @@ LONG = {"backoff_base_seconds": 1000.0, "backoff_max_seconds": 1000.0}
 
 
 def test_messages_between_incarnations_wait_and_the_one_in_hand_does_not_come_again() -> None:
-    world = World()
-    system = started(root(world.child("a")))
+    probes = Probes()
+    system = started(root(probes.child("a")))
     for message in ("one", "crash", "two", "three"):
         system.tell("a", message)
     system.advance(1.0)
-    assert world.got == [("a", 1, "one"), ("a", 1, "crash"), ("a", 2, "two"), ("a", 2, "three")]
+    assert probes.got == [("a", 1, "one"), ("a", 1, "crash"), ("a", 2, "two"), ("a", 2, "three")]
 
 
 def test_what_the_exit_listener_tells_is_ahead_of_the_new_incarnations_own_messages() -> None:
-    world = World()
+    probes = Probes()
     listening: list[DrivenSystem] = []
 
     def tell_of_crash(event: Any) -> None:
@@ -64,17 +64,17 @@ def test_what_the_exit_listener_tells_is_ahead_of_the_new_incarnations_own_messa
         def on_start(self) -> None:
             self.tell(self.name, "own first")
 
-    system = DrivenSystem(root(ChildSpec("a", lambda: Eager(world))), on_event=tell_of_crash)
+    system = DrivenSystem(root(ChildSpec("a", lambda: Eager(probes))), on_event=tell_of_crash)
     listening.append(system)
     system.start()
     kill(system, "a")
     system.advance(1.0)
-    assert [m for _, epoch, m in world.got if epoch == 2] == [("crashed with", ("crash",)), "own first"]
+    assert [m for _, epoch, m in probes.got if epoch == 2] == [("crashed with", ("crash",)), "own first"]
 
 
 def test_a_child_that_refuses_while_down_hands_messages_back() -> None:
-    world = World()
-    system = started(root(world.child("a", while_down=Mailbox.REFUSE), **LONG))
+    probes = Probes()
+    system = started(root(probes.child("a", while_down=Mailbox.REFUSE), **LONG))
     system.tell("a", "crash")
     system.tell("a", "behind")
     system.settle()
@@ -86,8 +86,8 @@ def test_a_child_that_refuses_while_down_hands_messages_back() -> None:
 
 
 def test_messages_to_one_that_will_not_return_are_refused_and_reported() -> None:
-    world = World()
-    system = started(root(world.child("a", restart=Restart.TRANSIENT), world.child("b")))
+    probes = Probes()
+    system = started(root(probes.child("a", restart=Restart.TRANSIENT), probes.child("b")))
     for message in ("end", "behind"):
         system.tell("a", message)
     system.settle()
@@ -99,19 +99,19 @@ def test_messages_to_one_that_will_not_return_are_refused_and_reported() -> None
 
 
 def test_messages_wait_through_the_restart_of_the_whole_subtree() -> None:
-    world = World()
-    inner = sub("inner", *world.children("ab"), strategy=Strategy.ONE_FOR_ALL, max_restarts=0)
+    probes = Probes()
+    inner = sub("inner", *probes.children("ab"), strategy=Strategy.ONE_FOR_ALL, max_restarts=0)
     system = started(root(inner))
     system.tell("a", "crash")
     system.settle()
     system.tell("b", "kept")
     system.advance(1.0)
-    assert ("b", 2, "kept") in world.got
+    assert ("b", 2, "kept") in probes.got
 
 
 def test_a_full_mailbox_refuses_an_outsider_at_once_and_an_actor_after_a_bounded_wait() -> None:
-    world = World()
-    system = System(root(world.child("slow", mailbox_limit=2), world.child("fast"), **LONG), full_mailbox_seconds=0.2)
+    probes = Probes()
+    system = System(root(probes.child("slow", mailbox_limit=2), probes.child("fast"), **LONG), full_mailbox_seconds=0.2)
     system.start()
     release, entered, outcome = threading.Event(), threading.Event(), []
 
@@ -142,18 +142,18 @@ def test_a_full_mailbox_refuses_an_outsider_at_once_and_an_actor_after_a_bounded
     finally:
         release.set()
         system.stop(5.0)
-    assert [message for name, _, message in world.got if name == "slow"][1:] == [0, 1, "room again"]
+    assert [message for name, _, message in probes.got if name == "slow"][1:] == [0, 1, "room again"]
 
 
 def test_waiting_for_room_in_a_full_mailbox_is_not_hanging() -> None:
-    world, written_off = World(), []
+    probes, written_off = Probes(), []
     release = threading.Event()
 
     def listen(event: object) -> None:
         if isinstance(event, WrittenOff):
             written_off.append(event.name)
 
-    children = (world.child("full", mailbox_limit=1, hang_seconds=None), world.child("sender", hang_seconds=0.1))
+    children = (probes.child("full", mailbox_limit=1, hang_seconds=None), probes.child("sender", hang_seconds=0.1))
     system = System(root(*children), full_mailbox_seconds=30.0, tick_seconds=0.02, on_event=listen)
     system.start()
     try:
@@ -166,15 +166,15 @@ def test_waiting_for_room_in_a_full_mailbox_is_not_hanging() -> None:
         assert wait_until(lambda: system.progress().rounds > rounds + 25)
         assert written_off == []
         release.set()
-        assert wait_until(lambda: [message for name, _, message in world.got if name == "full"][1:] == [0, 1])
+        assert wait_until(lambda: [message for name, _, message in probes.got if name == "full"][1:] == [0, 1])
     finally:
         release.set()
         system.stop(5.0)
 
 
 def test_every_question_has_an_answer_in_bounded_time_whatever_happens() -> None:
-    world = World()
-    system = started(root(*world.children("ab", shutdown_seconds=1.0), **LONG))
+    probes = Probes()
+    system = started(root(*probes.children("ab", shutdown_seconds=1.0), **LONG))
     assert system.ask("a", "who", 1.0) == ("a", 1)
     assert isinstance(raised(lambda: system.ask("a", "crash", 1.0)), AskFailed)
     assert isinstance(raised(lambda: system.ask("a", "is down", 0.01)), NotAttempted)
@@ -188,8 +188,8 @@ def test_every_question_has_an_answer_in_bounded_time_whatever_happens() -> None
 
 
 def test_questions_in_hand_and_waiting_are_settled_when_their_actor_is_written_off() -> None:
-    world = World()
-    system = started(root(world.child("a", hang_seconds=10.0, while_down=Mailbox.REFUSE), **LONG))
+    probes = Probes()
+    system = started(root(probes.child("a", hang_seconds=10.0, while_down=Mailbox.REFUSE), **LONG))
     mailbox = system._kernel.mailbox("a")
     asked: dict[str, pykka.ThreadingFuture[Any]] = {
         "held": pykka.ThreadingFuture(),
@@ -205,7 +205,7 @@ def test_questions_in_hand_and_waiting_are_settled_when_their_actor_is_written_o
 
 
 def test_take_waiting_drains_told_messages_up_to_a_limit_and_never_a_question() -> None:
-    world = World()
+    probes = Probes()
     taken: list[list[Any]] = []
 
     def drain(probe: Probe) -> None:
@@ -215,7 +215,7 @@ def test_take_waiting_drains_told_messages_up_to_a_limit_and_never_a_question() 
         taken.append(probe.take_waiting(10))
         raise RuntimeError("with all of it in hand")
 
-    system = started(root(world.child("a")))
+    system = started(root(probes.child("a")))
     system.threads.stuck.add("a")
     for message in (("call", drain), 1, 2, 3, 4, ("call", drain_and_crash), 5, 6):
         system.tell("a", message)
@@ -227,9 +227,9 @@ def test_take_waiting_drains_told_messages_up_to_a_limit_and_never_a_question() 
 
 
 def test_take_waiting_leaves_a_question_in_its_place() -> None:
-    world = World()
+    probes = Probes()
     taken: list[list[Any]] = []
-    system = started(root(world.child("a")))
+    system = started(root(probes.child("a")))
     system.threads.stuck.add("a")
     system.tell("a", ("call", lambda probe: taken.append(probe.take_waiting(10))))
     system.tell("a", 1)
@@ -238,11 +238,11 @@ def test_take_waiting_leaves_a_question_in_its_place() -> None:
     system.threads.stuck.clear()
     system.settle()
     assert taken == [[1]]
-    assert [message for _, _, message in world.got][1:] == ["question", 2]
+    assert [message for _, _, message in probes.got][1:] == ["question", 2]
 
 
 def test_timers_tell_the_actor_itself_and_die_with_its_incarnation() -> None:
-    world = World()
+    probes = Probes()
 
     class Timed(Probe):
         def on_start(self) -> None:
@@ -250,22 +250,22 @@ def test_timers_tell_the_actor_itself_and_die_with_its_incarnation() -> None:
             self.every(10.0, f"beat of {self.epoch}")
             self.after(1.0, "never").cancel()
 
-    system = started(root(ChildSpec("a", lambda: Timed(world))))
+    system = started(root(ChildSpec("a", lambda: Timed(probes))))
     system.advance(31.0)
-    assert [message for _, _, message in world.got] == ["once of 1"] + 3 * ["beat of 1"]
-    world.got.clear()
+    assert [message for _, _, message in probes.got] == ["once of 1"] + 3 * ["beat of 1"]
+    probes.got.clear()
     kill(system, "a")
     system.advance(12.0)
-    assert [message for _, _, message in world.got] == ["crash", "once of 2", "beat of 2"]
+    assert [message for _, _, message in probes.got] == ["crash", "once of 2", "beat of 2"]
     system.stop()
 
 
 def test_beats_do_not_pile_up_behind_a_busy_actor_and_can_be_cancelled() -> None:
-    world = World()
+    probes = Probes()
     beats: list[Any] = []
-    system = started(root(world.child("a", hang_seconds=None)))
+    system = started(root(probes.child("a", hang_seconds=None)))
     system.ask("a", ("call", lambda probe: beats.append(probe.every(1.0, "beat"))), 1.0)
-    world.got.clear()
+    probes.got.clear()
     system.threads.stuck.add("a")
     system.advance(100.0)
     assert system.waiting_messages()["a"] == 1
@@ -273,12 +273,12 @@ def test_beats_do_not_pile_up_behind_a_busy_actor_and_can_be_cancelled() -> None
     system.advance(2.0)
     beats[0].cancel()
     system.advance(10.0)
-    assert 2 <= len(world.got) <= 4
+    assert 2 <= len(probes.got) <= 4
 
 
 def test_a_timer_may_fire_before_its_actor_has_it_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World()
-    system = System(root(world.child("a")))
+    probes = Probes()
+    system = System(root(probes.child("a")))
     after, fired = system._kernel.after, []
 
     def slow_after(*arguments: Any) -> Timer:
@@ -290,7 +290,7 @@ def test_a_timer_may_fire_before_its_actor_has_it_in_hand(monkeypatch: pytest.Mo
     try:
         monkeypatch.setattr(system._kernel, "after", slow_after)
         system.tell("a", ("call", lambda probe: probe.after(0.0, "at once")))
-        assert wait_until(lambda: ("a", 1, "at once") in world.got)
+        assert wait_until(lambda: ("a", 1, "at once") in probes.got)
         assert fired == [True]
         assert system.ended is None
     finally:
@@ -298,13 +298,13 @@ def test_a_timer_may_fire_before_its_actor_has_it_in_hand(monkeypatch: pytest.Mo
 
 
 def test_timers_of_dead_incarnations_leave_nothing_behind() -> None:
-    world = World()
+    probes = Probes()
 
     class Timed(Probe):
         def on_start(self) -> None:
             self.every(100_000.0, "beat")
 
-    system = started(root(ChildSpec("a", lambda: Timed(world)), world.child("b"), max_restarts=10_000))
+    system = started(root(ChildSpec("a", lambda: Timed(probes)), probes.child("b"), max_restarts=10_000))
     system.ask("b", ("call", lambda probe: probe.after(50_000.0, "still due, ahead of all the others")), 1.0)
     for _ in range(500):
         kill(system, "a")
@@ -313,8 +313,8 @@ def test_timers_of_dead_incarnations_leave_nothing_behind() -> None:
 
 
 def test_an_actor_can_be_tried_alone_on_a_stage() -> None:
-    world = World()
-    harness = ActorHarness("a", lambda: Probe(world))
+    probes = Probes()
+    harness = ActorHarness("a", lambda: Probe(probes))
     harness.actor.on_start()
     harness.actor.on_receive(("tell", "b", "hello"))
     harness.actor.every(5.0, "beat")
@@ -324,7 +324,7 @@ def test_an_actor_can_be_tried_alone_on_a_stage() -> None:
 
 
 def test_names_of_a_system_are_its_own() -> None:
-    spec = SupervisorSpec("root", children=(World().child("a"),))
+    spec = SupervisorSpec("root", children=(Probes().child("a"),))
     one, two = started(spec), started(spec)
     one.stop()
     assert epochs(two, "a") == [1]

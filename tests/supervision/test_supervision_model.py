@@ -23,7 +23,7 @@ from supervision import (
     UnknownName,
 )
 from supervision.testing import DrivenSystem
-from tests.supervision.supervision_kit import FullWait, World, raised, states
+from tests.supervision.supervision_kit import FullWait, Probes, raised, states
 from tests.supervision.supervision_model import Member, Model
 
 SEQUENCES = int(os.environ.get("SUPERVISION_SEQUENCES", "1000"))
@@ -31,7 +31,7 @@ WORKERS = "abcdefgh"
 MOMENT = 1 / 1024  # so that no two things are ever due at the same instant; exact in binary
 
 
-def _spec(draw: Any, world: World, name: str, names: list[str], depth: int, backoff: float) -> SupervisorSpec:
+def _spec(draw: Any, probes: Probes, name: str, names: list[str], depth: int, backoff: float) -> SupervisorSpec:
     strategy = draw(st.sampled_from(list(Strategy)))
     auto = draw(st.sampled_from([AutoShutdown.NEVER, *AutoShutdown]))
     children: list[Spec] = []
@@ -42,14 +42,14 @@ def _spec(draw: Any, world: World, name: str, names: list[str], depth: int, back
         significant = significant and draw(st.booleans())
         nested = depth > 0 and strategy is not Strategy.POOL and draw(st.booleans())
         if nested:
-            inner = _spec(draw, world, f"{name}{number}", names, depth - 1, backoff)
+            inner = _spec(draw, probes, f"{name}{number}", names, depth - 1, backoff)
             options = {"restart": restart, "significant": significant}
             children.append(SupervisorSpec(**{**_fields(inner), **options}))
         elif names:
             exemption = {"exempt_from_max_restarts": lambda _: True, "max_exempt_restarts": 2, "window_seconds": 8.0}
             options = {"restart": restart, "significant": significant, "hang_seconds": None}
             options |= exemption if draw(st.booleans()) else {}
-            children.append(world.child(names.pop(0), **options))
+            children.append(probes.child(names.pop(0), **options))
     return SupervisorSpec(
         name,
         strategy,
@@ -72,17 +72,17 @@ class Agreement(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World()
+        self.probes = Probes()
 
     @initialize(data=st.data())
     def begin(self, data: st.DataObject) -> None:
         """A random tree; some of its workers decline or fail to start."""
         backoff = data.draw(st.sampled_from([0.0, 1.0]))
-        spec = _spec(data.draw, self.world, "S", list(WORKERS), 2, backoff)
+        spec = _spec(data.draw, self.probes, "S", list(WORKERS), 2, backoff)
         few = st.sets(st.sampled_from(WORKERS), max_size=2)
-        self.world.declining = data.draw(few)
-        self.world.failing_starts = dict.fromkeys(data.draw(st.one_of(st.just(set()), few)), 1.0)
-        self.model = Model(spec, self.world.failing_starts, self.world.declining)
+        self.probes.declining = data.draw(few)
+        self.probes.failing_starts = dict.fromkeys(data.draw(st.one_of(st.just(set()), few)), 1.0)
+        self.model = Model(spec, self.probes.failing_starts, self.probes.declining)
         self.real = DrivenSystem(spec, randomness=FullWait())
         came_up = self.model.start(self.model.root)
         try:
@@ -129,7 +129,7 @@ class Agreement(RuleBasedStateMachine):
     @rule(name=st.sampled_from(WORKERS), times=st.integers(1, 3))
     def starts_will_fail(self, name: str, times: int) -> None:
         """The next ones of that worker."""
-        self.world.failing_starts[name] = self.model.failing[name] = times
+        self.probes.failing_starts[name] = self.model.failing[name] = times
 
     @precondition(lambda self: not self.over)
     @rule(seconds=st.integers(1, 9))
@@ -158,7 +158,7 @@ class Agreement(RuleBasedStateMachine):
         running = [m for m in everyone if isinstance(m.spec, SupervisorSpec) and m.state == "up"]
         if running and not self.over and name not in {m.name for m in everyone}:
             parent = data.draw(st.sampled_from(running))
-            spec = self.world.child(name, restart=restart, hang_seconds=None)
+            spec = self.probes.child(name, restart=restart, hang_seconds=None)
             self._real("start_child", self.model.start_child(parent, spec), parent.name, spec)
 
     @precondition(lambda self: self.over)
@@ -180,7 +180,7 @@ class Agreement(RuleBasedStateMachine):
     def both_agree(self) -> None:
         """States, and the order of all starts and stops with their epochs."""
         if hasattr(self, "real"):
-            assert self.world.diary == self.model.diary
+            assert self.probes.diary == self.model.diary
             assert (self.real.ended is not None) == self.over
             if not self.over:
                 assert states(self.real) == self.model.states()
@@ -192,7 +192,7 @@ class Agreement(RuleBasedStateMachine):
         if hasattr(self, "real") and not self.over:
             self.real.stop()
             self.model.stop(self.model.root)
-            assert self.world.diary == self.model.diary
+            assert self.probes.diary == self.model.diary
             assert self.real.threads.incarnations == []
 
 

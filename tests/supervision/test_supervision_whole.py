@@ -38,7 +38,7 @@ from supervision.testing import DrivenSystem, InlineThreads, Stuck, wait_until
 from tests.supervision.supervision_kit import (
     FullWait,
     Probe,
-    World,
+    Probes,
     epochs,
     kill,
     last_exit,
@@ -52,8 +52,8 @@ from tests.supervision.supervision_kit import (
 
 
 def test_hanging_is_counted_in_the_kernels_own_ticks_so_that_a_freeze_makes_nobody_late() -> None:
-    world = World()
-    system = started(root(world.child("a", hang_seconds=10.0), world.child("b")))
+    probes = Probes()
+    system = started(root(probes.child("a", hang_seconds=10.0), probes.child("b")))
     system.tell("a", Stuck())
     system.advance(5.0)
     system.fake.advance(3600.0)
@@ -68,8 +68,8 @@ def test_hanging_is_counted_in_the_kernels_own_ticks_so_that_a_freeze_makes_nobo
 
 
 def test_a_freeze_makes_nobody_late_in_starting_or_stopping_either() -> None:
-    world = World()
-    system = started(root(world.child("a", start_seconds=10.0, shutdown_seconds=10.0)))
+    probes = Probes()
+    system = started(root(probes.child("a", start_seconds=10.0, shutdown_seconds=10.0)))
     system.threads.stuck.add("a")
     system._kernel.post(system._stop_root)
     system.settle()
@@ -82,8 +82,8 @@ def test_a_freeze_makes_nobody_late_in_starting_or_stopping_either() -> None:
 
 
 def test_a_new_message_begins_a_new_count() -> None:
-    world = World()
-    system = started(root(world.child("a", hang_seconds=10.0)))
+    probes = Probes()
+    system = started(root(probes.child("a", hang_seconds=10.0)))
     for _ in range(10):
         system.tell("a", "work")
         system.advance(9.0)
@@ -91,19 +91,19 @@ def test_a_new_message_begins_a_new_count() -> None:
 
 
 def test_one_poison_message_costs_one_incarnation_and_is_on_record() -> None:
-    world = World()
-    system = started(root(world.child("a"), max_restarts=3))
+    probes = Probes()
+    system = started(root(probes.child("a"), max_restarts=3))
     for message in (1, "crash", 2, 3):
         system.tell("a", message)
     system.advance(1.0)
     assert [event.in_hand for event in of(system, Exited)] == [("crash",)]
-    assert [m for _, _, m in world.got] == [1, "crash", 2, 3]
+    assert [m for _, _, m in probes.got] == [1, "crash", 2, 3]
 
 
 def test_a_zombies_writes_are_refused_by_its_epoch() -> None:
-    world = World()
+    probes = Probes()
     old: list[Probe] = []
-    system = started(root(world.child("a", hang_seconds=1.0), world.child("b")))
+    system = started(root(probes.child("a", hang_seconds=1.0), probes.child("b")))
     system.ask("a", ("call", old.append), 1.0)
     system.tell("a", Stuck())
     system.advance(3.0)
@@ -118,8 +118,8 @@ def test_a_zombies_writes_are_refused_by_its_epoch() -> None:
 
 
 def test_a_crash_in_the_middle_of_a_group_restart_is_worked_off_after_it() -> None:
-    world = World()
-    system = started(root(*world.children("abc"), strategy=Strategy.REST_FOR_ONE))
+    probes = Probes()
+    system = started(root(*probes.children("abc"), strategy=Strategy.REST_FOR_ONE))
     system.threads.stuck.add("b#2")
     kill(system, "b")
     system.advance(0.25)
@@ -133,28 +133,28 @@ def test_a_crash_in_the_middle_of_a_group_restart_is_worked_off_after_it() -> No
 
 
 def test_a_group_that_waits_is_not_forgotten_when_a_later_child_crashes() -> None:
-    world = World()
+    probes = Probes()
     spec = root(
-        *world.children("ab"),
+        *probes.children("ab"),
         strategy=Strategy.REST_FOR_ONE,
         backoff_base_seconds=50.0,
         backoff_max_seconds=50.0,
     )
     system = started(spec, randomness=FullWait())
     kill(system, "b")
-    system.start_child("root", world.child("late"))
+    system.start_child("root", probes.child("late"))
     system.advance(20.0)
     kill(system, "late")
     system.advance(40.0)
     assert states(system) == {"root": "up", "a": "up", "b": "restarting", "late": "restarting"}
-    world.clear()
+    probes.clear()
     system.advance(11.0)
-    assert world.notes("start") == ["b", "late"]
+    assert probes.notes("start") == ["b", "late"]
 
 
 def test_a_childs_own_limit_counts_besides_its_supervisors() -> None:
-    world = World()
-    system = started(root(world.child("a", max_restarts=1), world.child("b"), max_restarts=100))
+    probes = Probes()
+    system = started(root(probes.child("a", max_restarts=1), probes.child("b"), max_restarts=100))
     for _ in range(5):
         kill(system, "b")
         system.advance(0.25)
@@ -167,8 +167,8 @@ def test_a_childs_own_limit_counts_besides_its_supervisors() -> None:
 
 def test_restarts_are_sooner_or_later_by_the_seed_and_the_seed_repeats_them() -> None:
     def delays(seed: int) -> list[float]:
-        world = World()
-        spec = root(world.child("a"), backoff_base_seconds=1.0, max_restarts=100)
+        probes = Probes()
+        spec = root(probes.child("a"), backoff_base_seconds=1.0, max_restarts=100)
         system = started(spec, randomness=Randomness(seed))
         for _ in range(5):
             kill(system, "a")
@@ -179,9 +179,9 @@ def test_restarts_are_sooner_or_later_by_the_seed_and_the_seed_repeats_them() ->
 
 
 def test_monitors_tell_the_end_once_also_when_asked_after_it() -> None:
-    world = World()
+    probes = Probes()
     seen: list[Exited] = []
-    system = started(root(world.child("a"), world.child("t", restart=Restart.TEMPORARY)))
+    system = started(root(probes.child("a"), probes.child("t", restart=Restart.TEMPORARY)))
     system.monitor("a", seen.append)
     system.monitor("a", seen.append).cancel()
     kill(system, "a")
@@ -198,8 +198,8 @@ def test_monitors_tell_the_end_once_also_when_asked_after_it() -> None:
 
 
 def test_the_tree_is_plain_data_with_states_restarts_and_reasons() -> None:
-    world = World()
-    system = started(root(sub("inner", world.child("a")), world.child("b")))
+    probes = Probes()
+    system = started(root(sub("inner", probes.child("a")), probes.child("b")))
     kill(system, "a")
     system.advance(0.25)
     a = {
@@ -215,13 +215,13 @@ def test_the_tree_is_plain_data_with_states_restarts_and_reasons() -> None:
 
 def test_progress_grows_while_the_kernel_runs_and_stands_when_a_listener_blocks_it() -> None:
     release = threading.Event()
-    world = World()
+    probes = Probes()
 
     def listen(event: object) -> None:
         if isinstance(event, Exited):
             release.wait(10)
 
-    system = System(root(world.child("a"), sub("inner")), tick_seconds=0.01, on_event=listen)
+    system = System(root(probes.child("a"), sub("inner")), tick_seconds=0.01, on_event=listen)
     system.start()
     try:
         rounds = system.progress().rounds
@@ -236,7 +236,7 @@ def test_progress_grows_while_the_kernel_runs_and_stands_when_a_listener_blocks_
 
 def test_a_listener_that_would_wait_for_its_own_thread_is_refused() -> None:
     problems: list[BaseException] = []
-    world = World()
+    probes = Probes()
     systems: list[System] = []
 
     def listen(event: object) -> None:
@@ -246,7 +246,7 @@ def test_a_listener_that_would_wait_for_its_own_thread_is_refused() -> None:
             except SupervisionError as error:
                 problems.append(error)
 
-    system = System(root(world.child("a")), on_event=listen)
+    system = System(root(probes.child("a")), on_event=listen)
     systems.append(system)
     system.start()
     system.tell("a", "crash")
@@ -255,19 +255,19 @@ def test_a_listener_that_would_wait_for_its_own_thread_is_refused() -> None:
 
 
 def test_a_system_is_stopped_without_having_started_and_started_once() -> None:
-    system = System(root(World().child("a")))
+    system = System(root(Probes().child("a")))
     assert system.stop().kind is EndKind.STOPPED
     with pytest.raises(SupervisionError):
         system.start()
     again = started(root())
     again.stop()
     with pytest.raises(NotRunning):
-        again.start_child("root", World().child("b"))
+        again.start_child("root", Probes().child("b"))
 
 
 def test_a_bug_of_the_kernel_ends_the_system_as_given_up() -> None:
     faults: list[object] = []
-    system = System(root(World().child("a")), on_event=faults.append)
+    system = System(root(Probes().child("a")), on_event=faults.append)
     system.start()
 
     def bug() -> None:
@@ -283,8 +283,8 @@ def test_a_bug_of_the_kernel_ends_the_system_as_given_up() -> None:
 
 
 def test_written_off_threads_over_the_cap_end_the_system_even_if_restarts_are_allowed() -> None:
-    world = World()
-    system = started(root(world.child("a", hang_seconds=1.0), max_restarts=100), written_off_limit=2)
+    probes = Probes()
+    system = started(root(probes.child("a", hang_seconds=1.0), max_restarts=100), written_off_limit=2)
     for _ in range(3):
         system.tell("a", Stuck())
         system.advance(3.0)
@@ -294,13 +294,13 @@ def test_written_off_threads_over_the_cap_end_the_system_even_if_restarts_are_al
 
 
 def test_a_start_that_fails_in_a_nested_supervisor_tells_the_childs_own_cause() -> None:
-    world = World()
-    world.failing_starts["b"] = 1
-    system = DrivenSystem(root(world.child("a"), sub("inner", world.child("b"))), InlineThreads())
+    probes = Probes()
+    probes.failing_starts["b"] = 1
+    system = DrivenSystem(root(probes.child("a"), sub("inner", probes.child("b"))), InlineThreads())
     with pytest.raises(StartFailed, match="inner did not start: b did not start") as failure:
         system.start()
     assert str(failure.value.__cause__) == "b can't start"
-    assert world.notes("stop") == ["a"]
+    assert probes.notes("stop") == ["a"]
 
 
 def test_the_example_of_the_readme_is_true(capsys: pytest.CaptureFixture[str]) -> None:

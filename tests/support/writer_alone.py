@@ -44,7 +44,7 @@ LIMITS: dict[str, Any] = {
 }
 
 
-def parts_on(database_url: str, settings: dict[str, Any] | None = None) -> ActorContext:
+def context_on(database_url: str, settings: dict[str, Any] | None = None) -> ActorContext:
     """Of a daemon in September 2026 that is called `here`."""
     in_force = Settings.model_validate(settings or LIMITS)
     limits = in_force.database

@@ -31,7 +31,7 @@ SETTLED_SECONDS = 4.0
 PAGES = ("/room", "/room/stream", "/room/invoices", f"/room/invoices/{HELD}")
 
 
-def make_world(home: Path, database_url: str) -> Deployment:
+def make_deployment(home: Path, database_url: str) -> Deployment:
     """A daemon with a control room over held and aborted invoices, and without an ERP."""
     home.mkdir(parents=True)
     (home / "token").write_text(TOKEN)
@@ -39,34 +39,36 @@ def make_world(home: Path, database_url: str) -> Deployment:
         "ops": {"listen": f"unix:{home}/ops.sock", "token_file": str(home / "token")},
         "erp": {"breaker": {"reset_seconds": 3600}},
     }
-    world = Deployment(home, database_url=database_url, settings=settings)
-    with world.database() as database, database.transaction() as connection:
+    deployment = Deployment(home, database_url=database_url, settings=settings)
+    with deployment.database() as database, database.transaction() as connection:
         add_users(connection, 80)
         add_invoices(connection, "held", range(1, 5), held_code="erp_refused_invoice", reason=NASTY)
         add_invoices(connection, "aborted", range(5, 6), reason=NASTY)
         add_invoices(connection, "registered", range(6, 81))
-    world.daemon.start()
-    wait_until(lambda: world.daemon.status()["invoices"].get("held") == 4)
-    return world
+    deployment.daemon.start()
+    wait_until(lambda: deployment.daemon.status()["invoices"].get("held") == 4)
+    return deployment
 
 
 @pytest.fixture(scope="module")
-def world(shared_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    world = make_world(tmp_path_factory.mktemp("room") / "world", shared_server.create_database("control_room"))
-    yield world
-    world.close()
+def deployment(shared_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    deployment = make_deployment(
+        tmp_path_factory.mktemp("room") / "home", shared_server.create_database("control_room")
+    )
+    yield deployment
+    deployment.close()
     shared_server.drop_database("control_room")
 
 
-def client(world: Deployment, **headers: str) -> httpx.Client:
-    transport = httpx.HTTPTransport(uds=f"{world.home}/ops.sock")
+def client(deployment: Deployment, **headers: str) -> httpx.Client:
+    transport = httpx.HTTPTransport(uds=f"{deployment.home}/ops.sock")
     return httpx.Client(base_url="http://daemon", transport=transport, timeout=15, headers=headers)
 
 
 @contextmanager
-def signed_in(world: Deployment) -> Iterator[httpx.Client]:
-    with client(world) as browser:
-        answer = browser.post("/room/sign-in", data={"token": TOKEN, "onward": "/room/invoices?state=held"})
+def signed_in(deployment: Deployment) -> Iterator[httpx.Client]:
+    with client(deployment) as browser:
+        answer = browser.post("/room/sign-in", data={"token": TOKEN, "next_page": "/room/invoices?state=held"})
         assert (answer.status_code, answer.headers["location"]) == (303, "/room/invoices?state=held")
         yield browser
 
@@ -77,15 +79,15 @@ def form_key(page: str) -> str:
     return found[1]
 
 
-def history(world: Deployment, invoice_id: str) -> list[dict[str, Any]]:
-    with world.database() as database, database.reading() as reader:
+def history(deployment: Deployment, invoice_id: str) -> list[dict[str, Any]]:
+    with deployment.database() as database, database.reading() as reader:
         [found] = show_invoices(reader, [invoice_id])
     return list(found["history"])
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_without_the_token_nobody_sees_anything(world: Deployment, page: str) -> None:
-    with client(world) as stranger:
+def test_without_the_token_nobody_sees_anything(deployment: Deployment, page: str) -> None:
+    with client(deployment) as stranger:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Cookie": "billingd_room=wrong"}):
             if "Authorization" in headers and page != "/room":
                 continue  # one wrong token is enough: too many, and none is looked at
@@ -95,22 +97,22 @@ def test_without_the_token_nobody_sees_anything(world: Deployment, page: str) ->
             assert "NU-0002" not in answer.text
             assert "held" not in answer.text
             assert "EUR" not in answer.text
-            assert str(world.home) not in answer.text
+            assert str(deployment.home) not in answer.text
             assert 'name="token"' in answer.text
 
 
-def test_without_the_token_nobody_does_anything(world: Deployment) -> None:
-    before = history(world, HELD)
-    with client(world) as stranger:
+def test_without_the_token_nobody_does_anything(deployment: Deployment) -> None:
+    before = history(deployment, HELD)
+    with client(deployment) as stranger:
         assert stranger.post(f"/room/invoices/{HELD}/retry", data={"reason": "mine"}).status_code == 401
         assert stranger.post("/room/sign-out").status_code == 401
         assert stranger.get(f"/room/invoices/{HELD}/retry").status_code == 405
-    assert history(world, HELD) == before
+    assert history(deployment, HELD) == before
 
 
-def test_every_answer_forbids_what_a_browser_need_not_do(world: Deployment) -> None:
-    with client(world, **BEARER) as visitor, client(world) as stranger:
-        for answer in (visitor.get("/room"), stranger.get("/room"), stranger.get("/room/app.js")):
+def test_every_answer_forbids_what_a_browser_need_not_do(deployment: Deployment) -> None:
+    with client(deployment, **BEARER) as session, client(deployment) as stranger:
+        for answer in (session.get("/room"), stranger.get("/room"), stranger.get("/room/app.js")):
             policy = answer.headers["content-security-policy"]
             assert "default-src 'none'" in policy
             assert "frame-ancestors 'none'" in policy
@@ -118,11 +120,11 @@ def test_every_answer_forbids_what_a_browser_need_not_do(world: Deployment) -> N
             assert answer.headers["x-frame-options"] == "DENY"
             assert answer.headers["x-content-type-options"] == "nosniff"
             assert answer.headers["cache-control"] == "no-store"
-        assert "<script>" not in visitor.get("/room").text
+        assert "<script>" not in session.get("/room").text
 
 
-def test_the_cookie_is_not_the_token_and_is_for_the_browser_alone(world: Deployment) -> None:
-    with client(world) as browser:
+def test_the_cookie_is_not_the_token_and_is_for_the_browser_alone(deployment: Deployment) -> None:
+    with client(deployment) as browser:
         cookie = browser.post("/room/sign-in", data={"token": TOKEN}).headers["set-cookie"]
         assert TOKEN not in cookie
         assert "HttpOnly" in cookie
@@ -135,16 +137,16 @@ def test_the_cookie_is_not_the_token_and_is_for_the_browser_alone(world: Deploym
         assert browser.get("/room", headers={"Cookie": session}).status_code == 401
 
 
-def test_signing_in_leads_nowhere_else(world: Deployment) -> None:
-    with client(world) as browser:
+def test_signing_in_leads_nowhere_else(deployment: Deployment) -> None:
+    with client(deployment) as browser:
         for elsewhere in ("https://elsewhere/", "//elsewhere", "/room/../metrics", "/room//elsewhere", "/metrics"):
-            answer = browser.post("/room/sign-in", data={"token": TOKEN, "onward": elsewhere})
+            answer = browser.post("/room/sign-in", data={"token": TOKEN, "next_page": elsewhere})
             assert answer.headers["location"] == "/room"
 
 
-def test_what_comes_from_another_site_does_nothing(world: Deployment) -> None:
-    before = history(world, HELD)
-    with signed_in(world) as browser:
+def test_what_comes_from_another_site_does_nothing(deployment: Deployment) -> None:
+    before = history(deployment, HELD)
+    with signed_in(deployment) as browser:
         key = form_key(browser.get("/room").text)
         address, form = f"/room/invoices/{HELD}/retry", {"reason": "not mine", "form_key": key}
         assert browser.post(address, data=form, headers={"Origin": "http://elsewhere"}).status_code == 403
@@ -154,44 +156,44 @@ def test_what_comes_from_another_site_does_nothing(world: Deployment) -> None:
         assert browser.post(address, data=form | {"form_key": key[::-1]}).status_code == 403
         huge = form | {"more": "x" * FORM_BYTES_AT_MOST}
         assert browser.post(address, data=huge).status_code == 403
-    assert history(world, HELD) == before
+    assert history(deployment, HELD) == before
 
 
-def test_what_the_erp_sent_shows_as_text(world: Deployment) -> None:
-    with client(world, **BEARER) as visitor:
-        wait_until(lambda: "invoice_aborted" in visitor.get("/room").text)
+def test_what_the_erp_sent_shows_as_text(deployment: Deployment) -> None:
+    with client(deployment, **BEARER) as session:
+        wait_until(lambda: "invoice_aborted" in session.get("/room").text)
         for page in (
             "/room",
             "/room/invoices?state=aborted",
             "/room/invoices/NU-0005.2026-10.1",
             f"/room/invoices/{HELD}",
         ):
-            shown = visitor.get(page).text
+            shown = session.get(page).text
             assert html.escape(NASTY) in shown, page
             assert "<script>alert" not in shown
             assert "<b>bold" not in shown
 
 
-def test_the_list_is_narrowed_and_read_page_by_page(world: Deployment) -> None:
-    with client(world, **BEARER) as visitor:
-        first = visitor.get("/room/invoices?state=registered&period=2026-10").text
+def test_the_list_is_narrowed_and_read_page_by_page(deployment: Deployment) -> None:
+    with client(deployment, **BEARER) as session:
+        first = session.get("/room/invoices?state=registered&period=2026-10").text
         ids = re.findall(r'href="/room/invoices/(NU-[^"]+)"', first)
-        onward = re.search(r'href="([^"]+)" rel="next"', first)
-        assert onward
-        second = visitor.get(html.unescape(onward[1])).text
+        next_page = re.search(r'href="([^"]+)" rel="next"', first)
+        assert next_page
+        second = session.get(html.unescape(next_page[1])).text
         ids += re.findall(r'href="/room/invoices/(NU-[^"]+)"', second)
         assert ids == [f"NU-{each:04}.2026-10.1" for each in range(6, 81)]
         assert 'rel="next"' not in second
-        assert "NU-0007.2026-10.1" in visitor.get("/room/invoices?beginning=NU-0007").text
-        assert "there is none" in visitor.get("/room/invoices?beginning=%25_%00'").text
-        assert visitor.get("/room/invoices?state=lost").status_code == 404
-        assert visitor.get("/room/invoices/NU-9999.2026-10.1").status_code == 404
-        assert visitor.get("/room/invoices/%00").status_code == 404
+        assert "NU-0007.2026-10.1" in session.get("/room/invoices?beginning=NU-0007").text
+        assert "there is none" in session.get("/room/invoices?beginning=%25_%00'").text
+        assert session.get("/room/invoices?state=lost").status_code == 404
+        assert session.get("/room/invoices/NU-9999.2026-10.1").status_code == 404
+        assert session.get("/room/invoices/%00").status_code == 404
 
 
-def test_a_retry_does_what_the_command_does_and_says_who_ordered_it(world: Deployment) -> None:
+def test_a_retry_does_what_the_command_does_and_says_who_ordered_it(deployment: Deployment) -> None:
     by_hand, by_command = "NU-0002.2026-10.1", "NU-0003.2026-10.1"
-    with signed_in(world) as browser:
+    with signed_in(deployment) as browser:
         page = browser.get(f"/room/invoices/{by_hand}").text
         form = {"reason": " mended\nin the ERP\x00 ", "form_key": form_key(page)}
         answer = browser.post(f"/room/invoices/{by_hand}/retry", data=form, headers={"Origin": "http://daemon"})
@@ -203,11 +205,11 @@ def test_a_retry_does_what_the_command_does_and_says_who_ordered_it(world: Deplo
         assert again.status_code == 409
         assert "it is not held, it is sent" in again.text
         assert browser.post("/room/invoices/NU-9999.2026-10.1/retry", data=form).status_code == 409
-    world.do("invoices", "retry", by_command, "--reason", "mended in the ERP")
-    [ordered], [commanded] = history(world, by_hand), history(world, by_command)
+    deployment.do("invoices", "retry", by_command, "--reason", "mended in the ERP")
+    [ordered], [commanded] = history(deployment, by_hand), history(deployment, by_command)
     assert ordered["actor"] == "control room"
     assert {**ordered, "actor": commanded["actor"], "at": commanded["at"]} == commanded
-    with world.database() as database, database.transaction() as connection:
+    with deployment.database() as database, database.transaction() as connection:
         rows = connection.execute(
             text("""SELECT DISTINCT state, held_from, held_code, failures, crash_count, incorrect_count
                     FROM invoices WHERE id IN (:one, :other)"""),
@@ -226,15 +228,15 @@ def events(answer: httpx.Response) -> Iterator[dict[str, str]]:
             yield json.loads(line.removeprefix("data: "))
 
 
-def test_a_stream_outlives_an_ordinary_answer_and_tells_when_an_invoice_moves(world: Deployment) -> None:
-    with client(world, **BEARER) as visitor, visitor.stream("GET", "/room/stream") as answer:
+def test_a_stream_outlives_an_ordinary_answer_and_tells_when_an_invoice_moves(deployment: Deployment) -> None:
+    with client(deployment, **BEARER) as session, session.stream("GET", "/room/stream") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         told = events(answer)
         assert set(next(told)) == {"verdict", "pipeline", "charts", "alarms", "surroundings", "tree"}
         began = time.monotonic()
         wait_until(lambda: time.monotonic() - began > 11)
-        world.do("invoices", "retry", "NU-0004.2026-10.1", "--reason", "test")
-        held = world.counts()["held"]
+        deployment.do("invoices", "retry", "NU-0004.2026-10.1", "--reason", "test")
+        held = deployment.counts()["held"]
         assert any(re.search(rf"<b>{held}</b><span class=\"name\">held<", each.get("pipeline", "")) for each in told)
 
 
@@ -254,25 +256,25 @@ def settled(process: Path) -> tuple[int, int]:
     return seen
 
 
-def test_streams_are_few_and_leave_nothing_behind(world: Deployment) -> None:
-    process = Path("/proc") / str(world.daemon.running_pid())
+def test_streams_are_few_and_leave_nothing_behind(deployment: Deployment) -> None:
+    process = Path("/proc") / str(deployment.daemon.running_pid())
     threads, descriptors = settled(process)
     with ExitStack() as stack:
-        visitors = [stack.enter_context(client(world, **BEARER)) for _ in range(STREAMS_AT_MOST + 1)]
+        sessions = [stack.enter_context(client(deployment, **BEARER)) for _ in range(STREAMS_AT_MOST + 1)]
         told = []
-        for visitor in visitors[:-1]:
-            answer = stack.enter_context(visitor.stream("GET", "/room/stream"))
+        for session in sessions[:-1]:
+            answer = stack.enter_context(session.stream("GET", "/room/stream"))
             assert answer.status_code == 200
             told.append(events(answer))
             assert next(told[-1])
-        assert visitors[-1].get("/room/stream").status_code == 503
-        assert visitors[-1].get("/room").status_code == 200
-        assert visitors[-1].get("/healthz").status_code == 200
+        assert sessions[-1].get("/room/stream").status_code == 503
+        assert sessions[-1].get("/room").status_code == 200
+        assert sessions[-1].get("/healthz").status_code == 200
         assert many(process / "task") <= threads + 2
-    with client(world, **BEARER) as visitor:
+    with client(deployment, **BEARER) as session:
 
         def again() -> bool:
-            with visitor.stream("GET", "/room/stream") as answer:
+            with session.stream("GET", "/room/stream") as answer:
                 return answer.status_code == 200
 
         wait_until(again)
@@ -281,41 +283,41 @@ def test_streams_are_few_and_leave_nothing_behind(world: Deployment) -> None:
 
 
 def test_a_frozen_database_freezes_no_page(server: PostgresServer, tmp_path: Path) -> None:
-    world = make_world(tmp_path / "world", server.create_database("room"))
+    deployment = make_deployment(tmp_path / "home", server.create_database("room"))
     try:
-        with client(world, **BEARER) as visitor:
-            assert visitor.get("/room/invoices").status_code == 200
+        with client(deployment, **BEARER) as session:
+            assert session.get("/room/invoices").status_code == 200
             server.freeze()
             try:
                 for page, status in (("/room/invoices", 503), ("/room", 200), (f"/room/invoices/{HELD}", 503)):
                     began = time.monotonic()
-                    answer = visitor.get(page)
+                    answer = session.get(page)
                     assert answer.status_code == status, page
                     assert time.monotonic() - began < 8
                 assert "the database" in answer.text
-                assert visitor.get("/healthz").status_code == 200
+                assert session.get("/healthz").status_code == 200
             finally:
                 server.thaw()
-            wait_until(lambda: visitor.get("/room/invoices").status_code == 200)
-            with visitor.stream("GET", "/room/stream") as answer:
+            wait_until(lambda: session.get("/room/invoices").status_code == 200)
+            with session.stream("GET", "/room/stream") as answer:
                 next(events(answer))
-                assert world.daemon.stop(within_seconds=40) == 0
-        assert "Traceback" not in world.daemon.log()
-        assert "Cancel" not in world.daemon.log()
+                assert deployment.daemon.stop(within_seconds=40) == 0
+        assert "Traceback" not in deployment.daemon.log()
+        assert "Cancel" not in deployment.daemon.log()
     finally:
-        world.close()
+        deployment.close()
 
 
-def test_without_a_token_there_is_no_control_room_until_a_reload_brings_one(world: Deployment) -> None:
-    before = world.config_path.read_text()
-    (world.home / "token").write_text("none")
-    world.daemon.signal(signal.SIGHUP)
-    with client(world, **BEARER) as visitor:
-        wait_until(lambda: visitor.get("/room").status_code == 404)
-        assert "ops.token_file" in visitor.get("/room").text
-        assert visitor.post("/room/sign-in", data={"token": ""}).status_code == 404
-        (world.home / "token").write_text(TOKEN)
-        world.daemon.signal(signal.SIGHUP)
-        wait_until(lambda: visitor.get("/room").status_code == 200)
-    assert world.config_path.read_text() == before
-    assert TOKEN not in world.daemon.log()
+def test_without_a_token_there_is_no_control_room_until_a_reload_brings_one(deployment: Deployment) -> None:
+    before = deployment.config_path.read_text()
+    (deployment.home / "token").write_text("none")
+    deployment.daemon.signal(signal.SIGHUP)
+    with client(deployment, **BEARER) as session:
+        wait_until(lambda: session.get("/room").status_code == 404)
+        assert "ops.token_file" in session.get("/room").text
+        assert session.post("/room/sign-in", data={"token": ""}).status_code == 404
+        (deployment.home / "token").write_text(TOKEN)
+        deployment.daemon.signal(signal.SIGHUP)
+        wait_until(lambda: session.get("/room").status_code == 200)
+    assert deployment.config_path.read_text() == before
+    assert TOKEN not in deployment.daemon.log()

@@ -20,10 +20,10 @@ TABS_AT_MOST = 40
 
 
 @pytest.fixture
-def world(database_url: str, tmp_path: Path) -> Iterator[Deployment]:
+def deployment(database_url: str, tmp_path: Path) -> Iterator[Deployment]:
     """Twelve invoices: one that the ERP says it has with other content, one it aborts, some it takes its time for."""
     skip_without_browser()
-    home = tmp_path / "world"
+    home = tmp_path / "home"
     home.mkdir()
     (home / "token").write_text(TOKEN)
     listen = f"127.0.0.1:{free_port()}"
@@ -32,18 +32,18 @@ def world(database_url: str, tmp_path: Path) -> Iterator[Deployment]:
         "ops": {"listen": listen, "token_file": str(home / "token")},
         "erp": {"poll_interval_seconds": 0.2, "retry": {"max_seconds": 1}},
     }
-    world = Deployment(home, database_url=database_url, settings=settings)
-    world.erp.start()
-    world.erp.add_fault(kind="status", status=409, method="PUT", invoice_id=CONFLICT)
-    world.erp.add_fault(kind="abort", invoice_id=ABORTED, reason=NASTY)
+    deployment = Deployment(home, database_url=database_url, settings=settings)
+    deployment.erp.start()
+    deployment.erp.add_fault(kind="status", status=409, method="PUT", invoice_id=CONFLICT)
+    deployment.erp.add_fault(kind="abort", invoice_id=ABORTED, reason=NASTY)
     for each in OPEN:
-        world.erp.add_fault(kind="initiated", invoice_id=each, seconds=3600)
-    import_sample(world, "08")
-    world.daemon.start(wait=False)
-    wait_until(lambda: world.counts().get("registered") == 7 and world.counts().get("initiated") == 3)
+        deployment.erp.add_fault(kind="initiated", invoice_id=each, seconds=3600)
+    import_sample(deployment, "08")
+    deployment.daemon.start(wait=False)
+    wait_until(lambda: deployment.counts().get("registered") == 7 and deployment.counts().get("initiated") == 3)
     wait_until(lambda: answers(f"http://{listen}/healthz"))
-    yield world
-    world.close()
+    yield deployment
+    deployment.close()
 
 
 def answers(address: str) -> bool:
@@ -54,14 +54,14 @@ def answers(address: str) -> bool:
 
 
 @pytest.fixture
-def browser(world: Deployment, tmp_path: Path) -> Iterator[Browser]:
+def browser(deployment: Deployment, tmp_path: Path) -> Iterator[Browser]:
     browser = Browser(tmp_path / "browser")
     yield browser
     browser.close()
 
 
-def room(world: Deployment) -> str:
-    listen = world.config_path.read_text().split("listen: ")[1].split()[0]
+def room(deployment: Deployment) -> str:
+    listen = deployment.config_path.read_text().split("listen: ")[1].split()[0]
     return f"http://{listen}/room"
 
 
@@ -93,9 +93,9 @@ def photograph(browser: Browser, name: str) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_the_room_is_live_by_keyboard_on_a_phone_and_in_both_colours(world: Deployment, browser: Browser) -> None:
+def test_the_room_is_live_by_keyboard_on_a_phone_and_in_both_colours(deployment: Deployment, browser: Browser) -> None:
     browser.look_like(1280)
-    browser.go(room(world))
+    browser.go(room(deployment))
     browser.photograph(PICTURES / "sign-in.png")
     browser.press(*TOKEN, ENTER)
     wait_until(lambda: browser.text("#live") == "live")
@@ -105,7 +105,7 @@ def test_the_room_is_live_by_keyboard_on_a_phone_and_in_both_colours(world: Depl
     browser.run("window.neverReloaded = true")
     # A verdict moves an invoice: the page shows it, and the way in motion, by itself, and the focus stays where it is.
     tab_to(browser, "a#to-initiated")
-    world.erp.give_verdicts(invoice_id=OPEN[0], state="registered")
+    deployment.erp.give_verdicts(invoice_id=OPEN[0], state="registered")
     wait_until(lambda: browser.run("return document.querySelectorAll('.way.moving').length") > 0)
     browser.photograph(PICTURES / "overview-moving.png")
     wait_until(lambda: (count(browser, "initiated"), count(browser, "registered")) == ("2", "8"))
@@ -119,14 +119,14 @@ def test_the_room_is_live_by_keyboard_on_a_phone_and_in_both_colours(world: Depl
     browser.press(ENTER)
     wait_until(lambda: browser.text("h1").startswith(CONFLICT))
     photograph(browser, "invoice")
-    world.erp.clear_faults()
+    deployment.erp.clear_faults()
     tab_to(browser, "#reason")
     browser.press(*"mended", ENTER)
     wait_until(lambda: "It goes on." in browser.text(".said"))
     assert "held → " in " ".join(browser.text(".history li").split())
     assert "control room" in browser.text(".history")
-    wait_until(lambda: world.counts().get("registered") == 9)
-    browser.go(room(world).replace("/room", f"/room/invoices/{ABORTED}"))
+    wait_until(lambda: deployment.counts().get("registered") == 9)
+    browser.go(room(deployment).replace("/room", f"/room/invoices/{ABORTED}"))
     assert NASTY in browser.text("main")
     assert browser.run("return document.querySelectorAll('main img, main .history b').length") == 0
     assert [each for each in browser.complaints() if "Content Security Policy" in each or "Error" in each] == []

@@ -49,9 +49,9 @@ class Reader(HTMLParser):
 
 @given(st.text(), st.text())
 def test_text_stays_text_wherever_it_is_put(inside: str, attribute: str) -> None:
-    made = render("sign_in.html", problem=f"-{inside}", onward=attribute)
+    made = render("sign_in.html", problem=f"-{inside}", next_page=attribute)
     read = Reader(made)
-    assert read.elements == Reader(render("sign_in.html", problem="-", onward="")).elements
+    assert read.elements == Reader(render("sign_in.html", problem="-", next_page="")).elements
     assert f"-{inside}" in read.text
     assert ("value", attribute) in read.attributes
 
@@ -67,7 +67,7 @@ def test_markup_is_not_escaped_twice() -> None:
 
 def test_a_name_that_a_page_lacks_is_an_error() -> None:
     with pytest.raises(UndefinedError):
-        render("sign_in.html", onward="")
+        render("sign_in.html", next_page="")
 
 
 def status(**changes: Any) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def pages() -> Iterator[str]:
     yield render("invoice.html", **around, invoice=invoice(), said=NASTY, reason_characters=500)
     yield render("overview.html", **around, parts={NASTY: NASTY})
     yield render("problem.html", **around, problem=NASTY)
-    yield render("sign_in.html", onward=NASTY, problem=NASTY)
+    yield render("sign_in.html", next_page=NASTY, problem=NASTY)
     party = {"legal_person": dict.fromkeys(("name", "address", "postal_code", "city", "oib"), NASTY)}
     yield render("invoice_print.html", invoices=[invoice(snapshot={"location": party, "network_user": party})])
     rows = [dict.fromkeys(COLUMNS, NASTY)]
@@ -156,7 +156,7 @@ def test_lengths_of_time_are_said_in_one_unit(seconds: float, said: str) -> None
     assert about(seconds).startswith(said)
 
 
-# The door
+# The authenticator
 
 
 class Now:
@@ -175,61 +175,61 @@ def request(**headers: str) -> Request:
 
 def test_the_token_opens_a_session_that_ends_in_time_with_the_token_and_on_signing_out() -> None:
     token, now = [TOKEN], Now()
-    door = Authenticator(lambda: token[0], "one", now)
+    authenticator = Authenticator(lambda: token[0], "one", now)
 
     def sign_in() -> Request:
-        return request(cookie=f"{door.cookie}={door.sign_in(TOKEN)}")
+        return request(cookie=f"{authenticator.cookie}={authenticator.sign_in(TOKEN)}")
 
     browser = sign_in()
-    visitor = door.authenticate(browser)
-    assert visitor is not None
-    assert visitor.session != TOKEN
-    assert visitor.form_key
-    assert visitor.owns_form_key(visitor.form_key)
-    assert not visitor.owns_form_key("")
+    session = authenticator.authenticate(browser)
+    assert session is not None
+    assert session.session != TOKEN
+    assert session.form_key
+    assert session.owns_form_key(session.form_key)
+    assert not session.owns_form_key("")
     now.seconds += SESSION_SECONDS + 1
-    assert door.authenticate(browser) is None
+    assert authenticator.authenticate(browser) is None
     browser = sign_in()
     token[0] = "another"
-    assert door.authenticate(browser) is None
+    assert authenticator.authenticate(browser) is None
     token[0] = TOKEN
-    visitor = door.authenticate(browser)
-    assert visitor is not None
-    assert door.is_valid(visitor)
-    door.sign_out(visitor)
-    assert door.authenticate(browser) is None
-    assert not door.is_valid(visitor)
+    session = authenticator.authenticate(browser)
+    assert session is not None
+    assert authenticator.is_valid(session)
+    authenticator.sign_out(session)
+    assert authenticator.authenticate(browser) is None
+    assert not authenticator.is_valid(session)
 
 
 def test_nobody_is_with_session_without_the_right_token() -> None:
-    door = Authenticator(lambda: TOKEN, "one", Now())
-    assert door.sign_in("") is None
-    assert door.authenticate(request()) is None
-    assert door.authenticate(request(cookie=f"{door.cookie}=")) is None
-    assert door.authenticate(request(cookie=f"{door.cookie}={TOKEN}")) is None
-    assert door.authenticate(request(authorization=f"Bearer {TOKEN}x")) is None
-    assert door.authenticate(request(authorization=f"Basic {TOKEN}")) is None
-    visitor = door.authenticate(request(authorization=f"bearer {TOKEN}"))
-    assert visitor is not None
-    assert visitor.owns_form_key("")
-    shut = Authenticator(lambda: None, "one", Now())
-    assert not shut.enabled
-    assert shut.sign_in("") is None
+    authenticator = Authenticator(lambda: TOKEN, "one", Now())
+    assert authenticator.sign_in("") is None
+    assert authenticator.authenticate(request()) is None
+    assert authenticator.authenticate(request(cookie=f"{authenticator.cookie}=")) is None
+    assert authenticator.authenticate(request(cookie=f"{authenticator.cookie}={TOKEN}")) is None
+    assert authenticator.authenticate(request(authorization=f"Bearer {TOKEN}x")) is None
+    assert authenticator.authenticate(request(authorization=f"Basic {TOKEN}")) is None
+    session = authenticator.authenticate(request(authorization=f"bearer {TOKEN}"))
+    assert session is not None
+    assert session.owns_form_key("")
+    disabled = Authenticator(lambda: None, "one", Now())
+    assert not disabled.enabled
+    assert disabled.sign_in("") is None
 
 
 def test_after_some_wrong_tokens_none_is_looked_at_for_a_while_but_who_is_in_stays_in() -> None:
     now = Now()
-    door = Authenticator(lambda: TOKEN, "one", now)
-    browser = request(cookie=f"{door.cookie}={door.sign_in(TOKEN)}")
+    authenticator = Authenticator(lambda: TOKEN, "one", now)
+    browser = request(cookie=f"{authenticator.cookie}={authenticator.sign_in(TOKEN)}")
     for _ in range(FAILURES_AT_MOST):
-        assert door.sign_in("wrong") is None
+        assert authenticator.sign_in("wrong") is None
     with pytest.raises(TooManyAttempts):
-        door.sign_in(TOKEN)
+        authenticator.sign_in(TOKEN)
     with pytest.raises(TooManyAttempts):
-        door.authenticate(request(authorization=f"Bearer {TOKEN}"))
-    assert door.authenticate(browser) is not None
+        authenticator.authenticate(request(authorization=f"Bearer {TOKEN}"))
+    assert authenticator.authenticate(browser) is not None
     now.seconds += LOCKOUT_SECONDS + 1
-    assert door.sign_in(TOKEN) is not None
+    assert authenticator.sign_in(TOKEN) is not None
 
 
 @pytest.mark.parametrize(

@@ -18,20 +18,20 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[Deployment]:
-    world = Deployment(tmp_path / "world", settings={"erp": {"poll_interval_seconds": 0.2}})
-    yield world
-    world.close()
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
+    deployment = Deployment(tmp_path / "home", settings={"erp": {"poll_interval_seconds": 0.2}})
+    yield deployment
+    deployment.close()
 
 
-def get(world: Deployment, page: str, method: str = "GET") -> httpx.Response:
-    with httpx.Client(transport=httpx.HTTPTransport(uds=f"{world.home}/ops.sock"), timeout=5) as client:
+def get(deployment: Deployment, page: str, method: str = "GET") -> httpx.Response:
+    with httpx.Client(transport=httpx.HTTPTransport(uds=f"{deployment.home}/ops.sock"), timeout=5) as client:
         return client.request(method, f"http://daemon{page}")
 
 
-def metrics(world: Deployment) -> dict[tuple[str, tuple[str, ...]], float]:
+def metrics(deployment: Deployment) -> dict[tuple[str, tuple[str, ...]], float]:
     """Every sample by its name and the values of its labels, in the order of their names."""
-    page = get(world, "/metrics")
+    page = get(deployment, "/metrics")
     assert page.headers["content-type"].startswith("text/plain; version=0.0.4")
     return {
         (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
@@ -40,15 +40,15 @@ def metrics(world: Deployment) -> dict[tuple[str, tuple[str, ...]], float]:
     }
 
 
-def test_the_pages_say_how_things_stand(world: Deployment) -> None:
-    world.daemon.start()
-    assert get(world, "/healthz").text == "running\n"
-    world.erp.start()
-    import_sample(world)
-    wait_until(lambda: world.all_registered(36))
-    wait_until(lambda: get(world, "/readyz").status_code == 200)
-    wait_until(lambda: metrics(world)["billingd_invoices", ("registered",)] == 36)
-    found = metrics(world)
+def test_the_pages_say_how_things_stand(deployment: Deployment) -> None:
+    deployment.daemon.start()
+    assert get(deployment, "/healthz").text == "running\n"
+    deployment.erp.start()
+    import_sample(deployment)
+    wait_until(lambda: deployment.all_registered(36))
+    wait_until(lambda: get(deployment, "/readyz").status_code == 200)
+    wait_until(lambda: metrics(deployment)["billingd_invoices", ("registered",)] == 36)
+    found = metrics(deployment)
     assert found["billingd_invoice_oldest_seconds", ("due",)] == 0
     assert found["billingd_erp_request_seconds_count", ("PUT", "booked")] == 36
     assert found["billingd_erp_request_seconds_bucket", ("+Inf", "PUT", "booked")] == 36
@@ -58,36 +58,36 @@ def test_the_pages_say_how_things_stand(world: Deployment) -> None:
     assert found["billingd_writer_lag_seconds", ()] < 5
     assert found["billingd_database_up", ()] == found["billingd_erp_up", ()] == 1
     assert found["process_open_fds", ()] > 10
-    page, command = get(world, "/status").json(), world.json("status")
+    page, command = get(deployment, "/status").json(), deployment.json("status")
     assert page.keys() == command.keys()
     assert page["invoices"] == command["invoices"] == {"registered": 36}
-    assert get(world, "/metrics", "DELETE").status_code == 405
-    assert get(world, "/nothing").status_code == 404
+    assert get(deployment, "/metrics", "DELETE").status_code == 405
+    assert get(deployment, "/nothing").status_code == 404
 
 
-def test_readiness_needs_database_and_erp_and_health_neither(world: Deployment) -> None:
-    world.configure({"erp": {"breaker": {"failure_threshold": 1}}, "alarms": {"raise_within_seconds": 1}})
-    world.daemon.start()
-    import_sample(world)
-    wait_until(lambda: get(world, "/readyz").status_code == 503)
-    wait_until(lambda: metrics(world)["billingd_erp_up", ()] == 0)
-    key = world.daemon.status()["instance"]
-    wait_until(lambda: metrics(world).get(("billingd_alarm_standing", ("erp_unreachable", key, "major"))) == 1)
-    assert metrics(world)["billingd_invoice_oldest_seconds", ("sent",)] > 0
-    assert get(world, "/readyz").text.startswith("the ERP is away")
-    assert get(world, "/healthz").status_code == 200
+def test_readiness_needs_database_and_erp_and_health_neither(deployment: Deployment) -> None:
+    deployment.configure({"erp": {"breaker": {"failure_threshold": 1}}, "alarms": {"raise_within_seconds": 1}})
+    deployment.daemon.start()
+    import_sample(deployment)
+    wait_until(lambda: get(deployment, "/readyz").status_code == 503)
+    wait_until(lambda: metrics(deployment)["billingd_erp_up", ()] == 0)
+    key = deployment.daemon.status()["instance"]
+    wait_until(lambda: metrics(deployment).get(("billingd_alarm_standing", ("erp_unreachable", key, "major"))) == 1)
+    assert metrics(deployment)["billingd_invoice_oldest_seconds", ("sent",)] > 0
+    assert get(deployment, "/readyz").text.startswith("the ERP is away")
+    assert get(deployment, "/healthz").status_code == 200
 
 
-def belongings(world: Deployment) -> tuple[int, int]:
+def belongings(deployment: Deployment) -> tuple[int, int]:
     """How many threads the daemon has, and descriptors but for the sockets that lead to database and ERP.
 
     Those come and go with the work; a socket of the endpoint is known by the path in the kernel's list.
     """
-    process = Path("/proc") / str(world.daemon.running_pid())
+    process = Path("/proc") / str(deployment.daemon.running_pid())
     endpoint = {
         f"socket:[{line.split()[6]}]"
         for line in (process / "net/unix").read_text().splitlines()
-        if line.endswith(f" {world.home}/ops.sock")
+        if line.endswith(f" {deployment.home}/ops.sock")
     }
     found = [held for held in map(held_by, (process / "fd").iterdir()) if held]
     return (
@@ -104,34 +104,34 @@ def held_by(descriptor: Path) -> str | None:
 
 
 @pytest.mark.timeout(240)
-def test_a_thousand_slow_and_broken_clients_leave_nothing_behind_while_billing_goes_on(world: Deployment) -> None:
-    world.erp.start()
-    world.daemon.start()
-    import_sample(world, "08")
-    wait_until(lambda: world.counts().get("registered") == 12)
-    threads, descriptors = belongings(world)
+def test_a_thousand_slow_and_broken_clients_leave_nothing_behind_while_billing_goes_on(deployment: Deployment) -> None:
+    deployment.erp.start()
+    deployment.daemon.start()
+    import_sample(deployment, "08")
+    wait_until(lambda: deployment.counts().get("registered") == 12)
+    threads, descriptors = belongings(deployment)
     billed = threading.Event()
 
     def again_and_again() -> None:
         while not billed.is_set():
-            storm(world.home / "ops.sock")
+            storm(deployment.home / "ops.sock")
 
     bad_clients = threading.Thread(target=again_and_again)
     bad_clients.start()
     most = 0
-    import_readings(world, "09", "10")
-    while not world.all_registered(36) or most <= descriptors:
-        most = max(most, belongings(world)[1])
-    assert get(world, "/healthz").status_code == 200
+    import_readings(deployment, "09", "10")
+    while not deployment.all_registered(36) or most <= descriptors:
+        most = max(most, belongings(deployment)[1])
+    assert get(deployment, "/healthz").status_code == 200
     billed.set()
     bad_clients.join(90)
     assert not bad_clients.is_alive()
     assert descriptors < most < descriptors + CONNECTIONS_AT_MOST + 20
-    wait_until(lambda: belongings(world)[0] <= threads and belongings(world)[1] <= descriptors)
-    wait_until(lambda: world.daemon.standing() == {})
-    assert "Traceback" not in world.daemon.log()
+    wait_until(lambda: belongings(deployment)[0] <= threads and belongings(deployment)[1] <= descriptors)
+    wait_until(lambda: deployment.daemon.standing() == {})
+    assert "Traceback" not in deployment.daemon.log()
 
 
-def test_one_connection_is_one_request(world: Deployment) -> None:
-    world.daemon.start()
-    assert get(world, "/healthz").headers["connection"] == "close"
+def test_one_connection_is_one_request(deployment: Deployment) -> None:
+    deployment.daemon.start()
+    assert get(deployment, "/healthz").headers["connection"] == "close"

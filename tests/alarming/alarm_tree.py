@@ -17,7 +17,7 @@ FORGETFUL = replace(SETTINGS, quiet_seconds=0.5)
 """With these the spool forgets half a second after an alarm is over, in place of ten minutes."""
 
 
-class House:
+class AlarmTree:
     """A supervision tree with the alarms in it, to be started again and again on the same spool."""
 
     def __init__(self, spool: Path, instance: str = "one") -> None:

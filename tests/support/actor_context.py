@@ -19,7 +19,7 @@ class SkippingClock(SystemClock):
         return super().monotonic() + self.skipped_seconds
 
 
-def make_parts(database_url: str, clock: SystemClock | None = None, **settings: object) -> ActorContext:
+def make_context(database_url: str, clock: SystemClock | None = None, **settings: object) -> ActorContext:
     """Of the instance `here`, alone under its name, in September 2026."""
     connection = ConnectionSettings.from_url(database_url)
     return ActorContext(

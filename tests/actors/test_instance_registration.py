@@ -16,18 +16,18 @@ from persistence.connection.statements import notify
 from persistence.invoices import delivery_pause
 from supervision.testing import ActorHarness
 from testkit.waiting import wait_until
-from tests.support.actor_parts import SkippingClock, make_parts
+from tests.support.actor_context import SkippingClock, make_context
 from tests.support.invoice_rows import add_invoices, add_users
 
 
 @pytest.fixture
 def writer(database_url: str) -> Iterator[ActorHarness]:
     """A db_writer that has made its first look."""
-    stage = ActorHarness(DB_WRITER, lambda: DbWriter(make_parts(database_url)))
-    stage.actor.on_start()
-    stage.told.clear()
-    yield stage
-    stage.actor.on_stop()
+    harness = ActorHarness(DB_WRITER, lambda: DbWriter(make_context(database_url)))
+    harness.actor.on_start()
+    harness.told.clear()
+    yield harness
+    harness.actor.on_stop()
 
 
 def end_its_session(database: Database) -> None:
@@ -70,18 +70,18 @@ def test_item_14_what_waits_for_a_person_keeps_no_alarm_of_a_downtime(
             delivery_pause.pause(connection, "cli:me", "maintenance", 3600)
     given = {"billing": {"approval": "required"}} if waits_for == "approval" else {}
     clock = SkippingClock()
-    stage = ActorHarness(DB_WRITER, lambda: DbWriter(make_parts(database_url, clock, **given)))
-    stage.actor.on_start()
-    assert isinstance(told_of_downtime(stage), ConditionActive)
+    harness = ActorHarness(DB_WRITER, lambda: DbWriter(make_context(database_url, clock, **given)))
+    harness.actor.on_start()
+    assert isinstance(told_of_downtime(harness), ConditionActive)
     clock.skipped_seconds += 10
-    stage.actor.on_receive(_Tick())
-    assert isinstance(told_of_downtime(stage), ConditionCleared)
-    stage.actor.on_stop()
+    harness.actor.on_receive(_Tick())
+    assert isinstance(told_of_downtime(harness), ConditionCleared)
+    harness.actor.on_stop()
 
 
-def told_of_downtime(stage: ActorHarness) -> ConditionActive | ConditionCleared:
+def told_of_downtime(harness: ActorHarness) -> ConditionActive | ConditionCleared:
     """The last word about it."""
-    signs = [sign for name, sign in stage.told if name == ALARMS]
+    signs = [sign for name, sign in harness.told if name == ALARMS]
     return [
         sign
         for sign in signs

@@ -1,4 +1,4 @@
-"""Where the benchmarks run: a PostgreSQL server as it comes (fsync on), worlds on it, and what processes use."""
+"""Where the benchmarks run: a PostgreSQL server as it comes (fsync on), deployments on it, and what processes use."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -38,32 +38,32 @@ def server(folder: Path) -> Iterator[PostgresServer]:
 
 
 @contextmanager
-def worlds(folder: Path, url: str, *settings: Mapping[str, Any]) -> Iterator[list[Deployment]]:
-    """As many worlds on one database; the ERP is the first one's."""
+def deployments(folder: Path, url: str, *settings: Mapping[str, Any]) -> Iterator[list[Deployment]]:
+    """As many deployments on one database; the ERP is the first one's."""
     with ExitStack() as stack:
         made: list[Deployment] = []
         for number, each in enumerate(settings, start=1):
             chosen, erp = {"instance": f"bench-{number}", **each}, made[0].erp if made else None
-            made.append(Deployment(folder / f"world-{number}", database_url=url, settings=chosen, erp=erp))
+            made.append(Deployment(folder / f"home-{number}", database_url=url, settings=chosen, erp=erp))
             stack.enter_context(closing(made[-1]))
         yield made
 
 
-def start_erp(world: Deployment, delay_seconds: float) -> None:
+def start_erp(deployment: Deployment, delay_seconds: float) -> None:
     """An ERP with empty books, which takes its time to answer."""
-    world.erp.stop()
-    world.erp.ledger_path.unlink(missing_ok=True)
-    world.erp.start()
+    deployment.erp.stop()
+    deployment.erp.ledger_path.unlink(missing_ok=True)
+    deployment.erp.start()
     if delay_seconds:
-        world.erp.add_fault(kind="delay", seconds=delay_seconds)
+        deployment.erp.add_fault(kind="delay", seconds=delay_seconds)
 
 
 def wait_registered(
-    world: Deployment, number: int, *, within_seconds: float, meanwhile: Callable[[], object] = lambda: None
+    deployment: Deployment, number: int, *, within_seconds: float, meanwhile: Callable[[], object] = lambda: None
 ) -> None:
     """Until so many invoices are booked; looks seldom, on one connection: both cores are in use."""
     booked = "SELECT count(*) FROM invoices WHERE state = 'registered'"
-    with world.database() as database:
+    with deployment.database() as database:
         wait_until(
             lambda: one(database, booked) >= number, within_seconds=within_seconds, every_seconds=0.5, abort=meanwhile
         )
