@@ -1,9 +1,7 @@
 """The actor that closes the books: says when a month is closed, and makes each day's root of the audit trail."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from actors.condition_reporter import DATABASE_CODES, ConditionReporter, report_database_error
 from actors.context import ActorContext
@@ -20,7 +18,6 @@ logger = logging.getLogger("billingd.books")
 
 LOOK_SECONDS = 5.0
 ROOT_LOOK_SECONDS = 60.0
-ANNOUNCED_FOR = timedelta(days=1)
 LOCK_NOT_AVAILABLE = "55P03"
 
 
@@ -70,9 +67,13 @@ class Bookkeeper(Actor):
             for closing in period_closing.take_untold(connection):
                 self._log(closing)  # before it counts as said: a kill in between says it twice, never not at all
             known = period_closing.last_closings(connection)
+            root = audit.last_root(connection)
             now = database_now(connection)
         self._context.metrics.closings = tuple(known)
-        self._announce(known, now)
+        notices = [Notice("period_closed", each.period, str(each), each.closed_at) for each in known]
+        if root is not None:
+            notices.append(Notice("audit_root", str(root.day), str(root), root.at))
+        try_tell(self.tell, ALARMS, Announce(tuple(each for each in notices if now < each.ends_at)))
 
     def _log(self, closing: Closing) -> None:
         logger.info(
@@ -86,14 +87,6 @@ class Bookkeeper(Actor):
                 "BILLINGD_TOTAL_WITH_TAX_EUR": str(closing.total_with_tax_eur),
             },
         )  # fmt: skip
-
-    def _announce(self, known: Sequence[Closing], now: datetime) -> None:
-        notices = tuple(
-            Notice("period_closed", each.period, str(each), each.closed_at, each.closed_at + ANNOUNCED_FOR)
-            for each in known
-            if now < each.closed_at + ANNOUNCED_FOR
-        )
-        try_tell(self.tell, ALARMS, Announce(notices))
 
     def _make_root(self) -> None:
         now = self._context.clock.monotonic()
@@ -114,7 +107,6 @@ class Bookkeeper(Actor):
                     root = audit.make_root(connection, day, position)
                 if root is not None:
                     logger.info(
-                        "the audit root of %s over %s invoices is %s", root.day, root.invoices, root.root,
-                        extra={"BILLINGD_AUDIT_ROOT": root.root, "BILLINGD_AUDIT_DAY": str(root.day)},
-                    )  # fmt: skip
+                        "%s", root, extra={"BILLINGD_AUDIT_ROOT": root.root, "BILLINGD_AUDIT_DAY": str(root.day)}
+                    )
         self._root_due_seconds = now + ROOT_LOOK_SECONDS

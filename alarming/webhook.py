@@ -26,6 +26,7 @@ REPEAT_SECONDS: Final = 60.0
 _ENDS_AFTER_REPEATS = 4  # an alert outlives so many repeats that don't arrive
 _RESOLVED_FOR_REPEATS = 15
 _RESOLVED_AT_MOST = 1000
+_ANNOUNCED_FOR = timedelta(days=1)
 _TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 _BACKOFF_SECONDS = (1.0, 60.0)
 
@@ -65,13 +66,16 @@ def alert(record: AlarmRecord, now: datetime, ends_after_seconds: float) -> dict
 
 @dataclass(frozen=True)
 class Notice:
-    """Good news for whoever listens: sent as an alert of severity `info` from `at` until `ends_at`."""
+    """What is worth knowing and no trouble: sent as an alert of severity `info` for a day from `at` on."""
 
     name: str
     key: str
     summary: str
     at: datetime
-    ends_at: datetime
+
+    @property
+    def ends_at(self) -> datetime:
+        return self.at + _ANNOUNCED_FOR
 
     def alert(self) -> dict[str, Any]:
         """As Alertmanager's `postableAlert`; the same notice again is the same alert."""

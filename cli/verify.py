@@ -1,9 +1,10 @@
 """`billingd verify`: proves that trails and roots hold, and that readings give the stored registers and each cent."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any
 
 import typer
 from sqlalchemy import Connection, Row
@@ -24,6 +25,7 @@ from web.formatting import cell
 
 # An import that replaces readings may have begun so long before an invoice was stored that still met the old ones.
 IMPORT_AT_MOST = timedelta(hours=6)
+ROOT_BYTES = 32
 
 
 @dataclass
@@ -35,19 +37,20 @@ class VerificationResult:
     replaced: list[Finding] = field(default_factory=list)
     not_verifiable: list[Finding] = field(default_factory=list)
     root: Root | None = None
+    roots: int = 0
 
 
-def verify_invoices(opened: Database, period: str | None) -> VerificationResult:
-    """Checks every calculated invoice of a period, or of all, and the whole trail; changes nothing."""
+def verify_invoices(
+    opened: Database, period: str | None, known: Mapping[date, str] | None = None
+) -> VerificationResult:
+    """Checks every calculated invoice of a period, or of all, and the whole trail; changes nothing.
+
+    `known` are roots that were kept elsewhere, by their days.
+    """
     result = VerificationResult()
     with opened.transaction() as connection:
         result.findings += audit.broken_trails(connection, period)
-        checked = audit.check_root(connection)
-    if checked is not None:
-        result.root, holds = checked
-        if not holds:
-            what = f"the trail up to position {result.root.position} is not what the root of {result.root.day} covers"
-            result.findings.append(Finding("-", "root", what))
+        result.findings += [Finding("-", "root", what) for what in _check_roots(connection, result, known or {})]
     for rows in audit.stored_invoices(opened, period):
         result.verified += len(rows)
         with opened.transaction() as connection:
@@ -56,6 +59,27 @@ def verify_invoices(opened: Database, period: str | None) -> VerificationResult:
             _compare_readings(connection, rows, result)
     result.findings.sort(key=lambda each: (each.invoice_id, each.kind))
     return result
+
+
+def _check_roots(connection: Connection, result: VerificationResult, known: Mapping[date, str]) -> Iterator[str]:
+    """What is wrong with the stored roots, in words; sets the last one."""
+    roots = audit.stored_roots(connection)
+    stored = {root.day: root.root for root, _ in roots}
+    broken = [root for root, holds in roots if not holds]
+    if roots:
+        result.root, result.roots = roots[-1][0], len(roots)
+    if broken:
+        yield (
+            f"the trail up to position {broken[0].position} is not what the root of {broken[0].day} covers, or a root "
+            f"before it is missing ({len(broken)} of {len(roots)} roots do not hold)"
+        )
+    for day in audit.days_with_work_and_no_root(connection):
+        yield f"invoices were calculated on {day}, and neither that day nor the next has a root: it was removed"
+    for day, root in known.items():
+        if day not in stored:
+            yield f"there is no root of {day}, though one is known"
+        elif stored[day] != root:
+            yield f"the root of {day} is {stored[day]}, not {root}: history was rewritten"
 
 
 def _computed_again(connection: Connection, row: Row[Any]) -> Iterator[Finding]:
@@ -177,10 +201,27 @@ def _what_differs(place: _Place, now: Measured) -> str:
     return f"{meter}: a reading within the period was changed, though no figure of the invoice rests on it"
 
 
-def verify(context: typer.Context, period: OnlyMonth = None, as_json: AsJson = False) -> int:
-    """Compute every invoice again from readings and snapshots, and check its history's chain. 1 if anything is off."""
+def _known_root(text: str) -> tuple[date, str]:
+    """DAY=HASH as a day and 64 digits."""
+    day, _, digits = text.partition("=")
+    with suppress(ValueError):
+        if len(bytes.fromhex(digits)) == ROOT_BYTES:
+            return date.fromisoformat(day), digits.strip().lower()
+    raise typer.BadParameter("give the day and the 64 digits of its root, as in 2026-11-01=9f86d081…")
+
+
+def verify(
+    context: typer.Context,
+    period: OnlyMonth = None,
+    root: Annotated[
+        list[Any] | None,
+        typer.Option(parser=_known_root, metavar="DAY=HASH", help="A root that was kept elsewhere; may be repeated."),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Compute every invoice again from readings and snapshots, and check history and roots. 1 if anything is off."""
     with database(configuration(context).settings, "verify", unlimited=True) as opened:
-        result = verify_invoices(opened, period)
+        result = verify_invoices(opened, period, dict(root or []))
     if as_json:
         print_json(_document(result))
     else:
@@ -197,6 +238,7 @@ def _document(result: VerificationResult) -> dict[str, Any]:
         "replaced": [_finding(each) for each in result.replaced],
         "not_verifiable": [_finding(each) for each in result.not_verifiable],
         "root": root and {"day": root.day, "position": root.position, "invoices": root.invoices, "sha256": root.root},
+        "roots": result.roots,
     }
 
 
@@ -213,6 +255,7 @@ def _print_result(result: VerificationResult) -> None:
             print_note(f"{title}: {each.invoice_id}: {each.what}")
     if result.root is not None:
         root = result.root
-        print_note(f"root of {root.day} over {root.invoices} invoices: {root.root} (the log of that day has it too)")
+        print_note(f"{root} (compare it with that day's log or notice: `billingd verify --root {root.day}=...`)")
+        print_note(f"{result.roots} roots checked")
     faults = f"{len(result.findings)} findings" if result.findings else "nothing was changed"
     print_note(f"{result.verified} invoices verified: {faults}")

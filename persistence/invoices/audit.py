@@ -33,6 +33,10 @@ class Root:
     position: int
     invoices: int
     root: str
+    at: datetime
+
+    def __str__(self) -> str:
+        return f"the audit root of {self.day} over {self.invoices} invoices is {self.root}"
 
 
 def broken_trails(connection: Connection, period: str | None) -> list[Finding]:
@@ -45,7 +49,7 @@ def day_without_root(connection: Connection) -> date | None:
     day: date | None = fetch_value(
         connection,
         """SELECT today FROM (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock
-            WHERE NOT EXISTS (SELECT FROM audit_roots WHERE day >= today)""",
+            WHERE NOT EXISTS (SELECT FROM audit_roots WHERE day = today)""",
     )
     return day
 
@@ -58,31 +62,35 @@ def settled_position(connection: Connection) -> int:
 
 
 def make_root(connection: Connection, day: date, position: int) -> Root | None:
-    """Stores a day's root, chained to the one before; None if another daemon was quicker."""
-    before = fetch_value(connection, "SELECT root FROM audit_roots ORDER BY day DESC LIMIT 1")
-    made = fetch_row(connection, _SQL.root, before=before, position=position)
+    """Stores a day's root, chained to the one that was made before; None if another daemon was quicker."""
+    before = fetch_row(connection, _SQL.last_root)
+    made = fetch_row(connection, _SQL.root, before=before.root, position=position)
     stored = fetch_row(
-        connection,
-        """INSERT INTO audit_roots (day, at, position, invoices, root)
-                VALUES (:day, clock_timestamp(), :position, :invoices, decode(:root, 'hex'))
-                ON CONFLICT DO NOTHING RETURNING day""",
-        day=day,
-        position=position,
-        invoices=made.invoices,
-        root=made.root,
-    )
-    return None if stored is None else Root(day, position, made.invoices, made.root)
+        connection, _SQL.store_root, ordinal=before.ordinal + 1, day=day, position=position,
+        invoices=made.invoices, root=made.root,
+    )  # fmt: skip
+    return None if stored is None else Root(day, position, made.invoices, made.root, stored.at)
 
 
-def check_root(connection: Connection) -> tuple[Root, bool] | None:
-    """The last root, and whether it still is what the rows give; None if there is none yet."""
-    rows = fetch(connection, "SELECT day, position, invoices, root FROM audit_roots ORDER BY day DESC LIMIT 2")
-    if not rows:
-        return None
-    before = rows[1].root if len(rows) > 1 else None
-    now = fetch_row(connection, _SQL.root, before=before, position=rows[0].position)
-    root = Root(rows[0].day, rows[0].position, rows[0].invoices, rows[0].root.hex())
-    return root, (now.root, now.invoices) == (root.root, root.invoices)
+def stored_roots(connection: Connection) -> list[tuple[Root, bool]]:
+    """All roots in the order of their making, and of each whether it is what the rows and the one before give."""
+    roots = []
+    for row in fetch(connection, _SQL.roots):
+        now = fetch_row(connection, _SQL.root, before=row.before, position=row.position)
+        root = Root(row.day, row.position, row.invoices, row.root.hex(), row.at)
+        roots.append((root, row.follows and (now.root, now.invoices) == (root.root, root.invoices)))
+    return roots
+
+
+def last_root(connection: Connection) -> Root | None:
+    """The root that was made last, as it is stored."""
+    row = fetch_row(connection, _SQL.last_root)
+    return Root(row.day, row.position, row.invoices, row.root.hex(), row.at) if row.ordinal else None
+
+
+def days_with_work_and_no_root(connection: Connection) -> list[date]:
+    """The days on which a daemon calculated invoices though neither they nor their next days have a root."""
+    return [row.day for row in fetch(connection, _SQL.days_with_work_and_no_root)]
 
 
 def stored_invoices(opened: Database, period: str | None) -> Iterator[Sequence[Row[Any]]]:

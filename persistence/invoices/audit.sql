@@ -43,6 +43,31 @@ FROM (
     FROM invoice_history h WHERE h.position <= :position GROUP BY h.invoice_id
 ) AS heads
 
+-- One row, also if there is no root yet: then `ordinal` is 0, and the rest is NULL.
+-- name: last_root
+SELECT coalesce(r.ordinal, 0) AS ordinal, r.day, r.position, r.invoices, r.root, r.at
+FROM (SELECT max(ordinal) AS ordinal FROM audit_roots) AS last LEFT JOIN audit_roots r USING (ordinal)
+
+-- name: store_root
+INSERT INTO audit_roots (ordinal, day, at, position, invoices, root)
+VALUES (:ordinal, :day, clock_timestamp(), :position, :invoices, decode(:root, 'hex'))
+ON CONFLICT DO NOTHING RETURNING at
+
+-- name: roots
+SELECT day, at, position, invoices, root, lag(root) OVER made AS before,
+    ordinal = coalesce(lag(ordinal) OVER made, 0) + 1 AS follows
+FROM audit_roots WINDOW made AS (ORDER BY ordinal) ORDER BY ordinal
+
+-- A daemon that calculates makes the root of its day within a minute, and of the next day if it goes on until then.
+-- Yesterday and today may still come. What a clock that was ahead has dated in the future is not judged.
+-- name: days_with_work_and_no_root
+SELECT day FROM (
+    SELECT DISTINCT (at AT TIME ZONE 'UTC')::date AS day FROM invoice_history WHERE to_state = 'calculated'
+) AS worked
+WHERE day < (now() AT TIME ZONE 'UTC')::date - 1
+    AND NOT EXISTS (SELECT FROM audit_roots r WHERE r.day BETWEEN worked.day AND worked.day + 1)
+ORDER BY day
+
 -- name: stored_invoices
 SELECT i.*, d.lines, d.calculations, d.snapshot, d.body, (
         SELECT min(at) FROM invoice_history h

@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from altibiz.fake.server import FakeAltibiz
 from persistence.connection.database import ConnectionSettings, Database
+from persistence.connection.errors import PersistenceError
 from persistence.invoices import audit
 from testkit.postgres import PostgresServer
 from tests.cli.command_line import Commands
@@ -161,7 +162,8 @@ def test_a_change_with_all_its_hashes_made_again_is_found_by_the_days_root(
     )
     (finding,) = billingd("verify", "--json").document["findings"]
     assert (finding["id"], finding["kind"]) == ("-", "root")
-    assert "the root of 2026-11-16" in finding["what"]
+    assert "the root of 2026-11-15" in finding["what"]
+    assert "2 of 2 roots" in finding["what"]
 
 
 def test_a_trail_that_goes_on_after_the_root_still_holds(booked: Database, billingd: Commands) -> None:
@@ -169,6 +171,74 @@ def test_a_trail_that_goes_on_after_the_root_still_holds(booked: Database, billi
     assert billingd("verify").status == 0
     make_root(booked, date(2026, 11, 17))
     assert billingd("verify").status == 0
+
+
+@pytest.mark.parametrize(
+    ("statements", "words"),
+    [
+        (["UPDATE audit_roots SET root = sha256('x') WHERE day = '2026-11-16'"], "the root of 2026-11-16"),
+        (["UPDATE audit_roots SET invoices = 4 WHERE day = '2026-11-15'"], "the root of 2026-11-15"),
+        (["DELETE FROM audit_roots WHERE day = '2026-11-15'"], "the root of 2026-11-16"),
+        (["DELETE FROM audit_roots WHERE day = '2026-11-16'", "UPDATE audit_roots SET ordinal = 2 WHERE ordinal = 3"],
+         "the root of 2026-11-17"),
+    ],
+)  # fmt: skip
+def test_each_root_is_checked_and_none_can_be_taken_out(
+    booked: Database, billingd: Commands, statements: list[str], words: str
+) -> None:
+    make_root(booked, date(2026, 11, 16))
+    make_root(booked, date(2026, 11, 17))
+    assert billingd("verify", "--json").document["roots"] == 3
+    tamper(booked, *statements)
+    (finding,) = billingd("verify", "--json").document["findings"]
+    assert words in finding["what"]
+
+
+def test_an_empty_table_of_roots_is_found(booked: Database, billingd: Commands) -> None:
+    make_root(booked, date(2026, 11, 16))
+    ago = "UPDATE invoice_history SET at = at - interval '3 days'"
+    again = """UPDATE invoice_history h SET hash = history_hash((SELECT hash FROM invoice_history b
+        WHERE b.invoice_id = h.invoice_id AND b.seq = h.seq - 1), h) WHERE seq = """
+    tamper(booked, ago, *(again + str(seq) for seq in range(1, 5)), "DELETE FROM audit_roots")
+    (finding,) = billingd("verify", "--json").document["findings"]
+    assert (finding["kind"], "has a root" in finding["what"]) == ("root", True)
+    make_root(booked, date(2027, 1, 1))
+    assert billingd("verify").status == 1
+
+
+def test_history_rewritten_with_all_roots_is_found_by_one_that_was_kept_elsewhere(
+    booked: Database, billingd: Commands
+) -> None:
+    kept = billingd("verify", "--json").document["root"]["sha256"]
+    assert billingd("verify", "--root", f"2026-11-15={kept.upper()}").status == 0
+    tamper(
+        booked,
+        "UPDATE invoice_history SET reason = 'x' WHERE seq = 4 AND invoice_id = :id",
+        """UPDATE invoice_history h SET hash = history_hash((SELECT hash FROM invoice_history
+           WHERE invoice_id = :id AND seq = 3), h) WHERE seq = 4 AND invoice_id = :id""",
+        "DELETE FROM audit_roots",
+    )
+    make_root(booked, date(2026, 11, 15))
+    assert billingd("verify").status == 0
+    for known, words in ((f"2026-11-15={kept}", "was rewritten"), (f"2026-11-14={kept}", "there is no root")):
+        done = billingd("verify", "--root", known)
+        assert (done.status, words in done.out) == (1, True), done.out
+    assert billingd("verify", "--root", "2026-11-15=abc").status == 64
+
+
+def test_a_root_dated_in_the_future_does_not_stop_the_next_ones(booked: Database, billingd: Commands) -> None:
+    make_root(booked, date(2031, 1, 1))
+    with booked.transaction() as connection:
+        today = audit.day_without_root(connection)
+    assert today is not None
+    make_root(booked, today)
+    assert billingd("verify").status == 0
+
+
+@pytest.mark.parametrize("table", ["invoices", "invoice_history", "invoice_documents", "audit_roots"])
+def test_no_table_of_the_proof_can_be_emptied_at_once(booked: Database, table: str) -> None:
+    with pytest.raises(PersistenceError, match="written once"), booked.transaction() as connection:
+        connection.execute(text(f"TRUNCATE {table} CASCADE"))
 
 
 def test_readings_replaced_in_order_are_told_from_tampered_ones(

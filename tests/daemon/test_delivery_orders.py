@@ -52,9 +52,9 @@ def records(deployment: Deployment, field: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if field in line and line.startswith("{")]
 
 
-def announced(receiver: Alertmanager) -> set[str]:
+def announced(receiver: Alertmanager, name: str) -> set[str]:
     alerts = [alert["labels"] for post in receiver.posts for alert in post]
-    return {labels["key"] for labels in alerts if labels["alertname"] == "period_closed"}
+    return {labels["key"] for labels in alerts if labels["alertname"] == name}
 
 
 def approve_in_a_pause(deployment: Deployment) -> None:
@@ -98,9 +98,11 @@ def see_the_months_closed(deployment: Deployment, receiver: Alertmanager) -> Non
         assert Decimal(told["2026-09"][f"BILLINGD_{name.upper()}"]) == total
     assert told["2026-09"]["BILLINGD_REGISTERED"] == str(USERS)
     wait_until(lambda: 'billingd_period_invoices{period="2026-09",state="registered"} 4.0' in metrics(deployment))
-    wait_until(lambda: announced(receiver) == {"2026-09", "2026-10"})
+    wait_until(lambda: announced(receiver, "period_closed") == {"2026-09", "2026-10"})
     assert receiver.wrong == []
     wait_until(lambda: records(deployment, "BILLINGD_AUDIT_ROOT"))
+    days = {record["BILLINGD_AUDIT_DAY"] for record in records(deployment, "BILLINGD_AUDIT_ROOT")}
+    wait_until(lambda: announced(receiver, "audit_root") >= days)
     deployment.daemon.kill()
     deployment.daemon.start()
     wait_until(lambda: "billingd_period_closed_seconds{" in metrics(deployment))
