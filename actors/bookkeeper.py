@@ -8,7 +8,7 @@ from actors.context import ActorContext
 from actors.messages import ALARMS, try_tell
 from alarming.actor import Announce
 from alarming.webhook import Notice
-from persistence.clock_step import database_now
+from persistence.clock_step import clocks_agree, database_now
 from persistence.connection.errors import DatabaseFailed, PersistenceError
 from persistence.invoices import audit, due_invoices, period_closing
 from persistence.invoices.period_closing import Closing
@@ -59,7 +59,7 @@ class Bookkeeper(Actor):
         deadline = self._context.settings.database.statement_timeout_seconds
         with self._database.transaction(deadline) as connection:
             first = due_invoices.first_billed_period(connection)
-            if first is not None:
+            if first is not None and clocks_agree(connection, self._context.clock.wall()):
                 period_closing.close_periods(
                     connection, self._context.due_periods(first), self._context.settings.billing.time_zone
                 )
@@ -93,7 +93,8 @@ class Bookkeeper(Actor):
         if now < self._root_due_seconds:
             return
         with self._database.transaction(self._context.settings.database.statement_timeout_seconds) as connection:
-            day = audit.day_without_root(connection)
+            agree = clocks_agree(connection, self._context.clock.wall())
+            day = audit.day_without_root(connection) if agree else None
         if day is not None:
             try:
                 with self._database.transaction() as connection:

@@ -11,7 +11,7 @@ from actors.context import ActorContext
 from alarming.catalogue import Code
 from billing.quarantine import backoff_seconds
 from persistence import instances
-from persistence.clock_step import clamp_times, clock_seconds
+from persistence.clock_step import CLOCKS_APART_SECONDS, clamp_times, clock_seconds
 from persistence.instances import Registration, try_instance_lock
 from persistence.schema.migrate import check_schema
 
@@ -38,6 +38,8 @@ class InstanceRegistration:
         self._catching_up = False
         self._clock_ahead_seconds = float("-inf")  # of CLOCK_BOOTTIME, by the last look, at the least
         self._clamped = False  # the clock may have been set while no daemon looked
+        self._apart_seconds = 0.0  # the database's clock from this machine's
+        self._clocks_agree_again = False
         self._restored = False
         self._stuck: Mapping[str, str] = {}
 
@@ -103,6 +105,9 @@ class InstanceRegistration:
         clock = clock_seconds(connection)
         step_seconds = clock - before - self._clock_ahead_seconds
         self._clock_ahead_seconds = clock - self._context.clock.boottime()
+        apart = clock - self._context.clock.wall().timestamp()
+        self._clocks_agree_again |= abs(apart) <= CLOCKS_APART_SECONDS < abs(self._apart_seconds)
+        self._apart_seconds = apart
         if step_seconds < -CLOCK_STEP_SECONDS:
             logger.warning("the database's clock went back by %.0f s: what waits by it is put right", -step_seconds)
             self._clamped = False
@@ -126,11 +131,23 @@ class InstanceRegistration:
             self._conditions.raise_condition(Code.INSTANCE_NAME_TAKEN, summary)
             return
         self._conditions.clear(Code.INSTANCE_NAME_TAKEN)
+        if abs(apart := self._apart_seconds) > CLOCKS_APART_SECONDS:
+            summary = (
+                f"the database's clock is {abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} this machine's"
+            )
+            self._conditions.raise_condition(Code.CLOCKS_DISAGREE, summary)
+        else:
+            self._conditions.clear(Code.CLOCKS_DISAGREE)
         if self._arrival is not None and not self._reported:
             self._reported = True
             self._report_absence(self._arrival)
         elif self._reported and not self._catching_up:
             self._conditions.clear(Code.DAEMON_WAS_DOWN)
+
+    def take_agreement(self) -> bool:
+        """Whether the clocks agree again since the last call: what was not made due meanwhile is to be."""
+        again, self._clocks_agree_again = self._clocks_agree_again, False
+        return again
 
     def take_restored(self) -> bool:
         """Whether the database was found set back since the last call; to be asked after `show` is committed."""

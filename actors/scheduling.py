@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from actors.context import ActorContext
 from actors.deadline_transactions import DeadlineTransactions
 from actors.refused_rows import RefusedRows
+from persistence.clock_step import clocks_agree
 from persistence.connection.bisection import Failed, isolate
 from persistence.invoices import claims, due_invoices
 
@@ -60,7 +61,9 @@ class InvoiceScheduler:
 
     def _due_periods(self, connection: Connection) -> list[str]:
         first = due_invoices.first_billed_period(connection)
-        return [] if first is None else self._context.due_periods(first)
+        if first is None or not clocks_agree(connection, self._context.clock.wall()):
+            return []
+        return self._context.due_periods(first)
 
     def reset_backoffs(self) -> list[str]:
         """Ends the waits; returns which still wait, since somebody else has locked them."""

@@ -231,7 +231,7 @@ class DbWriter(Actor):
             self._refused_rows.add(invoice_id, f"its claim can't be freed: {reason}")
         nudged = self._database.nudged()
         restored = self._registration.take_restored()
-        if restored or nudged:
+        if restored or nudged or self._registration.take_agreement():
             self._nudge(BILLER, Poll(newly_due=True))
             self._nudge(ERP_GATEWAY, Poll(restored=restored))
 

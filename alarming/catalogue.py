@@ -37,6 +37,7 @@ class Code(StrEnum):
     ACTOR_CRASHED = "actor_crashed"
     ACTOR_HUNG = "actor_hung"
     DAEMON_WAS_DOWN = "daemon_was_down"
+    CLOCKS_DISAGREE = "clocks_disagree"
     CONFIGURATION_REJECTED = "configuration_rejected"
     INSTANCE_NAME_TAKEN = "instance_name_taken"
     UNEXPECTED_ERROR = "unexpected_error"

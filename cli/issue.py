@@ -15,6 +15,7 @@ from cli.invocation import CommandFailed, caller_identity, configuration, month
 from cli.output import print_line, print_note
 from config.moved_clock import now_from
 from config.settings import Settings
+from persistence.clock_step import clocks_agree
 from persistence.connection.statements import notify
 from persistence.invoices import due_invoices
 from supervision.clock import SystemClock
@@ -34,6 +35,10 @@ def issue(
     with database(settings, "issue") as opened:
 
         def make(connection: Connection) -> tuple[int, int, dict[str, str]]:
+            if not clocks_agree(connection, SystemClock().wall()):
+                raise CommandFailed(
+                    "this machine's clock and the database's are more than an hour apart: mend them first"
+                )
             if unknown := due_invoices.unknown_users(connection, users or []):
                 raise CommandFailed(f"no such network user in the master data: {', '.join(unknown)}")
             made = due_invoices.make_due(

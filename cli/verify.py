@@ -254,8 +254,6 @@ def _print_result(result: VerificationResult) -> None:
         for each in notes:
             print_note(f"{title}: {each.invoice_id}: {each.what}")
     if result.root is not None:
-        root = result.root
-        print_note(f"{root} (compare it with that day's log or notice: `billingd verify --root {root.day}=...`)")
-        print_note(f"{result.roots} roots checked")
+        print_note(f"{result.root} (daily roots checked: {result.roots})")
     faults = f"{len(result.findings)} findings" if result.findings else "nothing was changed"
     print_note(f"{result.verified} invoices verified: {faults}")

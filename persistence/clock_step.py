@@ -10,6 +10,9 @@ from persistence.sql import Queries
 ROWS_AT_MOST = 2000
 """How many invoices one call changes, so that it ends soon; the rest is for the next one."""
 
+CLOCKS_APART_SECONDS = 3600.0
+"""Further apart, one of the two clocks is wrong, and nobody knows which (docs/spec/failures.md, "Clock steps")."""
+
 _SQL = Queries(__file__, ROWS_AT_MOST=ROWS_AT_MOST)
 
 
@@ -22,6 +25,11 @@ def database_now(connection: Connection) -> datetime:
 def clock_seconds(connection: Connection) -> float:
     """The database's clock now, in seconds since 1970."""
     return float(fetch_value(connection, "SELECT extract(epoch FROM clock_timestamp())::float8"))
+
+
+def clocks_agree(connection: Connection, wall: datetime) -> bool:
+    """Whether the database's clock and `wall`, this machine's, are near enough to say which months are over."""
+    return abs(clock_seconds(connection) - wall.timestamp()) <= CLOCKS_APART_SECONDS
 
 
 def clamp_times(

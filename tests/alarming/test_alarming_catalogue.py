@@ -33,6 +33,7 @@ CONTRACT = {
     "actor_crashed": "major",
     "actor_hung": "major",
     "daemon_was_down": "warning",
+    "clocks_disagree": "critical",
     "configuration_rejected": "minor",
     "unexpected_error": "major",
 }

@@ -1,5 +1,6 @@
 """`billingd issue`: what it makes due, what it leaves alone, what it refuses, and that it nudges."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from sqlalchemy import text
 from persistence.connection.database import ConnectionSettings, Database
 from persistence.invoices.listing import Filter, list_invoices, show_invoices
 from persistence.master_data import import_master
+from supervision.clock import SystemClock
 from tests.cli.command_line import Commands
 from tests.support.sample import BAD
 
@@ -92,3 +94,12 @@ def test_it_nudges_the_daemons(billingd: Commands, database_url: str) -> None:
         daemon.notifications()
         assert billingd("issue", "--period", "2026-10").status == 0
         assert daemon.notifications(wait_seconds=5) == ["due"]
+
+
+def test_a_clock_that_is_not_the_databases_makes_nothing_due(
+    billingd: Commands, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SystemClock, "wall", lambda _: datetime(2031, 1, 1, tzinfo=UTC))
+    done = billingd("issue", "--period", "2026-10")
+    assert (done.status, "more than an hour apart" in done.err, done.err.count("\n")) == (1, True, 1)
+    assert ids(database) == []

@@ -2,8 +2,8 @@
 
 from persistence.schema.sql_files import run_files
 
-revision = "0004"
-down_revision = "0002"
+revision = "0005"
+down_revision = "0004"
 
 
 def upgrade() -> None:
