@@ -15,7 +15,7 @@ from alarming.dispatcher import AlarmDispatcher
 from alarming.log_rules import LogConditions, LogRule
 from alarming.register import Identity, Timing
 from alarming.spool import Spool
-from alarming.webhook import Notice, Webhook, WebhookSettings
+from alarming.webhook import Delivery, Notice, Webhook, WebhookSettings
 from alarming.writer import LOOK_EVERY_SECONDS, AlarmWriter
 from persistence.alarms import AlarmRecord, StateSettings
 from persistence.connection.database import Database
@@ -67,6 +67,7 @@ class AlarmSnapshot:
     raised: Counter[str] = field(default_factory=Counter)
     cleared: set[Identity] = field(default_factory=set)
     spool_problem: str | None = None
+    delivery: Delivery | None = None
 
 
 class AwakeClock:
@@ -193,6 +194,7 @@ class AlarmActor(Actor):
             self._writer.offer(dispatcher.unstored(), known, at_once=dispatcher.changed)
         if self._webhook is not None:
             self._webhook.offer(standing, cleared)
+        self._snapshot.delivery = self._webhook.delivery if self._webhook is not None else None
         dispatcher.changed = False
         self._snapshot.standing = standing
         self._snapshot.transients = dict(dispatcher.register.transients)

@@ -4,19 +4,25 @@ As Prometheus does it: all alerts that stand are sent again and again with an en
 end by themselves if we are gone; one that is over is sent with its real end, for a while.
 """
 
+import contextlib
+import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
+import httpcore
 import httpx
 
 from alarming.background import BackgroundThread
 from alarming.catalogue import CATALOGUE, Code
 from alarming.conditions import Condition, ConditionActive, ConditionCleared
 from billing.instants import format_instant
+from network.deadline import DeadlineNetworkBackend
 from persistence.alarms import AlarmRecord
 
 PATH: Final = "/api/v2/alerts"
@@ -27,16 +33,20 @@ _ENDS_AFTER_REPEATS = 4  # an alert outlives so many repeats that don't arrive
 _RESOLVED_FOR_REPEATS = 15
 _RESOLVED_AT_MOST = 1000
 _ANNOUNCED_FOR = timedelta(days=1)
-_TIMEOUT = httpx.Timeout(10.0, connect=5.0)
+_CONNECT_SECONDS, _TOTAL_SECONDS = 5.0, 10.0  # the whole exchange has one deadline
+_FAILURES: Final = (
+    httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpx.InvalidURL, OSError, ValueError,
+)  # fmt: skip
 _BACKOFF_SECONDS = (1.0, 60.0)
 
 
 @dataclass(frozen=True)
 class WebhookSettings:
-    """`alarms.webhook_url`, the token of `alarms.webhook_token_file`, and how often alerts are repeated."""
+    """`alarms.webhook_url`, the token and authorities of the files beside it, and how often alerts are repeated."""
 
     url: str
     token: str | None = None
+    ca_file: Path | None = None
     repeat_seconds: float = REPEAT_SECONDS
 
     @property
@@ -44,6 +54,24 @@ class WebhookSettings:
         """Where alerts are posted; the URL may be Alertmanager's own or already that of its API."""
         base = self.url.rstrip("/")
         return base if base.endswith(PATH) else base + PATH
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How it went last, for `status`: when alerts were taken, and what is wrong since; None: neither yet, nothing."""
+
+    address: str
+    delivered_at: datetime | None = None
+    problem: str | None = None
+
+
+def _span(starts_at: datetime, ends_at: datetime, now: datetime) -> dict[str, str]:
+    """From when to when an alert holds; what a clock that was ahead has dated in the future began now at the latest.
+
+    Alertmanager refuses an alert that ends before it starts, with all that is posted beside it.
+    """
+    starts_at = min(starts_at, now)
+    return {"startsAt": format_instant(starts_at), "endsAt": format_instant(max(starts_at, ends_at))}
 
 
 def alert(record: AlarmRecord, now: datetime, ends_after_seconds: float) -> dict[str, Any]:
@@ -55,13 +83,8 @@ def alert(record: AlarmRecord, now: datetime, ends_after_seconds: float) -> dict
     if entry := CATALOGUE.get(record.code):
         text = entry.english
         annotations |= {"description": f"{text.title}. {text.meaning} {text.effect}", "action": text.action}
-    ends_at = record.cleared_at or now + timedelta(seconds=ends_after_seconds)
-    return {
-        "labels": labels,
-        "annotations": annotations,
-        "startsAt": format_instant(record.raised_at),
-        "endsAt": format_instant(ends_at),
-    }
+    ends_at = min(record.cleared_at, now) if record.cleared_at else now + timedelta(seconds=ends_after_seconds)
+    return {"labels": labels, "annotations": annotations, **_span(record.raised_at, ends_at, now)}
 
 
 @dataclass(frozen=True)
@@ -77,13 +100,12 @@ class Notice:
     def ends_at(self) -> datetime:
         return self.at + _ANNOUNCED_FOR
 
-    def alert(self) -> dict[str, Any]:
+    def alert(self, now: datetime) -> dict[str, Any]:
         """As Alertmanager's `postableAlert`; the same notice again is the same alert."""
         return {
             "labels": {"alertname": self.name, "severity": "info", "key": self.key, "job": "billingd"},
             "annotations": {"summary": self.summary},
-            "startsAt": format_instant(self.at),
-            "endsAt": format_instant(self.ends_at),
+            **_span(self.at, self.ends_at, now),
         }
 
 
@@ -102,6 +124,7 @@ class Webhook(BackgroundThread[Condition]):
     ) -> None:
         super().__init__("alarm-webhook", on_start)
         self.settings = settings
+        self.delivery = Delivery(settings.address)
         self._now = now
         self._chance = chance
         self._lock = threading.Lock()
@@ -109,10 +132,6 @@ class Webhook(BackgroundThread[Condition]):
         self._resolved: dict[str, AlarmRecord] = {}
         self._notices: tuple[Notice, ...] = ()
         self._failures = 0
-        self._client = httpx.Client(timeout=_TIMEOUT, trust_env=False)
-
-    def close(self) -> None:
-        self._client.close()
 
     def offer(self, standing: Iterable[AlarmRecord], cleared: Iterable[AlarmRecord]) -> None:
         """What stands now, all of it, and what was cleared since the last call."""
@@ -146,9 +165,11 @@ class Webhook(BackgroundThread[Condition]):
         problem = self._post(settings, alerts)
         if problem is None:
             self._failures = 0
+            self.delivery = Delivery(settings.address, now)
             self.results.append(ConditionCleared(Code.ALARM_WEBHOOK_UNREACHABLE))
             return settings.repeat_seconds
         self._failures += 1
+        self.delivery = Delivery(settings.address, self.delivery.delivered_at, problem)
         self.results.append(
             ConditionActive(Code.ALARM_WEBHOOK_UNREACHABLE, f"{settings.address} takes no alarms: {problem}")
         )
@@ -163,17 +184,31 @@ class Webhook(BackgroundThread[Condition]):
                 if age_seconds > resolved_seconds and not self._failures:  # its end has to arrive once
                     del self._resolved[record.id]
             records = [*self._standing, *self._resolved.values()]
-            notices = [notice.alert() for notice in self._notices if notice.ends_at > now]
+            notices = [notice.alert(now) for notice in self._notices if notice.ends_at > now]
         return notices + [alert(record, now, settings.repeat_seconds * _ENDS_AFTER_REPEATS) for record in records]
 
     def _post(self, settings: WebhookSettings, alerts: list[dict[str, Any]]) -> str | None:
-        """What is wrong, in words; None if all were taken."""
-        headers = {"Authorization": f"Bearer {settings.token}"} if settings.token else {}
+        """What is wrong, in words; None if all were taken. Of the answer it reads the head and nothing more."""
+        headers = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "billingd"}
+        if settings.token:
+            headers["authorization"] = f"Bearer {settings.token}"
         started = time.monotonic()
+        network = DeadlineNetworkBackend(
+            _CONNECT_SECONDS, _TOTAL_SECONDS, lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
+        )
+        network.begin(_TOTAL_SECONDS, float("inf"))
         try:
-            response = self._client.post(settings.address, json=alerts, headers=headers)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            return f"{type(error).__name__} after {time.monotonic() - started:.1f} s"
-        if response.is_success:
-            return None
-        return f"it answers {response.status_code}"
+            request = httpx.Request("POST", settings.address, headers=headers, content=json.dumps(alerts).encode())
+            url = request.url
+            with httpcore.ConnectionPool(
+                # Read at each post: authorities that were renewed count at once.
+                ssl_context=ssl.create_default_context(cafile=settings.ca_file) if url.scheme == "https" else None,
+                network_backend=network,
+            ) as pool, contextlib.closing(pool.handle_request(httpcore.Request(
+                "POST", httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                headers=request.headers.raw, content=request.content,
+            ))) as response:  # fmt: skip
+                status = response.status
+        except _FAILURES as error:
+            return f"{str(error) or type(error).__name__} after {time.monotonic() - started:.1f} s"
+        return None if 200 <= status < 300 else f"it answers {status}"

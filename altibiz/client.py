@@ -13,9 +13,9 @@ from urllib.parse import quote
 import httpcore
 import httpx
 
-from altibiz.network import TOO_LATE, DeadlineNetworkBackend
 from altibiz.outcomes import Now, Page, classify, classify_page, kind_of_status, printable
 from billing.erp_answers import Method, Outcome, OutcomeKind, not_sent
+from network.deadline import TOO_LATE, DeadlineNetworkBackend
 from network.urls import http_url
 
 BODY_LIMIT_BYTES: Final = 1_000_000

@@ -25,6 +25,7 @@ _EXAMPLES = {
     "erp.ca_file": "/etc/billingd/erp-ca.pem",
     "alarms.webhook_url": "http://alertmanager.example:9093",
     "alarms.webhook_token_file": "/etc/billingd/webhook-token",
+    "alarms.webhook_ca_file": "/etc/billingd/webhook-ca.pem",
     "ops.token_file": "/etc/billingd/ops-token",
     "intake.inbox": "/var/lib/billingd-inbox",
     "intake.expected_every_seconds.abb_b2x": "86400",

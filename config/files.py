@@ -107,6 +107,8 @@ def _path(loaded: Loaded, key: str) -> Path | None:
 def _certificates(settings: Settings) -> Iterator[tuple[str, Path]]:
     if settings.erp.ca_file is not None:
         yield "erp.ca_file", settings.erp.ca_file
+    if settings.alarms.webhook_ca_file is not None:
+        yield "alarms.webhook_ca_file", settings.alarms.webhook_ca_file
     database = settings.database.address
     # Any other mode of TLS looks at no certificate, and a socket of this machine has none.
     if database and database.tls_mode in ("require", "verify-ca", "verify-full") and database.tls_root_certificate:

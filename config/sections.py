@@ -252,6 +252,12 @@ class AlarmsSettings(Section):
         live=True,
     )
     webhook_token_file: Path | None = setting(None, "A file that holds the bearer token for the webhook.", live=True)
+    webhook_ca_file: Path | None = setting(
+        None,
+        "A file with the certificates (PEM) of the authorities that the webhook's certificate may come from; without "
+        "it the system's are trusted.",
+        live=True,
+    )
 
 
 class OpsSettings(Section):

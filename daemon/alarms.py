@@ -15,7 +15,8 @@ def alarm_settings(settings: Settings) -> AlarmSettings:
     webhook = None
     if alarms.webhook_url is not None:
         token = webhook_token(settings)
-        webhook = WebhookSettings(str(alarms.webhook_url), token.get_secret_value() if token else None)
+        secret = token.get_secret_value() if token else None
+        webhook = WebhookSettings(str(alarms.webhook_url), secret, alarms.webhook_ca_file)
     return AlarmSettings(
         raise_within_seconds=alarms.raise_within_seconds,
         overdue_seconds=alarms.overdue_seconds,

@@ -19,7 +19,6 @@ from actors.tree import courier, tree
 from alarming.actor import AlarmActor, AlarmSnapshot, Configure
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
-from alarming.formats import to_json
 from config.diff import apply_reload, changes
 from config.files import refuse_unusable_files
 from config.load import ConfigurationRejected, Loaded, load
@@ -112,9 +111,7 @@ class Daemon:
         self._alarms = _refuse_start(lambda: alarm_settings(settings))
         self._record_signs = install_log_rules(settings)
         self.system = self._make_system()
-        self.status = StatusCollector(
-            self.context, self.system, loaded, lambda: [to_json(each) for each in self.snapshot.standing]
-        )
+        self.status = StatusCollector(self.context, self.system, loaded, self.snapshot)
         metrics = Metrics(self.context.metrics, self.snapshot, self.system.waiting_messages, self.clock.monotonic)
         room = ControlRoom(
             instance=settings.instance,

@@ -2,12 +2,13 @@
 
 import logging
 import threading
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 from actors.context import ActorContext
 from actors.messages import ERP_GATEWAY, ErpStatus, GetErpStatus
+from alarming.actor import AlarmSnapshot
+from alarming.formats import to_json
 from config.load import Loaded
 from daemon.summary import summarize
 from persistence.connection.database import Database
@@ -26,13 +27,11 @@ PROGRESS_SECONDS = 10.0
 class StatusCollector:
     """Asks database and ERP in a thread of its own, so that `document` never waits for either."""
 
-    def __init__(
-        self, context: ActorContext, system: System, loaded: Loaded, active_alarms: Callable[[], list[dict[str, Any]]]
-    ) -> None:
+    def __init__(self, context: ActorContext, system: System, loaded: Loaded, snapshot: AlarmSnapshot) -> None:
         self._context = context
         self._system = system
         self._loaded = loaded
-        self._active_alarms = active_alarms
+        self._snapshot = snapshot
         self._since = context.clock.wall()
         self._loaded_at = self._since
         self._database: tuple[str, datetime] = ("unknown", self._since)
@@ -76,7 +75,7 @@ class StatusCollector:
 
     def document(self) -> dict[str, Any]:
         """`status --json` (docs/spec/interfaces.md, "JSON")."""
-        context, loaded, seen = self._context, self._loaded, self._seen
+        context, loaded, seen, delivery = self._context, self._loaded, self._seen, self._snapshot.delivery
         now = context.clock.wall()
         document: dict[str, Any] = {
             "running": self.running(),
@@ -90,7 +89,8 @@ class StatusCollector:
             "database": {"state": self._database[0], "since": self._database[1], "seen_at": self._seen_at},
             "erp": self._erp_document(now),
             **seen.document(),
-            "alarms": self._active_alarms(),
+            "alarms": [to_json(each) for each in self._snapshot.standing],
+            "webhook": delivery and vars(delivery),
             "tree": self._system.tree(),
         }
         document["well"], document["verdict"] = summarize(document)

@@ -1,1 +1,1 @@
-"""Names and addresses of other machines: resolving under a deadline, URLs. It imports nothing of ours."""
+"""Addresses of other machines: resolving and connecting under a deadline, URLs. It imports nothing of ours."""

@@ -11,9 +11,9 @@ import pytest
 
 from altibiz.client import AltibizClient
 from altibiz.fake.answers import RESET_LINGER
-from altibiz.network import DeadlineNetworkBackend, DeadlineStream
 from altibiz.outcomes import Page
 from billing.erp_answers import Outcome, OutcomeKind
+from network.deadline import DeadlineNetworkBackend, DeadlineStream
 from tests.support.altibiz_samples import (
     INVOICE,
     TOTAL,

@@ -29,7 +29,7 @@ def test_item_8_without_a_socket_nothing_was_sent(monkeypatch: pytest.MonkeyPatc
         raise OSError(number, "none left")
 
     url = nobody()
-    monkeypatch.setattr("altibiz.network.socket.socket", refuse)
+    monkeypatch.setattr("network.deadline.socket.socket", refuse)
     outcome = ask(url)
     assert (outcome.kind, outcome.local_fault, outcome.request_left) == (OutcomeKind.NOT_SENT, "resources", False)
     assert "none left" in outcome.detail

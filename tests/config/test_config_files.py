@@ -34,6 +34,7 @@ def check(folder: Path, document: str) -> None:
     ("document", "key"),
     [
         ("erp:\n  ca_file: {}\n", "erp.ca_file"),
+        ("alarms:\n  webhook_ca_file: {}\n", "alarms.webhook_ca_file"),
         ("database:\n  url: postgresql://u@h/n?sslmode=verify-full&sslrootcert={}\n", "database.url"),
     ],
 )

@@ -27,7 +27,8 @@ billing.schedule* billing.approval* billing.look_every_seconds* billing.readings
 billing.min_coverage_percent* billing.batch_size* work.max_attempts work.lease_seconds
 supervision.max_restarts supervision.window_seconds supervision.backoff_base_seconds
 supervision.backoff_max_seconds supervision.hang_seconds alarms.raise_within_seconds* alarms.overdue_seconds*
-alarms.quiet_seconds* alarms.rules* alarms.webhook_url* alarms.webhook_token_file* ops.listen ops.token_file*
+alarms.quiet_seconds* alarms.rules* alarms.webhook_url* alarms.webhook_token_file* alarms.webhook_ca_file*
+ops.listen ops.token_file*
 intake.inbox intake.settle_seconds* intake.expected_every_seconds.abb_b2x*
 intake.expected_every_seconds.schneider_iem3xxx*
 log.level* log.format

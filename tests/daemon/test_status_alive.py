@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from alarming.actor import AlarmSnapshot
 from daemon.status import StatusCollector
 from supervision import Actor, ChildSpec, Event, SupervisorSpec, System, SystemClock
 from testkit.waiting import WAIT_SECONDS, wait_until
@@ -29,7 +30,9 @@ def test_a_stuck_root_is_not_alive_and_one_that_goes_on_again_is(monkeypatch: py
 
     root = SupervisorSpec("root", children=(ChildSpec("idle", Idle),))
     system = System(root, on_event=listen)
-    standings = StatusCollector(cast("Any", SimpleNamespace(clock=SystemClock())), system, cast("Any", None), list)
+    standings = StatusCollector(
+        cast("Any", SimpleNamespace(clock=SystemClock())), system, cast("Any", None), AlarmSnapshot()
+    )
     system.start()
     try:
         wait_until(standings.alive)
