@@ -1,7 +1,7 @@
 """This machine's clock and the database's, more than an hour apart: nothing is made due until they agree."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -13,7 +13,7 @@ from persistence.connection.database import Database
 from supervision.clock import SystemClock
 from supervision.testing import ActorHarness
 from tests.support.billed_months import calculate_august
-from tests.support.writer_alone import WriterAlone, import_three_users, parts_on
+from tests.support.writer_alone import WriterAlone, context_on, import_three_users
 
 YEARS = 10 * 365 * 86_400.0
 
@@ -32,8 +32,8 @@ def states(database: Database) -> list[str]:
         return [row.state for row in connection.execute(text("SELECT state FROM invoices"))]
 
 
-def parts(database_url: str, clock: MovedClock) -> ActorContext:
-    return replace(parts_on(database_url), clock=clock)
+def context_with(database_url: str, clock: MovedClock) -> ActorContext:
+    return replace(context_on(database_url), clock=clock)
 
 
 @pytest.mark.parametrize("seconds", [YEARS, -YEARS, 3700.0, -3700.0])
@@ -41,7 +41,7 @@ def test_nothing_is_made_due_until_the_clocks_agree(database: Database, database
     import_three_users(database)
     clock = MovedClock()
     clock.wrong_by_seconds = seconds
-    alone = WriterAlone(parts(database_url, clock))
+    alone = WriterAlone(context_with(database_url, clock))
     try:
         alone.until(lambda: alone.troubled("clocks_disagree"), MakeDue)
         (summary,) = alone.troubled("clocks_disagree").values()
@@ -60,7 +60,7 @@ def test_no_root_is_made_until_they_agree(database: Database, database_url: str)
     calculate_august(database)
     clock = MovedClock()
     clock.wrong_by_seconds = YEARS
-    books = ActorHarness("bookkeeper", lambda: Bookkeeper(parts(database_url, clock)))
+    books = ActorHarness("bookkeeper", lambda: Bookkeeper(context_with(database_url, clock)))
     actor = books.actor
     assert isinstance(actor, Bookkeeper)
     actor.on_start()
@@ -72,6 +72,6 @@ def test_no_root_is_made_until_they_agree(database: Database, database_url: str)
             with database.transaction() as connection:
                 found = connection.execute(text("SELECT day FROM audit_roots")).all()
             assert len(found) == roots
-        assert found[0].day == datetime.now(UTC).date()
+        assert found[0].day == SystemClock().wall().date()
     finally:
         actor.on_stop()
