@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from files.durable import sync_folder
 from persistence.connection.database import ConnectionSettings, Database
 from persistence.connection.errors import DatabaseFailed, DatabaseUnreachable
 from persistence.connection.statements import fetch_value
@@ -210,7 +211,7 @@ class EmbeddedServer:
         if done.returncode != 0:
             raise DatabaseUnreachable(f"the embedded database can't be made in {self._home}: {_last_line(done.stderr)}")
         half.rename(self._data)
-        _sync_folder(self._home)
+        sync_folder(self._home)
 
     def _write_password(self) -> None:
         """A new one for each initdb; it comes to hold only with the cluster that was made with it."""
@@ -345,14 +346,6 @@ def _works_in(process: Path, folder: Path) -> bool:
         return process.name.isdigit() and (process / "cwd").samefile(folder)
     except OSError:
         return False
-
-
-def _sync_folder(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def _last_line(output: str) -> str:
