@@ -9,7 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from persistence.connection.statements import Source, execute, fetch_column, fetch_dicts
+from persistence.connection.statements import Source, execute, fetch_column, fetch_dicts, fetch_row
+from persistence.sql import Queries
 from persistence.storable_text import clean_line
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from persistence.master_data import MasterLimits, MasterReport
     from persistence.readings.importing import ReadingsReport
 
+_SQL = Queries(__file__)
 Kind = Literal["readings", "master"]
 REASONS_AT_MOST = 1000
 ID_CHARACTERS = 32
@@ -26,11 +28,6 @@ _HEAD_BYTES = 65_536
 _IS_MASTER = re.compile(
     rb"^(regulatory_catalogues|network_user_catalogues|locations|network_users|measurement_locations|meters)\s*:", re.M
 )
-# Of master data only the newest import is known: what was in force before may come again, and has to be taken again.
-_KNOWN = """SELECT id, sha256, name, finished_at FROM imports
-            WHERE state = 'imported' AND (id = :key OR sha256 = :sha256 AND (kind = 'readings' OR number =
-                (SELECT max(number) FROM imports WHERE kind = 'master' AND state = 'imported')))
-            ORDER BY id = :key DESC, number DESC LIMIT 1"""
 _COUNTS = ("rows", "new", "known", "replaced", "invoices_released")
 _COLUMNS = ("id", "sha256", "kind", "name", "source", "received_at", "state", "reasons", *_COUNTS)
 
@@ -117,12 +114,12 @@ def import_file(
 def known(connection: "Connection", arrival: Arrival) -> str | None:
     """When and as what it was imported before, None if it was not. Raises KeyTaken."""
     key = arrival.id if arrival.id != id_of(arrival.sha256) else None
-    row = next(iter(fetch_dicts(connection, _KNOWN, key=key, sha256=arrival.sha256)), None)
+    row = fetch_row(connection, _SQL.known, key=key, sha256=arrival.sha256)
     if row is None:
         return None
-    if row["sha256"] != arrival.sha256:
-        raise KeyTaken(f"other content was imported with the same Idempotency-Key, as {row['name']}")
-    return f"imported before, at {row['finished_at']:%Y-%m-%dT%H:%M:%SZ}, as {row['name']} (import {row['id']})"
+    if row.sha256 != arrival.sha256:
+        raise KeyTaken(f"other content was imported with the same Idempotency-Key, as {row.name}")
+    return f"imported before, at {row.finished_at:%Y-%m-%dT%H:%M:%SZ}, as {row.name} (import {row.id})"
 
 
 def record(connection: "Connection", arrival: Arrival, report: "ReadingsReport | MasterReport") -> None:
@@ -138,12 +135,7 @@ def record(connection: "Connection", arrival: Arrival, report: "ReadingsReport |
 
 def record_refusal(connection: "Connection", arrival: Arrival, reasons: Sequence[str]) -> None:
     """Records that a file was refused; its last refusal is kept, with the first thousand reasons."""
-    execute(
-        connection,
-        "DELETE FROM imports WHERE id = :id AND sha256 = :sha256 AND state = 'refused'",
-        id=arrival.id,
-        sha256=arrival.sha256,
-    )
+    execute(connection, _SQL.forget_refusal, id=arrival.id, sha256=arrival.sha256)
     shown = [clean_line(reason) or "no reason" for reason in reasons[:REASONS_AT_MOST]]
     _insert(connection, arrival, "refused", shown or ["no reason"], (0,) * len(_COUNTS))
 
@@ -163,21 +155,10 @@ def find(
     """The imports, newest first: all, those with this id, or those in this state."""
     given = {name: value for name, value in (("id", import_id), ("state", state)) if value is not None}
     where = " AND ".join(f"{name} = :{name}" for name in given) or "true"
-    return fetch_dicts(
-        source,
-        f"SELECT {', '.join(_COLUMNS)}, finished_at FROM imports WHERE {where} ORDER BY number DESC LIMIT :limit",
-        limit=limit,
-        **given,
-    )
+    newest_first = f"{', '.join(_COLUMNS)}, finished_at FROM imports WHERE {where} ORDER BY number DESC LIMIT :limit"
+    return fetch_dicts(source, f"SELECT {newest_first}", limit=limit, **given)
 
 
 def not_imported(connection: "Connection", sha256s: list[str]) -> set[str]:
     """Those of these contents that the database does not have, as after an older backup was put back."""
-    return set(
-        fetch_column(
-            connection,
-            """SELECT s FROM unnest(CAST(:sums AS text[])) AS s
-               WHERE NOT EXISTS (SELECT FROM imports i WHERE i.sha256 = s AND i.state = 'imported')""",
-            sums=sha256s,
-        )
-    )
+    return set(fetch_column(connection, _SQL.not_imported, sums=sha256s))
