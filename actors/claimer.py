@@ -95,6 +95,7 @@ class InvoiceClaimer:
             found = [each for search in searches for each in self._take(connection, by, search, None)]
             if isinstance(request, ClaimDue):
                 return found, True
+            self._context.seen_server.note_position(connection)
             return found, claims.several_open(connection, approved_only=by.approved_only)
 
         try:

@@ -10,6 +10,7 @@ from actors.metrics import ActorMetrics
 from billing.periods import Period, Schedule, due_periods
 from config.settings import Settings
 from persistence.connection.database import Database
+from persistence.connection.seen_server import SeenServer
 from persistence.invoices.claims import Claimer
 from supervision.clock import Clock
 
@@ -29,7 +30,7 @@ class ActorContext:
     tests); every other duration goes by `clock` or the database. `connect` makes a connection of the caller's own,
     under a name that the server shows. `proved_alone` says that the state directory's lock has proved the predecessor
     dead; else the instance's name is locked in the database. `token` gives the ERP's token as it stands now.
-    `metrics` take what is counted for monitoring.
+    `metrics` take what is counted for monitoring. `seen_server` is what all connections have seen of the database's.
     """
 
     settings_holder: SettingsHolder
@@ -43,6 +44,7 @@ class ActorContext:
     connect: Callable[..., Database]
     token: Callable[[], str | None]
     metrics: ActorMetrics = field(default_factory=ActorMetrics)
+    seen_server: SeenServer = field(default_factory=SeenServer)
 
     @property
     def claimer(self) -> str:
@@ -59,6 +61,10 @@ class ActorContext:
         settings = self.settings
         schedule = Schedule(settings.billing.schedule)
         return [str(each) for each in due_periods(Period.parse(first), self.now(), schedule, settings.zone)]
+
+    def last_period_over(self) -> str:
+        """The last month that is over by the billing clock."""
+        return str(Period.containing(self.now(), self.settings.zone).previous())
 
     @property
     def settings(self) -> Settings:

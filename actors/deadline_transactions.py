@@ -1,5 +1,6 @@
 """Transactions within the time of one message: its deadline holds for all of them together."""
 
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -10,6 +11,9 @@ from persistence.connection.bisection import is_row_fault
 from persistence.connection.database import Database
 from persistence.connection.errors import DatabaseFailed, RowHeldUp
 from persistence.locks import lock_tables_at_once, wait_briefly
+from persistence.timelines import record_change
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 LOCK_NOT_AVAILABLE, TIMED_OUT = "55P03", "57014"
@@ -26,6 +30,8 @@ class DeadlineTransactions:
         self._database = database
         self._deadline = 0.0
         self._short_waits = False
+        self._known_sessions = 0
+        self._server_changed = False
 
     def begin(self) -> None:
         """A message is taken in hand: it has the time of one statement for all its work."""
@@ -45,13 +51,42 @@ class DeadlineTransactions:
 
         Else it raises as `Database.run` does. After a RowHeldUp the others of this message wait for locks but briefly.
         """
+
+        def follow_and_work(connection: Connection) -> tuple[bool, T]:
+            if self._short_waits:
+                wait_briefly(connection)
+            return self.record_server(connection), work(connection)
+
         try:
-            return self._database.run(lambda connection: self._briefly(connection, work), self.seconds_left())
+            changed, result = self._database.run(follow_and_work, self.seconds_left())
         except DatabaseFailed as error:
             if error.sqlstate == LOCK_NOT_AVAILABLE and not self.table_is_locked():
                 self._short_waits = True
                 raise RowHeldUp(str(error), error.sqlstate) from error
             raise
+        self.recorded_server(changed=changed)
+        return result
+
+    def record_server(self, connection: Connection) -> bool:
+        """Before all else on a new session, in its first transaction: whether the database stands elsewhere now."""
+        seen = self._context.seen_server
+        if self._known_sessions == self._database.sessions and not seen.changed:
+            return False
+        return record_change(connection, self._context.last_period_over(), changed=seen.changed)
+
+    def recorded_server(self, *, changed: bool) -> None:
+        """That transaction is committed."""
+        self._known_sessions = self._database.sessions
+        if changed:
+            logger.warning(
+                "the database stands elsewhere than before: the ERP is asked before it is offered what is open"
+            )
+            self._context.seen_server.changed, self._server_changed = False, True
+
+    def take_server_changed(self) -> bool:
+        """Whether the database was found elsewhere since the last call."""
+        changed, self._server_changed = self._server_changed, False
+        return changed
 
     def run_unless_refused(self, work: Callable[[Connection], T]) -> T | None:
         """As `run`; None if one row keeps it from being done."""
@@ -70,8 +105,3 @@ class DeadlineTransactions:
         except DatabaseFailed:
             return True
         return False
-
-    def _briefly(self, connection: Connection, work: Callable[[Connection], T]) -> T:
-        if self._short_waits:
-            wait_briefly(connection)
-        return work(connection)

@@ -12,7 +12,7 @@ from alarming.catalogue import Code
 from billing.quarantine import backoff_seconds
 from persistence import instances
 from persistence.clock_step import CLOCKS_APART_SECONDS, clamp_times, clock_seconds
-from persistence.instances import Registration, try_instance_lock
+from persistence.instances import Registration, instance_lock_holder, session_number, try_instance_lock
 from persistence.schema.migrate import check_schema
 
 logger = logging.getLogger(__name__)
@@ -33,6 +33,8 @@ class InstanceRegistration:
         self._arrival: Registration | None = None
         self._reported = False
         self._name_is_ours = False
+        self._session_number: int | None = None  # at the server, of the last session that had the name
+        self._former_session_has_name = False
         self._seen_at = float("-inf")
         self._work_from = float("-inf")
         self._catching_up = False
@@ -48,6 +50,15 @@ class InstanceRegistration:
         """Whether the database knows this incarnation."""
         return self._arrival is not None
 
+    @property
+    def must_show(self) -> bool:
+        """Whether the next message has to show life, whatever the time: see `doubt`."""
+        return self._seen_at == float("-inf")
+
+    def doubt(self) -> None:
+        """Something was not stored: the next look writes, so that its success says that writing works again."""
+        self._seen_at = float("-inf")
+
     def may_work(self) -> bool:
         """Whether the name is ours and no wait after a giving up is left."""
         return self.registered and self._name_is_ours and self._context.clock.monotonic() >= self._work_from
@@ -61,7 +72,9 @@ class InstanceRegistration:
         # Asked at each look, since the lock lasts only as long as the session.
         self._name_is_ours = context.proved_alone or try_instance_lock(connection, context.instance)
         if not self._name_is_ours:
+            self._former_session_has_name = instance_lock_holder(connection, context.instance) == self._session_number
             return
+        self._session_number = session_number(connection)
         self._show(connection)
         self._follow_clock(connection)
 
@@ -126,6 +139,9 @@ class InstanceRegistration:
 
     def report(self) -> None:
         """Tells the alarms what was found: after the transaction, so that nothing is said that did not happen."""
+        if not self._name_is_ours and self._former_session_has_name:
+            logger.warning("a session of this daemon that was left still holds its name at the server")
+            return
         if not self._name_is_ours:
             summary = f"another session holds the instance name {self._context.instance}"
             self._conditions.raise_condition(Code.INSTANCE_NAME_TAKEN, summary)

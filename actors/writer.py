@@ -187,13 +187,14 @@ class DbWriter(Actor):
             work()
         except PersistenceError as error:
             report_database_error(self._conditions, error, self.name)
+            self._registration.doubt()
             self._resting = True
             self.after(self._backoff.next_seconds(), _Retry())
             return False
         return True
 
     def _all_of_it(self, *, tick: bool) -> None:
-        if tick or not self._registration.registered:
+        if tick or self._registration.must_show:
             self._show_life()
         if not self._registration.may_work():
             return
@@ -226,11 +227,14 @@ class DbWriter(Actor):
         # Not run again after a deadlock: what it has found in the database it keeps.
         with self._database.transaction(self._transactions.seconds_left()) as connection:
             self._registration.show(connection)
+            changed = self._transactions.record_server(connection)
+            self._context.seen_server.note_position(connection)
+        self._transactions.recorded_server(changed=changed)
         self._registration.report()
         for invoice_id, reason in self._registration.take_stuck().items():
             self._refused_rows.add(invoice_id, f"its claim can't be freed: {reason}")
         nudged = self._database.nudged()
-        restored = self._registration.take_restored()
+        restored = self._registration.take_restored() | self._transactions.take_server_changed()
         if restored or nudged or self._registration.take_agreement():
             self._nudge(BILLER, Poll(newly_due=True))
             self._nudge(ERP_GATEWAY, Poll(restored=restored))
@@ -241,6 +245,7 @@ class DbWriter(Actor):
         try:
             self._show_life()
         except PersistenceError as error:
+            self._registration.doubt()
             logger.debug("no sign of life: %s", error)
 
     def _continue_later(self) -> None:

@@ -35,6 +35,7 @@ from daemon.systemd_notify import SystemdNotifier
 from persistence import instances
 from persistence.connection.database import ConnectionSettings, Database
 from persistence.connection.errors import PersistenceError, ServerUnsuitable
+from persistence.connection.seen_server import SeenServer
 from persistence.embedded.server import EmbeddedServer
 from supervision import ChildSpec, StartFailed, SupervisionError, System, dump_stacks, fan_out, log_events
 from supervision.clock import SystemClock, system_randomness
@@ -106,6 +107,7 @@ class Daemon:
             proved_alone=self._server is not None,
             connect=self.connect,
             token=lambda: self._token,
+            seen_server=SeenServer(settings.state_dir / "database-seen"),
         )
         self.snapshot = AlarmSnapshot()
         self._alarms = _refuse_start(lambda: alarm_settings(settings))
@@ -133,11 +135,11 @@ class Daemon:
 
         What it takes was read at the start or the last reload: a file that is lost later keeps no actor from starting.
         """
-        of_now = limits(self.context.settings, name)
+        of_now, seen_server = limits(self.context.settings, name), self.context.seen_server
         if self._server is not None:
-            return Database(self._server.settings(**of_now), listen=listen)
+            return Database(self._server.settings(**of_now), listen=listen, seen_server=seen_server)
         assert self._connection is not None, "without a server of our own there is a configured one"
-        return Database(replace(self._connection, **of_now), listen=listen)
+        return Database(replace(self._connection, **of_now), listen=listen, seen_server=seen_server)
 
     def run(self) -> int:
         """Starts, works until told to stop or unable to go on, ends; returns the exit status."""

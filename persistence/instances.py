@@ -185,3 +185,17 @@ def try_instance_lock(connection: Connection, name: str) -> bool:
     row = fetch_row(connection, lock, name=name, seed=_INSTANCE_LOCKS)
     session_of(connection).refuse_other_backend(row.backend)
     return bool(row.taken)
+
+
+def instance_lock_holder(connection: Connection, name: str) -> int | None:
+    """The server's number of the session that has this lock; None if nobody has it any more."""
+    held_by = """SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+        AND (CAST(classid AS bigint) << 32 | CAST(objid AS bigint)) = hashtextextended(:name, :seed)
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+    holder: int | None = fetch_value(connection, held_by, name=name, seed=_INSTANCE_LOCKS)
+    return holder
+
+
+def session_number(connection: Connection) -> int:
+    """The server's number of this session."""
+    return session_of(connection).backend

@@ -10,6 +10,7 @@ from pg8000.exceptions import Error as DriverError
 
 from persistence.connection.errors import DatabaseFailed
 from persistence.connection.opening import connecting, open_session
+from persistence.connection.seen_server import SeenServer
 from persistence.connection.session import Heartbeat, Session
 from persistence.connection.settings import ConnectionSettings
 from persistence.connection.statements import CHANNEL, Reader
@@ -34,11 +35,19 @@ class Database:
     """
 
     def __init__(
-        self, settings: ConnectionSettings, *, listen: bool = False, heartbeat: Heartbeat | None = None
+        self,
+        settings: ConnectionSettings,
+        *,
+        listen: bool = False,
+        heartbeat: Heartbeat | None = None,
+        seen_server: SeenServer | None = None,
     ) -> None:
         """`heartbeat` is told of each statement, and again while its answer is waited for (`Session.heartbeat`)."""
         self.settings = settings
+        self.sessions = 0
+        """How many it has opened: each may have come to another server."""
         self._heartbeat = heartbeat
+        self._seen_server = seen_server
         self._listen = listen
         self._session: Session | None = None
         self._connection: Connection | None = None
@@ -200,12 +209,13 @@ class Database:
 
     def _open(self) -> Session:
         """The session at hand, or a new one if there is none or the server has left it."""
-        if self._session is not None and not self._session.is_stale():
+        if self._session is not None and not self._session.is_stale() and not self._is_outdated(self._session):
             return self._session
         self.close()
         with ExitStack() as if_failed:
             if_failed.callback(self.close)
-            session = open_session(self.settings)
+            session = open_session(self.settings, self._seen_server)
+            self.sessions += 1
             session.heartbeat = self._heartbeat
             with self._unblock_lock:
                 self._session = session
@@ -215,3 +225,7 @@ class Database:
                 self._listens_anew = True
             if_failed.pop_all()
         return session
+
+    def _is_outdated(self, session: Session) -> bool:
+        """Whether another connection has come to a later primary than this session's."""
+        return self._seen_server is not None and self._seen_server.is_newer(session.timeline)

@@ -1,6 +1,7 @@
 """The few errors that leave this room: past it nobody meets one of the driver's, SQLAlchemy's or Alembic's."""
 
 __all__ = [
+    "CommitHangs",
     "CommitUnknown",
     "CredentialsRefused",
     "DatabaseFailed",
@@ -26,6 +27,10 @@ class CommitUnknown(DatabaseUnreachable):
 
     A kind of `DatabaseUnreachable`, so that whoever only read needs no case of its own.
     """
+
+
+class CommitHangs(CommitUnknown):
+    """COMMIT is not answered in time, and the server is there: it waits for a synchronous standby, or for its disk."""
 
 
 class CredentialsRefused(PersistenceError):  # noqa: N818 - named for what is so

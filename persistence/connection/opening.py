@@ -11,6 +11,7 @@ from pg8000.exceptions import DatabaseError
 from pg8000.exceptions import Error as DriverError
 
 from persistence.connection.errors import DatabaseUnreachable, PersistenceError, ServerUnsuitable
+from persistence.connection.seen_server import SeenServer
 from persistence.connection.session import Session, translate
 from persistence.connection.settings import ConnectionSettings, host_text
 from persistence.connection.sockets import Address, addresses_of, open_socket, tls
@@ -21,10 +22,11 @@ OLDEST_SERVER = 14
 _TRANSACTION_TIMEOUT_SINCE = 17
 
 
-def open_session(settings: ConnectionSettings) -> Session:
+def open_session(settings: ConnectionSettings, seen_server: SeenServer | None = None) -> Session:
     """A session with the first host that answers and takes writes, ready for its first transaction.
 
-    All hosts, and all addresses of each, share the time for connecting fairly. A name is resolved at each call.
+    A server that is older than the one that was seen is left like one that doesn't answer. All hosts, and all addresses
+    of each, share the time for connecting fairly. A name is resolved at each call.
     Raises DatabaseUnreachable, CredentialsRefused, DatabaseFailed, ServerUnsuitable: with several hosts the first of
     them that is not DatabaseUnreachable, with the words of all.
     """
@@ -34,7 +36,7 @@ def open_session(settings: ConnectionSettings) -> Session:
         where = f"{host_text(host)}/{settings.database}"
         try:
             with connecting(where):
-                return _of_host(settings, host, where, host_until)
+                return _of_host(settings, host, where, host_until, seen_server)
         except PersistenceError as error:
             failures.append(error)
     telling = next((each for each in failures if not isinstance(each, DatabaseUnreachable)), failures[0])
@@ -50,13 +52,21 @@ def _shares(candidates: Sequence[T], until: float) -> Generator[tuple[T, float],
         yield each, now + max(0.1, (until - now) / (len(candidates) - number))
 
 
-def _of_host(settings: ConnectionSettings, host: tuple[str, int] | Path, where: str, until: float) -> Session:
+def _of_host(
+    settings: ConnectionSettings, host: tuple[str, int] | Path, where: str, until: float, seen_server: SeenServer | None
+) -> Session:
     """Raises the driver's errors and OSError, the last address's, and PersistenceError."""
     failure: Exception = OSError("the name has no address")
     for address, address_until in _shares(addresses_of(host, until - time.monotonic()), until):
         try:
-            return _session(settings, host, address, where, address_until - time.monotonic())
-        except (DriverError, OSError) as error:
+            session = _session(settings, host, address, where, address_until - time.monotonic())
+            with ExitStack() as if_failed:
+                if_failed.callback(session.close)
+                if seen_server is not None and not settings.any_server:
+                    seen_server.check(session)
+                if_failed.pop_all()
+            return session
+        except (DriverError, OSError, DatabaseUnreachable) as error:
             failure = error
     raise failure
 

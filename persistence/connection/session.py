@@ -19,6 +19,7 @@ from pg8000.exceptions import DatabaseError, InterfaceError
 from scramp import ScramException  # type: ignore[import-untyped] # the driver's, as untyped as it
 
 from persistence.connection.errors import (
+    CommitHangs,
     CommitUnknown,
     CredentialsRefused,
     DatabaseFailed,
@@ -40,6 +41,9 @@ Heartbeat = Callable[[bool], None]
 _HEARTBEAT_SECONDS = 2.0
 _SILENCE_SECONDS = 35.0
 """How long the server may take no part of a COPY, where statements have a heartbeat and no limit."""
+
+CANCEL_SECONDS = 1.0
+_CANCEL_REQUEST = struct.pack("!ii", 16, 80877102)
 
 
 @functools.lru_cache(maxsize=512)
@@ -87,6 +91,9 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
         self.commit_begun = False
         self.backend = 0
         """The number of the server's process."""
+        self.timeline = 0
+        """The server's, as `SeenServer` has found it."""
+        self._was_cancelled = False
         self.deadline: float | None = None
         self._statement_seconds = statement_seconds
         self._server_seconds = statement_seconds
@@ -187,6 +194,11 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
 
     def meaning(self, error: BaseException) -> PersistenceError | None:
         """What an error of this session means past this room; None for one that isn't the database's."""
+        if self.commit_begun and self._was_cancelled:
+            return CommitHangs(
+                f"database {self.where}: the server is there and doesn't answer to COMMIT: is a synchronous standby "
+                "gone, or its disk stuck? it may have happened"
+            )
         return translate(error, self.where, connecting=False, committing=self.commit_begun)
 
     def has_news(self, wait_seconds: float) -> bool:
@@ -243,6 +255,8 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
             self.trusted = trusted and fields.get("V") == "ERROR" and fields.get("C") != READ_ONLY
             raise
         except (InterfaceError, OSError, ValueError, AttributeError, KeyError) as error:
+            if isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError):
+                self._was_cancelled = self._cancel()
             if context.error is not None:
                 raise context.error from error  # the server's last words, before it closed the connection
             if isinstance(error, InterfaceError):
@@ -254,6 +268,21 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
             raise InterfaceError(f"network error: {error}") from error
         self.trusted = trusted
         return context
+
+    def _cancel(self) -> bool:
+        """Has the server end what this session waits for, as libpq's PQcancel does; False if nobody takes that.
+
+        No limit of the server's ends a COMMIT that waits for a standby. Left alone such sessions would keep their
+        locks and grow in number. Cancelled, it is committed at the server, and the session ends.
+        """
+        try:
+            with socket.socket(self.handle.family, socket.SOCK_STREAM) as sock:
+                sock.settimeout(CANCEL_SECONDS)
+                sock.connect(self.handle.getpeername())
+                sock.sendall(_CANCEL_REQUEST + self._backend_key_data)
+                return sock.recv(1) == b""
+        except OSError:
+            return False
 
     def _limit_statement(self) -> None:
         """Gives the next statement what is left until the deadline, at the server and at the socket."""

@@ -274,7 +274,7 @@ class EmbeddedServer:
 
     def _has_database(self) -> bool:
         """Whether the server answers, making our database the first time; False while it isn't ready after all."""
-        settings = replace(self.settings(connect_timeout_seconds=2), database="postgres")
+        settings = replace(self.settings(connect_timeout_seconds=2), database="postgres", any_server=True)
         try:
             with Database(settings) as maintenance:
                 with maintenance.reading() as reader:

@@ -38,6 +38,7 @@ from persistence.invoices.conditions import (
 )
 from persistence.invoices.transitions import Step, change_state
 from persistence.sql import Queries
+from persistence.timelines import ASK_FIRST, CHANGE
 
 NEXT_CLAIM = "i.claim + 1 + floor(random() * 2147483648)::bigint"
 LEASE = "now() + make_interval(secs => :lease_seconds)"
@@ -206,22 +207,28 @@ def _claim_order(kind: Kind) -> Sequence[tuple[str, str]]:
     )
 
 
-_OFFER_AGAIN = f"{in_state(State.SENT)} AND last_outcome = ANY(CAST(:offer_again AS text[]))"
-_OFFER = f"({in_state(State.CALCULATED)} OR {_OFFER_AGAIN}) IS TRUE"
+_SAME = f"delivery_timeline IS NOT DISTINCT FROM {CHANGE}"
+_OFFER_AGAIN = f"{in_state(State.SENT)} AND last_outcome = ANY(CAST(:offer_again AS text[])) AND {_SAME}"
+_OFFER = f"({in_state(State.CALCULATED)} AND NOT {ASK_FIRST} OR {_OFFER_AGAIN}) IS TRUE"
 
 
 def _claim(connection: Connection, by: Claimer, where: str, order: str, size: str, wanted: Wanted) -> list[Delivery]:
-    """Claims for delivery; `calculated` becomes `sent`, with its history, in the same statement."""
+    """Claims for delivery; `calculated` becomes `sent`, with its history, in the same statement.
+
+    What the database has forgotten may have been offered all the same: after a failover it is asked about first.
+    """
     step = Step(
         where=f"{wanted.among(where)} AND {MAY_LEAVE} AND NOT {PAUSED}",
         locking=f"ORDER BY {order} LIMIT {size} FOR UPDATE SKIP LOCKED",
         more={"offer": _OFFER},
-        to_state=f"CASE WHEN {_OFFER} THEN '{State.SENT}' ELSE state END",
-        reason=f"CASE WHEN {in_state(State.CALCULATED)} THEN 'an offer begins' END",
+        to_state=f"CASE WHEN {in_state(State.CALCULATED)} THEN '{State.SENT}' ELSE state END",
+        reason=f"""CASE WHEN {in_state(State.CALCULATED)} THEN CASE WHEN {ASK_FIRST}
+            THEN 'the ERP is asked first, since the database has stood elsewhere' ELSE 'an offer begins' END END""",
         sets=f"""
             claim = {NEXT_CLAIM}, claimed_by = :by, claimed_for = 'delivery', claimed_until = {LEASE},
             attempts = i.attempts + l.offer::int, last_attempt_at = clock_timestamp(),
-            last_outcome = CASE WHEN l.offer THEN NULL ELSE i.last_outcome END""",
+            last_outcome = CASE WHEN NOT l.offer AND i.{_SAME} THEN i.last_outcome END,
+            delivery_timeline = {CHANGE}""",
         then=_SQL.delivered,
     )
     rows = change_state(

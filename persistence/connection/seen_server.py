@@ -1,0 +1,80 @@
+"""What was last seen of the database's server: refuses an old primary, and notices one that was set back."""
+
+import logging
+import threading
+from pathlib import Path
+
+from persistence.connection.errors import DatabaseUnreachable
+from persistence.connection.session import Session
+from persistence.connection.statements import Reader, Source, fetch_row, fetch_value
+
+logger = logging.getLogger(__name__)
+
+_POSITION = "(pg_current_wal_insert_lsn() - '0/0')::bigint"
+# Not pg_control_checkpoint's: that one still names the old timeline until the checkpoint after a promotion is done.
+SERVER = f"""SELECT (pg_control_system()).system_identifier,
+    ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int AS timeline, {_POSITION} AS position"""
+"""The server that answers, which is no standby: whose data it has, its timeline, and how much it has written."""
+
+
+class SeenServer:
+    """The last server that this process has seen, and with a file its predecessors; for all its connections.
+
+    Each timeline begins with a promotion. So a server of a lower one is a primary of before, and what it has accepted
+    since is lost. A position below the one seen means that an older state was put back.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.changed = False
+        """Whether the server was found set back, or another, since somebody has put this right."""
+        self._path = path
+        self._lock = threading.Lock()
+        self._system_identifier, self._timeline, self._position = self._read()
+
+    def check(self, session: Session) -> None:
+        """Looks which server a new session has come to. Raises DatabaseUnreachable for an old primary."""
+        position_before = self._position
+        system_identifier, timeline, position = fetch_row(Reader(session), SERVER)
+        with self._lock:
+            if system_identifier == self._system_identifier and timeline < self._timeline:
+                raise DatabaseUnreachable(
+                    f"database {session.where}: this server is on timeline {timeline}, and timeline {self._timeline} "
+                    'was seen before: it is an old primary; end it, or see docs/database.md, "Failover"'
+                )
+            other = self._system_identifier not in (None, system_identifier)
+            if other or (timeline == self._timeline and position < position_before):
+                logger.warning("the database at %s is another or was set back: the ERP is asked first", session.where)
+                self.changed, self._position = True, position
+            if timeline != self._timeline:
+                self._position = position
+            self._system_identifier, self._timeline = system_identifier, timeline
+            self._keep(position)
+        session.timeline = timeline
+
+    def is_newer(self, timeline: int) -> bool:
+        """Whether a server of a later timeline was seen than the one of a session."""
+        return timeline < self._timeline
+
+    def note_position(self, source: Source) -> None:
+        """Remembers how far the server has written; in the transaction that has claimed what is to be offered."""
+        position = fetch_value(source, f"SELECT {_POSITION}")
+        with self._lock:
+            self._keep(position)
+
+    def _keep(self, position: int) -> None:
+        self._position = max(self._position, position)
+        if self._path is not None and self._system_identifier is not None:
+            try:
+                self._path.write_text(f"{self._system_identifier} {self._timeline} {self._position}\n")
+            except OSError as error:
+                logger.warning("%s can't be written: %s", self._path, error.strerror)
+
+    def _read(self) -> tuple[int | None, int, int]:
+        if self._path is None or not self._path.exists():
+            return None, 0, 0
+        try:
+            system_identifier, timeline, position = map(int, self._path.read_text().split())
+        except (OSError, ValueError):
+            self.changed = True  # half a file, or emptied by a person who accepts an older server
+            return None, 0, 0
+        return system_identifier, timeline, position
