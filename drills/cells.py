@@ -36,6 +36,7 @@ class Result:
     alarm_code: str | None = None
     alarm_seconds: float | None = None
     recovery_seconds: float | None = None
+    first_booking_seconds: float | None = None
     alarms_raised: list[str] = field(default_factory=list)
     alarm_lines: int = 0
     reason: str | None = None
@@ -100,7 +101,10 @@ class CellRun:
         state.after(env)
         if met and fault.lasting and fault.alarm_after_end:
             self._see_alarm(applied_at)
+        self._see_first_booking()
         self._see_recovery(ended)
+        if met:
+            fault.afterwards(env)
         env.wait_alarms_cleared()
         self._see_few_alarm_lines()
         self._end_in_order()
@@ -125,6 +129,19 @@ class CellRun:
         env, others = self._env, self._fault.unaffected(self._env)
         if not becomes_true(lambda: env.all_in("registered", others), FINISH_SECONDS / 2):
             self._wrong.append(f"what the fault doesn't touch did not go on: {env.states()}")
+
+    def _see_first_booking(self) -> None:
+        limit, env = self._fault.books_within_seconds, self._env
+        if limit is None:
+            return
+        began, before = time.monotonic(), self._registered()
+        becomes_true(lambda: self._registered() > before or env.all_in("registered"), FINISH_SECONDS)
+        self.result.first_booking_seconds = seconds = round(time.monotonic() - began, 2)
+        if seconds > limit + TOLERANCE_SECONDS:
+            self._wrong.append(f"the first invoice was registered only {seconds:g} s after the end")
+
+    def _registered(self) -> int:
+        return list(self._env.states().values()).count("registered")
 
     def _see_recovery(self, ended: float) -> None:
         env = self._env

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from drills.workload import Workload
 from persistence.connection.errors import PersistenceError
@@ -16,6 +16,7 @@ from testkit.deployment import NOW, Deployment, merged
 from testkit.erp import CERTIFICATES, FakeErp
 from testkit.postgres import VOLATILE, PostgresServer
 from testkit.proxy import Proxy
+from testkit.standby import StandbyPair
 from testkit.waiting import becomes_true, wait_until
 
 # As short as the rules between the settings allow: lease >= total + 15, hang >= total + 10 and statement + 10.
@@ -48,6 +49,9 @@ class Setting:
 
     tls: bool = False
     named_host: bool = False
+    standby: Literal["none", "asynchronous", "synchronous"] = "none"
+    found_by: Literal["address", "hosts", "haproxy", "name"] = "address"
+    """How the daemon finds the database's primary."""
     fast: bool = True
     """Short limits, so that a drill is soon over; else the defaults of the configuration."""
     now: str = NOW
@@ -64,24 +68,44 @@ class Environment:
         self._short = tempfile.TemporaryDirectory(prefix="drill-", ignore_cleanup_errors=True)
         self.home, self.workload = home, workload
         self.late = False
+        self.pair: StandbyPair | None = None
         self.verdicts_wait: list[int] = []
         """The faults by which the ERP keeps its verdicts back."""
         self.now = setting.now
-        self.postgres = PostgresServer.copy(template, Path(self._short.name), POSTGRES)
+        self.postgres = PostgresServer.copy(
+            template, Path(self._short.name) / "a",
+            {**POSTGRES, "synchronous_standby_names": "*" if setting.standby == "synchronous" else ""},
+        )  # fmt: skip
         self.proxy = Proxy(self.postgres.port)
+        self.names = home / "names"
+        self.say_name("erp.drill", "127.0.0.1")
+        database_url = self.postgres.app_url(self.proxy.port)
+        if setting.standby != "none":
+            self.pair = StandbyPair(self.postgres, template, Path(self._short.name) / "b", POSTGRES, self.proxy.port)
+            database_url = self._find_primary(setting.found_by)
         host = "erp.drill" if setting.named_host else "localhost" if setting.tls else "127.0.0.1"
         self.erp = FakeErp(home, tls=setting.tls, host=host)
         self.erp.start()
         settings = {"instance": "drill", "log": {"format": "json"}}
         if setting.tls:
             settings["erp"] = {"ca_file": str(CERTIFICATES / "trusted.pem")}
-        self.names = home / "names"
         self.daemon = Deployment(
-            home, database_url=self.postgres.app_url(self.proxy.port), erp=self.erp, now=self.now, restarts=True,
+            home, database_url=database_url, erp=self.erp, now=self.now, restarts=True,
             settings=merged(merged(FAST if setting.fast else {}, settings), setting.daemon),
-            environment=_resolver(self.names) if setting.named_host else {},
+            environment=_resolver(self.names) if setting.named_host or setting.found_by == "name" else {},
         ).daemon  # fmt: skip
         self.failpoints = self.daemon.failpoints
+
+    def _find_primary(self, found_by: str) -> str:
+        """The URL by which the daemon finds the primary of the pair."""
+        assert self.pair is not None, "there is a standby"
+        url = self.postgres.app_url(self.proxy.port)
+        if found_by == "hosts":
+            return url.replace("/billingd", f",{self.pair.HOST}:{self.proxy.port}/billingd")
+        if found_by == "haproxy":
+            return self.postgres.app_url(self.pair.start_haproxy(self.home))
+        self.say_name("db.drill", "127.0.0.1")
+        return url.replace("@127.0.0.1", "@db.drill")
 
     # What stands
 
@@ -114,6 +138,18 @@ class Environment:
 
     # What people do
 
+    def promote(self) -> None:
+        """Makes the standby the primary, and tells who has to find it."""
+        pair = self.pair
+        assert pair is not None, "there is a standby"
+        pair.standby.promote()
+        pair.primary, self.postgres = pair.standby, pair.standby
+        self.say_name("db.drill", pair.HOST)
+
+    def say_name(self, name: str = "", address: str = "") -> None:
+        """Names have this address from now on; without one they have none."""
+        self.names.write_text(f"{name} {address}\n" if name else "", "utf-8")
+
     def set_clock(self, now: str) -> None:
         """The test clock of the next daemon begins then."""
         self.now = self.daemon.environment["BILLINGD_TEST_NOW"] = now
@@ -139,6 +175,8 @@ class Environment:
     def close(self) -> None:
         self.daemon.close()
         self.erp.close()
+        if self.pair is not None:
+            self.pair.close()
         self.proxy.close()
         self.postgres.close()
         log = self.postgres.log_path
@@ -148,21 +186,20 @@ class Environment:
 
 
 def _resolver(names: Path) -> dict[str, str]:
-    """Lets the daemon's process find the name erp.drill as long as a file says so: Python's own start hook."""
+    """Lets the daemon's process find the names of a drill as a file says: Python's own start hook."""
     folder = names.with_name("hook")
     folder.mkdir()
-    names.touch()
     (folder / "sitecustomize.py").write_text(
         f"""
-import os, socket
+import socket
 _real = socket.getaddrinfo
 def getaddrinfo(host, *more, **named):
-    if host == "erp.drill":
-        if not os.path.exists({str(names)!r}):
+    if str(host).endswith(".drill"):
+        with open({str(names)!r}) as file:
+            said = dict(line.split() for line in file)
+        if host not in said or named.get("flags", 0) & socket.AI_NUMERICHOST:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        if named.get("flags", 0) & socket.AI_NUMERICHOST:
-            raise socket.gaierror(socket.EAI_NONAME, "not numeric")
-        host = "127.0.0.1"
+        host = said[host]
     return _real(host, *more, **named)
 socket.getaddrinfo = getaddrinfo
 """,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from drills.cells import Result, run_cell
-from drills.environment import Environment, Setting
+from drills.environment import POSTGRES, Environment, Setting
 from drills.table import Cell
 from drills.workload import Workload
 from testkit.postgres import PostgresServer
@@ -43,7 +43,7 @@ def prepared(workload: Workload) -> Iterator[Path]:
     """The folder of a cluster that knows this workload, to be copied by each environment."""
     # Short, since PostgreSQL's socket lies in it.
     with tempfile.TemporaryDirectory(prefix="drills-", ignore_cleanup_errors=True) as folder:
-        server = PostgresServer.make(Path(folder) / "cluster")
+        server = PostgresServer.make(Path(folder) / "cluster", POSTGRES)
         workload.load(server, Path(folder), late=False)
         server.create_app_user()
         server.stop()

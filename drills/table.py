@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 from drills.faults.database import D1, D2, D3
 from drills.faults.erp import E1, E2, E3
+from drills.faults.failover import D4
 from drills.faults.fault import Fault
 from drills.faults.server import S1, S2
 from drills.states import STATES
 from supervision.clock import Randomness
 
 FAILURES: dict[str, dict[str, Callable[[], Fault]]] = {
-    "D1": D1, "D2": D2, "D3": D3, "S1": S1, "S2": S2, "E1": E1, "E2": E2, "E3": E3,
+    "D1": D1, "D2": D2, "D3": D3, "D4": D4, "S1": S1, "S2": S2, "E1": E1, "E2": E2, "E3": E3,
 }  # fmt: skip
 
 

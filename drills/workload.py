@@ -83,6 +83,10 @@ class Workload:
         ]
         return {debt.invoice_id: debt for debt in found}
 
+    def is_late(self, invoice_id: str) -> bool:
+        """Whether an invoice is the late user's."""
+        return invoice_id.startswith(self.user_id(LATE_USER))
+
     def load(self, server: PostgresServer, folder: Path, *, late: bool) -> None:
         """Imports the late user, or all others, as an operator would; the files are left in the folder."""
         users = [user for user in range(1, self.users + 1) if late or user != LATE_USER]

@@ -62,6 +62,24 @@ class PostgresServer:
         server.start()
         return server
 
+    @classmethod
+    def follow(
+        cls, template: Path, home: Path, primary: "PostgresServer", port: int, options: Mapping[str, str] = VOLATILE
+    ) -> "PostgresServer":
+        """Starts another copy of `primary`'s template as its standby, which reaches it by `port`."""
+        login = f"user=billingd password={primary.settings().password}"
+        shutil.copytree(template, home, symlinks=True, dirs_exist_ok=True)
+        (home / "postgres" / "data" / "standby.signal").touch()
+        _give(home / "postgres", (template / "postgres").stat())
+        server = cls(home, {**options, "primary_conninfo": f"host=127.0.0.1 port={port} {login}"})
+        server.start()
+        return server
+
+    def promote(self) -> None:
+        """Makes a standby a primary, on a timeline of its own, and waits until it takes writes."""
+        with self.session("postgres") as connection:
+            assert connection.execute(text("SELECT pg_promote()")).scalar_one(), "it is a primary now"
+
     # The process
 
     @property
@@ -202,7 +220,7 @@ class PostgresServer:
             return []
 
     def _patient(self, database: str) -> ConnectionSettings:
-        return ConnectionSettings.from_url(self.url(database), **_PATIENT)
+        return ConnectionSettings.from_url(self.url(database) + "?target_session_attrs=any", **_PATIENT)
 
     def _signal_all(self, number: signal.Signals) -> None:
         if (pid := self.pid) is not None:

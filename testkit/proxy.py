@@ -18,14 +18,14 @@ _CHUNK_BYTES = 65536
 class Proxy:
     """Forwards connections made to an address of this machine to a port of the loopback until it is closed."""
 
-    def __init__(self, target_port: int, host: str = "127.0.0.1") -> None:
+    def __init__(self, target_port: int, host: str = "127.0.0.1", port: int = 0) -> None:
         self.target_port = target_port
         self.trapped = threading.Event()
         """Set when a trap has struck."""
         self._trap: Trap | None = None
         self._lock = threading.Lock()
         self._open: set[_Link] = set()
-        self._listener = socket.create_server((host, 0))
+        self._listener = socket.create_server((host, port))
         self.port = int(self._listener.getsockname()[1])
         self._thread = threading.Thread(target=self._accept, name="drill proxy", daemon=True)
         self._thread.start()

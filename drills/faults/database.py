@@ -139,7 +139,6 @@ class Restored(Fault):
     """A backup taken in this state is put back when all has been done; the ERP has everything by then."""
 
     lasting: bool = False
-    offers_again: bool = True
     while_down: bool = False
     state: State | None = None
 
@@ -165,7 +164,6 @@ class RestoredUnderRunningDaemon(Fault):
     """A backup from before the daemon's start is put back while it has work in hand: it does not know the daemon."""
 
     lasting: bool = False
-    offers_again: bool = True
 
     def prepare(self, env: Environment) -> None:
         env.postgres.back_up(_backup(env))

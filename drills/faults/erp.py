@@ -20,8 +20,12 @@ def _restart(env: Environment, certificate: str | None = None) -> None:
 
 
 def _lose_name(env: Environment) -> None:
-    env.names.unlink()
+    env.say_name()
     _restart(env)
+
+
+def _find_name(env: Environment) -> None:
+    env.say_name("erp.drill", "127.0.0.1")
 
 
 @dataclass
@@ -140,7 +144,7 @@ E1: dict[str, Callable[[], Fault]] = {
     "reset_before": _answers("erp_unreachable", kind="drop", when="request"),
     "reset_in": _answers("erp_unreachable", kind="drop", when="before"),
     "reset_after": _answers("erp_unreachable", kind="drop", when="after"),
-    "name_not_resolved": lambda: _away(_lose_name, lambda env: env.names.touch(), setting=Setting(named_host=True)),
+    "name_not_resolved": lambda: _away(_lose_name, _find_name, setting=Setting(named_host=True)),
     "tls_not_accepted": lambda: _away(lambda env: _restart(env, "untrusted"), _restart, setting=Setting(tls=True)),
     "cut_in_answer": _answers("erp_unreachable", kind="cut"),
 }

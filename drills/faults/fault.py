@@ -54,6 +54,8 @@ class Fault:
     replaces_hold: bool = False
     """Whether its action at a failpoint takes the place of the state's own, and so lets the daemon go on."""
     setting: Setting = field(default_factory=Setting)
+    books_within_seconds: float | None = None
+    """Within how long of its end the first invoice is registered; None: it is not measured."""
     can_meet: Callable[[State], bool] = lambda _: True
     """Whether the daemon meets it in a state."""
     unmet_reason: str = "could not be met in this state"
@@ -90,6 +92,9 @@ class Fault:
 
     def end(self, env: Environment) -> None:
         """Ends the fault."""
+
+    def afterwards(self, env: Environment) -> None:
+        """All is done: what comes later may change nothing. Raises NotReached."""
 
     def unaffected(self, env: Environment) -> list[str]:
         """The invoices that go on meanwhile."""

@@ -1,0 +1,134 @@
+"""Failovers (D4): the database's primary is lost, its standby is promoted, and the old primary may come back."""
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from drills.environment import FINISH_SECONDS, Environment, Setting
+from drills.faults.database import ANSWER_SECONDS, UNREACHABLE
+from drills.faults.fault import BRIEF_SECONDS, Fault
+from drills.states import State
+from testkit.standby import HAPROXY, StandbyPair
+from testkit.waiting import NotReached
+
+HEARTBEAT_SECONDS = 5.0
+HUNG_AT_MOST = 8
+"""Sessions that wait for a synchronous standby: the daemon has six connections, and the drill looks now and then."""
+
+
+def pair_of(env: Environment) -> StandbyPair:
+    """The primary and its standby."""
+    assert env.pair is not None, "this variant's setting has a standby"
+    return env.pair
+
+
+@dataclass
+class Failover(Fault):
+    """The primary ends, and its standby is promoted; `comes_back` lets it appear again when all is done."""
+
+    codes: tuple[str, ...] = UNREACHABLE
+    setting: Setting = field(default_factory=lambda: Setting(standby="asynchronous", found_by="hosts"))
+    books_within_seconds: float | None = 4.0
+    goes: Callable[[Environment], object] = lambda env: env.postgres.stop(signal.SIGKILL)
+    comes_back: Callable[[Environment], object] | None = None
+
+    def apply(self, env: Environment, state: State) -> None:
+        pair_of(env).wait_until_caught_up()
+        self.goes(env)
+
+    def end(self, env: Environment) -> None:
+        env.promote()
+
+    def afterwards(self, env: Environment) -> None:
+        """The old primary is there again, and is found first: nothing of what is new may go there."""
+        if self.comes_back is None:
+            return
+        pair = pair_of(env)
+        self.comes_back(env)
+        pair.proxy.cut()
+        if not env.late:
+            env.import_late_user()
+        env.wait_all_in("registered", FINISH_SECONDS)
+        newest = "SELECT 1 FROM invoices WHERE state = 'registered' AND id = ANY(:ids)"
+        if pair.former.rows(newest, ids=[debt for debt in env.debts if env.workload.is_late(debt)]):
+            raise NotReached("nothing new on the old primary")
+
+
+@dataclass
+class FailoverWithLoss(Failover):
+    """The standby lacks all that was done since this state, which the ERP has."""
+
+    lasting: bool = False
+
+    def apply(self, env: Environment, state: State) -> None:
+        pair_of(env).wait_until_caught_up()
+        pair_of(env).replication.close()
+        self.state = state
+
+    def wait(self, env: Environment) -> None:
+        if self.state.has_work:
+            self.state.after(env)
+        env.wait_all_in("registered", FINISH_SECONDS)
+
+    def end(self, env: Environment) -> None:
+        self.goes(env)
+        env.promote()
+
+
+@dataclass
+class SynchronousStandbyGone(Fault):
+    """No COMMIT is answered while the standby is away; sessions that wait for it are few, however long that takes."""
+
+    codes: tuple[str, ...] = ("database_error",)
+    setting: Setting = field(default_factory=lambda: Setting(standby="synchronous", found_by="hosts"))
+    silence_seconds: float = ANSWER_SECONDS + HEARTBEAT_SECONDS
+
+    def apply(self, env: Environment, state: State) -> None:
+        pair_of(env).standby.stop(signal.SIGKILL)
+
+    def was_met(self, env: Environment) -> bool:
+        hung = len(env.postgres.rows("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"))
+        if hung > HUNG_AT_MOST:
+            raise NotReached(f"at most {HUNG_AT_MOST} sessions that wait for the standby, not {hung}")
+        return True
+
+    def end(self, env: Environment) -> None:
+        pair_of(env).standby.start()
+
+
+def _cut_off(env: Environment) -> None:
+    """The network to the primary is cut: it goes on, and nobody reaches it."""
+    env.proxy.target_port = 1
+    env.proxy.cut()
+
+
+def _reach_again(env: Environment) -> None:
+    env.proxy.target_port = pair_of(env).former.port
+
+
+def _found_by(way: Literal["haproxy", "name"]) -> Failover:
+    return Failover(setting=Setting(standby="asynchronous", found_by=way))
+
+
+def _with_haproxy() -> Fault:
+    if HAPROXY is None:
+        return Fault(lasting=False, can_meet=lambda _: False, unmet_reason="HAProxy is not installed")
+    return _found_by("haproxy")
+
+
+D4: dict[str, Callable[[], Fault]] = {
+    "switchover": lambda: Failover(
+        lasting=False, lasts_seconds=BRIEF_SECONDS, goes=lambda env: env.postgres.stop(signal.SIGINT)
+    ),
+    "synchronous": lambda: Failover(setting=Setting(standby="synchronous", found_by="hosts")),
+    "asynchronous_with_loss": FailoverWithLoss,
+    "old_primary_frozen": lambda: Failover(
+        silence_seconds=ANSWER_SECONDS, goes=lambda env: env.postgres.freeze(),
+        comes_back=lambda env: pair_of(env).former.thaw(),
+    ),
+    "old_primary_writable": lambda: Failover(goes=_cut_off, comes_back=_reach_again),
+    "haproxy": _with_haproxy,
+    "name_moved": lambda: _found_by("name"),
+    "synchronous_standby_gone": SynchronousStandbyGone,
+}  # fmt: skip
