@@ -53,7 +53,7 @@ EXPECTED = (
     ("persistence.embedded.server", "LockTaken"),
     ("daemon.lifecycle", "StartRefused"),
     ("persistence.connection.errors", "PersistenceError"),
-    ("web.app", "CannotListen"),
+    ("web.server", "CannotListen"),
 )
 USED_WRONGLY = 64
 INTERRUPTED = 130

@@ -28,6 +28,9 @@ _EXAMPLES = {
     "alarms.webhook_ca_file": "/etc/billingd/webhook-ca.pem",
     "ops.token_file": "/etc/billingd/ops-token",
     "intake.inbox": "/var/lib/billingd-inbox",
+    "intake.token_file": "/etc/billingd/intake-token",
+    "intake.certificate_file": "/etc/billingd/intake-certificate.pem",
+    "intake.key_file": "/etc/billingd/intake-key.pem",
     "intake.expected_every_seconds.abb_b2x": "86400",
     "intake.expected_every_seconds.schneider_iem3xxx": "86400",
 }

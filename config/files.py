@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from config.document import Problem
 from config.load import ConfigurationRejected, Loaded
-from config.secrets import SecretUnreadable, database_password, erp_token, ops_token, webhook_token
+from config.secrets import SecretUnreadable, database_password, erp_token, intake_token, ops_token, webhook_token
 from config.settings import Settings
 from config.values import TcpAddress
 
@@ -23,6 +23,7 @@ SECRETS: dict[str, Callable[[Settings], SecretStr | None]] = {
     "erp.token_file": erp_token,
     "alarms.webhook_token_file": webhook_token,
     "ops.token_file": ops_token,
+    "intake.token_file": intake_token,
 }
 _TOKEN_CHARACTERS = 16
 
@@ -83,12 +84,13 @@ def _of_transport(settings: Settings) -> Iterator[tuple[str, str]]:
         parts = urlsplit(url or "")
         if token is not None and parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
             yield key, "the token goes over the network unencrypted: use https"
-    listen = settings.ops.address
-    if settings.ops.token_file and isinstance(listen, TcpAddress) and not _is_loopback(listen.host):
-        yield (
-            "ops.listen",
-            "the control room has no TLS of its own: listen on 127.0.0.1 or unix:, behind a proxy with TLS",
-        )
+    for key, section, what in (
+        ("ops.listen", settings.ops, "the control room has no TLS of its own: listen on 127.0.0.1 or unix:"),
+        ("intake.listen", settings.intake, "the token goes over the network unencrypted: set intake.certificate_file"),
+    ):
+        listen, tls = section.address, getattr(section, "certificate_file", None)
+        if section.token_file and tls is None and isinstance(listen, TcpAddress) and not _is_loopback(listen.host):
+            yield key, f"{what}, or stay behind a proxy with TLS"
 
 
 def _is_loopback(host: str) -> bool:
@@ -109,6 +111,8 @@ def _certificates(settings: Settings) -> Iterator[tuple[str, Path]]:
         yield "erp.ca_file", settings.erp.ca_file
     if settings.alarms.webhook_ca_file is not None:
         yield "alarms.webhook_ca_file", settings.alarms.webhook_ca_file
+    if settings.intake.certificate_file is not None:
+        yield "intake.certificate_file", settings.intake.certificate_file
     database = settings.database.address
     # Any other mode of TLS looks at no certificate, and a socket of this machine has none.
     if database and database.tls_mode in ("require", "verify-ca", "verify-full") and database.tls_root_certificate:

@@ -62,6 +62,10 @@ def ops_token(settings: Settings) -> SecretStr | None:
     return _token(settings.ops.token_file, "ops.token_file")
 
 
+def intake_token(settings: Settings) -> SecretStr | None:
+    return _token(settings.intake.token_file, "intake.token_file")
+
+
 def database_password(settings: Settings) -> SecretStr | None:
     """Return the database user's password, from its file, else from the URL. Raises SecretUnreadable."""
     path = settings.database.password_file

@@ -287,10 +287,36 @@ class IntakeSettings(Section):
     settle_seconds: Seconds = seconds(
         5, "How long a file in the inbox has to stay as it is before it counts as whole.", live=True, ge=0.01, le=3600
     )
+    listen: ListenAddress = setting(
+        "off",
+        "Where gateways post master data and readings (/v1/readings, /v1/master): host:port, unix:/path or off. "
+        "It needs intake.inbox and intake.token_file.",
+    )
+    token_file: Path | None = setting(None, "A file that holds the token that whoever posts has to show.", live=True)
+    certificate_file: Path | None = setting(
+        None, "A PEM file with the certificate (chain) that intake.listen shows; without it, it speaks plain HTTP."
+    )
+    key_file: Path | None = setting(None, "A PEM file with the certificate's private key.")
+    max_body_bytes: Count = setting(
+        268_435_456, "The largest body that is taken, as it is sent.", live=True, unit="bytes", ge=1, le=1 << 40
+    )
+    max_waiting_bytes: Count = setting(
+        1_073_741_824,
+        "How much may wait in the inbox before whoever posts is told to come later (429).",
+        live=True,
+        unit="bytes",
+        ge=1,
+        le=1 << 50,
+    )
     expected_every_seconds: ExpectedSettings = Field(
         default=ExpectedSettings(),
         description="How old a meter's last reading may be before an alarm names the meter, for each kind of meter.",
     )
+
+    @property
+    def address(self) -> TcpAddress | UnixAddress | None:
+        """Where to listen; None when it is off."""
+        return parse_listen(self.listen)
 
 
 class LogSettings(Section):

@@ -87,7 +87,7 @@ def _contradictions(settings: Settings) -> list[Contradiction]:
         ("erp.retry.max_seconds", "erp.retry.base_seconds", 0.0, 1, wait),
         ("supervision.backoff_max_seconds", "supervision.backoff_base_seconds", 0.0, 1, wait),
     )
-    problems: list[Contradiction] = []
+    problems: list[Contradiction] = _contradictions_of_intake(settings.intake)
     for key, other, more, times, why in rules:
         value, given = (float(attrgetter(name)(settings)) for name in (key, other))
         least = max(given + more, times * given)
@@ -95,3 +95,14 @@ def _contradictions(settings: Settings) -> list[Contradiction]:
             message = f"{value:g} is too short: {why} ({other} is {given:g}), so at least {least:g}"
             problems.append((key, (key, other), message))
     return problems
+
+
+def _contradictions_of_intake(intake: sections.IntakeSettings) -> list[Contradiction]:
+    needs = [("listen", "inbox"), ("listen", "token_file")] if intake.listen != "off" else []
+    pair = ("certificate_file", "key_file")
+    needs += [names for names in (pair, pair[::-1]) if getattr(intake, names[0]) is not None]
+    return [
+        (f"intake.{name}", (f"intake.{name}", f"intake.{other}"), f"needs intake.{other}, which has no value")
+        for name, other in needs
+        if getattr(intake, other) is None
+    ]

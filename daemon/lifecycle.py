@@ -23,7 +23,7 @@ from config.diff import apply_reload, changes
 from config.files import refuse_unusable_files
 from config.load import ConfigurationRejected, Loaded, load
 from config.moved_clock import now_from
-from config.secrets import SecretUnreadable, database_password, erp_token, ops_token, webhook_token
+from config.secrets import SecretUnreadable, database_password, erp_token, intake_token, ops_token, webhook_token
 from config.settings import Settings
 from daemon import logs
 from daemon.alarms import alarm_settings, install_log_rules
@@ -40,6 +40,7 @@ from persistence.embedded.server import EmbeddedServer
 from supervision import ChildSpec, StartFailed, SupervisionError, System, dump_stacks, fan_out, log_events
 from supervision.clock import SystemClock, system_randomness
 from web.app import OpsEndpoint
+from web.intake_endpoint import IntakeEndpoint
 from web.routes import ControlRoom
 
 logger = logging.getLogger("billingd")
@@ -94,7 +95,7 @@ class Daemon:
         self._notifier = SystemdNotifier()
         self._server = EmbeddedServer(settings.state_dir) if settings.database.embedded else None
         _refuse_start(lambda: refuse_unusable_files(loaded))
-        self._token, self._room_token = self._read_tokens(settings)
+        self._token, self._room_token, self._intake_token = self._read_tokens(settings)
         self._connection = self._server_settings(settings)
         self.context = ActorContext(
             settings_holder=SettingsHolder(settings),
@@ -121,6 +122,7 @@ class Daemon:
             status=self.status.document,
             connect=self.connect,
         )
+        self._intake = IntakeEndpoint(lambda: self.context.settings.intake, lambda: self._intake_token, self.connect)
         self._ops = OpsEndpoint(
             settings.ops.address,
             alive=self.status.alive,
@@ -146,6 +148,7 @@ class Daemon:
         signals = Signals.installed()
         self._refuse_unsuitable_server()
         self._ops.bind()
+        self._intake.bind()
         if self._server is not None:
             self._notifier.extend_timeout(EMBEDDED_START_SECONDS)
         try:
@@ -154,11 +157,13 @@ class Daemon:
             raise StartRefused(f"the daemon can't start: {_root_cause(error)}") from error
         self.status.start()
         self._ops.serve()
+        self._intake.serve()
         self._notifier.ready(self.status.summary())
         logger.info("billingd %s is up as %s", self.context.version, self.context.instance)
         try:
             gave_up = self._work(signals)
         finally:
+            self._intake.close()
             self._ops.close()
             self.status.close()
         if gave_up:
@@ -212,7 +217,7 @@ class Daemon:
             lines = [str(change) for change in changes(before, loaded.settings)]
             for line in lines:
                 logger.info("configuration: %s", line)
-            self._token, self._room_token = tokens
+            self._token, self._room_token, self._intake_token = tokens
             self.context.settings_holder.settings = in_force
             self._connection, self._alarms = connection, alarms
             logs.set_level(in_force.log.level)
@@ -332,11 +337,11 @@ class Daemon:
                 logger.debug("the database is not there yet: %s", error)
 
     @staticmethod
-    def _read_tokens(settings: Settings) -> tuple[str | None, str | None]:
-        token, room = _refuse_start(lambda: erp_token(settings)), _refuse_start(lambda: ops_token(settings))
-        logs.hide(token, room, _refuse_start(lambda: database_password(settings)))
-        logs.hide(_refuse_start(lambda: webhook_token(settings)))
-        return (token.get_secret_value() if token else None, room.get_secret_value() if room else None)
+    def _read_tokens(settings: Settings) -> tuple[str | None, ...]:
+        """Those of the ERP, of the control room and of whoever posts."""
+        tokens = [_refuse_start(partial(read, settings)) for read in (erp_token, ops_token, intake_token)]
+        logs.hide(*tokens, *(_refuse_start(partial(read, settings)) for read in (database_password, webhook_token)))
+        return tuple(token.get_secret_value() if token else None for token in tokens)
 
 
 def _refuse_start(make: Callable[[], T]) -> T:

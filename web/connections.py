@@ -1,4 +1,4 @@
-"""Limits on clients of the ops endpoint: one request a connection, a deadline for it, and few at once."""
+"""Limits on clients of an endpoint: one request a connection, a deadline for it, and few at once."""
 
 import asyncio
 import logging
@@ -34,7 +34,9 @@ class RateLimiter:
 
 
 class Connection(H11Protocol):
-    """One connection of the ops endpoint; the client may be slow or broken, or one of a thousand."""
+    """One connection of an endpoint; the client may be slow or broken, or one of a thousand."""
+
+    connections_at_most = CONNECTIONS_AT_MOST
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -52,7 +54,7 @@ class Connection(H11Protocol):
         """Takes the connection; aborts the oldest if there are too many."""
         super().connection_made(transport)
         self._deadline = self.loop.call_later(SECONDS_AT_MOST, self.abort)
-        if len(self.connections) > CONNECTIONS_AT_MOST:
+        if len(self.connections) > self.connections_at_most:
             open_ones = (each for each in self.connections if isinstance(each, Connection))
             min(open_ones, key=lambda each: each.opened_at_seconds).abort()
 

@@ -29,7 +29,8 @@ supervision.max_restarts supervision.window_seconds supervision.backoff_base_sec
 supervision.backoff_max_seconds supervision.hang_seconds alarms.raise_within_seconds* alarms.overdue_seconds*
 alarms.quiet_seconds* alarms.rules* alarms.webhook_url* alarms.webhook_token_file* alarms.webhook_ca_file*
 ops.listen ops.token_file*
-intake.inbox intake.settle_seconds* intake.expected_every_seconds.abb_b2x*
+intake.inbox intake.settle_seconds* intake.listen intake.token_file* intake.certificate_file intake.key_file
+intake.max_body_bytes* intake.max_waiting_bytes* intake.expected_every_seconds.abb_b2x*
 intake.expected_every_seconds.schneider_iem3xxx*
 log.level* log.format
 """
@@ -71,6 +72,9 @@ DEFAULTS = {
     "alarms.quiet_seconds": 3600,
     "ops.listen": "127.0.0.1:9464",
     "intake.settle_seconds": 5,
+    "intake.listen": "off",
+    "intake.max_body_bytes": 268_435_456,
+    "intake.max_waiting_bytes": 1_073_741_824,
     "log.level": "info",
     "log.format": "auto",
 }

@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,12 @@ class InboxDeployment(Deployment):
     def __init__(self, home: Path, **more: Any) -> None:
         self.inbox = home / "inbox"
         self.inbox.mkdir(parents=True)
-        settings = {"intake": {"inbox": str(self.inbox), "settle_seconds": 0.1}, "log": {"format": "json"}}
-        super().__init__(home, **{**more, "settings": merged(settings, more.get("settings", {}))})
+        super().__init__(home, **more)
+
+    def configure(self, settings: Mapping[str, Any]) -> None:
+        """As any deployment, with the inbox."""
+        needed = {"intake": {"inbox": str(self.inbox), "settle_seconds": 0.1}, "log": {"format": "json"}}
+        super().configure(merged(needed, settings))
 
     def drop(self, source: Path | str, name: str | None = None) -> str:
         """Drops a copy of a file, or this text; returns the name it has."""

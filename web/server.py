@@ -1,0 +1,111 @@
+"""An HTTP server on an address of its own, in a thread of its own: bound early, served later, closed in order."""
+
+import logging
+import socket
+import ssl
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from config.values import TcpAddress, UnixAddress
+from web.connections import Connection
+
+logger = logging.getLogger(__name__)
+
+STOP_SECONDS = 3.0
+
+
+class CannotListen(Exception):  # noqa: N818 - it says what happened
+    """The address is taken, or may not be used; the message is for people."""
+
+
+@dataclass
+class HttpServer:
+    """Serves in one thread, which holds no lock that billing waits for. Without an address it does nothing.
+
+    `key` names the address in the configuration; `certificate` has the files of a certificate and its key for TLS.
+    """
+
+    address: TcpAddress | UnixAddress | None
+    key: str
+    thread_name: str
+    protocol: type[Connection] = Connection
+    certificate: tuple[Path, Path] | None = None
+    _socket: socket.socket | None = field(default=None, init=False)
+    _server: uvicorn.Server | None = field(default=None, init=False)
+    _thread: threading.Thread | None = field(default=None, init=False)
+
+    def bind(self) -> None:
+        """Takes the address before anything else is started. Raises CannotListen if somebody has it."""
+        if self.address is None:
+            return
+        try:
+            if self.certificate is not None:
+                ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*self.certificate)
+            self._socket = _listening_socket(self.address, self.protocol.connections_at_most)
+        except ssl.SSLError as error:
+            files = " and ".join(map(str, self.certificate or ()))
+            raise CannotListen(f"cannot speak TLS on {self.address}: {files} are no certificate and its key") from error
+        except OSError as error:
+            raise CannotListen(
+                f"cannot listen on {self.address} (key {self.key}): {(error.strerror or str(error)).lower()}; "
+                "choose another address, or off"
+            ) from error
+
+    def serve(self, application: ASGIApp) -> None:
+        if self._socket is None:
+            return
+        certificate, key = self.certificate or (None, None)
+        config = uvicorn.Config(
+            application, http=self.protocol, ws="none", loop="asyncio", lifespan="off",
+            log_config=None, access_log=False, headers=[("Connection", "close")],
+            backlog=self.protocol.connections_at_most, timeout_graceful_shutdown=1,
+            ssl_certfile=certificate, ssl_keyfile=key,
+        )  # fmt: skip
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._run, args=(self._server, self._socket), name=self.thread_name, daemon=True
+        )
+        self._thread.start()
+
+    def _run(self, server: uvicorn.Server, listening: socket.socket) -> None:
+        try:
+            server.run(sockets=[listening])  # outside the main thread it leaves the signals alone
+        except Exception:  # a bad client must not end the endpoint
+            logger.exception("the endpoint of %s has ended: nobody is answered there until a restart", self.key)
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(STOP_SECONDS)
+        if self._socket is not None:
+            self._socket.close()
+        if isinstance(self.address, UnixAddress):
+            self.address.path.unlink(missing_ok=True)
+
+
+def _listening_socket(address: TcpAddress | UnixAddress, backlog: int) -> socket.socket:
+    """A unix socket that a killed predecessor left is replaced; one that somebody answers on is not. Raises OSError."""
+    if isinstance(address, UnixAddress):
+        family = socket.AF_UNIX
+    else:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if isinstance(address, UnixAddress):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+                if address.path.is_socket() and other.connect_ex(str(address.path)) != 0:
+                    address.path.unlink()
+            listening.bind(str(address.path))
+        else:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((address.host, address.port))
+        listening.listen(backlog)
+    except OSError:
+        listening.close()
+        raise
+    return listening
