@@ -56,13 +56,11 @@ def classify(
         detail = f"{status}{_problem_detail(headers, body)}"
         retry_after = retry_after_seconds(headers, now) if kind is OutcomeKind.ERROR else None
         return Outcome(kind, method, status, detail, retry_after)
-    value = _read_json(headers, body)
-    booking = value if isinstance(value, _Fault) else _read_booking(value)
-    if isinstance(booking, _Fault):
-        return Outcome(booking.kind, method, status, booking.reason)
-    wrong = _what_is_wrong(booking, invoice_id, total_with_tax)
-    if wrong:
-        return Outcome(OutcomeKind.INCORRECT, method, status, wrong)
+    try:
+        booking = _read_booking(_read_json(headers, body))
+        _refuse_wrong(booking, invoice_id, total_with_tax)
+    except _Unusable as error:
+        return Outcome(error.kind, method, status, error.reason)
     return Outcome(OutcomeKind.BOOKED, method, status, booking.state, booking=booking)
 
 
@@ -78,9 +76,10 @@ def classify_page(status: int, headers: Mapping[str, str], body: bytes, now: Now
             kind = OutcomeKind.NOT_CONTRACT
         retry_after = retry_after_seconds(headers, now) if kind is OutcomeKind.ERROR else None
         return Outcome(kind, "GET", status, f"{status}{_problem_detail(headers, body)}", retry_after)
-    value = _read_json(headers, body)
-    page = value if isinstance(value, _Fault) else _read_page(value)
-    return Outcome(OutcomeKind.NONSENSE, "GET", status, page.reason) if isinstance(page, _Fault) else page
+    try:
+        return _read_page(_read_json(headers, body))
+    except _Unusable as error:
+        return Outcome(OutcomeKind.NONSENSE, "GET", status, error.reason)
 
 
 def kind_of_status(method: Method, status: int) -> OutcomeKind | None:
@@ -129,24 +128,24 @@ def printable(text: str) -> str:
     return shown if len(shown) <= DETAIL_LIMIT_CHARACTERS else shown[: DETAIL_LIMIT_CHARACTERS - 1] + "…"
 
 
-@dataclass(frozen=True, slots=True)
-class _Fault:
-    """Why an answer can't be read."""
+class _Unusable(Exception):  # noqa: N818 - it names what happened
+    """An answer can't be read, or is wrong about its invoice."""
 
-    reason: str
-    kind: OutcomeKind = OutcomeKind.NONSENSE
+    def __init__(self, reason: str, kind: OutcomeKind = OutcomeKind.NONSENSE) -> None:
+        self.reason = printable(reason)
+        self.kind = kind
 
 
-def _read_json(headers: Mapping[str, str], body: bytes) -> object | _Fault:
+def _read_json(headers: Mapping[str, str], body: bytes) -> object:
     charset = _charset(headers.get("content-type", ""))
     if charset not in _CHARSETS_OF_JSON:
-        return _Fault(printable(f"charset {charset}, not UTF-8"))
+        raise _Unusable(f"charset {charset}, not UTF-8")
     try:
         value: object = json.loads(body.decode("utf-8"), object_pairs_hook=_each_name_once, parse_constant=_no_constant)
     except UnicodeDecodeError:
-        return _Fault("not UTF-8")
+        raise _Unusable("not UTF-8") from None
     except (ValueError, RecursionError) as error:
-        return _Fault(printable(f"not JSON: {error}"))
+        raise _Unusable(f"not JSON: {error}") from None
     return value
 
 
@@ -173,30 +172,33 @@ def _problem_detail(headers: Mapping[str, str], body: bytes) -> str:
     """What a refusal says about itself, for people: RFC 9457 title and detail, or the place of a redirect."""
     if location := headers.get("location"):
         return printable(f" to {location}")
-    problem = _read_json(headers, body) if body else None
+    try:
+        problem = _read_json(headers, body)
+    except _Unusable:
+        return ""
     if not isinstance(problem, dict):
         return ""
     said = [text for text in (problem.get("title"), problem.get("detail")) if isinstance(text, str) and text]
     return printable(": " + ": ".join(said)) if said else ""
 
 
-def _read_booking(value: object) -> Booking | _Fault:
+def _read_booking(value: object) -> Booking:
     """Take a booking's shape from parsed JSON; what its fields say is not judged here."""
     if not isinstance(value, dict):
-        return _Fault("not a booking: no JSON object")
+        raise _Unusable("not a booking: no JSON object")
     invoice_id, state = value.get("network_user_invoice_id"), value.get("state")
     total = value.get("total_with_tax_eur")
     if not (isinstance(invoice_id, str) and isinstance(state, str) and isinstance(total, str)):
-        return _Fault("not a booking: id, state and total are not all there as strings")
+        raise _Unusable("not a booking: id, state and total are not all there as strings")
     bill_id, abort_reason = value.get("bill_id"), value.get("abort_reason")
     if not _DECIMAL.match(total):
-        return _Fault(printable(f"total {total!a} is no decimal"), OutcomeKind.INCORRECT)
+        raise _Unusable(f"total {total!a} is no decimal", OutcomeKind.INCORRECT)
     if not isinstance(bill_id, str | None):
-        return _Fault("bill_id is no string", OutcomeKind.INCORRECT)
+        raise _Unusable("bill_id is no string", OutcomeKind.INCORRECT)
     if not isinstance(abort_reason, str | None):
-        return _Fault("abort_reason is no string", OutcomeKind.INCORRECT)
+        raise _Unusable("abort_reason is no string", OutcomeKind.INCORRECT)
     if not all(_is_storable(text) for text in (invoice_id, state, bill_id, abort_reason) if text is not None):
-        return _Fault("text that can't be stored", OutcomeKind.INCORRECT)
+        raise _Unusable("text that can't be stored", OutcomeKind.INCORRECT)
     return Booking(invoice_id, state, bill_id, abort_reason, Decimal(total))
 
 
@@ -205,35 +207,27 @@ def _is_storable(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _what_is_wrong(booking: Booking, invoice_id: str, total_with_tax: Decimal | None) -> str:
-    """The first thing in which a booking is wrong about the invoice, or nothing."""
+def _refuse_wrong(booking: Booking, invoice_id: str, total_with_tax: Decimal | None) -> None:
+    """Raises _Unusable for the first thing in which a booking is wrong about the invoice."""
     if booking.id != invoice_id:
-        return printable(f"speaks of invoice {booking.id!a}")
+        raise _Unusable(f"speaks of invoice {booking.id!a}", OutcomeKind.INCORRECT)
     if total_with_tax is not None and booking.total_with_tax != total_with_tax:
-        return f"total {booking.total_with_tax} instead of {total_with_tax}"
+        raise _Unusable(f"total {booking.total_with_tax} instead of {total_with_tax}", OutcomeKind.INCORRECT)
     if booking.state not in ("initiated", "registered", "aborted"):
-        return printable(f"unknown state {booking.state!a}")
+        raise _Unusable(f"unknown state {booking.state!a}", OutcomeKind.INCORRECT)
     for state, name, value, longest in (
         ("registered", "bill_id", booking.bill_id, BILL_ID_LIMIT_CHARACTERS),
         ("aborted", "abort_reason", booking.abort_reason, ABORT_REASON_LIMIT_CHARACTERS),
     ):
         if (not value or len(value) > longest) if booking.state == state else value is not None:
-            return printable(f"{booking.state} with {name} {value!a}")
+            raise _Unusable(f"{booking.state} with {name} {value!a}", OutcomeKind.INCORRECT)
     if booking.bill_id is not None and not booking.bill_id.isprintable():
-        return printable(f"bill_id {booking.bill_id!a} can't be printed")
-    return ""
+        raise _Unusable(f"bill_id {booking.bill_id!a} can't be printed", OutcomeKind.INCORRECT)
 
 
-def _read_page(value: object) -> Page | _Fault:
+def _read_page(value: object) -> Page:
     if not isinstance(value, dict) or not isinstance(value.get("bookings"), list) or "next" not in value:
-        return _Fault("not a page of bookings")
-    following = value["next"]
-    if not isinstance(following, str | None):
-        return _Fault("next is no string")
-    bookings = []
-    for entry in value["bookings"]:
-        booking = _read_booking(entry)
-        if isinstance(booking, _Fault):
-            return booking
-        bookings.append(booking)
-    return Page(tuple(bookings), following)
+        raise _Unusable("not a page of bookings")
+    if not isinstance(value["next"], str | None):
+        raise _Unusable("next is no string")
+    return Page(tuple(map(_read_booking, value["bookings"])), value["next"])
