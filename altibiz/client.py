@@ -19,7 +19,7 @@ from network.deadline import TOO_LATE, DeadlineNetworkBackend
 from network.urls import http_url
 
 BODY_LIMIT_BYTES: Final = 1_000_000
-# Below the idle limit of the common servers (5 s at least), so that it is mostly we who close.
+# Below the idle limit of the common servers (5 s at least), so that the client usually closes the connection.
 KEEPALIVE_SECONDS: Final = 4.0
 
 _DISTRUSTED: Final = (OutcomeKind.NONSENSE, OutcomeKind.INCORRECT, OutcomeKind.NOT_CONTRACT)

@@ -134,7 +134,7 @@ def main() -> None:
     try:
         sys.stdout.flush()
     except OSError as error:
-        # A reader who has had enough (`| head`) needs no message; Python's own last flush must not fail again.
+        # The reader has closed the pipe (`| head`): no message is needed. Python's own last flush must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if status == 0 and not isinstance(error, BrokenPipeError):
             print_note(f"cannot write the output: {error.strerror}")

@@ -47,7 +47,7 @@ def approve(
         if not yes and not typer.confirm(f"Approve these {len(seen.ids)}?", err=True):
             raise CommandFailed("nothing is approved")
         given, by = resolve_reason(reason), caller_identity()
-        # What was shown, and not the period again: what was calculated since has been seen by nobody.
+        # The ids that were shown, not the period again: invoices calculated since have not been seen.
         approved = opened.run(lambda connection: approval.approve(connection, by, given, seen.ids))
     print_note(f"{len(approved)} approved")
     return _refuse(wanted or seen.ids, approved)

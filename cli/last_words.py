@@ -47,7 +47,7 @@ def last_words(
         settings = load(config_path(context)).settings
     except ConfigurationRejected:
         has_file = False
-        # A file that can't be used may be just what ended the daemon: its words go where they can.
+        # An unusable file may be the reason why the daemon ended. The alarm goes to log and spool all the same.
         state_dir = Path(os.environ.get("STATE_DIRECTORY", "var").partition(":")[0])
         settings = Settings(state_dir=state_dir, instance=f"{socket.gethostname()}:{state_dir.absolute()}")
     logs.configure("info")

@@ -14,7 +14,7 @@ _ANSWER_BYTES_AT_MOST = 50_000_000
 
 
 class NoAnswer(Exception):  # noqa: N818 - it says what happened
-    """There is no answer; `silent` says that somebody is there and keeps silent."""
+    """There is no answer. `silent`: the connection was taken, but no answer came."""
 
     def __init__(self, message: str, *, silent: bool = False) -> None:
         super().__init__(message)

@@ -19,7 +19,7 @@ Samples = Iterable[tuple[tuple[str, ...], float]]
 
 
 class Metrics:
-    """Renders a status document together with the counters; it waits for nobody."""
+    """Renders a status document together with the counters, without waiting for database or ERP."""
 
     def __init__(
         self,

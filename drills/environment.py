@@ -45,7 +45,7 @@ CLEAR_SECONDS = 45.0
 
 @dataclass(frozen=True)
 class Setting:
-    """What a variant needs to be different from the start."""
+    """What a variant changes of the usual environment."""
 
     tls: bool = False
     named_host: bool = False
@@ -59,7 +59,7 @@ class Setting:
 
 
 class Environment:
-    """All stations of one drill below a folder of its own."""
+    """All processes of one drill, below a folder of its own."""
 
     def __init__(self, home: Path, template: Path, workload: Workload, setting: Setting | None = None) -> None:
         setting = setting or Setting()
@@ -107,7 +107,7 @@ class Environment:
         self.say_name("db.drill", "127.0.0.1")
         return url.replace("@127.0.0.1", "@db.drill")
 
-    # What stands
+    # State
 
     @property
     def debts(self) -> list[str]:
@@ -136,7 +136,7 @@ class Environment:
         """Waits until none stands, or for as long as it may take."""
         becomes_true(lambda: not self.standing_alarms(), CLEAR_SECONDS)
 
-    # What people do
+    # What an operator does
 
     def promote(self) -> None:
         """Makes the standby the primary, and tells who has to find it."""
@@ -155,12 +155,12 @@ class Environment:
         self.now = self.daemon.environment["BILLINGD_TEST_NOW"] = now
 
     def import_late_user(self) -> None:
-        """New work: one more network user with readings, as an operator's imports would bring it."""
+        """Imports one more network user with readings, as an operator would: new work."""
         self.late = True
         self.workload.load(self.postgres, self.home, late=True)
 
     def retry_held(self) -> list[str]:
-        """What an operator does once the cause is gone: puts back what is held; returns the ids."""
+        """Retries the held invoices, as an operator does once the cause is gone; returns their ids."""
         try:
             with self.postgres.session() as connection:
                 held = held_ids(connection)

@@ -51,7 +51,7 @@ class OutageResult(Verdict):
 
 @dataclass(frozen=True)
 class _Reading:
-    """What the daemon's process has used up to an instant."""
+    """What the daemon's process has used until an instant."""
 
     at: float
     cpu_seconds: float
@@ -99,7 +99,7 @@ class Outage:
         return result
 
     def _of_station(self) -> tuple[Callable[[], None], Callable[[], None], float]:
-        """How it goes away, how it comes back, and when work has to resume."""
+        """How to stop it, how to start it, and within how many seconds work has to resume."""
         env = self._env
         if self.result.station == "database":
             return env.postgres.stop, env.postgres.start, RESUMES_WITHIN_SECONDS

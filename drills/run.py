@@ -40,7 +40,7 @@ class Verdict:
 
 @contextmanager
 def prepared(workload: Workload) -> Iterator[Path]:
-    """The folder of a cluster that knows this workload, to be copied by each environment."""
+    """The folder of a cluster with this workload; each environment copies it."""
     # Short, since PostgreSQL's socket lies in it.
     with tempfile.TemporaryDirectory(prefix="drills-", ignore_cleanup_errors=True) as folder:
         server = PostgresServer.make(Path(folder) / "cluster", POSTGRES)
@@ -62,7 +62,7 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, jobs: int, tell: Callable[
                 tell(future.result())
         finally:
             if len(results) < len(cells):
-                # Whoever interrupts a drill wants its processes gone, too.
+                # An interrupted drill must end its processes, too.
                 pool.shutdown(wait=False, cancel_futures=True)
                 abandon()
     return [results[cell] for cell in cells]

@@ -8,7 +8,7 @@ from testkit.waiting import NotReached
 
 @dataclass(frozen=True)
 class State:
-    """Where the daemon stands. `failpoint`: where it is held, or what its work passes next; `actor`: who does that."""
+    """Where the daemon stands. `failpoint`: where it is held, or passes next; `actor`: the actor that passes it."""
 
     name: str
     failpoint: str

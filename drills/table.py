@@ -1,4 +1,4 @@
-"""docs/spec/failures.md as data: failures, their variants, the states they strike in, and a choice of them."""
+"""docs/spec/failures.md as data: failures, their variants, the states they happen in, and a choice of them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

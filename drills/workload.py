@@ -22,7 +22,7 @@ from testkit.postgres import PostgresServer
 ZONE = ZoneInfo("Europe/Zagreb")
 FIRST_PERIOD = "2026-10"
 LATE_USER = 5
-"""The user who is imported only when a fault is over: new work after it."""
+"""This user is imported only when a fault is over: new work after it."""
 KINDS = {1: ("blue_low",), 2: ("white_low",), 3: ("white_low", "blue_low"), 4: ("red_low",), 5: ("white_low",)}
 """The kinds of each user's measurement locations; further users are as the second."""
 PEAK_USER = 4

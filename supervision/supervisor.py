@@ -99,7 +99,7 @@ class Supervisor(Node):
             reply, command = self._requests.popleft()
             try:
                 command()
-            except Exception as error:  # noqa: BLE001 - handed to whoever asked
+            except Exception as error:  # noqa: BLE001 - it is the answer to the command
                 settle(reply, error=error)
             return True
         return False

@@ -1,4 +1,4 @@
-"""The alarms of a drill's daemon as ops see them: read from its log, line by line, with the time of each."""
+"""Reads a daemon's log: its JSON lines, the kernel's events and the alarms, each with its time."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from supervision.clock import SystemClock
 
 
 def log_entries(path: Path) -> Iterator[dict[str, Any]]:
-    """The log's JSON lines; what is no such line (the last words of a process, half a line) is passed over."""
+    """The log's JSON lines. Other lines, such as half a line of a killed process, are left out."""
     for line in path.read_text("utf-8", errors="replace").splitlines() if path.exists() else ():
         try:
             entry = json.loads(line)
@@ -38,13 +38,13 @@ class AlarmLine:
 
 
 class AlarmLog:
-    """All alarm lines of a log file that several incarnations have written to."""
+    """All alarm lines of a log file that several processes have written to."""
 
     def __init__(self, log_path: Path) -> None:
         self._path = log_path
 
     def all(self) -> list[AlarmLine]:
-        """In order; half a last line, of a daemon that was killed, is none."""
+        """Returns them in order."""
         found = []
         for entry in log_entries(self._path):
             if "BILLINGD_ALARM_STATE" not in entry:

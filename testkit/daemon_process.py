@@ -34,7 +34,7 @@ class DaemonProcess:
         self.alarms = AlarmLog(self.log_path)
         self.expected_ends = 0
         self.unexpected_ends: list[int] = []
-        """The statuses with which it ended though nobody had asked it to."""
+        """The exit statuses of ends that were not asked for."""
         self._home = home
         self._process: subprocess.Popen[bytes] | None = None
         self._asked_to_end = True
@@ -46,7 +46,7 @@ class DaemonProcess:
 
     @cached_property
     def failpoints(self) -> Failpoints:
-        """Those of the process, which has none if nobody has asked for them before it starts."""
+        """The failpoints of the process. Ask for them before it starts: else it has none."""
         failpoints = Failpoints(self._home / "failpoints")
         self.environment["BILLINGD_TEST_POINTS"] = str(failpoints.folder)
         return failpoints
@@ -88,7 +88,7 @@ class DaemonProcess:
         *,
         within_seconds: float = WAIT_SECONDS,
     ) -> int:
-        """Ends it by a signal, and waits; nobody starts it before `start`. Returns the exit status.
+        """Ends it by a signal, and waits; only `start` starts it again. Returns the exit status.
 
         `meanwhile` is done before the waiting. One that doesn't end in time is killed, and has ended unexpectedly.
         """

@@ -20,7 +20,7 @@ class Failpoints:
         fresh.replace(self.folder / f"{failpoint}.action")
 
     def disable(self, failpoint: str | None = None) -> None:
-        """Takes the action of a failpoint away, or all of them: whoever is held goes on."""
+        """Takes the action of a failpoint away, or all of them: held actors go on."""
         for path in self.folder.glob(f"{failpoint or '*'}.action"):
             path.unlink(missing_ok=True)
 

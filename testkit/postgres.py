@@ -106,7 +106,7 @@ class PostgresServer:
         """Stops it: SIGINT is PostgreSQL's fast, SIGQUIT its immediate shutdown, SIGKILL none. Waits for the end."""
         if (pid := self.pid) is None:
             return
-        if mode == signal.SIGKILL:  # of all at once, as when the plug is pulled: nobody may see another die
+        if mode == signal.SIGKILL:  # all at once, as in a power cut: no process may notice that another one has ended
             _signal(pid, signal.SIGSTOP)
             for process in _children(pid):
                 _signal(process, mode)
@@ -114,7 +114,7 @@ class PostgresServer:
         self._embedded.stop()
 
     def freeze(self) -> None:
-        """Stops the server and all its backends as SIGSTOP does: connections stay open, nobody answers."""
+        """Stops the server and all its backends as SIGSTOP does: connections stay open, no answer comes."""
         self._signal_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -153,7 +153,7 @@ class PostgresServer:
     # Its databases
 
     def url(self, database: str = "billingd") -> str:
-        """How the owner of the databases connects, with the password in it."""
+        """The URL of the databases' owner, with the password."""
         return f"postgresql://billingd:{self._embedded.settings().password}@127.0.0.1:{self.port}/{database}"
 
     def settings(self, database: str = "billingd") -> ConnectionSettings:
@@ -176,12 +176,12 @@ class PostgresServer:
         return ConnectionSettings.from_url(self.app_url(), **_PATIENT)
 
     def create_database(self, name: str, template: str = "billingd") -> str:
-        """Makes a database like `template`, to which nobody may be connected; gives its URL."""
+        """Makes a copy of the database `template`, which must have no connection; returns its URL."""
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template}", database="postgres")
         return self.url(name)
 
     def drop_database(self, name: str) -> None:
-        """Drops a database, ending whoever is connected to it."""
+        """Drops a database and ends its connections."""
         self.execute(f"DROP DATABASE {name} WITH (FORCE)", database="postgres")
 
     def terminate_backends(self, database: str = "billingd") -> int:
@@ -206,7 +206,7 @@ class PostgresServer:
                 opened.run_alone(statement)
 
     def rows(self, sql: str, **parameters: Any) -> list[Any]:
-        """What a query brings; on a connection that is kept, since drills look often. Raises PersistenceError."""
+        """The rows of a query, on a connection that stays open, because drills look often. Raises PersistenceError."""
         with self._observer_lock:
             if self._observer is None:
                 self._observer = Database(self._patient("billingd"))
@@ -241,7 +241,7 @@ def _signal(process: int, number: signal.Signals) -> None:
 
 
 def _give(folder: Path, owner: os.stat_result) -> None:
-    """Gives files that we have made to the account that runs the server, if that is another."""
+    """Gives files to the account that runs the server, if that is not ours."""
     if owner.st_uid != os.geteuid():
         for path in (folder, *folder.rglob("*")):
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

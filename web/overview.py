@@ -46,7 +46,7 @@ def _alarm(alarm: _Document) -> _Document:
 
 
 def _alike_children(children: Sequence[_Document]) -> Sequence[_Document]:
-    """Children of whom there is nothing to say, if they are many: they are shown on one line."""
+    """Children that are up, without restarts. If there are many, the page shows them on one line."""
     plain = [
         child for child in children
         if child["state"] == "up" and not (child["restarts"] or child["last_reason"] or child["children"])

@@ -69,7 +69,7 @@ class _Control:
         fake = self._fake
         released = list(fake.held)
         fake.held.clear()
-        fake.released.set()  # wakes those who wait now
+        fake.released.set()  # wakes the requests that wait now
         fake.released.clear()
         return json_answer({"released": released})
 

@@ -21,7 +21,7 @@ def at_work(state: State) -> bool:
 
 
 def before_verdict(state: State) -> bool:
-    """Whether it has some whose state is to change more than once."""
+    """Whether it has invoices whose state is to change more than once."""
     return state.has_work and state.name != "storing_verdict"
 
 
@@ -52,7 +52,7 @@ class Fault:
     alarm_after_end: bool = False
     """Whether its alarm is raised only when it is over, as by a process that was down."""
     replaces_hold: bool = False
-    """Whether its action at a failpoint takes the place of the state's own, and so lets the daemon go on."""
+    """Whether its action at a failpoint replaces the state's own, which lets the daemon go on."""
     setting: Setting = field(default_factory=Setting)
     books_within_seconds: float | None = None
     """Within how long of its end the first invoice is registered; None: it is not measured."""
@@ -83,7 +83,7 @@ class Fault:
         return None
 
     def wait(self, env: Environment) -> None:
-        """Waits as long as it lasts at the least."""
+        """Waits for as long as the fault lasts at least."""
         pause(self.lasts_seconds)
 
     def was_met(self, env: Environment) -> bool:
@@ -120,7 +120,7 @@ class Switched(Fault):
 
 @dataclass
 class InThread(Fault):
-    """Somebody else's work, in a thread: what the daemon holds in a state may make it wait until that goes on."""
+    """Another session's work, in a thread: it may have to wait for locks that the daemon holds in its state."""
 
     thread: threading.Thread | None = None
 
