@@ -11,6 +11,7 @@ _SQL = Queries(__file__)
 
 def pause(connection: Connection, by: str, reason: str, seconds: float) -> Pause:
     """Lets nothing be claimed for delivery for so long, in place of a pause that stands; what is under way ends."""
+    execute(connection, "LOCK TABLE delivery_pauses IN SHARE ROW EXCLUSIVE MODE")  # of two at once the later stands
     execute(connection, _SQL.resume, by=by, reason="replaced by another pause")
     row = fetch_row(connection, _SQL.pause, seconds=seconds, by=by, reason=reason)
     notify(connection, "pause")
