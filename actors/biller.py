@@ -16,6 +16,7 @@ from actors.failpoints import failpoint
 from actors.messages import DB_WRITER, ClaimDue, ClaimedDue, CountCrash, MakeDue, Poll, WriteCalculations
 from billing.invoice import Invoice, InvoiceBasis, NotReady, calculate
 from billing.quarantine import backoff_seconds
+from billing.rounding import Rounding
 from persistence.connection.errors import DatabaseFailed, PersistenceError
 from persistence.invoices.calculation_inputs import fetch_inputs
 from persistence.invoices.changes import Change
@@ -160,7 +161,7 @@ class Biller(Actor):
         waiting: list[Change] = []
         for basis in bases:
             invoice_id = str(basis.id)
-            result = calculate(basis, settings.billing.min_coverage_percent)
+            result = calculate(basis, settings.billing.min_coverage_percent, Rounding(settings.billing.rounding))
             if isinstance(result, NotReady):
                 waiting.append(self._waits(basis, claim_of[invoice_id], result))
             else:

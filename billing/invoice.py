@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -51,7 +51,8 @@ class RegulatoryCatalogue:
 class InvoiceBasis:
     """All that one invoice rests on, as it stands when it is calculated; instants in UTC.
 
-    `parties` is what is kept of names and legal persons: JSON-able, copied into the snapshot as it is.
+    `parties` is what is kept of names and legal persons: JSON-able, copied into the snapshot as it is. `asked_for`:
+    the period is one of those that the user is billed for.
     """
 
     id: InvoiceId
@@ -63,6 +64,7 @@ class InvoiceBasis:
     regulatory_catalogue_id: str
     regulatory_catalogue: RegulatoryCatalogue | None
     measurement_locations: Sequence[MeasurementLocationBasis]
+    asked_for: bool = True
 
     @property
     def meter_versions(self) -> dict[str, int]:
@@ -154,8 +156,11 @@ def calculate(
     not_ready = _why_not_ready(basis, Decimal(min_coverage_percent))
     if not_ready is not None:
         return not_ready
-    regulatory = basis.regulatory_catalogue
-    assert regulatory is not None  # its lack is a reason to wait
+    assert basis.regulatory_catalogue is not None  # its lack is a reason to wait
+    return _invoice(basis, basis.regulatory_catalogue, rounding)
+
+
+def _invoice(basis: InvoiceBasis, regulatory: RegulatoryCatalogue, rounding: Rounding) -> Invoice:
     calculations = tuple(
         calculate_items(each, regulatory.prices, rounding, whole=each.is_whole(basis.start, basis.end))
         for each in basis.measurement_locations
@@ -173,6 +178,15 @@ def calculate(
         _snapshot(basis, regulatory, rounding),
         basis.meter_versions,
     )
+
+
+def calculate_correction(
+    basis: InvoiceBasis, min_coverage_percent: Decimal | int, rounding: Rounding
+) -> Invoice | NotReady:
+    """As `calculate`; but a debt that master data does not ask for comes to nothing, in each line."""
+    if basis.regulatory_catalogue is None or (basis.asked_for and basis.measurement_locations):
+        return calculate(basis, min_coverage_percent, rounding)
+    return _invoice(replace(basis, measurement_locations=()), basis.regulatory_catalogue, rounding)
 
 
 def _sum_of(item: Item, calculations: Sequence[Calculation]) -> Decimal:

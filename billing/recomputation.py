@@ -9,7 +9,7 @@ from billing.calculation import MeasurementLocationBasis, PricedCatalogue
 from billing.catalogues import NETWORK_USER_PRICES, REGULATORY_PRICES, CatalogueKind, Item
 from billing.corrections import RegisteredRevision, correction
 from billing.identity import InvoiceId
-from billing.invoice import Invoice, InvoiceBasis, NotReady, RegulatoryCatalogue, calculate
+from billing.invoice import Invoice, InvoiceBasis, NotReady, RegulatoryCatalogue, calculate, calculate_correction
 from billing.rounding import Rounding
 from billing.segments import stored_gaps, stored_segments
 
@@ -45,7 +45,8 @@ def recompute(
             _location(each, places[each["measurement_location_id"]], snapshot) for each in calculations
         ],
     )
-    invoice = calculate(basis, Decimal(0), rounding_of(snapshot))
+    compute = calculate_correction if "corrects" in snapshot else calculate
+    invoice = compute(basis, Decimal(0), rounding_of(snapshot))
     if isinstance(invoice, NotReady):
         return None
     return correction(invoice, registered) if "corrects" in snapshot else invoice

@@ -1,35 +1,84 @@
 """`billingd invoices correct` and `waive`: asks the ERP first, then corrects or ends one invoice."""
 
 import threading
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Annotated
 
 import typer
 from sqlalchemy import Connection
 
 from billing.erp_answers import Outcome, OutcomeKind
+from billing.identity import InvoiceId
 from billing.invoice import Invoice
+from billing.rounding import Rounding
 from billing.states import State
 from cli.database import database
 from cli.erp import erp_client
-from cli.invocation import CommandFailed, InvoiceArgument, Reason, caller_identity, configuration, resolve_reason
-from cli.output import print_line, print_note
+from cli.invocation import CommandFailed, InvoiceArgument, Reason, caller_identity, configuration, month, resolve_reason
+from cli.output import columns, print_line, print_lines, print_note
 from config.settings import Settings
 from persistence.connection.database import Database
 from persistence.invoices import corrections
 from persistence.invoices.corrections import Order, OrderRefused, TakenUp
 from persistence.invoices.exchanges import Exchange, keep_exchanges
+from persistence.invoices.next_revisions import (
+    NOTHING_TO_CORRECT,
+    NextRevision,
+    last_final_revisions,
+    next_revisions,
+)
 from web.formatting import cell
 
 MARGIN_SECONDS = 5.0
 
 
-def correct(context: typer.Context, invoice_id: InvoiceArgument, reason: Reason = None) -> None:
+def correct(
+    context: typer.Context,
+    invoice_id: Annotated[str | None, typer.Argument(metavar="ID", help="Such as user-001.2026-10.1")] = None,
+    period: Annotated[
+        str | None, typer.Option(parser=month, metavar="YYYY-MM", help="All of this month; with --dry-run only.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would come to, in EUR.")] = False,
+    reason: Reason = None,
+) -> None:
     """Make the next revision: now minus what is registered.
 
     A held invoice is superseded, if the ERP, asked first, has nothing of it.
     """
-    invoice = execute_order(configuration(context).settings, "correct", invoice_id, resolve_reason(reason))
+    if (invoice_id is None) == (period is None):
+        raise typer.BadParameter("give either an id or --period", ctx=context, param_hint="ID")
+    settings = configuration(context).settings
+    if dry_run:
+        with database(settings, "invoices correct") as opened, opened.transaction() as connection:
+            wanted = [_parsed(invoice_id)] if invoice_id else last_final_revisions(connection, period or "")
+            rules = settings.billing.min_coverage_percent, Rounding(settings.billing.rounding)
+            print_lines(_differences(next_revisions(connection, wanted, settings.zone, *rules)))
+        return
+    if invoice_id is None:
+        raise typer.BadParameter("goes with --dry-run only", ctx=context, param_hint="'--period'")
+    invoice = execute_order(settings, "correct", invoice_id, resolve_reason(reason))
     assert invoice is not None, "an order to correct makes a revision or is refused"
     print_line(f"{invoice_id}: corrected by {invoice.id}, {invoice.total_with_tax_eur} EUR with tax")
+
+
+def _parsed(invoice_id: str) -> InvoiceId:
+    try:
+        return InvoiceId.parse(invoice_id)
+    except ValueError as error:
+        raise CommandFailed(str(error)) from error
+
+
+def _differences(following: Sequence[NextRevision]) -> Iterator[str]:
+    amounts = [each.invoice.total_with_tax_eur if each.invoice else Decimal("0.00") for each in following]
+    rows = [
+        (each.id, each.registered_eur, each.registered_eur + amount, amount, cell(each.why_not))
+        for each, amount in zip(following, amounts, strict=True)
+        if each.why_not != NOTHING_TO_CORRECT
+    ]
+    titles = ("invoice", "booked", "now", "difference", "why it can't be corrected")
+    yield from columns(titles, rows, right=titles[1:4]) if rows else ()
+    yield f"{len(rows)} of {len(following)} would change, by {sum(amounts, Decimal('0.00'))} EUR with tax"
 
 
 def waive(context: typer.Context, invoice_id: InvoiceArgument, reason: Reason = None) -> None:
@@ -71,7 +120,8 @@ def _execute(settings: Settings, opened: Database, order: Order, invoice_id: str
                 corrections.waive(connection, taken, by, reason)
             else:
                 coverage = settings.billing.min_coverage_percent
-                made = corrections.correct(connection, taken, by, reason, settings.zone, coverage)
+                rounding = Rounding(settings.billing.rounding)
+                made = corrections.correct(connection, taken, by, reason, settings.zone, coverage, rounding)
             keep_exchanges(connection, exchange)  # it locks the invoice, so it comes after the meters
             return made
 

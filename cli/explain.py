@@ -21,8 +21,8 @@ from billing.segments import Segment, stored_segments
 from cli.database import database
 from cli.invocation import CommandFailed, InvoiceArgument, configuration
 from cli.output import columns, print_lines
-from persistence.invoices.corrections import registered_revisions
 from persistence.invoices.listing import show_invoices
+from persistence.invoices.next_revisions import registered_revisions
 from web.formatting import cell, percent
 from web.invoice_tables import gap_words, segment_words
 

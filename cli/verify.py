@@ -18,7 +18,7 @@ from cli.output import columns, print_json, print_lines, print_note, truncated
 from persistence.connection.database import Database
 from persistence.invoices import audit
 from persistence.invoices.audit import Finding, Root
-from persistence.invoices.corrections import registered_revisions
+from persistence.invoices.next_revisions import registered_revisions
 from persistence.readings.partitions import Month, attached_months
 from persistence.readings.registers import Measured, measure
 from web.formatting import cell

@@ -154,6 +154,12 @@ class BillingSettings(Section):
     approval: Literal["none", "required"] = setting(
         "none", "Whether a person has to approve invoices before the ERP is offered them: none or required.", live=True
     )
+    rounding: Literal["half_up", "half_even"] = setting(
+        "half_up",
+        "What becomes of a half: half_up rounds it away from zero, half_even to the even digit. Invoices that are "
+        "there keep theirs.",
+        live=True,
+    )
     look_every_seconds: Seconds = seconds(
         300, "How often the daemon looks for what is due or waits, besides every start, import and nudge.", live=True
     )

@@ -109,6 +109,7 @@ def _basis(invoice_id: InvoiceId, rows: Sequence[Row[Any]], time_zone: ZoneInfo)
             for location_id, segments in groupby(rows, key=lambda each: each.measurement_location_id)
             if location_id is not None
         ],
+        asked_for=row.asked_for,
     )
 
 

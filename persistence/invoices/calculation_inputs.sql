@@ -38,7 +38,8 @@ FROM (
 -- Of each wanted invoice one row a segment, with the master data, prices and readings that it rests on.
 -- name: inputs
 SELECT wanted.place, u.title AS network_user_title, u.legal_person AS network_user_legal_person,
-    u.altibiz_sub_project_code, l.id AS location_id, l.title AS location_title,
+    u.altibiz_sub_project_code, wanted.period BETWEEN u.billed_from AND coalesce(u.billed_until, '9999') AS asked_for,
+    l.id AS location_id, l.title AS location_title,
     l.legal_person AS location_legal_person, l.regulatory_catalogue,
     rc.valid_from AS regulatory_valid_from, rc.tax_rate_percent,
     {REGULATORY_PRICES},

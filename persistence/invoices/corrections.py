@@ -7,7 +7,6 @@ nothing: his claim ends by itself.
 """
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal
@@ -15,14 +14,14 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from billing.corrections import RegisteredRevision, correction
 from billing.identity import InvoiceId
-from billing.invoice import Invoice, NotReady, calculate
+from billing.invoice import Invoice
+from billing.rounding import Rounding
 from billing.states import FINAL_STATES, State
-from persistence.connection.statements import execute, fetch, fetch_column, fetch_row, fetch_value, notify
-from persistence.invoices.calculation_inputs import fetch_inputs
+from persistence.connection.statements import execute, fetch_column, fetch_row, fetch_value, notify
 from persistence.invoices.calculations import insert_calculated
 from persistence.invoices.conditions import END_CLAIM, OPEN
+from persistence.invoices.next_revisions import next_revisions
 from persistence.invoices.transitions import Step, change_state
 from persistence.locks import lock_invoices, lock_meters
 from persistence.sql import Queries
@@ -91,7 +90,13 @@ def waive(connection: Connection, taken: TakenUp, by: str, reason: str) -> None:
 
 
 def correct(
-    connection: Connection, taken: TakenUp, by: str, reason: str, time_zone: ZoneInfo, min_coverage_percent: Decimal
+    connection: Connection,
+    taken: TakenUp,
+    by: str,
+    reason: str,
+    time_zone: ZoneInfo,
+    min_coverage_percent: Decimal,
+    rounding: Rounding = Rounding.HALF_UP,
 ) -> Invoice:
     """Makes the next revision, as calculated: the amounts of now minus all that is registered; returns it.
 
@@ -102,31 +107,19 @@ def correct(
     locked = lock_meters(connection, meters)
     _lock_unchanged(connection, taken)
     _refuse_superseded(connection, taken.invoice_id)
-    following = taken.invoice_id.next_revision()
-    (basis,) = fetch_inputs(connection, [str(following)], time_zone)
-    if not basis.meter_versions.keys() <= set(locked):
-        raise OrderRefused("its meters were changed meanwhile: look at it again")
-    calculated = calculate(basis, min_coverage_percent)
-    if isinstance(calculated, NotReady):
-        raise OrderRefused(f"it can't be calculated ({calculated.code}): {calculated.reason}")
-    user, period, revision = taken.invoice_id.network_user_id, taken.invoice_id.period, taken.invoice_id.revision
-    earlier = [str(InvoiceId(user, period, number)) for number in range(1, revision + 1)]
-    invoice = correction(calculated, registered_revisions(connection, earlier))
+    (following,) = next_revisions(connection, [taken.invoice_id], time_zone, min_coverage_percent, rounding)
+    invoice = following.invoice
     if invoice is None:
-        raise OrderRefused("there is nothing to correct: each line and the tax are what is registered already")
+        raise OrderRefused(following.why_not)
+    if not invoice.meter_versions.keys() <= set(locked):
+        raise OrderRefused("its meters were changed meanwhile: look at it again")
     write_id = uuid.uuid4()
     if taken.state == State.HELD:
-        superseded = f"superseded by {following}"
+        superseded = f"superseded by {invoice.id}"
         _abort(connection, taken, by, "correction", superseded, f"{superseded}: {reason}", write_id)
     insert_calculated(connection, by, write_id, invoice, f"corrects {taken.invoice_id}: {reason}")
     notify(connection, "correct")
     return invoice
-
-
-def registered_revisions(connection: Connection, ids: Sequence[str]) -> list[RegisteredRevision]:
-    """What these invoices have booked."""
-    rows = fetch(connection, _SQL.registered, ids=list(ids))
-    return [RegisteredRevision.from_document(row.id, row.lines, row.tax_eur) for row in rows]
 
 
 def _wrong_state(order: Order, state: str) -> str:

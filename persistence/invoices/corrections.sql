@@ -14,10 +14,6 @@ UPDATE invoices SET {END_CLAIM} WHERE id = :id AND claim = :claim AND claimed_by
 -- name: meters
 SELECT DISTINCT meter_id FROM meter_assignments WHERE network_user = :user
 
--- name: registered
-SELECT i.id, d.lines, i.tax_eur FROM invoices i JOIN invoice_documents d ON d.invoice_id = i.id
-WHERE i.id = ANY(CAST(:ids AS text[])) AND {IS_REGISTERED} ORDER BY i.revision
-
 -- name: later
 SELECT id FROM invoices WHERE network_user_id = :user AND period = :period AND revision > :revision
 ORDER BY revision DESC LIMIT 1

@@ -222,3 +222,27 @@ def test_a_claim_that_lives_is_respected(calculated: Database, billingd: Command
     done = billingd("invoices", "waive", "user-004.2026-09.1")
     assert done.status == 1
     assert "the daemon works on it until" in done.err
+
+
+def test_a_dry_run_says_what_the_corrections_of_a_month_come_to_and_makes_none(
+    calculated: Database, erp: FakeAltibiz, billingd: Commands, tmp_path: Path
+) -> None:
+    book(calculated, erp)
+    assert billingd("invoices", "correct", "--period", "2026-08", "--dry-run").out == (
+        "0 of 3 would change, by 0.00 EUR with tax\n"
+    )
+    raise_last_reading(billingd, tmp_path)
+    done = billingd("invoices", "correct", "--period", "2026-08", "--dry-run")
+    *_, last = done.out.splitlines()
+    made = [billingd("invoices", "correct", each, "--dry-run").out.splitlines() for each in AUGUST]
+    differences = [Decimal(lines[1].split()[3]) for lines in made]
+    assert (done.status, last) == (0, f"3 of 3 would change, by {sum(differences)} EUR with tax")
+    assert set(states(calculated)) == set(AUGUST)
+    billingd("invoices", "correct", FIRST, "--reason", "meter misread")
+    assert shown(billingd, NEXT)["total_with_tax_eur"] == str(differences[0])
+    assert billingd("invoices", "correct", "--period", "2026-08", "--dry-run").out.endswith("EUR with tax\n")
+
+
+@pytest.mark.parametrize("words", [(), ("--period", "2026-08"), (FIRST, "--period", "2026-08", "--dry-run")])
+def test_a_month_is_corrected_one_by_one(billingd: Commands, words: tuple[str, ...]) -> None:
+    assert billingd("invoices", "correct", *words).status == 64

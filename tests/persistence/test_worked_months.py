@@ -13,6 +13,7 @@ from cli.verify import verify_invoices
 from persistence.connection.database import Database
 from persistence.invoices import corrections, due_invoices
 from persistence.invoices.listing import show_invoices
+from persistence.invoices.next_revisions import registered_revisions
 from persistence.master_data import import_master
 from tests.billing.billing_samples import ZAGREB
 from tests.support.billed_months import book
@@ -34,7 +35,7 @@ def stored(database: Database, ids: list[str]) -> list[dict[str, Any]]:
 def explained(database: Database, invoice_id: str) -> list[str]:
     with database.transaction() as connection:
         (invoice,) = show_invoices(connection, [invoice_id])
-        registered = corrections.registered_revisions(connection, invoice["snapshot"].get("corrects", []))
+        registered = registered_revisions(connection, invoice["snapshot"].get("corrects", []))
     return list(explanation_lines(invoice, registered))
 
 
