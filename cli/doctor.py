@@ -157,6 +157,9 @@ def _server(opened: Database) -> Iterator[Check]:
         server = server_facts(connection)
         wall = SystemClock().wall()
     yield Check("database", Health.WELL, f"PostgreSQL {server.version} at {where}")
+    if opened.settings.tls_mode != "verify-full" and not isinstance(opened.settings.hosts[0], Path):
+        advice = "set sslmode=verify-full in database.url: only then is it proved that it is the right server"
+        yield Check("database TLS", Health.WARNING, f"sslmode={opened.settings.tls_mode}", advice)
     if pooled:
         yield Check("sessions", Health.WELL, "a pooler passes them on whole")
     if server.encoding != "UTF8":

@@ -54,13 +54,20 @@ class DatabaseSettings(Section):
         EMBEDDED,
         "Where the database is: `embedded` for a server of the daemon's own below state_dir, for "
         "trying out, or postgresql://user@host:port/name. Several hosts, host:port,host:port, are tried in "
-        "order, and one that takes no writes is passed over; see docs/database.md.",
+        "order, and one that takes no writes is passed over; see docs/database.md. Behind ? stands sslmode: `disable`, "
+        "`prefer` (the default: TLS if the server has it, unverified), `require` (unverified without sslrootcert), "
+        "`verify-ca` or `verify-full`, which alone proves that it is the right server.",
         validate_default=True,
     )
     password_file: Path | None = setting(
         None,
         "A file that holds the database user's password. Without it the password is that of "
         "$CREDENTIALS_DIRECTORY/database-password, or of the URL.",
+    )
+    password_exchange: Literal["scram", "any"] = setting(
+        "scram",
+        "How the password may be shown to the server: `scram` never sends it, nor its MD5, unless TLS has verified the "
+        "server (sslmode=verify-ca or verify-full) or it is reached by a socket; `any` sends it as the server asks.",
     )
     listen: Literal["auto", "off"] = setting(
         "auto",

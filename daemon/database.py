@@ -8,8 +8,9 @@ from persistence.connection.database import ConnectionSettings
 
 
 def limits(settings: Settings, name: str) -> dict[str, Any]:
-    """The time limits of a session, and the name that the server shows for it."""
+    """The limits of a session, and the name that the server shows for it."""
     return {
+        "scram_only": settings.database.password_exchange == "scram",
         "connect_timeout_seconds": settings.database.connect_timeout_seconds,
         "statement_timeout_seconds": settings.database.statement_timeout_seconds,
         "lock_timeout_seconds": settings.database.lock_timeout_seconds,

@@ -1,5 +1,6 @@
 """Opens a session: which of the hosts is taken, what the session sets for itself, and which servers are refused."""
 
+import ssl
 import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -74,6 +75,9 @@ def _of_host(
 def _session(
     settings: ConnectionSettings, host: tuple[str, int] | Path, address: Address, where: str, seconds: float
 ) -> Session:
+    is_local = isinstance(host, Path)
+    security = tls("disable" if is_local else settings.tls_mode, settings.tls_root_certificate)
+    is_verified = isinstance(security, ssl.SSLContext) and security.verify_mode == ssl.CERT_REQUIRED
     session = Session(
         open_socket(address, seconds),
         where,
@@ -82,7 +86,8 @@ def _session(
         password=settings.password or "",
         host=None if isinstance(host, Path) else host[0],
         database=settings.database,
-        ssl_context=tls("disable" if isinstance(host, Path) else settings.tls_mode, settings.tls_root_certificate),
+        ssl_context=security,
+        scram_only=settings.scram_only and not is_local and not is_verified,
     )
     with ExitStack() as if_failed:
         if_failed.callback(session.close)

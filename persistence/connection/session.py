@@ -34,6 +34,7 @@ __all__ = ["ANSWER_GRACE_SECONDS", "READ_ONLY", "Heartbeat", "Session", "transla
 
 ANSWER_GRACE_SECONDS = 5.0
 """How much longer than the server's own limit the client waits for its answer."""
+_PASSWORD_REQUESTS = (3, 5)  # AuthenticationCleartextPassword, AuthenticationMD5Password
 READ_ONLY = "25006"
 """The server takes no writes (any more): it has become a standby, or it was set so."""
 Heartbeat = Callable[[bool], None]
@@ -84,10 +85,13 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
         where: str,
         statement_seconds: float,
         ssl_context: ssl.SSLContext | bool | None = None,
+        *,
+        scram_only: bool = True,
         **arguments: Any,
     ) -> None:
         self.where = where
         self.trusted = True
+        self._scram_only = scram_only
         self.commit_begun = False
         self.backend = 0
         """The number of the server's process."""
@@ -110,6 +114,15 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
             except ScramException as error:
                 raise CredentialsRefused(f"database {where}: the password exchange failed: {error}") from error
             if_failed.pop_all()
+
+    def handle_AUTHENTICATION_REQUEST(self, data: bytes, context: Context) -> None:  # noqa: N802 - the driver's
+        """Answers the server's request for the password: in clear text or by MD5 only where nobody can listen."""
+        if self._scram_only and struct.unpack_from("!i", data)[0] in _PASSWORD_REQUESTS:
+            raise CredentialsRefused(
+                f"database {self.where} asks for the password in clear text or by MD5, and it was not sent: store it "
+                "as SCRAM-SHA-256 there, or use sslmode=verify-full; database.password_exchange: any allows it"
+            )
+        super().handle_AUTHENTICATION_REQUEST(data, context)
 
     def cursor(self) -> Cursor:
         """A cursor of this session."""

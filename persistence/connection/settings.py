@@ -11,6 +11,7 @@ from network.urls import DatabaseUrl
 class ConnectionSettings:
     """Where the database is, who asks, and how long anything may take; a limit of 0 means none.
 
+    `scram_only` refuses to send the password in another way to a server that TLS has not verified.
     `hosts` are tried in order: names with ports, or the paths of sockets. A server that takes no writes is refused,
     unless it is to be `any_server`.
     """
@@ -22,6 +23,7 @@ class ConnectionSettings:
     any_server: bool = False
     tls_mode: str = "prefer"
     tls_root_certificate: str | None = None
+    scram_only: bool = True
     connect_timeout_seconds: float = 5
     statement_timeout_seconds: float = 30
     lock_timeout_seconds: float = 5

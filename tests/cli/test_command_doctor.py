@@ -44,6 +44,7 @@ def test_what_is_well_is_said_and_the_rest_is_not_claimed(
     assert {name: found[name] for name in well} == dict.fromkeys(well, "well")
     assert found["webhook"] == "unknown"
     assert found["daemon"] == "warning"
+    assert found["database TLS"] == "warning", "nothing proves that it is the right server"
     shown = billingd("doctor")
     assert shown.status == 0
     assert "takes our token" in shown.out

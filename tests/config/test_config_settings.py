@@ -19,8 +19,9 @@ from network.urls import masked_url
 # docs/spec/interfaces.md, "Configuration": each key and whether SIGHUP changes it (a *).
 TABLE_TEXT = """
 state_dir instance database.url database.password_file database.connect_timeout_seconds
-database.listen database.statement_timeout_seconds database.lock_timeout_seconds erp.base_url erp.token_file*
-erp.ca_file erp.connect_timeout_seconds* erp.read_timeout_seconds* erp.total_timeout_seconds* erp.max_in_flight*
+database.listen database.password_exchange database.statement_timeout_seconds database.lock_timeout_seconds
+erp.base_url erp.token_file* erp.ca_file erp.connect_timeout_seconds*
+erp.read_timeout_seconds* erp.total_timeout_seconds* erp.max_in_flight*
 erp.poll_interval_seconds* erp.retry.base_seconds* erp.retry.max_seconds* erp.breaker.failure_threshold*
 erp.breaker.reset_seconds* erp.breaker.success_threshold* erp.max_incorrect_answers* billing.time_zone
 billing.schedule* billing.approval* billing.rounding* billing.look_every_seconds* billing.readings_grace_seconds*
@@ -39,6 +40,7 @@ TABLE = TABLE_TEXT.split()
 DEFAULTS = {
     "database.url": "embedded",
     "database.listen": "auto",
+    "database.password_exchange": "scram",
     "database.connect_timeout_seconds": 5,
     "database.statement_timeout_seconds": 30,
     "database.lock_timeout_seconds": 5,

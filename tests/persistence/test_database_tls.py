@@ -6,7 +6,7 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,8 @@ import pytest
 from sqlalchemy import text
 
 from persistence.connection.database import ConnectionSettings, Database
-from persistence.connection.errors import DatabaseUnreachable
+from persistence.connection.errors import CredentialsRefused, DatabaseUnreachable
+from testkit.postgres import PostgresServer
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
 
@@ -130,3 +131,31 @@ def test_a_server_without_tls_is_refused_only_where_it_is_required(database_url:
     assert [ask(replace(settings, tls_mode=mode)) for mode in ("prefer", "disable")] == [1_000_000] * 2
     with pytest.raises(DatabaseUnreachable, match="refuses SSL"):
         ask(replace(settings, tls_mode="require"))
+
+
+@pytest.fixture
+def weak_server(server: PostgresServer) -> Callable[[str], ConnectionSettings]:
+    """The settings of a server that asks for the password by another method than SCRAM."""
+
+    def weaken(method: str) -> ConnectionSettings:
+        server.execute(
+            "SET password_encryption TO md5; ALTER ROLE billingd PASSWORD '" + (server.settings().password or "") + "'"
+        )
+        (rules,) = server.home.rglob("pg_hba.conf")
+        rules.write_text(f"host all all 127.0.0.1/32 {method}\nlocal all all trust\n")
+        settings = server.settings()
+        server.stop()
+        server.start()
+        return settings
+
+    return weaken
+
+
+@pytest.mark.parametrize("method", ["password", "md5"])
+def test_a_password_is_not_sent_unprotected_unless_it_is_allowed(
+    method: str, weak_server: Callable[[str], ConnectionSettings]
+) -> None:
+    settings = weak_server(method)
+    with pytest.raises(CredentialsRefused, match=r"clear text or by MD5, and it was not sent.*password_exchange"):
+        ask(settings)
+    assert ask(replace(settings, scram_only=False)) == 1_000_000

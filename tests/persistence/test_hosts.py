@@ -1,5 +1,6 @@
 """Several hosts in one URL: which is taken, how the time for connecting is shared, and when a session is given up."""
 
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from persistence.connection.database import ConnectionSettings, Database
 from persistence.connection.errors import DatabaseFailed, DatabaseUnreachable
 from testkit.ports import free_port
 from testkit.postgres import PostgresServer
+from tests.cli.command_line import Commands
 
 READ_ONLY = ("ALTER SYSTEM SET default_transaction_read_only TO {}", "SELECT pg_reload_conf()")
 INSERT = "INSERT INTO meters VALUES ('m', 'abb_b2x', '{L1}') ON CONFLICT DO NOTHING"
@@ -137,3 +139,17 @@ def test_a_session_whose_server_became_read_only_is_given_up_and_the_name_resolv
             insert_until_the_reload_is_noticed(database)
         assert failed.value.sqlstate == "25006"
         assert port_of_session(database) == shared_server.port
+
+
+def test_a_server_that_is_too_old_is_refused_in_one_line(
+    shared_server: PostgresServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Every version is older than this one: run, db upgrade and any other command say so, and no more."""
+    monkeypatch.setattr(opening, "OLDEST_SERVER", 99)
+    erp = {"base_url": "http://127.0.0.1:9/api/v1"}
+    billingd = Commands.on(shared_server.url(), tmp_path, capfd, erp=erp)
+    for command in ("run", "db upgrade", "invoices list"):
+        done = billingd(*command.split())
+        assert (done.status, done.out) == (1, ""), command
+        assert re.search(r"PostgreSQL \d+\.\d+ .*is too old: use 99 or later\n\Z", done.err), done.err
+        assert "Traceback" not in done.err
