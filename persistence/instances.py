@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row
 
 from persistence.connection.bisection import Failed, bisect
 from persistence.connection.statements import execute, fetch, fetch_column, fetch_row, fetch_value, session_of
-from persistence.invoices.conditions import END_CLAIM, OPEN
+from persistence.invoices.conditions import OPEN
 from persistence.locks import lock_invoices
 from persistence.sql import Queries
 
@@ -45,13 +45,7 @@ def register(connection: Connection, name: str, incarnation: uuid.UUID, version:
     The end of a whole process counts against no invoice. What was in hand at two unclean ends in a row is taken
     up last and in halves (docs/spec/failures.md, "Crashes"). Called again by the same incarnation it changes nothing.
     """
-    before = fetch_row(
-        connection,
-        """SELECT incarnation, seen_at, ended_at, ended_how, gave_ups,
-                greatest(0, extract(epoch FROM now() - coalesce(ended_at, seen_at)))::float8 AS down_seconds
-                FROM instances WHERE name = :name FOR UPDATE""",
-        name=name,
-    )
+    before = fetch_row(connection, _SQL.before, name=name)
     again = before is not None and str(before.incarnation) == str(incarnation)
     clean = before is None or before.ended_how is not None
     if not again:
@@ -107,28 +101,12 @@ def _each_that_can_be(
 
 def heartbeat(connection: Connection, name: str, incarnation: uuid.UUID) -> bool:
     """Says that this incarnation lives; False if it is not registered, and nothing is changed then."""
-    return bool(
-        execute(
-            connection,
-            """UPDATE instances SET seen_at = now() WHERE name = :name
-                    AND incarnation = CAST(:incarnation AS uuid)""",
-            name=name,
-            incarnation=str(incarnation),
-        )
-    )
+    return bool(execute(connection, _SQL.heartbeat, name=name, incarnation=str(incarnation)))
 
 
 def is_registered(connection: Connection, name: str, incarnation: uuid.UUID) -> bool:
     """Whether the name is registered for this incarnation; False after an older backup was put back."""
-    return bool(
-        fetch_value(
-            connection,
-            """SELECT EXISTS (SELECT FROM instances WHERE name = :name
-                    AND incarnation = CAST(:incarnation AS uuid))""",
-            name=name,
-            incarnation=str(incarnation),
-        )
-    )
+    return bool(fetch_value(connection, _SQL.is_registered, name=name, incarnation=str(incarnation)))
 
 
 def register_again(connection: Connection, name: str, incarnation: uuid.UUID, version: str) -> None:
@@ -142,26 +120,12 @@ def register_again(connection: Connection, name: str, incarnation: uuid.UUID, ve
 
 def deregister(connection: Connection, name: str, incarnation: uuid.UUID, how: str) -> None:
     """Stores how this incarnation ended ('clean' or 'gave_up') and frees its claims."""
-    execute(
-        connection,
-        """UPDATE instances SET ended_at = now(), ended_how = :how,
-                gave_ups = CASE WHEN :how = 'gave_up' THEN gave_ups + 1 ELSE 0 END WHERE name = :name
-                AND incarnation = CAST(:incarnation AS uuid)""",
-        name=name,
-        incarnation=str(incarnation),
-        how=how,
-    )
+    execute(connection, _SQL.deregister, name=name, incarnation=str(incarnation), how=how)
     by = f"{name}#{incarnation}"
     in_hand = fetch_column(connection, "SELECT id FROM invoices WHERE claimed_by = :by", by=by)
 
     def free(ids: Sequence[str]) -> None:
-        execute(
-            connection,
-            f"""UPDATE invoices SET {END_CLAIM}
-                    WHERE claimed_by = :by AND id = ANY(CAST(:ids AS text[]))""",
-            by=by,
-            ids=list(ids),
-        )
+        execute(connection, _SQL.end_claims, by=by, ids=list(ids))
 
     # What can't be freed the next incarnation finds in hand.
     _each_that_can_be(connection, in_hand, free)
@@ -189,10 +153,7 @@ def try_instance_lock(connection: Connection, name: str) -> bool:
 
 def instance_lock_holder(connection: Connection, name: str) -> int | None:
     """The server's number of the session that has this lock; None if nobody has it any more."""
-    held_by = """SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted
-        AND (CAST(classid AS bigint) << 32 | CAST(objid AS bigint)) = hashtextextended(:name, :seed)
-        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
-    holder: int | None = fetch_value(connection, held_by, name=name, seed=_INSTANCE_LOCKS)
+    holder: int | None = fetch_value(connection, _SQL.lock_holder, name=name, seed=_INSTANCE_LOCKS)
     return holder
 
 

@@ -34,3 +34,27 @@ SELECT EXISTS (SELECT FROM invoices i JOIN instances n ON n.name = :name
     WHERE {WORKING} AND i.held_code IS NULL
     AND i.created_at < n.started_at
     AND ({IS_DUE} OR ({MAY_LEAVE} AND NOT {PAUSED})))
+
+-- name: before
+SELECT incarnation, seen_at, ended_at, ended_how, gave_ups,
+    greatest(0, extract(epoch FROM now() - coalesce(ended_at, seen_at)))::float8 AS down_seconds
+FROM instances WHERE name = :name FOR UPDATE
+
+-- name: heartbeat
+UPDATE instances SET seen_at = now() WHERE name = :name AND incarnation = CAST(:incarnation AS uuid)
+
+-- name: is_registered
+SELECT EXISTS (SELECT FROM instances WHERE name = :name AND incarnation = CAST(:incarnation AS uuid))
+
+-- name: deregister
+UPDATE instances SET ended_at = now(), ended_how = :how,
+    gave_ups = CASE WHEN :how = 'gave_up' THEN gave_ups + 1 ELSE 0 END
+WHERE name = :name AND incarnation = CAST(:incarnation AS uuid)
+
+-- name: end_claims
+UPDATE invoices SET {END_CLAIM} WHERE claimed_by = :by AND id = ANY(CAST(:ids AS text[]))
+
+-- name: lock_holder
+SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+    AND (CAST(classid AS bigint) << 32 | CAST(objid AS bigint)) = hashtextextended(:name, :seed)
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())

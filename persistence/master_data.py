@@ -202,29 +202,14 @@ def _store(connection: Connection, list_name: str, entries: list[Entry]) -> tupl
 
     Rows that stay as they are get no lock. Meters are only added here: `_mark_stale` locks and updates them.
     """
-    key, columns = ", ".join(_columns(list_name)[0]), ", ".join(FIELDS[list_name])
-    changed = _count_changed(connection, list_name, entries)
+    key, others = _columns(list_name)
+    joined = f"{list_name} AS known JOIN {_given(list_name)} USING ({', '.join(key)}) WHERE {_differ(others)}"
+    changed = fetch_value(connection, f"SELECT count(*) FROM {joined}", **_rows(entries))
     if list_name != "meters":
         _update(connection, list_name, entries)  # first: a new measurement location may get the meter of an old one
-    added = execute(
-        connection,
-        f"""INSERT INTO {list_name} ({columns}) SELECT {columns} FROM {_given(list_name)}
-                 ON CONFLICT ({key}) DO NOTHING""",
-        **_rows(entries),
-    )
-    return added, changed
-
-
-def _count_changed(connection: Connection, list_name: str, entries: list[Entry]) -> int:
-    key, others = _columns(list_name)
-    return int(
-        fetch_value(
-            connection,
-            f"""SELECT count(*) FROM {list_name} AS known JOIN {_given(list_name)} USING ({", ".join(key)})
-                     WHERE {_differ(others)}""",
-            **_rows(entries),
-        )
-    )
+    columns = ", ".join(FIELDS[list_name])
+    new = f"SELECT {columns} FROM {_given(list_name)} ON CONFLICT ({', '.join(key)}) DO NOTHING"
+    return execute(connection, f"INSERT INTO {list_name} ({columns}) {new}", **_rows(entries)), int(changed)
 
 
 def _update(connection: Connection, list_name: str, entries: list[Entry]) -> None:

@@ -46,11 +46,7 @@ def broken_trails(connection: Connection, period: str | None) -> list[Finding]:
 
 def day_without_root(connection: Connection) -> date | None:
     """Today in UTC by the database's clock, if it has no root yet."""
-    day: date | None = fetch_value(
-        connection,
-        """SELECT today FROM (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock
-            WHERE NOT EXISTS (SELECT FROM audit_roots WHERE day = today)""",
-    )
+    day: date | None = fetch_value(connection, _SQL.day_without_root)
     return day
 
 
@@ -100,11 +96,4 @@ def stored_invoices(opened: Database, period: str | None) -> Iterator[Sequence[R
 
 def replacements(connection: Connection, meter_id: str, start: datetime, end: datetime) -> list[Row[Any]]:
     """What was replaced among a meter's readings of a period: at, replaced_at, replaced_by, reason."""
-    return fetch(
-        connection,
-        """SELECT at, replaced_at, replaced_by, reason FROM readings_replaced
-                    WHERE meter_id = :meter AND at BETWEEN :start AND :end ORDER BY replaced_at, at""",
-        meter=meter_id,
-        start=start,
-        end=end,
-    )
+    return fetch(connection, _SQL.replacements, meter=meter_id, start=start, end=end)

@@ -76,3 +76,11 @@ SELECT i.*, d.lines, d.calculations, d.snapshot, d.body, (
     FROM invoices i JOIN invoice_documents d ON d.invoice_id = i.id
     WHERE (CAST(:period AS text) IS NULL OR i.period = :period) AND i.id COLLATE "C" > :after
     ORDER BY i.id COLLATE "C" LIMIT :limit
+
+-- name: day_without_root
+SELECT today FROM (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock
+WHERE NOT EXISTS (SELECT FROM audit_roots WHERE day = today)
+
+-- name: replacements
+SELECT at, replaced_at, replaced_by, reason FROM readings_replaced
+WHERE meter_id = :meter AND at BETWEEN :start AND :end ORDER BY replaced_at, at
