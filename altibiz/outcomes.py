@@ -141,7 +141,9 @@ def _read_json(headers: Mapping[str, str], body: bytes) -> object:
     if charset not in _CHARSETS_OF_JSON:
         raise _Unusable(f"charset {charset}, not UTF-8")
     try:
-        value: object = json.loads(body.decode("utf-8"), object_pairs_hook=_each_name_once, parse_constant=_no_constant)
+        value: object = json.loads(
+            body.decode("utf-8-sig"), object_pairs_hook=_each_name_once, parse_constant=_no_constant
+        )
     except UnicodeDecodeError:
         raise _Unusable("not UTF-8") from None
     except (ValueError, RecursionError) as error:

@@ -20,8 +20,6 @@ from persistence.invoices import reconciliation
 from persistence.invoices.reconciliation import Pair
 from web.formatting import cell
 
-PAGE_BOOKINGS = 1000
-
 
 @dataclass
 class ReconciliationResult:
@@ -65,7 +63,7 @@ def _add(result: ReconciliationResult, invoice_id: str, compared: Compared) -> N
 def _read_bookings(opened: Database, client: AltibizClient, progress: Callable[[int], None] | None) -> None:
     after, seen, number = None, set[str](), 0
     while True:
-        page = client.page(after, PAGE_BOOKINGS)
+        page = client.page(after)
         if isinstance(page, Outcome):
             raise CommandFailed(f"the ERP can't be asked for its bookings ({page.kind}: {page.detail})", CANNOT_ASK)
         with opened.transaction() as connection:
@@ -77,7 +75,7 @@ def _read_bookings(opened: Database, client: AltibizClient, progress: Callable[[
             progress(number)
         if page.next is None:
             return
-        if page.next in seen or not page.bookings:
+        if page.next in seen:  # an empty page is none: what it would show may be hidden from us
             raise CommandFailed(f"the ERP's pages of bookings go in a circle after {cell(page.next)}", CANNOT_ASK)
         seen.add(page.next)
         after = page.next

@@ -1,6 +1,7 @@
 """The client on real sockets: whatever a peer does, a call ends in time with an outcome."""
 
 import itertools
+import json
 import logging
 import socket
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from altibiz.client import AltibizClient
+from altibiz.client import PAGE_BOOKINGS, AltibizClient
 from altibiz.fake.answers import RESET_LINGER
 from altibiz.outcomes import Page
 from billing.erp_answers import Outcome, OutcomeKind
@@ -320,3 +321,25 @@ def test_the_token_is_in_no_representation_and_no_outcome() -> None:
 def test_a_ca_file_that_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="ca_file"):
         AltibizClient("https://127.0.0.1:1", now=Clock(), ca_file=tmp_path / "none.pem")
+
+
+def test_the_longest_page_that_the_contract_allows_is_taken() -> None:
+    bookings = [
+        {
+            "network_user_invoice_id": f"{number:064}.2026-10.1", "state": "aborted", "bill_id": None,
+            "abort_reason": "\U0001f4a1" * 500, "total_with_tax_eur": "-12345678901234.123456",
+        }
+        for number in range(PAGE_BOOKINGS)
+    ]  # fmt: skip
+    body = json.dumps({"bookings": bookings, "next": bookings[-1]["network_user_invoice_id"]}).encode()
+    with peer(answer_with(http_answer(body))) as url:
+        page = client_of(url).page()
+    assert isinstance(page, Page)
+    assert len(page.bookings) == PAGE_BOOKINGS
+
+
+def test_json_that_begins_with_a_byte_order_mark_is_taken() -> None:
+    """RFC 8259, section 8.1: a parser may ignore it."""
+    body = b"\xef\xbb\xbf" + json.dumps({"bookings": [], "next": None}).encode()
+    with peer(answer_with(http_answer(body))) as url:
+        assert client_of(url).page() == Page((), None)

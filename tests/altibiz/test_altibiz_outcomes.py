@@ -80,7 +80,7 @@ def test_the_status_decides_before_the_body() -> None:
         b"1" * 10_000,
         b"NaN",
         booking().decode().encode("utf-16"),
-        b"\xef\xbb\xbf" + booking(),
+        b"\xef\xbb\xbf" * 2 + booking(),
         booking(total_with_tax_eur=11.30),
         booking(state=None),
         b'{"state": "initiated", ' + booking()[1:],

@@ -8,13 +8,20 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import cast
 
 import pytest
 from sqlalchemy import Connection, text
 
+from altibiz.client import AltibizClient
 from altibiz.fake.ledger import Ledger
 from altibiz.fake.server import FakeAltibiz
+from altibiz.outcomes import Page
+from billing.erp_answers import Booking, Outcome
+from cli.invocation import CommandFailed
+from cli.reconcile import ReconciliationResult, compare_bookings
 from persistence.connection.database import Database
+from persistence.invoices.listing import Filter, list_invoices
 from tests.cli.command_line import Commands
 from tests.support.billed_months import AUGUST, book, calculate_august
 from tests.support.invoice_rows import add_invoices, add_users
@@ -174,3 +181,41 @@ def test_the_months_report_adds_up_and_proves_itself(
 
 def test_a_report_without_a_month_is_a_wrong_use(billingd: Commands, tmp_path: Path) -> None:
     assert billingd("reconcile", "--csv", tmp_path / "x.csv").status == 64
+
+
+class Pages:
+    """An ERP's answers to `page`, by the cursor that is asked for."""
+
+    def __init__(self, answers: dict[str | None, Page]) -> None:
+        self.answers, self.asked = answers, list[str | None]()
+
+    def page(self, after: str | None = None) -> Page:
+        self.asked.append(after)
+        return self.answers[after]
+
+    def ask(self, invoice_id: str, total: Decimal | None) -> Outcome:
+        raise AssertionError(f"{invoice_id} does not move")
+
+
+def compare_with(database: Database, answers: dict[str | None, Page]) -> ReconciliationResult:
+    return compare_bookings(database, cast("AltibizClient", Pages(answers)), None)
+
+
+def test_an_empty_page_with_a_next_is_followed(booked: Database) -> None:
+    with booked.reading() as reader:
+        ours = [Booking(each["id"], each["state"], each["bill_id"], None, Decimal(str(each["total_with_tax_eur"])))
+                for each in list_invoices(reader, Filter())]  # fmt: skip
+    hidden = {
+        None: Page((), "a"),
+        "a": Page(tuple(ours[:1]), "b"),
+        "b": Page((), "c"),
+        "c": Page(tuple(ours[1:]), None),
+    }
+    result = compare_with(booked, hidden)
+    assert (result.compared, result.differences) == (3, [])
+
+
+@pytest.mark.parametrize("circle", [{None: "a", "a": "a"}, {None: "a", "a": "b", "b": "a"}])
+def test_a_circle_is_noticed_by_its_cursor(booked: Database, circle: dict[str | None, str]) -> None:
+    with pytest.raises(CommandFailed, match="in a circle after a"):
+        compare_with(booked, {after: Page((), following) for after, following in circle.items()})
