@@ -44,7 +44,7 @@ BEGIN
         ('invoice_history', 'INSERT, UPDATE'), -- UPDATE only to lock it for the daily root: a trigger refuses any
         ('erp_exchanges', 'INSERT, UPDATE'),
         ('billed_spans', 'INSERT, DELETE'),
-        ('recalculation_requests', 'INSERT, DELETE'),
+        ('recalculation_requests', 'INSERT, UPDATE, DELETE'),
         ('audit_roots', 'INSERT'),
         ('period_closings', 'INSERT, UPDATE'),
         ('delivery_pauses', 'INSERT, UPDATE'),

@@ -13,7 +13,7 @@ from altibiz.fake.server import FakeAltibiz
 from cli.verify import verify_invoices
 from persistence.connection.database import ConnectionSettings, Database
 from persistence.connection.errors import DatabaseFailed
-from persistence.invoices import audit
+from persistence.invoices import audit, recalculation
 from persistence.schema.migrate import check_schema, upgrade
 from persistence.schema.rights import grants, lacking_rights
 from testkit.postgres import APP_PASSWORD, APP_USER, READER, PostgresServer
@@ -53,6 +53,7 @@ def test_from_an_empty_database_to_a_daily_root_nobody_is_superuser(
         shared_server.execute(GRANTS, GRANTS, database="from_nothing")
         with as_role(url, APP_USER) as daemon, FakeAltibiz() as erp:
             calculate_august(daemon)
+            assert daemon.run(recalculation.take_up) == 0
             book(daemon, erp)
             with daemon.transaction() as connection:
                 position = audit.settled_position(connection)
