@@ -39,10 +39,10 @@ $(VENV)/.bench: $(STAMP) requirements/bench.txt
 bench: $(VENV)/.bench ## PARTS= BENCH_ARGS=--quick: how fast, how level, how wide, as ratios; tables and plot in var/bench
 	@$(BIN)/python -m benchmarks.run $(PARTS) $(BENCH_ARGS)
 
-drill: $(STAMP) ## SEED= JOBS= every failure in every state, 20 storms, and the mutations that have to be noticed
+drill: $(STAMP) ## SEED= JOBS= every failure in every state, 20 storms, mutations that have to be noticed, Patroni
 	@mkdir -p var; $(BIN)/billingd drill --json var/drill.json $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
 	@for seed in $$(seq 1 20); do $(BIN)/billingd drill --storm 60 --seed $$seed || exit 1; done
-	@BILLINGD_DRILL=all $(BIN)/python -m pytest tests/drills/test_mutations.py
+	@BILLINGD_DRILL=all $(BIN)/python -m pytest tests/drills/test_mutations.py tests/daemon/test_patroni.py
 
 check: $(STAMP) ## lint, format, types, import rules, tidiness
 	@$(BIN)/ruff check .
