@@ -154,6 +154,7 @@ class Importer(Actor):
                 report = imports.import_file(
                     connection, arrival, file.path, progress=lambda _: self.sign_of_life(),
                     limits=MasterLimits(self._context.settings.billing.time_zone, self._context.due_periods),
+                    now=self._context.now(),
                 )  # fmt: skip
                 rows[:] = [getattr(report, "rows", 0)]
                 failpoint("importer.import")

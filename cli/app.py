@@ -19,7 +19,7 @@ from typer.main import get_command
 
 from cli.invocation import CommandFailed, installed_version
 from cli.lazy_group import LazyGroup
-from cli.output import print_line, print_note, substitute_unencodable
+from cli.output import discard_output, print_line, print_note, substitute_unencodable
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("cli.run:run", "Run the daemon in the foreground."),
@@ -134,9 +134,8 @@ def main() -> None:
     try:
         sys.stdout.flush()
     except OSError as error:
-        # The reader has closed the pipe (`| head`): no message is needed. Python's own last flush must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if status == 0 and not isinstance(error, BrokenPipeError):
+        discard_output()
+        if not isinstance(error, BrokenPipeError):  # a reader who has had enough (`| head`) needs no message
             print_note(f"cannot write the output: {error.strerror}")
         status = status or 1
     sys.exit(status)

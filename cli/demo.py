@@ -41,7 +41,11 @@ def demo(
     """Bill the sample data with an embedded database and a fake ERP, which goes down for a while in the middle."""
     folder = directory or Path(tempfile.mkdtemp(prefix="billingd-demo-"))
     settings = {"erp": {"breaker": {"reset_seconds": 3}}}
-    with closing(Deployment(folder.absolute(), settings=settings, now=BILLED_AT)) as deployment:
+    try:
+        deployment = Deployment(folder.absolute(), settings=settings, now=BILLED_AT)
+    except OSError as error:
+        raise CommandFailed(f"cannot work in {folder}: {(error.strerror or str(error)).lower()}") from error
+    with closing(deployment):
         Demo(deployment, Console()).run()
 
 

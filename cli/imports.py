@@ -1,10 +1,14 @@
 """`billingd import`: master data and readings from files."""
 
 import os
+import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace as with_changes
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, cast
@@ -38,7 +42,7 @@ WAIT_SECONDS = 1.0
 @app.command()
 def master(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML, as in the sample data.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML, as in the sample data; - is standard input.")],
     wait: Wait = False,
     yes_make: Annotated[int | None, typer.Option(metavar="N", help="Yes, it shall make so many invoices due.")] = None,
     yes_take_back: Annotated[
@@ -52,26 +56,31 @@ def master(
     settings = configuration(context).settings
     limits = MasterLimits(settings.billing.time_zone, partial(_due_periods, settings), yes_make, yes_take_back)
 
-    def take(opened: Database) -> int:
-        arrival = _arrival(file, "master")
-        try:
-            report = cast(
-                MasterReport, opened.run(lambda connection: import_file(connection, arrival, file, limits=limits))
-            )
-        except MasterRejected as error:
-            _refuse(opened, arrival, error.problems)
-            return 1
-        _print_master_report(file, report)
-        return 0
+    with _readable_again(file) as path:
 
-    return _with_database(context, "import master", wait, take)
+        def take(opened: Database) -> int:
+            arrival = _arrival(file, path, "master")
+            try:
+                report = cast(
+                    MasterReport, opened.run(lambda connection: import_file(connection, arrival, path, limits=limits))
+                )
+            except MasterRejected as error:
+                _refuse(opened, arrival, path, error.problems)
+                return 1
+            _print_master_report(file, report)
+            return 0
+
+        return _with_database(context, "import master", wait, take)
+
+
+def _now() -> datetime:
+    clock = SystemClock()
+    return now_from(os.environ, clock.wall, clock.monotonic)()
 
 
 def _due_periods(settings: Settings, first: str) -> list[str]:
-    clock = SystemClock()
-    now = now_from(os.environ, clock.wall, clock.monotonic)()
     schedule = Schedule(settings.billing.schedule)
-    return [str(each) for each in due_periods(Period.parse(first), now, schedule, settings.zone)]
+    return [str(each) for each in due_periods(Period.parse(first), _now(), schedule, settings.zone)]
 
 
 def _print_master_report(file: Path, report: MasterReport) -> None:
@@ -96,23 +105,30 @@ def _print_master_report(file: Path, report: MasterReport) -> None:
 @app.command()
 def readings(
     context: typer.Context,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="CSV or CSV.gz, as in the sample data.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="CSV or CSV.gz, as in the sample data; - is standard input.")
+    ],
     replace: Annotated[
         bool, typer.Option("--replace", help="Let known values be replaced; the old ones are kept.")
     ] = False,
     reason: Reason = None,
     wait: Wait = False,
+    any_time: Annotated[
+        bool, typer.Option("--any-time", help="Take instants before 2000 and in the future, too.")
+    ] = False,
 ) -> int:
     """Import register readings, each file whole or not at all; a bad file doesn't keep the others out."""
     if reason is not None and not replace:
         raise typer.BadParameter("goes with --replace only", ctx=context, param_hint="'--reason'")
-    given = resolve_reason(reason) if replace else ""
+    given = resolve_reason(reason) if replace else None
+    now = None if any_time else _now()
     left = list(files)
     statuses = [0]
 
     def take(opened: Database) -> int:
         while left:
-            statuses.append(_take(opened, left[0], replace=replace, reason=given))
+            with _readable_again(left[0]) as path:
+                statuses.append(_take(opened, left[0], path, now, given))
             del left[0]
         return max(statuses)
 
@@ -136,23 +152,41 @@ def _with_database(context: typer.Context, name: str, wait: bool, work: Callable
             threading.Event().wait(WAIT_SECONDS)
 
 
-def _arrival(file: Path, kind: Kind) -> Arrival:
-    return Arrival.of(file, kind, caller_identity(), SystemClock().wall())
+@contextmanager
+def _readable_again(file: Path) -> Iterator[Path]:
+    """The file, or a copy of all that a pipe gives: a transaction that is repeated reads from the beginning."""
+    if str(file) != "-" and not (file.is_fifo() or file.is_char_device()):
+        yield file
+        return
+    with tempfile.NamedTemporaryFile() as copy:
+        try:
+            with os.fdopen(os.dup(0), "rb") if str(file) == "-" else file.open("rb") as pipe:
+                shutil.copyfileobj(pipe, copy)
+            copy.flush()
+        except OSError as error:
+            raise CommandFailed(f"cannot copy what {file} gives to {copy.name}: {error.strerror or error}") from error
+        yield Path(copy.name)
 
 
-def _refuse(opened: Database, arrival: Arrival, reasons: Sequence[str]) -> None:
+def _arrival(file: Path, path: Path, kind: Kind) -> Arrival:
+    return with_changes(Arrival.of(path, kind, caller_identity(), SystemClock().wall()), name=str(file))
+
+
+def _refuse(opened: Database, arrival: Arrival, path: Path, reasons: Sequence[str]) -> None:
+    reasons = [reason.replace(str(path), arrival.name, 1) for reason in reasons]
     for reason in reasons:
         print_note(reason)
     opened.run(lambda connection: record_refusal(connection, arrival, reasons))
 
 
-def _take(opened: Database, file: Path, *, replace: bool, reason: str) -> int:
-    arrival = _arrival(file, "readings")
+def _take(opened: Database, file: Path, path: Path, now: datetime | None, reason: str | None) -> int:
+    """With a reason, known values are replaced."""
+    arrival = _arrival(file, path, "readings")
 
     def work(connection: Connection) -> ReadingsReport:
-        if not replace:
-            return cast(ReadingsReport, import_file(connection, arrival, file, progress=progress))
-        report = replace_readings(connection, file, reason, caller_identity(), progress=progress)
+        if reason is None:
+            return cast(ReadingsReport, import_file(connection, arrival, path, progress=progress, now=now))
+        report = replace_readings(connection, path, reason, caller_identity(), progress=progress, now=now)
         record(connection, arrival, report)
         return report
 
@@ -160,17 +194,17 @@ def _take(opened: Database, file: Path, *, replace: bool, reason: str) -> int:
         with _bar(file) as progress:
             report = opened.run(work)
     except ReadingsRejected as error:
-        _refuse(opened, arrival, [str(error)])
+        _refuse(opened, arrival, path, [str(error)])
         return 1
-    _print_readings_report(report)
+    _print_readings_report(file, report)
     return 0
 
 
-def _print_readings_report(report: ReadingsReport) -> None:
+def _print_readings_report(file: Path, report: ReadingsReport) -> None:
     replaced = f", {report.replaced} replaced" if report.replaced else ""
     span = f"{report.first_at:%Y-%m-%dT%H:%MZ} to {report.last_at:%Y-%m-%dT%H:%MZ}"
     print_line(
-        f"{report.file}: {counted(report.rows, 'row')} of {counted(report.meters, 'meter')}, {span}: "
+        f"{file}: {counted(report.rows, 'row')} of {counted(report.meters, 'meter')}, {span}: "
         f"{report.new} new{replaced}, {report.same} known"
     )
     if report.invoices_released:

@@ -5,6 +5,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import sys
@@ -30,7 +31,13 @@ def print_line(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
+        discard_output()
         raise CommandFailed(f"cannot write the output: {error.strerror}") from error
+
+
+def discard_output() -> None:
+    """Lets what is left of standard output go nowhere: Python's own last flush must not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def write_text(path: Path, text: str) -> None:

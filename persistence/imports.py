@@ -94,8 +94,11 @@ def import_file(
     *,
     progress: Callable[[int], None] | None = None,
     limits: "MasterLimits | None" = None,
+    now: datetime | None = None,
 ) -> "ReadingsReport | MasterReport":
-    """Takes a file in and records it; `progress` is told the rows read so far, `limits` are for master data.
+    """Takes a file in and records it; `progress` is told the rows read so far.
+
+    `limits` are for master data, `now` is for readings.
 
     Raises ReadingsRejected or MasterRejected, after which the transaction has to be rolled back.
     """
@@ -106,7 +109,7 @@ def import_file(
     if arrival.kind == "master":
         report = import_master(connection, path, limits=limits or NO_LIMITS, by=arrival.source)
     else:
-        report = import_readings(connection, path, progress=progress)
+        report = import_readings(connection, path, progress=progress, now=now)
     record(connection, arrival, report)
     return report
 

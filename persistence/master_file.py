@@ -30,7 +30,7 @@ _ID = re.compile(r'[^\s,"\\\x00-\x1f\x7f]{1,100}')
 _PHASES = ("l1", "l2", "l3")
 _METER_KINDS = ("abb_b2x", "schneider_iem3xxx")
 
-_UNPACKED_BYTES_AT_MOST = 100_000_000
+_BYTES_AT_MOST = 100_000_000
 
 Check = Callable[[yaml.ScalarNode], str]
 """Gives a scalar's value, or raises ValueError with what is wrong about it."""
@@ -194,7 +194,8 @@ def read_master(path: Path) -> MasterFile:
     """Reads a file of master data; what is wrong with it stands in `problems`, unreadable YAML included."""
     master = MasterFile(path)
     try:
-        root = compose(_unpacked(path.read_bytes()))
+        with path.open("rb") as file:
+            root = compose(_unpacked(file.read(_BYTES_AT_MOST + 1)))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         master.fail(1, "file", f"the compressed file is cut short or damaged: {error}")
         return master
@@ -216,12 +217,11 @@ def read_master(path: Path) -> MasterFile:
 
 
 def _unpacked(content: bytes) -> bytes:
-    if not content.startswith(b"\x1f\x8b"):
-        return content
-    with gzip.open(io.BytesIO(content)) as unpacked:
-        content = unpacked.read(_UNPACKED_BYTES_AT_MOST + 1)
-    if len(content) > _UNPACKED_BYTES_AT_MOST:
-        raise OSError(f"unpacked it has more than {_UNPACKED_BYTES_AT_MOST} bytes")
+    if content.startswith(b"\x1f\x8b"):
+        with gzip.open(io.BytesIO(content)) as unpacked:
+            content = unpacked.read(_BYTES_AT_MOST + 1)
+    if len(content) > _BYTES_AT_MOST:
+        raise NotYaml(f"it has more than {_BYTES_AT_MOST} bytes: give it in parts, what others refer to first")
     return content
 
 

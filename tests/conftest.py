@@ -18,6 +18,9 @@ from testkit.postgres import PROGRAMS, PostgresServer
 hypothesis.settings.register_profile("billingd", deadline=None)
 hypothesis.settings.load_profile("billingd")
 
+# Commands in a test's own process take readings of any month that a test bills, whatever the date is.
+os.environ |= {"BILLINGD_TEST": "1", "BILLINGD_TEST_NOW": "2028-01-01T00:00:00Z"}
+
 _numbers = itertools.count(1)
 AS_DAEMON = os.environ.get("BILLINGD_TEST_ROLE") == "daemon"
 """Whether tests use their database as the daemon's role of `billingd db grants`, and not as a superuser."""

@@ -24,7 +24,8 @@ _BLOCK_BYTES = 1 << 18
 _LINE_BYTES_AT_MOST = 1000  # a row of eight fields never comes near
 
 _METER = rb'[^,"\r\n\x00]{1,200}'
-_INSTANT = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):(?:00|15|30|45):00(?:Z|[+-][0-9]{2}:(?:00|15|30|45))"
+_ZONE = rb"(?:Z|[+-][0-9]{2}:(?:00|15|30|45))"
+_INSTANT = rb"(?:19|2[0-9])[0-9]{2}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):(?:00|15|30|45):00" + _ZONE
 _VALUE = rb"[0-9]{1,18}"  # 18 digits: sums of two, and four times one, stay within bigint
 _ROW = _METER + b"," + _INSTANT + b"(?:," + _VALUE + b"){6}\n"
 _IS_ROW = re.compile(_ROW)
@@ -60,9 +61,7 @@ class RowStream:
     def __iter__(self) -> Iterator[bytes]:
         try:
             with self.path.open("rb") as file:
-                packed = file.read(2) == _GZIP_MAGIC
-                file.seek(0)
-                if packed:
+                if file.peek(2)[:2] == _GZIP_MAGIC:
                     with gzip.open(file) as unpacked:
                         yield from self._rows(unpacked)
                 else:
@@ -153,5 +152,5 @@ def _what_is_wrong_with_instant(text: bytes) -> str:
     if _IS_LOCAL_TIME.fullmatch(text):
         return "has no zone; it has to end in Z"
     if re.fullmatch(_IS_LOCAL_TIME.pattern + rb"(?:Z|[+-][0-9]{2}:[0-9]{2})", text):
-        return "is not at a full quarter hour"
+        return "is not at a full quarter hour" if re.match(rb"19|2", text) else "is not of the years 1900 to 2999"
     return "is not an instant like 2026-08-01T06:15:00Z"

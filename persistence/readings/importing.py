@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -21,6 +21,8 @@ __all__ = ["ReadingsRejected", "ReadingsReport", "import_readings", "replace_rea
 
 _WORK_MEMORY = "64MB"
 _REPLACING_LOCK = 7_240_063
+_AHEAD = timedelta(hours=1)  # clocks of meters go wrong, too
+_FIRST_AT = datetime(2000, 1, 1, tzinfo=UTC)
 _UNIQUE_VIOLATION = "23505"
 _COLUMNS = ", ".join(("meter_id", "at", *REGISTERS))
 _SQL = Queries(
@@ -77,26 +79,38 @@ class _Staged:
 
 
 def import_readings(
-    connection: Connection, path: Path, *, progress: Callable[[int], None] | None = None
+    connection: Connection,
+    path: Path,
+    *,
+    progress: Callable[[int], None] | None = None,
+    now: datetime | None = None,
 ) -> ReadingsReport:
     """Takes a file of readings in; `progress` is told the rows read so far.
+
+    With `now`, an instant before 2000 or more than an hour after `now` is refused.
 
     Raises ReadingsRejected, after which the transaction has to be rolled back; so the file counts whole or
     not at all. The same reading again is no error, a different value for a known instant is. The meters stay locked
     from its last statements until the transaction ends, which is to follow at once.
     """
-    staged = _stage(connection, path, progress)
+    staged = _stage(connection, path, progress, now)
     return _take(connection, path, staged, replaced=0)
 
 
 def replace_readings(
-    connection: Connection, path: Path, reason: str, who: str, *, progress: Callable[[int], None] | None = None
+    connection: Connection,
+    path: Path,
+    reason: str,
+    who: str,
+    *,
+    progress: Callable[[int], None] | None = None,
+    now: datetime | None = None,
 ) -> ReadingsReport:
     """Takes a file of readings in and lets it replace known values, which are kept with who, when and why.
 
     Raises ReadingsRejected as `import_readings` does.
     """
-    staged = _stage(connection, path, progress)
+    staged = _stage(connection, path, progress, now)
     # one replacement at a time: what is kept is what the update really meets
     execute(connection, "SELECT pg_advisory_xact_lock(:key)", key=_REPLACING_LOCK)
     _note_known(connection, staged)
@@ -104,7 +118,7 @@ def replace_readings(
     return _take(connection, path, staged, replaced)
 
 
-def _stage(connection: Connection, path: Path, progress: Callable[[int], None] | None) -> _Staged:
+def _stage(connection: Connection, path: Path, progress: Callable[[int], None] | None, now: datetime | None) -> _Staged:
     for table in ("staged_readings", "staged_meters"):
         execute(connection, f"DROP TABLE IF EXISTS pg_temp.{table}")
     execute(connection, f"SET LOCAL work_mem = '{_WORK_MEMORY}'")
@@ -117,6 +131,8 @@ def _stage(connection: Connection, path: Path, progress: Callable[[int], None] |
     if rows.problem is not None:
         raise rows.problem
     execute(connection, "ANALYZE staged_readings")
+    if now is not None:
+        _refuse_unlikely(connection, path, now)
     return _survey(connection, path, rows.rows)
 
 
@@ -125,6 +141,20 @@ def _refused_by_copy(path: Path, error: RowRefused) -> ReadingsRejected | None:
     fields = error.__cause__.args[0] if error.__cause__ and error.__cause__.args else {}
     line = _COPY_LINE.match(fields.get("W", ""))
     return line and ReadingsRejected(str(path), int(line[1]) + 1, fields.get("M", str(error)))
+
+
+def _refuse_unlikely(connection: Connection, path: Path, now: datetime) -> None:
+    row = fetch_row(
+        connection,
+        "SELECT line, at FROM staged_readings WHERE at < :first OR at > :until ORDER BY line LIMIT 1",
+        first=_FIRST_AT,
+        until=now + _AHEAD,
+    )
+    if row is not None:
+        what = "before 2000" if row.at < _FIRST_AT else "in the future"
+        raise ReadingsRejected(
+            str(path), row.line, f"{row.at:%Y-%m-%dT%H:%MZ} is {what}; --any-time takes it all the same"
+        )
 
 
 def _survey(connection: Connection, path: Path, rows: int) -> _Staged:

@@ -1,7 +1,9 @@
 """`billingd import`: every bad file through the command, the good ones counted, the replaced ones listed."""
 
 import gzip
+import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from persistence.master_data import import_master
 from testkit.postgres import PostgresServer
 from tests.cli.command_line import Commands
 from tests.support.calculated_rows import calculate_due
-from tests.support.sample import BAD
+from tests.support.sample import BAD, ROOT
 
 GOOD = BAD / "readings-2026-08.csv.gz"
 METER = "abb-B2x-00129728"
@@ -190,3 +192,62 @@ def test_a_terminal_sees_how_far_it_is_on_standard_error(billingd: Commands, dat
     rows = count(database_url, "readings")
     assert done.out.splitlines()[0].startswith(f"{GOOD}: {rows} rows")
     assert f"{rows:,} rows" in done.err
+
+
+HEADER = gzip.decompress(GOOD.read_bytes()).split(b"\n")[0] + b"\n"
+
+
+def row(instant: str) -> bytes:
+    return f"{METER},{instant},10,6,4,1,2,3\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("instant", "says", "taken"),
+    [
+        ("1999-12-31T23:45:00Z", "1999-12-31T23:45Z is before 2000; --any-time takes", True),
+        ("2000-01-01T00:00:00+01:00", "1999-12-31T23:00Z is before 2000", True),
+        ("2999-12-31T23:45:00Z", "2999-12-31T23:45Z is in the future; --any-time takes", True),
+        ("0001-01-01T00:00:00+14:00", "is not of the years 1900 to 2999", False),
+        ("9999-12-31T23:45:00-14:00", "is not of the years 1900 to 2999", False),
+        ("0000-01-01T00:00:00Z", "is not of the years 1900 to 2999", False),
+        ("2026-02-30T00:00:00Z", "out of range", False),
+        ("2026-02-01T00:00:00+99:00", "out of range", False),
+    ],
+)
+def test_an_instant_that_can_hardly_be_meant_is_refused_unless_asked_for(
+    billingd: Commands, tmp_path: Path, instant: str, says: str, taken: bool
+) -> None:
+    file = tmp_path / "odd.csv"
+    file.write_bytes(HEADER + row("2026-08-01T00:00:00Z") + row(instant))
+    done = billingd("import", "readings", file)
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith(f"{file}:3: ")
+    assert says in done.err
+    assert len(done.err.splitlines()) == 1
+    done = billingd("import", "readings", "--any-time", file)
+    assert (done.status, len(done.err.splitlines())) == (0, 0) if taken else (1, 1)
+
+
+def test_readings_and_master_data_come_through_a_pipe(billingd: Commands, database_url: str, tmp_path: Path) -> None:
+    def piped(content: bytes, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
+        return subprocess.run(
+            billingd.line("import", *arguments), input=content, cwd=ROOT, capture_output=True, timeout=60, check=False
+        )
+
+    plain = gzip.decompress(GOOD.read_bytes())
+    for content, new in ((plain, True), (GOOD.read_bytes(), False)):
+        done = piped(content, "readings", "-")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(b"-: ")
+        assert (b" 0 new" in done.stdout) is not new
+    done = piped(HEADER + b"nonsense\n", "readings", "-")
+    assert (done.returncode, done.stderr.startswith(b"-:2: ")) == (1, True)
+    done = piped((BAD / "master.yaml").read_bytes(), "master", "/dev/stdin")
+    assert done.stdout.startswith(b"/dev/stdin: imported")
+    done = piped(b"[" * 100_000, "master", "-")
+    assert (done.returncode, done.stderr) == (1, b"-:1: file: the file is nested too deeply\n")
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    threading.Thread(target=fifo.write_bytes, args=(plain,), daemon=True).start()
+    done = piped(b"", "readings", str(fifo))
+    assert (done.returncode, f"{fifo}: ".encode() in done.stdout) == (0, True)
