@@ -41,7 +41,7 @@ CONDITIONS = (
 )  # fmt: skip
 TALKS_OF_ITSELF = {"run", "last-words"}  # into the log
 ON_STANDARD_OUTPUT = {"check-config", "doctor", "status", "reconcile", "verify"}
-NEEDS_NOTHING = {"config default", "alarms explain", "demo", "drill", "fake-altibiz"}
+NEEDS_NOTHING = {"config default", "db grants", "alarms explain", "demo", "drill", "fake-altibiz"}
 
 
 def names() -> list[str]:
