@@ -13,6 +13,7 @@ from _pytest.terminal import TerminalReporter
 
 from persistence.connection.database import ConnectionSettings, Database
 from testkit.postgres import PROGRAMS, PostgresServer
+from tests.support import superuser
 
 # How long an example takes says how busy the machine is: speed is measured in benchmarks/.
 hypothesis.settings.register_profile("billingd", deadline=None)
@@ -42,6 +43,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shared_server(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """The server on which `database_url` makes its databases: not to be stopped by a test."""
     server = PostgresServer.copy(cluster, tmp_path_factory.mktemp("shared") / "server")
+    superuser.credentials.update(user=server.settings().user, password=server.settings().password)
     yield server
     server.destroy()
 

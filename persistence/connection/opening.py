@@ -13,9 +13,10 @@ from pg8000.exceptions import Error as DriverError
 
 from persistence.connection.errors import DatabaseUnreachable, PersistenceError, ServerUnsuitable
 from persistence.connection.seen_server import SeenServer
-from persistence.connection.session import Session, translate
+from persistence.connection.session import Session
 from persistence.connection.settings import ConnectionSettings, host_text
 from persistence.connection.sockets import Address, addresses_of, open_socket, tls
+from persistence.connection.translation import translate
 
 T = TypeVar("T")
 OLDEST_SERVER = 14

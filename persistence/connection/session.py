@@ -20,15 +20,12 @@ from scramp import ScramException  # type: ignore[import-untyped] # the driver's
 
 from persistence.connection.errors import (
     CommitHangs,
-    CommitUnknown,
     CredentialsRefused,
-    DatabaseFailed,
-    DatabaseUnreachable,
     PersistenceError,
-    RowRefused,
     ServerUnsuitable,
 )
 from persistence.connection.sockets import with_tls_if_the_server_has_it
+from persistence.connection.translation import fields_of, translate
 
 __all__ = ["ANSWER_GRACE_SECONDS", "READ_ONLY", "Heartbeat", "Session", "translate"]
 
@@ -264,7 +261,7 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
                     self.heartbeat(True)
             self.handle_messages(context)
         except DatabaseError as error:
-            fields = _fields(error)
+            fields = fields_of(error)
             self.trusted = trusted and fields.get("V") == "ERROR" and fields.get("C") != READ_ONLY
             raise
         except (InterfaceError, OSError, ValueError, AttributeError, KeyError) as error:
@@ -319,49 +316,3 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
         if self._usock is not None:
             without_limit = _SILENCE_SECONDS if self.heartbeat is not None else None
             self._usock.settimeout(seconds + ANSWER_GRACE_SECONDS if seconds else without_limit)
-
-
-def translate(error: BaseException, where: str, *, connecting: bool, committing: bool) -> PersistenceError | None:
-    """What an error of the driver means; None for one that is not the database's, but a bug's or the caller's.
-
-    `where` is the server and database for the message.
-    """
-    if isinstance(error, DatabaseError):
-        return _of_the_server(_fields(error), where, connecting=connecting, committing=committing)
-    if isinstance(error, InterfaceError) and "failed transaction" in str(error):
-        return DatabaseFailed(
-            f"database {where}: the transaction had failed before its COMMIT and was rolled back", "25P02"
-        )
-    if not isinstance(error, InterfaceError | OSError):
-        return None
-    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-    reason = (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
-    if reason == "network error":
-        reason = "the connection was closed"
-    if committing:
-        return CommitUnknown(f"database {where}: the answer to COMMIT was lost ({reason}); it may have happened")
-    return DatabaseUnreachable(f"database {where} can't be reached: {reason}; is the server up?")
-
-
-def _of_the_server(fields: dict[str, str], where: str, *, connecting: bool, committing: bool) -> PersistenceError:
-    sqlstate = fields.get("C", "XX000")
-    said = " ".join(fields.get("M", "no message").split())
-    if connecting:
-        if sqlstate.startswith("28"):
-            return CredentialsRefused(f"database {where}: {said}; check user, password and pg_hba.conf")
-        if sqlstate.startswith(("08", "53", "57P")):
-            return DatabaseUnreachable(f"database {where} takes no connection: {said}")
-    if committing and fields.get("V") != "ERROR":
-        return CommitUnknown(f"database {where}: the session ended in COMMIT ({said}); it may have happened")
-    if sqlstate.startswith(("22", "23")):
-        detail = " ".join(fields.get("D", "").split())
-        message = f"database {where}: {said}" + (f" ({detail})" if detail else "")
-        return RowRefused(message, sqlstate, fields.get("n"))
-    # Undefined tables and columns: who reads it can rarely tell a missing schema from a broken one.
-    hint = "; is the schema current? run `billingd db upgrade`" if sqlstate in ("42P01", "42703") else ""
-    return DatabaseFailed(f"database {where}: {said} (SQLSTATE {sqlstate}){hint}", sqlstate)
-
-
-def _fields(error: DatabaseError) -> dict[str, str]:
-    fields = error.args[0] if error.args else {}
-    return fields if isinstance(fields, dict) else {"M": str(fields)}

@@ -9,6 +9,7 @@ from persistence.connection.database import Database
 from persistence.invoices import approval, claims
 from persistence.invoices.claims import Claimer
 from tests.support.invoice_rows import add_invoices, add_users
+from tests.support.superuser import superuser
 
 APPROVED_ONLY = Claimer("here#1", 60.0, approved_only=True)
 
@@ -21,6 +22,7 @@ def waiting(database: Database) -> Database:
         for month in ("2026-07", "2026-08", "2026-09"):
             add_invoices(connection, "registered", range(1, 4), period=month)
         add_invoices(connection, "calculated", range(1, 4), period="2026-10")
+    with superuser(database) as owner, owner.transaction() as connection:
         connection.execute(text("SET LOCAL session_replication_role = replica"))
         for number, total in ((2, 1000), (3, 50)):
             connection.execute(

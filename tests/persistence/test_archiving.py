@@ -14,6 +14,7 @@ from persistence.readings.importing import ReadingsRejected, ReadingsReport, imp
 from testkit.waiting import wait_until
 from tests.support.billed_months import calculate_august
 from tests.support.sample import BAD, ROOT
+from tests.support.superuser import superuser
 
 AUGUST = BAD / "readings-2026-08.csv.gz"
 
@@ -52,20 +53,20 @@ def test_a_month_is_taken_out_while_others_work_and_comes_back(
     reader = Database(ConnectionSettings.from_url(database_url))
     with reader, reader.transaction() as connection:
         connection.execute(text("SELECT count(*) FROM network_users"))
-        calculated.run_alone(documented("DETACH", month))
+        superuser(calculated).run_alone(documented("DETACH", month))
     found = result(calculated).not_verifiable
     assert len(found) == 4  # each measurement location
     assert all(each.what.endswith(f"has no readings of {month} any more") for each in found)
-    calculated.run_alone(documented("ATTACH", month))
+    superuser(calculated).run_alone(documented("ATTACH", month))
     assert result(calculated).not_verifiable == []
 
 
 def test_an_archived_month_is_not_imported_beside_itself_and_a_dropped_one_is_made_anew(calculated: Database) -> None:
-    calculated.run_alone(documented("DETACH", "2026-08"))
+    superuser(calculated).run_alone(documented("DETACH", "2026-08"))
     with pytest.raises(ReadingsRejected, match="the readings of 2026-08 are archived") as refused:
         take(calculated, AUGUST)
     assert refused.value.line == 10  # the first eight rows are July's
-    calculated.run_alone("DROP TABLE readings_2026_08")
+    superuser(calculated).run_alone("DROP TABLE readings_2026_08")
     report = take(calculated, AUGUST)
     assert (report.rows, report.same) == (11908, 4 * 8)
     assert result(calculated).not_verifiable == []

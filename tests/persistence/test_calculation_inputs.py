@@ -17,6 +17,7 @@ from persistence.master_data import import_master
 from persistence.readings.importing import import_readings
 from persistence.readings.partitions import Month, make_month
 from tests.support.sample import BAD, SAMPLE
+from tests.support.superuser import as_superuser
 
 ZAGREB = ZoneInfo("Europe/Zagreb")
 
@@ -119,7 +120,7 @@ def peak_of(invoice: Invoice | NotReady) -> str | None:
 def test_the_peak_is_taken_over_pairs_exactly_a_quarter_hour_apart(three_users: Database) -> None:
     before = peak_of(outcomes(three_users, "user-004.2026-08.1")["user-004.2026-08.1"])
     # without the readings around the highest quarter hour, the long step across the hole must not count as one
-    run(
+    as_superuser(
         three_users,
         "DELETE FROM readings WHERE meter_id = 'abb-B2x-00220651' AND at IN (SELECT at FROM (SELECT at, "
         "active_import_t1_wh - lag(active_import_t1_wh) OVER (ORDER BY at) AS step FROM readings "
@@ -158,7 +159,7 @@ def test_a_catalogue_without_prices_yet_makes_only_its_users_wait(three_users: D
 
 
 def test_a_user_without_measurement_location_and_one_unknown(three_users: Database) -> None:
-    run(three_users, "DELETE FROM measurement_locations WHERE network_user = 'user-012'")
+    as_superuser(three_users, "DELETE FROM measurement_locations WHERE network_user = 'user-012'")
     assert isinstance(outcomes(three_users, "user-012.2026-08.1")["user-012.2026-08.1"], NotReady)
     with three_users.transaction() as connection, pytest.raises(LookupError, match=r"user-999\.2026-08\.1"):
         fetch_inputs(connection, ["user-012.2026-08.1", "user-999.2026-08.1"], ZAGREB)

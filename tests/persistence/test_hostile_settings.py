@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -17,7 +18,7 @@ from tests.support.billed_months import AUGUST, book, calculate_august
 from tests.support.sample import SAMPLE
 
 SHADOWS = """
-    CREATE SCHEMA shadows;
+    CREATE SCHEMA shadows; GRANT USAGE ON SCHEMA shadows TO PUBLIC;
     CREATE TABLE shadows.invoices (id text); CREATE TABLE shadows.readings (id text);
     CREATE TABLE shadows.meters (id int);
     CREATE FUNCTION shadows.now() RETURNS timestamptz LANGUAGE sql AS $$ SELECT timestamptz '1999-01-01' $$;
@@ -27,7 +28,6 @@ SHADOWS = """
     CREATE OPERATOR shadows.= (LEFTARG = text, RIGHTARG = text, FUNCTION = shadows.never);
     CREATE OPERATOR shadows.<> (LEFTARG = text, RIGHTARG = text, FUNCTION = shadows.never)
 """
-ROLE = "ALTER ROLE billingd IN DATABASE {database} SET {name} TO {value}"
 # What may change how values look, how SQL is read, what a transaction is, or how long things take.
 HOSTILE = {
     "DateStyle": "'German'",
@@ -84,6 +84,16 @@ def erp() -> Iterator[FakeAltibiz]:
         yield erp
 
 
+def make_hostile(server: PostgresServer, database_url: str, *names: str) -> None:
+    """Lets the role carry these settings in this database, where things stand that could be taken for others."""
+    whose = ConnectionSettings.from_url(database_url)
+    server.execute(*SHADOWS.split(";"), database=whose.database)
+    for name in names:
+        server.execute(
+            f"ALTER ROLE {whose.user} IN DATABASE {whose.database} SET {name} TO {HOSTILE[name]}", database="postgres"
+        )
+
+
 def bill(database_url: str, erp: FakeAltibiz) -> None:
     """Bills August on connections that are opened now, and compares each line."""
     expected = {
@@ -109,18 +119,12 @@ def bill(database_url: str, erp: FakeAltibiz) -> None:
 def test_a_setting_of_the_role_changes_nothing(
     name: str, database_url: str, shared_server: PostgresServer, erp: FakeAltibiz
 ) -> None:
-    database = database_url.rpartition("/")[2]
-    shared_server.execute(*SHADOWS.split(";"), database=database)
-    shared_server.execute(ROLE.format(database=database, name=name, value=HOSTILE[name]), database="postgres")
+    make_hostile(shared_server, database_url, name)
     bill(database_url, erp)
 
 
 def test_all_of_them_at_once_change_nothing(database_url: str, shared_server: PostgresServer, erp: FakeAltibiz) -> None:
-    database = database_url.rpartition("/")[2]
-    shared_server.execute(*SHADOWS.split(";"), database=database)
-    for name, value in HOSTILE.items():
-        if not name.endswith("_timeout"):
-            shared_server.execute(ROLE.format(database=database, name=name, value=value), database="postgres")
+    make_hostile(shared_server, database_url, *(name for name in HOSTILE if not name.endswith("_timeout")))
     bill(database_url, erp)
 
 
@@ -130,7 +134,7 @@ def test_all_of_them_at_once_change_nothing(database_url: str, shared_server: Po
 def test_what_the_database_is_set_to_keeps_writers_off(
     name: str, value: str, database_url: str, shared_server: PostgresServer
 ) -> None:
-    database = database_url.rpartition("/")[2]
+    database = ConnectionSettings.from_url(database_url).database
     shared_server.execute(f"ALTER DATABASE {database} SET {name} TO {value}", database="postgres")
     with (
         Database(ConnectionSettings.from_url(database_url)) as opened,
@@ -138,5 +142,6 @@ def test_what_the_database_is_set_to_keeps_writers_off(
         opened.transaction(),
     ):
         pass
-    with Database(ConnectionSettings.from_url(f"{database_url}?target_session_attrs=any")) as opened, opened.reading():
+    settings = replace(ConnectionSettings.from_url(database_url), any_server=True)
+    with Database(settings) as opened, opened.reading():
         pass

@@ -23,6 +23,7 @@ from tests.support.billed_months import AUGUST, calculate_august, claim_offers, 
 from tests.support.calculated_rows import BY, calculate_due
 from tests.support.moved_meters import HEADER, move
 from tests.support.sample import BAD
+from tests.support.superuser import as_superuser
 from tests.support.two_sessions import Session, until_it_waits
 
 METERS = ("abb-B2x-00129728", "abb-B2x-00220651", "abb-B2x-00252537", "abb-B2x-00406524")
@@ -250,10 +251,7 @@ def test_item_11_a_correction_holds_its_meters_against_imports(
     with database.transaction() as connection:
         taken = corrections.take_up(connection, "correct", AUGUST[0], "me", offer_seconds=0, lease_seconds=60)
     path = written(tmp_path, row(METERS[1]).replace("T00:00:00Z", "T00:15:00Z"))
-    with database.transaction() as connection:
-        connection.execute(
-            text("DELETE FROM readings WHERE meter_id = :m AND at = '2026-08-05T00:15Z'"), {"m": METERS[1]}
-        )
+    as_superuser(database, f"DELETE FROM readings WHERE meter_id = '{METERS[1]}' AND at = '2026-08-05T00:15Z'")
     with database.transaction() as connection:
         corrections.correct(connection, taken, "me", "x", ZAGREB, Decimal(0))
         importing = Session(database.settings, lambda connection: import_readings(connection, path), "importing")

@@ -9,19 +9,18 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from persistence.connection.database import ConnectionSettings, Database
+from persistence.connection.database import Database
 from persistence.connection.errors import RowRefused, SchemaMismatch
 from persistence.schema import migrate
 from testkit.postgres import PostgresServer
+from tests.support.superuser import as_superuser, superuser
 
 
 @pytest.fixture
-def empty(database: Database, database_url: str) -> Iterator[Database]:
+def empty(database: Database) -> Iterator[Database]:
     """A database without our schema."""
-    with database.transaction() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
-    with Database(ConnectionSettings.from_url(database_url)) as fresh:
+    as_superuser(database, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    with superuser(database) as fresh:
         yield fresh
 
 
@@ -49,8 +48,7 @@ def test_two_upgrades_at_once_do_not_collide(empty: Database) -> None:
 
 
 def test_a_schema_newer_than_the_program_is_left_alone(database: Database) -> None:
-    with database.transaction() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = 'from the future'"))
+    as_superuser(database, "UPDATE alembic_version SET version_num = 'from the future'")
     with pytest.raises(SchemaMismatch, match="newer than this program"):
         check(database)
     with pytest.raises(SchemaMismatch, match="newer than this program"):
@@ -227,8 +225,8 @@ def test_documents_and_history_are_written_once(invoices: Database, statement: s
                 " VALUES ('NU.2026-10.1', 1, 'due', 'test', 'x', gen_random_uuid())"
             )
         )
-    with pytest.raises(RowRefused), invoices.transaction() as connection:
-        connection.execute(text(statement))
+    with pytest.raises(RowRefused):
+        as_superuser(invoices, statement)
 
 
 def test_the_shared_template_is_at_the_expected_revision(shared_server: PostgresServer) -> None:

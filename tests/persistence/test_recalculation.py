@@ -9,6 +9,7 @@ from persistence.invoices import claims, recalculation
 from persistence.invoices.changes import Change, apply_changes
 from persistence.locks import lock_invoices
 from tests.persistence.test_claims import US, column, due, write
+from tests.support.superuser import as_superuser
 
 __all__ = ["due"]  # a fixture
 
@@ -76,9 +77,7 @@ def test_item_11_a_request_for_an_invoice_that_somebody_keeps_locked_is_kept_for
 def test_item_5_a_row_that_the_database_refuses_keeps_no_other_from_being_released(due: Database) -> None:
     with due.transaction() as connection:
         claimed = claims.claim_due(connection, US, claims.Wanted(10))
-        connection.execute(
-            text(f"ALTER TABLE invoices ADD CONSTRAINT bad CHECK (id <> '{claimed[1].invoice_id}') NOT VALID")
-        )
+    as_superuser(due, f"ALTER TABLE invoices ADD CONSTRAINT bad CHECK (id <> '{claimed[1].invoice_id}') NOT VALID")
     before = {each.invoice_id: each.claim for each in claimed}
     with due.transaction() as connection:
         recalculation.request(connection, None)
@@ -87,7 +86,6 @@ def test_item_5_a_row_that_the_database_refuses_keeps_no_other_from_being_releas
             assert recalculation.take_up(connection) == released
     raised = [column(due, each, "claim") - claim for each, claim in before.items()]
     assert raised == [1, 0, 1]
-    with due.transaction() as connection:
-        connection.execute(text("ALTER TABLE invoices DROP CONSTRAINT bad"))
+    as_superuser(due, "ALTER TABLE invoices DROP CONSTRAINT bad")
     with due.transaction() as connection:
         assert recalculation.take_up(connection) == 1
