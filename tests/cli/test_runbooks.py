@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -151,5 +151,39 @@ def test_december_has_the_old_prices_and_january_the_new(tmp_path: Path, databas
         wait_until(lambda: deployment.counts() == {"due": 4})
         Operator(deployment).follow(text, {"everything is booked": lambda: settled(deployment, 4)})
         assert readings.name in text
+    finally:
+        deployment.close()
+
+
+def test_a_typing_error_in_the_master_data_is_undone(tmp_path: Path, database_url: str) -> None:
+    now = "2026-11-15T00:00:00Z"
+    deployment = Deployment(tmp_path / "home", database_url=database_url, settings=SETTINGS, now=now)
+    text = chapter("### A typing error in the master data")
+    example = re.search(r"```yaml\n# wrong.yaml\n(.*?)```", text, re.S)
+    assert example is not None
+    (deployment.home / "wrong.yaml").write_text(example[1], "utf-8")
+    (deployment.home / "right.yaml").write_text(example[1].replace('"2006-10"', '"2026-10"'), "utf-8")
+
+    def stand(*codes: str) -> Callable[[], None]:
+        return lambda: wait_until(
+            lambda: [each["code"] for each in deployment.json("alarms", "list")] == list(codes),
+            within_seconds=2 * WAIT_SECONDS,
+        )
+
+    try:
+        deployment.erp.start()
+        deployment.daemon.start()
+        for file, kind in zip(
+            write_load(deployment.home, users=2, first="2026-10", months=1), ("master", "readings"), strict=True
+        ):
+            deployment.do("import", kind, str(file))
+        settled(deployment, 2)
+        Operator(deployment).follow(
+            text, {"the alarm stands": stand("readings_incomplete"), "the alarm is cleared": stand()}
+        )
+        assert deployment.counts() == {"registered": 2, "aborted": 240}
+        summaries = [each["summary"] for each in deployment.json("alarms", "list", "--all")]
+        (one,) = [each for each in summaries if "2006-10" in each]
+        assert one.startswith("240 invoices waiting for readings (2006-10 to 2026-09): ")
     finally:
         deployment.close()
