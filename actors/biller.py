@@ -7,7 +7,7 @@ others go first. An invoice whose inputs can't be read waits with its own backof
 import logging
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.attribution import tell_of_exception
 from actors.condition_reporter import DATABASE_CODES, ConditionReporter, DatabaseBackoff, report_database_error
@@ -165,7 +165,7 @@ class Biller(Actor):
             if isinstance(result, NotReady):
                 waiting.append(self._waits(basis, claim_of[invoice_id], result))
             else:
-                calculated.append((claim_of[invoice_id], result))
+                calculated.append((claim_of[invoice_id], replace(result, holds_remarks=settings.billing.hold_remarks)))
         logger.debug("calculated %s, waiting %s", [str(invoice.id) for _, invoice in calculated], len(waiting))
         return WriteCalculations(tuple(calculated), tuple(waiting))
 

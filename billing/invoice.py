@@ -10,6 +10,7 @@ from billing.calculation import Calculation, MeasurementLocationBasis, calculate
 from billing.catalogues import Item
 from billing.identity import InvoiceId
 from billing.instants import format_instant
+from billing.remarks import energy_kwh, remarks_of
 from billing.rounding import Rounding, format_money, format_plain
 
 READINGS_INCOMPLETE = "readings_incomplete"
@@ -52,7 +53,8 @@ class InvoiceBasis:
     """All that one invoice rests on, as it stands when it is calculated; instants in UTC.
 
     `parties` is what is kept of names and legal persons: JSON-able, copied into the snapshot as it is. `asked_for`:
-    the period is one of those that the user is billed for.
+    the period is one of those that the user is billed for. `usual_energy_kwh` is what the last months before it had on
+    average.
     """
 
     id: InvoiceId
@@ -65,6 +67,7 @@ class InvoiceBasis:
     regulatory_catalogue: RegulatoryCatalogue | None
     measurement_locations: Sequence[MeasurementLocationBasis]
     asked_for: bool = True
+    usual_energy_kwh: Decimal | None = None
 
     @property
     def meter_versions(self) -> dict[str, int]:
@@ -103,7 +106,8 @@ class Line:
 class Invoice:
     """What one network user owes for one period, with everything that is stored of it.
 
-    `meter_versions` says which data it was calculated from; it is not stored.
+    `meter_versions` says which data it was calculated from; it is not stored. `holds_remarks`: with remarks it waits
+    for an approval.
     """
 
     id: InvoiceId
@@ -115,6 +119,17 @@ class Invoice:
     calculations: tuple[Calculation, ...]
     snapshot: Mapping[str, object]
     meter_versions: Mapping[str, int] = field(default_factory=dict, compare=False)
+    holds_remarks: bool = field(default=False, compare=False)
+
+    @property
+    def remarked(self) -> bool:
+        """Whether it waits for an approval, as it has remarks."""
+        return self.holds_remarks and "remarks" in self.snapshot
+
+    @property
+    def energy_kwh(self) -> Decimal:
+        """The active energy T0 of all measurement locations."""
+        return energy_kwh(self.calculations)
 
     @property
     def total_eur(self) -> Decimal:
@@ -175,7 +190,9 @@ def _invoice(basis: InvoiceBasis, regulatory: RegulatoryCatalogue, rounding: Rou
         regulatory.tax_rate_percent,
         rounding.round(total_eur * regulatory.tax_rate_percent / 100, 2),
         calculations,
-        _snapshot(basis, regulatory, rounding),
+        _snapshot(
+            basis, regulatory, rounding, remarks_of(basis.measurement_locations, calculations, basis.usual_energy_kwh)
+        ),
         basis.meter_versions,
     )
 
@@ -223,7 +240,9 @@ def _why_not_ready(basis: InvoiceBasis, min_coverage_percent: Decimal) -> NotRea
     return NotReady(READINGS_INCONSISTENT if inconsistent else READINGS_INCOMPLETE, reason)
 
 
-def _snapshot(basis: InvoiceBasis, regulatory: RegulatoryCatalogue, rounding: Rounding) -> dict[str, object]:
+def _snapshot(
+    basis: InvoiceBasis, regulatory: RegulatoryCatalogue, rounding: Rounding, remarks: list[str]
+) -> dict[str, object]:
     return {
         **basis.parties,
         "period_start": format_instant(basis.start),
@@ -232,6 +251,7 @@ def _snapshot(basis: InvoiceBasis, regulatory: RegulatoryCatalogue, rounding: Ro
         "regulatory_catalogue": {"id": regulatory.id, "valid_from": regulatory.valid_from},
         "measurement_locations": [_location_snapshot(basis, each) for each in basis.measurement_locations],
         **({} if rounding is Rounding.HALF_UP else {"rounding": rounding.value}),
+        **({"remarks": remarks} if remarks else {}),
     }
 
 

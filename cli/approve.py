@@ -11,6 +11,7 @@ from cli.invocation import CommandFailed, OnlyMonth, Reason, caller_identity, co
 from cli.output import columns, print_lines, print_note
 from persistence.invoices import approval
 from persistence.invoices.approval import Preview
+from web.formatting import cell
 
 _TITLES = {
     "largest": "The largest",
@@ -29,7 +30,7 @@ def approve(
 ) -> int:
     """Approve calculated invoices, after a look at them.
 
-    Shown first are the sums, the largest, the smallest and the most unusual; goes with the key billing.approval.
+    Shown first are the remarks, the sums, the largest, the smallest and the most unusual; goes with billing.approval.
     """
     if bool(ids) == (period is not None):
         raise typer.BadParameter("give either ids or --period", ctx=context, param_hint="ID")
@@ -37,7 +38,7 @@ def approve(
         raise typer.BadParameter("is needed where nobody can be asked", ctx=context, param_hint="'--yes'")
     settings, wanted = configuration(context).settings, list(dict.fromkeys(ids)) if ids else None
     if settings.billing.approval == "none":
-        print_note("note: billing.approval is none, so calculated invoices are sent without approval")
+        print_note("note: billing.approval is none, so only what billing.hold_remarks holds waits for approval")
     with database(settings, "invoices approve") as opened:
         with opened.transaction() as connection:
             seen = approval.preview(connection, period, wanted)
@@ -65,6 +66,9 @@ def _lines(seen: Preview) -> Iterator[str]:
     yield f"= {seen.total_with_tax_eur} EUR"
     if not seen.ids:
         return
+    if seen.remarks:
+        yield ""
+        yield from columns(("invoice", "remark"), [(row.id, cell(row.remark)) for row in seen.remarks])
     yield ""
     yield from columns(("no.", "line", "EUR"), [tuple(row) for row in seen.lines], right=("EUR",))
     for name, rows in seen.extremes.items():

@@ -53,6 +53,8 @@ def explanation_lines(invoice: _Document, registered: Sequence[RegisteredRevisio
     snapshot = invoice["snapshot"]
     yield f"{invoice['id']}: {snapshot['network_user']['title']}, period {invoice['period']}"
     yield f"from {snapshot['period_start']} to {snapshot['period_end']} ({snapshot['time_zone']})"
+    for remark in snapshot.get("remarks", ()):
+        yield f"remark: {cell(remark)}"
     places = {each["id"]: each for each in snapshot["measurement_locations"]}
     for number, calculation in enumerate(invoice["calculations"], 1):
         yield ""

@@ -65,6 +65,8 @@ def _head(invoice: _Document) -> Iterator[tuple[str, object]]:
     if invoice["held_code"]:
         yield "Held" if invoice["state"] == State.HELD else "Waits", why(invoice)
         yield "What to do", f"billingd alarms explain {invoice['held_code']}"
+    for remark in (snapshot or {}).get("remarks", ()):
+        yield "Remark", cell(remark)
     if invoice["abort_reason"]:
         yield "Aborted", invoice["abort_reason"]
     yield "Offers", f"{invoice['attempts']} begun"

@@ -93,6 +93,8 @@ def show(
 def _as_json(invoice: dict[str, Any]) -> dict[str, Any]:
     """As docs/spec/interfaces.md has it: the rate without the zeros of its column, no snapshot or body."""
     document = {name: value for name, value in invoice.items() if name not in ("snapshot", "body")}
+    if "snapshot" in invoice:
+        document["remarks"] = (invoice["snapshot"] or {}).get("remarks", [])
     if document["tax_rate_percent"] is not None:
         document["tax_rate_percent"] = percent(document["tax_rate_percent"])
     return document

@@ -161,6 +161,11 @@ class BillingSettings(Section):
     approval: Literal["none", "required"] = setting(
         "none", "Whether a person has to approve invoices before the ERP is offered them: none or required.", live=True
     )
+    hold_remarks: bool = setting(
+        False,
+        "Whether a calculated invoice with a remark waits for a person's approval, whatever approval says.",
+        live=True,
+    )
     rounding: Literal["half_up", "half_even"] = setting(
         "half_up",
         "What becomes of a half: half_up rounds it away from zero, half_even to the even digit. Invoices that are "

@@ -24,7 +24,8 @@ _SQL = Queries(__file__, WAITS=_WAITS)
 class Preview:
     """What waits for approval: which invoices, with which sums, per line, and those worth a look.
 
-    `extremes` has rows (id, total_with_tax_eur, usual_eur) under largest, smallest and furthest.
+    `remarks` has rows (id, remark). `extremes` has rows
+    (id, total_with_tax_eur, usual_eur) under largest, smallest and furthest.
     """
 
     ids: Sequence[str]
@@ -33,6 +34,7 @@ class Preview:
     total_with_tax_eur: Decimal
     lines: Sequence[Any]
     extremes: Mapping[str, Sequence[Any]]
+    remarks: Sequence[Any] = ()
 
 
 def preview(connection: Connection, period: str | None, ids: Sequence[str] | None) -> Preview:
@@ -49,7 +51,8 @@ def preview(connection: Connection, period: str | None, ids: Sequence[str] | Non
         for name in ("largest", "smallest", "furthest")
     }
     lines = fetch(connection, _SQL.preview, **wanted)
-    return Preview(found, sums.total_eur, sums.tax_eur, sums.total_with_tax_eur, lines, extremes)
+    remarks = fetch(connection, _SQL.remarks, ids=found)
+    return Preview(found, sums.total_eur, sums.tax_eur, sums.total_with_tax_eur, lines, extremes, remarks)
 
 
 _APPROVE = Step(

@@ -24,6 +24,10 @@ WITH shown AS (
     FROM shown w JOIN invoice_documents d ON d.invoice_id = w.id,
        jsonb_array_elements(d.lines) AS line GROUP BY 1 ORDER BY 1
 
+-- name: remarks
+SELECT d.invoice_id AS id, remark FROM invoice_documents d, jsonb_array_elements_text(d.snapshot->'remarks') AS remark
+WHERE d.invoice_id = ANY(CAST(:ids AS text[])) ORDER BY d.invoice_id, remark
+
 -- name: sums
 {shown} SELECT coalesce(sum(total_eur), 0) AS total_eur, coalesce(sum(tax_eur), 0) AS tax_eur,
     coalesce(sum(total_with_tax_eur), 0) AS total_with_tax_eur FROM shown

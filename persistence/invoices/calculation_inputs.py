@@ -21,6 +21,10 @@ from persistence.sql import Queries
 _REGISTERS = [field.name for field in fields(Registers)]
 
 
+USUAL_MONTHS = 3
+"""With so many billed months before it a month's consumption is compared."""
+
+
 def registers_of(table: str) -> str:
     """SQL for the registers of a row of readings, in one text as the driver's arrays are slow; null without a row."""
     values = ", ".join(f"{table}.{name}" for name in _REGISTERS)
@@ -42,6 +46,7 @@ _SQL = Queries(
     REGISTERS_BEFORE=", ".join(f"lag({name}) OVER in_time AS before_{name}" for name in _REGISTERS),
     ANY_FALLS=" OR ".join(f"step.{name} < step.before_{name}" for name in _REGISTERS),
     REGULATORY_PRICES=", ".join(f"rc.{name}" for name in REGULATORY_PRICES.values()),
+    USUAL_MONTHS=USUAL_MONTHS,
     OPENING=_protocol("opening"),
     CLOSING=_protocol("closing"),
     NETWORK_USER_PRICES=", ".join(f"nc.{name}" for name in NETWORK_USER_PRICES.values()),
@@ -110,6 +115,7 @@ def _basis(invoice_id: InvoiceId, rows: Sequence[Row[Any]], time_zone: ZoneInfo)
             if location_id is not None
         ],
         asked_for=row.asked_for,
+        usual_energy_kwh=row.usual_energy_kwh,
     )
 
 
@@ -155,6 +161,10 @@ def _segment(row: Row[Any]) -> Segment:
         readings_checksum=row.readings_checksum,
         meter_version=row.meter_version,
         billed_by=row.billed_by,
+        max_t1_step_at=row.max_t1_step_at,
+        max_step_wh=row.max_step_wh,
+        repeated_before_peak=bool(row.repeated_before_peak),
+        power_w=row.connection_power_w,
         protocol=tuple(name for name in ("opening", "closing") if getattr(row, name) is not None),
     )
 

@@ -16,12 +16,18 @@ WHERE meter_id = ml.meter_id AND at BETWEEN ml.starts_at AND ml.ends_at
 UNION ALL SELECT ml.starts_at, {OPENING} WHERE ml.opening IS NOT NULL
 UNION ALL SELECT ml.ends_at, {CLOSING} WHERE ml.closing IS NOT NULL
 
+-- One number for the step of T1 and its quarter hour in the segment, of which the highest is the first highest step.
+-- name: peak
+least(greatest(step.active_import_t1_wh - step.before_active_import_t1_wh, 0), 1099511627776) * 4096
+    + 4095 - (date_part('epoch', step.at - ml.starts_at) / 900)::bigint
+
 -- One pass over them in the order of the primary key: no sort.
 -- name: steps
 SELECT
     count(*) FILTER (WHERE step.exact) AS quarter_hour_pairs, {checksum} AS readings_checksum,
     max(step.active_import_t1_wh - step.before_active_import_t1_wh) FILTER (WHERE step.exact) AS max_t1_step_wh,
     max(step.active_import_total_wh - step.before_active_import_total_wh) FILTER (WHERE step.exact) AS max_step_wh,
+    4095 - mod(max({peak}) FILTER (WHERE step.exact), 4096) AS peak_quarter_hour,
     min(step.before_at) FILTER (WHERE NOT step.exact) AS first_gap_after,
     min(step.at) FILTER (
         WHERE {ANY_FALLS}
@@ -47,7 +53,8 @@ SELECT wanted.place, u.title AS network_user_title, u.legal_person AS network_us
     nc.valid_from, nc.kind,
     {NETWORK_USER_PRICES},
     {AT_START} AS at_start, {AT_END} AS at_end,
-    steps.*, {FALLEN_REGISTERS} AS fallen, {BEFORE_REGISTERS} AS before_fall
+    steps.*, ml.starts_at + steps.peak_quarter_hour * interval '15 minutes' AS max_t1_step_at,
+    repeated.repeated_before_peak, past.usual_energy_kwh, {FALLEN_REGISTERS} AS fallen, {BEFORE_REGISTERS} AS before_fall
 FROM unnest(
     CAST(:network_user_ids AS text[]), CAST(:periods AS text[]),
     CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[])
@@ -86,6 +93,20 @@ LEFT JOIN readings first ON first.meter_id = ml.meter_id AND first.at = ml.start
 LEFT JOIN readings last ON last.meter_id = ml.meter_id AND last.at = ml.ends_at
     AND last.at BETWEEN CAST(:least_at AS timestamptz) AND CAST(:most_at AS timestamptz)
 LEFT JOIN LATERAL ({steps}) AS steps ON true
+LEFT JOIN LATERAL (
+    SELECT count(*) = 2 AND count(DISTINCT ({REGISTERS})) = 1 AS repeated_before_peak FROM readings r
+    WHERE r.meter_id = ml.meter_id AND r.at >= ml.starts_at AND r.at IN (
+        ml.starts_at + (steps.peak_quarter_hour - 1) * interval '15 minutes',
+        ml.starts_at + (steps.peak_quarter_hour - 2) * interval '15 minutes'
+    ) AND r.at BETWEEN CAST(:least_at AS timestamptz) AND CAST(:most_at AS timestamptz)
+) AS repeated ON true
+LEFT JOIN LATERAL (
+    SELECT avg(month.energy_kwh) AS usual_energy_kwh FROM (
+        SELECT DISTINCT ON (p.period) p.energy_kwh FROM invoices p WHERE p.network_user_id = u.id
+            AND p.period < wanted.period AND p.state <> '{ABORTED}' AND p.energy_kwh IS NOT NULL
+        ORDER BY p.period DESC, p.revision DESC LIMIT {USUAL_MONTHS}
+    ) AS month
+) AS past ON true
 LEFT JOIN LATERAL (SELECT * FROM ({read}) AS r WHERE r.at = steps.first_fall_at LIMIT 1) AS fallen ON true
 LEFT JOIN LATERAL (
     SELECT * FROM ({read}) AS r WHERE r.at < steps.first_fall_at ORDER BY r.at DESC LIMIT 1

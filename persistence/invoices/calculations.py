@@ -54,7 +54,8 @@ _STORE = Step(
     to_state="r.state",
     reason="'calculated from the readings'",
     sets=f"""
-            invoice_date = r.invoice_date, total_eur = r.total_eur, tax_rate_percent = r.tax_rate_percent,
+            invoice_date = r.invoice_date, energy_kwh = r.energy_kwh, remarked = r.remarked,
+            total_eur = r.total_eur, tax_rate_percent = r.tax_rate_percent,
             tax_eur = r.tax_eur, total_with_tax_eur = r.total_with_tax_eur,
             held_code = NULL, held_reason = NULL, next_attempt_at = NULL, failures = 0,
             crash_count = 0, crash_since = NULL, unclean_ends = 0, batch_limit = NULL, {END_CLAIM}""",
@@ -62,8 +63,8 @@ _STORE = Step(
 )
 _INSERT = Creation(
     input=_SQL.input,
-    columns="""id, claim, network_user_id, period, revision, state, invoice_date, total_eur, tax_rate_percent,
-        tax_eur, total_with_tax_eur""",
+    columns="""id, claim, energy_kwh, remarked, network_user_id, period, revision, state, invoice_date, total_eur,
+        tax_rate_percent, tax_eur, total_with_tax_eur""",
     then=_SQL.store_documents,
 )
 
@@ -120,6 +121,7 @@ def _row(claim: int, invoice: Invoice) -> str:
         "id": str(invoice.id), "claim": claim, "network_user_id": invoice.id.network_user_id,
         "period": str(invoice.id.period), "revision": invoice.id.revision, "state": State.CALCULATED,
         "invoice_date": invoice.invoice_date.isoformat(), "calculations": invoice.calculations_document(),
+        "energy_kwh": str(invoice.energy_kwh), "remarked": invoice.remarked,
         "snapshot": invoice.snapshot, "body": invoice.body().decode("utf-8"),
     }  # fmt: skip
     return json.dumps(values | {name: str(getattr(invoice, name)) for name in amounts})

@@ -1,6 +1,6 @@
 -- name: input
 SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(
-    id text, claim bigint, network_user_id text, period text, revision int, state text, invoice_date date,
+    id text, claim bigint, energy_kwh numeric, remarked boolean, network_user_id text, period text, revision int, state text, invoice_date date,
     total_eur numeric, tax_rate_percent numeric, tax_eur numeric, total_with_tax_eur numeric,
     calculations jsonb, snapshot jsonb, body text)
 

@@ -23,7 +23,7 @@ END_CLAIM = "claimed_by = NULL, claimed_for = NULL, claimed_until = NULL"
 CLAIM_IS_OVER = "(claimed_until IS NULL OR claimed_until <= now())"
 INSTANCE = "substring(claimed_by FROM '^(.*)#[^#]*$')"
 """The instance of a row's claimer, as `instance_of`; null of a person's name."""
-MAY_LEAVE = "(state <> 'calculated' OR approved_at IS NOT NULL OR NOT CAST(:approved_only AS boolean))"
+MAY_LEAVE = "(state <> 'calculated' OR approved_at IS NOT NULL OR NOT (remarked OR CAST(:approved_only AS boolean)))"
 PAUSED = "EXISTS (SELECT FROM delivery_pauses WHERE resumed_at IS NULL AND until > now())"
 READY = f"(next_attempt_at IS NULL OR next_attempt_at <= now()) AND {CLAIM_IS_OVER}"
 

@@ -65,7 +65,7 @@ class Overview:
 
 
 def overview(source: Source, *, approval_required: bool) -> Overview:
-    """Looks at everything; with approval not required nothing waits for it."""
+    """Looks at everything; with approval not required only what has remarks may wait for it."""
     periods: dict[str, dict[str, int]] = {}
     for row in fetch(source, _SQL.by_period):
         periods.setdefault(row.period, {})[row.state] = row.number
@@ -74,7 +74,7 @@ def overview(source: Source, *, approval_required: bool) -> Overview:
         periods=periods,
         oldest_seconds={row.state: row.seconds for row in fetch(source, _SQL.oldest)},
         stuck=tuple(Stuck(**row) for row in fetch_dicts(source, _SQL.stuck)),
-        unapproved=int(fetch_value(source, _SQL.unapproved)) if approval_required else 0,
+        unapproved=int(fetch_value(source, _SQL.unapproved, approval_required=approval_required)),
         pause=None if pause is None else asdict(pause),
         pace=int(fetch_value(source, _SQL.pace)),
     )

@@ -29,7 +29,7 @@ SELECT state, extract(epoch FROM now() - min(updated_at))::float8 AS seconds FRO
 WHERE {OPEN} GROUP BY state
 
 -- name: unapproved
-SELECT count(*) FROM invoices WHERE state = 'calculated' AND approved_at IS NULL
+SELECT count(*) FROM invoices WHERE state = 'calculated' AND approved_at IS NULL AND (remarked OR :approval_required)
 
 -- name: pace
 SELECT count(*) FROM invoice_history

@@ -165,10 +165,13 @@ def test_a_typing_error_in_the_master_data_is_undone(tmp_path: Path, database_ur
     (deployment.home / "right.yaml").write_text(example[1].replace('"2006-10"', '"2026-10"'), "utf-8")
 
     def stand(*codes: str) -> Callable[[], None]:
-        return lambda: wait_until(
-            lambda: [each["code"] for each in deployment.json("alarms", "list")] == list(codes),
-            within_seconds=2 * WAIT_SECONDS,
-        )
+        def wait() -> None:
+            wait_until(
+                lambda: [each["code"] for each in deployment.json("alarms", "list")] == list(codes),
+                within_seconds=2 * WAIT_SECONDS,
+            )
+
+        return wait
 
     try:
         deployment.erp.start()

@@ -24,7 +24,8 @@ erp.base_url erp.token_file* erp.ca_file erp.connect_timeout_seconds*
 erp.read_timeout_seconds* erp.total_timeout_seconds* erp.max_in_flight*
 erp.poll_interval_seconds* erp.retry.base_seconds* erp.retry.max_seconds* erp.breaker.failure_threshold*
 erp.breaker.reset_seconds* erp.breaker.success_threshold* erp.max_incorrect_answers* billing.time_zone
-billing.schedule* billing.approval* billing.rounding* billing.look_every_seconds* billing.readings_grace_seconds*
+billing.schedule* billing.approval* billing.hold_remarks* billing.rounding*
+billing.look_every_seconds* billing.readings_grace_seconds*
 billing.min_coverage_percent* billing.batch_size* work.max_attempts work.lease_seconds
 supervision.max_restarts supervision.window_seconds supervision.backoff_base_seconds
 supervision.backoff_max_seconds supervision.hang_seconds alarms.raise_within_seconds* alarms.overdue_seconds*
@@ -58,6 +59,7 @@ DEFAULTS = {
     "billing.time_zone": "Europe/Zagreb",
     "billing.schedule": "5 1 1 * *",
     "billing.approval": "none",
+    "billing.hold_remarks": False,
     "billing.rounding": "half_up",
     "billing.look_every_seconds": 300,
     "billing.readings_grace_seconds": 86400,
