@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from alarming.alarm import Now
+from alarming.background import LOOK_EVERY_SECONDS, AlarmWriter
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
 from alarming.dispatcher import AlarmDispatcher
@@ -16,7 +17,6 @@ from alarming.log_rules import LogConditions, LogRule
 from alarming.register import Identity, Timing
 from alarming.spool import Spool
 from alarming.webhook import Delivery, Notice, Webhook, WebhookSettings
-from alarming.writer import LOOK_EVERY_SECONDS, AlarmWriter
 from persistence.alarms import AlarmRecord, StateSettings
 from persistence.connection.database import Database
 from supervision import Actor, Clock, SystemClock, system_randomness

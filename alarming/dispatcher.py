@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from alarming.alarm import Now
+from alarming.background import Failed, Result, Stored
 from alarming.catalogue import Code
 from alarming.conditions import Condition, ConditionActive, ConditionCleared
 from alarming.formats import LOG_LEVELS, fields, line
 from alarming.register import AlarmRegister, Change, Identity, Outcome, Timing, Transient
 from alarming.spool import Spool
-from alarming.writer import Failed, Result, Stored
 from persistence.alarms import AlarmRecord, AlarmState
 from persistence.connection.errors import CredentialsRefused, DatabaseUnreachable
 
