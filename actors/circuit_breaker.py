@@ -74,7 +74,6 @@ class CircuitBreaker:
 
     @property
     def state(self) -> str:
-        """The breaker's state by its usual names: closed, open, half-open."""
         return str(self._pybreaker.current_state)
 
     @property
@@ -83,7 +82,6 @@ class CircuitBreaker:
         return self._monotonic() < self._paused_until
 
     def allows_requests(self) -> bool:
-        """Whether requests may leave freely."""
         return self.open_reason is None and not self.paused
 
     def probe_due(self) -> bool:

@@ -47,7 +47,6 @@ class ConditionReporter:
             self.clear(code)
 
     def clear_all(self, subject: str | None = None) -> None:
-        """`clear` for every code."""
         for code in self._subjects:
             if self._subjects[code] or code in self._never_cleared:
                 self.clear(code, subject)
@@ -77,10 +76,8 @@ class DatabaseBackoff:
         self._failures = 0
 
     def next_seconds(self) -> float:
-        """The next wait, twice the last up to the most."""
         self._failures += 1
         return backoff_seconds(self._failures - 1, self._base, self._most)
 
     def reset(self) -> None:
-        """It worked."""
         self._failures = 0

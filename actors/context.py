@@ -68,5 +68,4 @@ class ActorContext:
 
     @property
     def settings(self) -> Settings:
-        """What is in force now."""
         return self.settings_holder.settings

@@ -39,7 +39,6 @@ class DeadlineTransactions:
         self._short_waits = False
 
     def seconds_left(self) -> float:
-        """Until the deadline."""
         return max(0.0, self._deadline - self._context.clock.monotonic())
 
     def has_time(self, share: float = LEAST_SHARE) -> bool:

@@ -47,7 +47,6 @@ class InstanceRegistration:
 
     @property
     def registered(self) -> bool:
-        """Whether the database knows this incarnation."""
         return self._arrival is not None
 
     @property

@@ -50,11 +50,9 @@ class RefusedRows:
 
     @property
     def ids(self) -> list[str]:
-        """All that are left out."""
         return list(self._refusals)
 
     def add(self, invoice_id: str, reason: str) -> None:
-        """It was refused (again)."""
         times = self._refusals[invoice_id].times + 1 if invoice_id in self._refusals else 0
         longest = max(FIRST_WAIT_SECONDS, self._context.settings.erp.retry.max_seconds)
         until = self._context.clock.monotonic() + backoff_seconds(times, FIRST_WAIT_SECONDS, longest)

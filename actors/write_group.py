@@ -79,7 +79,6 @@ class Item:
         return isinstance(write, Calculated) or (isinstance(write, Change) and bool(write.meter_versions))
 
     def defer(self, now_seconds: float) -> None:
-        """Its row is locked: it is tried again soon, and ever more seldom."""
         self.not_before_seconds = now_seconds + backoff_seconds(self.deferrals, DEFER_BASE_SECONDS, DEFER_MOST_SECONDS)
         self.deferrals += 1
 
@@ -114,11 +113,9 @@ class WriteQueue:
 
     @property
     def invoice_ids(self) -> set[str]:
-        """The invoices that a write waits for."""
         return {item.invoice_id for item in self._items}
 
     def add(self, items: Iterable[Item]) -> None:
-        """Puts them at the end."""
         self._items += items
 
     def ready(self, limit: int, now_seconds: float) -> list[Item]:
@@ -132,7 +129,6 @@ class WriteQueue:
         self._items = [item for item in self._items if id(item) not in gone]
 
     def to_end(self, items: Sequence[Item]) -> None:
-        """The others go first."""
         self.remove(items)
         self._items += items
 

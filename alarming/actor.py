@@ -128,7 +128,6 @@ class AlarmActor(Actor):
         self._writer: AlarmWriter | None = None
 
     def on_start(self) -> None:
-        """Goes on from the spool, then starts the threads beside."""
         self._records.ignore_this_thread()
         spool = Spool(self._spool_path)
         self._dispatcher = AlarmDispatcher(
@@ -151,7 +150,6 @@ class AlarmActor(Actor):
         self._show()
 
     def on_receive(self, message: Any) -> Any:
-        """Takes a message; nothing here waits for the database or the webhook."""
         match message:
             case ConditionActive() | ConditionCleared():
                 self._dispatcher.report(message)
@@ -170,7 +168,6 @@ class AlarmActor(Actor):
         return None
 
     def on_stop(self) -> None:
-        """Ends the threads beside; what stands is in the spool."""
         if self._writer is not None:
             self._writer.stop()
         if self._webhook is not None:
@@ -185,7 +182,6 @@ class AlarmActor(Actor):
         self._show()
 
     def _show(self) -> None:
-        """Hands on what stands: to the table, to the webhook and to whoever asks."""
         dispatcher = self._dispatcher
         standing = dispatcher.register.standing()
         cleared, dispatcher.cleared = dispatcher.cleared, []

@@ -64,7 +64,6 @@ class Alarm:
 
     @property
     def standing(self) -> bool:
-        """Whether it has been raised and not been cleared since."""
         return self.raised_at is not None and self.cleared_at is None
 
     @property
@@ -121,7 +120,6 @@ class Alarm:
             self.active_subjects.pop(None, None)  # what was reported for no subject is cleared by any success
 
     def expire(self, now: Now) -> None:
-        """Drops the subjects of which nothing was heard for long enough."""
         for subject, active in list(self.active_subjects.items()):
             if active.ends_seconds is not None and active.ends_seconds <= now.seconds:
                 del self.active_subjects[subject]

@@ -62,7 +62,6 @@ class BackgroundThread(Generic[T]):
         self._thread.join(wait_seconds)
 
     def take(self) -> list[T]:
-        """What has come of it since last time, in order."""
         return [self.results.popleft() for _ in range(len(self.results))]
 
     def _run(self) -> None:

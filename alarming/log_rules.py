@@ -95,11 +95,9 @@ class LogConditions(logging.Handler):
         self._places: Counter[str] = Counter()
 
     def ignore_this_thread(self) -> None:
-        """Passes over what the calling thread logs from now on."""
         self._thread.ignored = True
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Takes a record; never raises and never waits."""
         if record.name.startswith(_OWN_LOGGERS) or getattr(self._thread, "ignored", False):
             return
         try:

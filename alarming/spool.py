@@ -68,7 +68,6 @@ class Spool:
             self._put(marked, durable=False)
 
     def mark_lost(self, alarm_id: str) -> None:
-        """Notes that the table has not got the alarm as it is here, though it had."""
         self._put(replace(self.entries[alarm_id], stored=False), durable=False)
 
     def rename(self, old_id: str, record: AlarmRecord) -> None:
