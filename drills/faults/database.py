@@ -225,7 +225,7 @@ D1: dict[str, Callable[[], Fault]] = {
     "slots_used_up": SlotsUsedUp,
 }
 D2: dict[str, Callable[[], Fault]] = {
-    "read_only": lambda: Statements(begins=READ_ONLY, ends=WRITABLE),
+    "read_only": lambda: Statements(UNREACHABLE, begins=READ_ONLY, ends=WRITABLE),
     "privilege_dropped": lambda: Statements(
         begins=(f"REVOKE UPDATE ON invoices FROM {APP_USER}",), ends=(f"GRANT UPDATE ON invoices TO {APP_USER}",)
     ),
