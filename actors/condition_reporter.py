@@ -7,7 +7,7 @@ from actors.messages import ALARMS, try_tell
 from alarming.catalogue import CATALOGUE, ClearScope, Code
 from alarming.conditions import ConditionActive, ConditionCleared
 from billing.quarantine import backoff_seconds
-from persistence.connection.errors import CommitHangs, CredentialsRefused, DatabaseUnreachable, PersistenceError
+from persistence.connection.errors import PersistenceError
 
 
 class ConditionReporter:
@@ -62,10 +62,9 @@ DATABASE_CODES = (Code.DATABASE_UNREACHABLE, Code.DATABASE_ERROR)
 
 def report_database_error(conditions: ConditionReporter, error: PersistenceError, subject: str) -> None:
     """Tells which trouble with the database an error means; one that the database itself tells is no other's sign."""
-    away = isinstance(error, DatabaseUnreachable | CredentialsRefused) and not isinstance(error, CommitHangs)
-    if not away:
+    if not error.away:
         conditions.clear(Code.DATABASE_UNREACHABLE, subject)
-    conditions.raise_condition(Code.DATABASE_UNREACHABLE if away else Code.DATABASE_ERROR, str(error), subject)
+    conditions.raise_condition(Code.DATABASE_UNREACHABLE if error.away else Code.DATABASE_ERROR, str(error), subject)
 
 
 class DatabaseBackoff:

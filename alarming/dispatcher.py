@@ -13,7 +13,6 @@ from alarming.formats import LOG_LEVELS, fields, line
 from alarming.register import AlarmRegister, Change, Identity, Outcome, Timing, Transient
 from alarming.spool import Spool
 from persistence.alarms import AlarmRecord, AlarmState
-from persistence.connection.errors import CredentialsRefused, DatabaseUnreachable
 
 LOGGER: Final = logging.getLogger("billingd.alarms")
 SUBJECT: Final = "alarms"
@@ -86,7 +85,7 @@ class AlarmDispatcher:
     def take_result(self, result: Result) -> None:
         """Takes what came of writing to the table and of reading the database's state."""
         if isinstance(result, Failed):
-            unreachable = isinstance(result.error, DatabaseUnreachable | CredentialsRefused)
+            unreachable = result.error.away
             code = Code.DATABASE_UNREACHABLE if unreachable else Code.DATABASE_ERROR
             if not unreachable:
                 self.report(ConditionCleared(Code.DATABASE_UNREACHABLE, subject=SUBJECT))

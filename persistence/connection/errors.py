@@ -17,9 +17,14 @@ __all__ = [
 class PersistenceError(Exception):
     """The base of them all; `str()` of each is one line for people, and never holds a password."""
 
+    away = False
+    """Whether the database itself can't be used, rather than a statement."""
+
 
 class DatabaseUnreachable(PersistenceError):  # noqa: N818 - named for what is so
     """No connection, or one that doesn't answer. What was under way has not been committed."""
+
+    away = True
 
 
 class CommitUnknown(DatabaseUnreachable):
@@ -32,9 +37,13 @@ class CommitUnknown(DatabaseUnreachable):
 class CommitHangs(CommitUnknown):
     """COMMIT is not answered in time, and the server is there: it waits for a synchronous standby, or for its disk."""
 
+    away = False
+
 
 class CredentialsRefused(PersistenceError):  # noqa: N818 - named for what is so
     """The server knows no such user, wants another password, or lets nobody in from here."""
+
+    away = True
 
 
 # What one row can be the cause of: its values (22), a constraint (23), a view's check (44), what a trigger raises (P0),

@@ -52,8 +52,8 @@ class SeenServer:
         session.timeline = timeline
 
     def is_newer(self, timeline: int) -> bool:
-        """Whether a server of a later timeline was seen than the one of a session."""
-        return timeline < self._timeline
+        """Whether a server of a later timeline was seen than a session's; 0: nobody has looked at that one's."""
+        return 0 < timeline < self._timeline
 
     def note_position(self, source: Source) -> None:
         """Remembers how far the server has written; in the transaction that has claimed what is to be offered."""

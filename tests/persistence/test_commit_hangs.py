@@ -87,3 +87,8 @@ def test_the_writer_raises_one_true_alarm_and_keeps_its_name(without_standby: Po
     harness.actor.on_receive(_Tick())
     assert (ALARMS, ConditionCleared(Code.DATABASE_ERROR, subject=DB_WRITER)) in harness.told
     harness.actor.on_stop()
+
+
+def test_no_part_of_the_daemon_takes_it_for_a_server_that_is_away() -> None:
+    assert not CommitHangs("").away
+    assert CommitUnknown("").away

@@ -1,6 +1,7 @@
 """A database that stands elsewhere than before may have forgotten offers: the ERP is asked first, once each."""
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,15 @@ def test_a_session_to_the_old_primary_is_left_when_another_has_come_to_the_new(o
         shared._timeline = 2
         with pytest.raises(DatabaseUnreachable, match="old primary"), database.transaction():
             pass
+
+
+def test_a_session_that_any_server_is_good_for_stays_in_use(own: PostgresServer) -> None:
+    look(own, shared := SeenServer())
+    with Database(replace(own.settings(), any_server=True), seen_server=shared) as database:
+        for _ in range(2):
+            with database.transaction():
+                pass
+        assert database.sessions == 1
 
 
 def test_the_history_says_why_it_was_asked_about(database: Database) -> None:
