@@ -1,17 +1,26 @@
 """The worked months of tests/data/months: each comes out as computed by hand, and explains itself."""
 
+import json
+import random
+from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from altibiz.fake.server import FakeAltibiz
+from billing.invoice import Invoice, calculate
+from billing.periods import QUARTER_HOUR
 from cli.explain import explanation_lines
+from cli.invoice_view import invoice_lines
 from cli.verify import verify_invoices
 from persistence.connection.database import Database
+from persistence.connection.statements import fetch_dicts
 from persistence.invoices import corrections, due_invoices
+from persistence.invoices.calculation_inputs import fetch_inputs
 from persistence.invoices.listing import show_invoices
 from persistence.invoices.next_revisions import registered_revisions
 from persistence.master_data import import_master
@@ -19,6 +28,7 @@ from tests.billing.billing_samples import ZAGREB
 from tests.support.billed_months import book
 from tests.support.calculated_rows import calculate_due
 from tests.support.worked_months import MONTHS, NAMES, master_of, read_month, take_month, write_yaml
+from web.templating import render
 
 
 def stored(database: Database, ids: list[str]) -> list[dict[str, Any]]:
@@ -116,3 +126,66 @@ def test_a_gap_is_waited_for_unless_it_is_billed_to_nobody(database: Database, t
     assert len(calculate_due(database)) == 2
     gap = "   from 2026-10-09T22:00:00Z until 2026-10-11T22:00:00Z it is billed to nobody"
     assert all(gap in explained(database, f"user-{number}.2026-10.1") for number in (1, 2))
+
+
+def test_every_rendering_shows_segments_and_gaps_to_a_network_user(database: Database, tmp_path: Path) -> None:
+    take_month(database, read_month("04-reset"), tmp_path)
+    calculate_october(database)
+    with database.reading() as reader:
+        (invoice,) = show_invoices(reader, ["user-1.2026-10.1"])
+    first = "meter A from 2026-09-30T22:00:00Z until 2026-10-20T04:00:00Z, closing as in the exchange's protocol"
+    assert f"  {first}" in invoice_lines(invoice)
+    assert f"   segment 1: {first}" in explained(database, "user-1.2026-10.1")
+    around = {"title": "", "instance": "", "here": "", "form_key": None, "said": ""}
+    page = render("invoice.html", invoice=invoice, **around)
+    assert "<p>" + first.replace("'", "&#39;") + "</p>" in page
+    assert "80123.46 / 0.00" in page, "both readings stand in the table of items"
+    paper = render("invoice_print.html", invoices=[invoice])
+    assert "Brojilo A od 2026-09-30T22:00:00Z do 2026-10-20T04:00:00Z (završno stanje iz zapisnika o zamjeni)" in paper
+    gap = {"from": "2026-10-09T22:00:00Z", "until": "2026-10-11T22:00:00Z"}
+    with_gap = {**invoice, "calculations": [{**invoice["calculations"][0], "gaps": [gap]}]}
+    assert "it is billed to nobody" in render("invoice.html", invoice=with_gap, **around)
+    assert "nije obračunato nikome" in render("invoice_print.html", invoices=[with_gap])
+
+
+def test_real_readings_split_at_any_quarter_hour_give_the_same_invoice(database: Database, tmp_path: Path) -> None:
+    """With the protocol's registers taken from the readings; a seed for each split is printed when it fails."""
+    month = read_month("01-exchange-at-a-quarter-hour")
+    (profile, _) = month["profiles"]
+    month["profiles"] = [{**profile, "until": "2026-10-31T23:00:00Z"}]
+    (place,) = month["measurement_locations"]
+    always = {name: value for name, value in place.items() if name != "meters"} | {"meter_id": "A"}
+    take_month(database, {**month, "measurement_locations": [always]}, tmp_path)
+    with database.transaction() as connection:
+        (whole,) = fetch_inputs(connection, ["user-1.2026-10.1"], ZAGREB)
+    wanted = calculate(whole, 100)
+    assert isinstance(wanted, Invoice)
+    for seed in range(8):
+        generator = random.Random(seed)
+        cuts = sorted(generator.sample(range(1, 2980), generator.randint(1, 5)))
+        with database.transaction() as connection:
+            split_at(connection, [whole.start + cut * QUARTER_HOUR for cut in cuts])
+            (parts,) = fetch_inputs(connection, ["user-1.2026-10.1"], ZAGREB)
+        split = calculate(parts, 100)
+        assert isinstance(split, Invoice), (seed, split)
+        assert len(parts.measurement_locations[0].segments) == len(cuts) + 1
+        assert (split.lines, split.body()) == (wanted.lines, wanted.body()), seed
+        steps = {max(s.max_t1_step_wh or 0 for s in each.measurement_locations[0].segments) for each in (whole, parts)}
+        assert len(steps) == 1, seed
+
+
+def split_at(connection: Connection, cuts: Sequence[datetime]) -> None:
+    """Makes meter A an exchange of itself at each cut, with the registers of its readings."""
+    meters: list[dict[str, Any]] = [{"meter": "A"}]
+    for cut in cuts:
+        registers = fetch_dicts(
+            connection,
+            "SELECT to_jsonb(r) - 'meter_id' - 'at' AS registers FROM readings r WHERE meter_id = 'A' AND at = :at",
+            at=cut,
+        )[0]["registers"]
+        meters[-1] |= {"until": cut.isoformat(), "closing": registers}
+        meters.append({"meter": "A", "from": cut.isoformat(), "opening": registers})
+    connection.execute(
+        text("UPDATE measurement_locations SET meter_id = NULL, meters = CAST(:meters AS jsonb)"),
+        {"meters": json.dumps(meters)},
+    )
