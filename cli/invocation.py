@@ -64,13 +64,30 @@ Reason = Annotated[
 ]
 
 
+_LOGIN_ID = Path("/proc/self/loginuid")
+_NOBODY_LOGGED_IN = 2**32 - 1
+
+
 def caller_identity() -> str:
-    """`cli:` and the name of the user that the process runs as."""
+    """`cli:` and the user that the process runs as; behind it the person who logged in as somebody else, if known."""
     user_id = os.getuid()
     try:
-        return f"cli:{pwd.getpwuid(user_id).pw_name}"
+        login_id = int(_LOGIN_ID.read_text())
+    except (OSError, ValueError):
+        login_id = _NOBODY_LOGGED_IN
+    # The kernel keeps who logged in; what sudo says can be made up, but root can do that with anything.
+    person = _user_name(login_id) if login_id not in (user_id, _NOBODY_LOGGED_IN) else None
+    if person is None and user_id == 0:
+        person = "".join(each for each in os.environ.get("SUDO_USER", "")[:60] if each.isprintable())
+    user = _user_name(user_id)
+    return f"cli:{user} ({person})" if person and person != user else f"cli:{user}"
+
+
+def _user_name(user_id: int) -> str:
+    try:
+        return pwd.getpwuid(user_id).pw_name
     except KeyError:  # as in a container that runs under a number without an account
-        return f"cli:{user_id}"
+        return str(user_id)
 
 
 def resolve_reason(reason: str | None) -> str:

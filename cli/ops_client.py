@@ -5,6 +5,7 @@ import json
 import socket
 from typing import Any
 
+from config.secrets import SecretUnreadable, ops_token
 from config.settings import Settings
 from config.values import TcpAddress, UnixAddress
 
@@ -40,8 +41,10 @@ def fetch_status(settings: Settings) -> dict[str, Any]:
     connection = _connection(address)
     where = settings.ops.listen
     try:
-        connection.request("GET", "/status", headers={"Connection": "close"})
+        connection.request("GET", "/status", headers={"Connection": "close", **_credentials(settings)})
         response = connection.getresponse()
+        if response.status == 401:
+            raise NoAnswer(f"{where} asks for the token (key ops.token_for_all): the daemon's is another one")
         document = json.loads(response.read(_ANSWER_BYTES_AT_MOST)) if response.status == 200 else None
     except TimeoutError as error:
         raise NoAnswer(f"no answer on {where} within {TIMEOUT_SECONDS:g} s", silent=True) from error
@@ -54,6 +57,17 @@ def fetch_status(settings: Settings) -> dict[str, Any]:
     if not isinstance(document, dict) or not {"running", "verdict", "instance", "alarms"} <= document.keys():
         raise NoAnswer(f"what answers on {where} is not billingd")
     return document
+
+
+def _credentials(settings: Settings) -> dict[str, str]:
+    """The token's header, where the daemon asks for it. Raises NoAnswer for a token that can't be read."""
+    if not settings.ops.token_for_all:
+        return {}
+    try:
+        token = ops_token(settings)
+    except SecretUnreadable as error:
+        raise NoAnswer(str(error)) from error
+    return {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
 
 
 def _connection(address: TcpAddress | UnixAddress) -> http.client.HTTPConnection:

@@ -27,6 +27,7 @@ _EXAMPLES = {
     "alarms.webhook_token_file": "/etc/billingd/webhook-token",
     "alarms.webhook_ca_file": "/etc/billingd/webhook-ca.pem",
     "ops.token_file": "/etc/billingd/ops-token",
+    "ops.hosts": "[billing.example]",
     "intake.inbox": "/var/lib/billingd-inbox",
     "intake.token_file": "/etc/billingd/intake-token",
     "intake.certificate_file": "/etc/billingd/intake-certificate.pem",

@@ -13,6 +13,7 @@ from config.values import (
     CronExpression,
     DatabaseUrl,
     HttpUrl,
+    Line,
     ListenAddress,
     Pattern,
     Percent,
@@ -284,6 +285,15 @@ class OpsSettings(Section):
     )
     token_file: Path | None = setting(
         None, "A file that holds the token for the control room; without it the control room is off.", live=True
+    )
+    token_for_all: bool = setting(
+        False, "Whether /status and /metrics ask for the token, too, as a bearer token.", live=True
+    )
+    hosts: tuple[Line, ...] = setting(
+        (),
+        "Names with a dot under which browsers and monitoring reach the address, as a proxy's; others are refused. "
+        "Addresses, and names without a dot, need not be listed.",
+        live=True,
     )
 
     @property

@@ -94,6 +94,9 @@ def _contradictions(settings: Settings) -> list[Contradiction]:
         if value < least:
             message = f"{value:g} is too short: {why} ({other} is {given:g}), so at least {least:g}"
             problems.append((key, (key, other), message))
+    if settings.ops.token_for_all and settings.ops.token_file is None:
+        needs = "/status and /metrics can't ask for a token without ops.token_file"
+        problems.append(("ops.token_for_all", ("ops.token_for_all",), needs))
     return problems
 
 

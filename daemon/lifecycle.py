@@ -119,6 +119,7 @@ class Daemon:
         room = ControlRoom(
             instance=settings.instance,
             token=lambda: self._room_token,
+            settings=lambda: self.context.settings.ops,
             status=self.status.document,
             connect=self.connect,
         )

@@ -63,9 +63,19 @@ class OpsEndpoint:
             "/status": lambda: Response(json.dumps(status(), default=plain), media_type="application/json"),
             "/metrics": lambda: Response(self.metrics(status()), media_type=CONTENT_TYPE_PLAIN_0_0_4),
         }
-        return Starlette(
-            routes=[*(Route(path, _cached_page(make)) for path, make in pages.items()), *self.control_room.routes()]
-        )
+        guarded = {"/status", "/metrics"}
+        routes = [
+            Route(path, self._guarded(_cached_page(make)) if path in guarded else _cached_page(make))
+            for path, make in pages.items()
+        ]
+        return Starlette(routes=[*routes, *self.control_room.routes()])
+
+    def _guarded(self, page: Callable[[Request], Any]) -> Callable[[Request], Any]:
+        async def guarded(request: Request) -> Response:
+            answer: Response = self.control_room.refuse_reader(request) or await page(request)
+            return answer
+
+        return guarded
 
 
 def _rate_limited(app: ASGIApp) -> ASGIApp:

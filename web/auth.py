@@ -4,8 +4,9 @@ import hashlib
 import hmac
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -14,11 +15,11 @@ SESSION_SECONDS = 12 * 3600.0
 SESSIONS_AT_MOST = 64
 FAILURES_AT_MOST = 5
 LOCKOUT_SECONDS = 10.0
-"""After FAILURES_AT_MOST wrong tokens in this time, from any clients, no token is checked until it is over."""
+"""After FAILURES_AT_MOST wrong tokens in this time, from any clients, further ones are told to wait for its end."""
 
 
 class TooManyAttempts(Exception):  # noqa: N818 - it says what happened
-    """Too many wrong tokens lately: none is checked now."""
+    """This token is wrong, too, after too many lately. The right one is taken all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Session:
     token: bytes
     session: str | None = None
     form_key: str | None = None
+    name: str = ""
+    """Who the person said to be when signing in."""
 
     def owns_form_key(self, form_key: str) -> bool:
         """Whether a form is from a page of this session. A request with the token in a header needs no form key."""
@@ -39,6 +42,7 @@ class _StoredSession:
     form_key: str
     token: bytes
     until_seconds: float
+    name: str
 
 
 class Authenticator:
@@ -64,7 +68,9 @@ class Authenticator:
             return Session(self._expected()) if self._is_right(given.strip()) else None
         session_id = request.cookies.get(self.cookie, "")
         session = self._session(session_id)
-        return None if session is None else Session(session.token, session_id, session.form_key)
+        if session is None:
+            return None
+        return Session(session.token, session_id, session.form_key, session.name)
 
     def is_valid(self, session: Session) -> bool:
         """Whether the session has not ended since."""
@@ -72,14 +78,14 @@ class Authenticator:
             return self._session(session.session) is not None
         return session.token == self._expected()
 
-    def sign_in(self, given: str) -> str | None:
+    def sign_in(self, given: str, name: str) -> str | None:
         """The id of a new session, None for a wrong token. Raises TooManyAttempts."""
         if not self._is_right(given):
             return None
         session_id = secrets.token_urlsafe(32)
         if len(self._sessions) >= SESSIONS_AT_MOST:
             del self._sessions[next(iter(self._sessions))]
-        session = _StoredSession(secrets.token_urlsafe(32), self._expected(), self._now() + SESSION_SECONDS)
+        session = _StoredSession(secrets.token_urlsafe(32), self._expected(), self._now() + SESSION_SECONDS, name)
         self._sessions[_digest(session_id).hex()] = session
         return session_id
 
@@ -94,25 +100,50 @@ class Authenticator:
         return session
 
     def _is_right(self, given: str) -> bool:
+        if self.enabled and hmac.compare_digest(_digest(given), self._expected()):
+            return True
         now = self._now()
         if len(self._failures) == FAILURES_AT_MOST and now - self._failures[0] < LOCKOUT_SECONDS:
             raise TooManyAttempts
-        right = self.enabled and hmac.compare_digest(_digest(given), self._expected())
-        if not right:
-            self._failures.append(now)
-        return right
+        self._failures.append(now)
+        return False
 
     def _expected(self) -> bytes:
         return _digest(self._token() or "")
 
 
-def is_cross_site(request: Request) -> bool:
-    """Whether a page of another site had a browser send this."""
+def is_known_host(host: str | None, hosts: Collection[str]) -> bool:
+    """Whether a request's Host may name us; `hosts` are the configured names.
+
+    A page of another site can give its own name our address (DNS rebinding), and then read our pages as its own. Such a
+    name has a dot, and is no address.
+    """
+    name = _hostname(f"//{host}")
+    if host is None or "." not in name or name.endswith(".localhost") or name in {each.lower() for each in hosts}:
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def is_cross_site(request: Request, hosts: Collection[str]) -> bool:
+    """Whether a page of another site had a browser send this. A proxy may change Host if `hosts` has its name."""
     site = request.headers.get("sec-fetch-site")
     if site is not None and site not in ("same-origin", "none"):
         return True
     origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    if origin is None or urlsplit(origin).netloc == request.headers.get("host"):
+        return False
+    return _hostname(origin) not in {each.lower() for each in hosts}
+
+
+def _hostname(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return "not.a.name"
 
 
 def _digest(text: str) -> bytes:

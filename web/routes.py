@@ -16,11 +16,12 @@ from starlette.routing import Route
 
 from billing.identity import is_invoice_id
 from billing.states import State
+from config.sections import OpsSettings
 from persistence.connection.database import Database
 from persistence.connection.statements import notify
 from persistence.invoices import held_invoices
 from persistence.invoices.listing import browse, show_invoices
-from web.auth import LOCKOUT_SECONDS, Authenticator, Session, TooManyAttempts, is_cross_site
+from web.auth import LOCKOUT_SECONDS, Authenticator, Session, TooManyAttempts, is_cross_site, is_known_host
 from web.background_queries import BackgroundQueries, DatabaseUnavailable
 from web.event_stream import OverviewFeed
 from web.formatting import NO_REASON
@@ -32,6 +33,7 @@ ACTOR = "control room"
 FORM_BYTES_AT_MOST = 16_384
 PAGE_SIZE = 50
 REASON_CHARACTERS = 500
+NAME_CHARACTERS = 60
 _FOLDER = Path(__file__).parent / "static"
 _STATIC = {"style.css": "text/css", "app.js": "text/javascript", "icon.svg": "image/svg+xml"}
 _HEADERS = {
@@ -58,11 +60,13 @@ class ControlRoom:
         *,
         instance: str,
         token: Callable[[], str | None],
+        settings: Callable[[], OpsSettings],
         status: Callable[[], dict[str, Any]],
         connect: Callable[[str], Database],
     ) -> None:
         self._instance = instance
         self._authenticator = Authenticator(token, instance, time.monotonic)
+        self._settings = settings
         self._queries = BackgroundQueries(connect)
         self._status = status
         self._feed = OverviewFeed(status, self._queries, time.monotonic)
@@ -89,11 +93,11 @@ class ControlRoom:
 
         async def secured(request: Request) -> Response:
             try:
-                if not self._authenticator.enabled:
-                    response: Response = PlainTextResponse(
-                        "the control room is off (key ops.token_file)\n", status_code=404
-                    )
-                elif request.method == "POST" and is_cross_site(request):
+                if (refusal := self.refuse_host(request)) is not None:
+                    response: Response = refusal
+                elif not self._authenticator.enabled:
+                    response = PlainTextResponse("the control room is off (key ops.token_file)\n", status_code=404)
+                elif request.method == "POST" and is_cross_site(request, self._settings().hosts):
                     response = PlainTextResponse("this was sent from another site\n", status_code=403)
                 else:
                     response = await answer(request)
@@ -108,10 +112,33 @@ class ControlRoom:
 
         return secured
 
+    def refuse_host(self, request: Request) -> Response | None:
+        """The answer to a request by a name that is not ours; None for one of ours."""
+        if is_known_host(request.headers.get("host"), self._settings().hosts):
+            return None
+        return PlainTextResponse("this name is not one of ours: list it in ops.hosts\n", status_code=421)
+
+    def refuse_reader(self, request: Request) -> Response | None:
+        """The answer to a program that may not read /status or /metrics; None if it may."""
+        if (refusal := self.refuse_host(request)) is not None or not self._settings().token_for_all:
+            return refusal
+        try:
+            if self._authenticator.authenticate(request) is not None:
+                return None
+            logger.warning("somebody at %s asked for %s without the token", _peer(request), request.url.path)
+            status = 401
+        except TooManyAttempts:
+            status = 429
+        return PlainTextResponse(
+            "this needs the token (key ops.token_for_all)\n", status, {"WWW-Authenticate": "Bearer"}
+        )
+
     def _authenticated(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
         async def with_session(request: Request) -> Response:
             session = self._authenticator.authenticate(request)
             if session is None:
+                if "authorization" in request.headers:
+                    logger.warning("somebody at %s showed the control room a wrong token", _peer(request))
                 query = f"?{request.url.query}" if request.url.query else ""
                 next_page = f"{request.url.path}{query}" if request.method == "GET" else "/room"
                 return self._sign_in_page(401, None, next_page)
@@ -132,19 +159,27 @@ class ControlRoom:
 
     async def _sign_in(self, request: Request) -> Response:
         form = await _form(request)
-        session_id = self._authenticator.sign_in(form.get("token", ""))
-        next_page = form.get("next_page", "")
+        name, next_page = _printable(form.get("name", ""))[:NAME_CHARACTERS], form.get("next_page", "")
+        if not name:
+            return self._sign_in_page(400, "Say who you are: what you order is kept with it.", next_page)
+        session_id = self._authenticator.sign_in(form.get("token", ""), name)
         if session_id is None:
-            logger.warning("somebody showed the control room a wrong token")
+            logger.warning("somebody at %s, as %s, showed the control room a wrong token", _peer(request), name)
             return self._sign_in_page(401, "That is not the token.", next_page)
+        logger.info("%s at %s signed in to the control room", name, _peer(request))
         response = RedirectResponse(next_page if _NEXT_PAGE.fullmatch(next_page) else "/room", 303)
-        response.set_cookie(self._authenticator.cookie, session_id, path="/room", httponly=True, samesite="strict")
+        response.set_cookie(
+            self._authenticator.cookie, session_id, path="/room", httponly=True, samesite="strict",
+            secure=_came_by_tls(request),
+        )  # fmt: skip
         return response
 
-    async def _sign_out(self, _: Request, session: Session) -> Response:
+    async def _sign_out(self, request: Request, session: Session) -> Response:
         self._authenticator.sign_out(session)
         response = RedirectResponse("/room", 303)
-        response.delete_cookie(self._authenticator.cookie, path="/room", httponly=True, samesite="strict")
+        response.delete_cookie(
+            self._authenticator.cookie, path="/room", httponly=True, samesite="strict", secure=_came_by_tls(request)
+        )
         return response
 
     # The pages
@@ -205,8 +240,10 @@ class ControlRoom:
         invoice_id = request.path_params["id"]
         reason = _printable((await _form(request)).get("reason", ""))[:REASON_CHARACTERS]
 
+        by = f"{ACTOR}: {session.name}" if session.name else ACTOR
+
         def retry(connection: Connection) -> str | None:
-            problem = held_invoices.retry_held(connection, ACTOR, invoice_id, reason or NO_REASON)
+            problem = held_invoices.retry_held(connection, by, invoice_id, reason or NO_REASON)
             notify(connection, "retry")
             return problem
 
@@ -214,6 +251,7 @@ class ControlRoom:
         problem = await self._queries.run(retry) if known else "there is no such invoice"
         if problem is not None:
             return self._problem(session, 409, invoice_id, problem)
+        logger.info("%s at %s retries %s: %s", by, _peer(request), invoice_id, reason or NO_REASON)
         return RedirectResponse(f"/room/invoices/{invoice_id}?said=goes-on", 303)
 
 
@@ -228,6 +266,18 @@ def list_context(
 def _list_address(asked: Mapping[str, str], **changes: str) -> str:
     given = {name: value for name, value in {**asked, **changes}.items() if value}
     return f"/room/invoices?{urlencode(given)}" if given else "/room/invoices"
+
+
+def _peer(request: Request) -> str:
+    """Where a request comes from, for the log; what a proxy says of it stands beside."""
+    said = _printable(request.headers.get("x-forwarded-for", ""))[:REASON_CHARACTERS]
+    peer = request.client.host if request.client and request.client.host else "the socket"
+    return f"{peer} (for {said})" if said else peer
+
+
+def _came_by_tls(request: Request) -> bool:
+    """Whether a proxy with TLS stands before us; whoever lies about it only makes the own cookie safer."""
+    return request.headers.get("x-forwarded-proto", request.url.scheme).lower() == "https"
 
 
 async def _static(name: str, _: Request) -> Response:

@@ -68,7 +68,9 @@ def client(deployment: Deployment, **headers: str) -> httpx.Client:
 @contextmanager
 def signed_in(deployment: Deployment) -> Iterator[httpx.Client]:
     with client(deployment) as browser:
-        answer = browser.post("/room/sign-in", data={"token": TOKEN, "next_page": "/room/invoices?state=held"})
+        answer = browser.post(
+            "/room/sign-in", data={"name": "ana", "token": TOKEN, "next_page": "/room/invoices?state=held"}
+        )
         assert (answer.status_code, answer.headers["location"]) == (303, "/room/invoices?state=held")
         yield browser
 
@@ -125,7 +127,7 @@ def test_every_answer_forbids_what_a_browser_need_not_do(deployment: Deployment)
 
 def test_the_cookie_is_not_the_token_and_is_for_the_browser_alone(deployment: Deployment) -> None:
     with client(deployment) as browser:
-        cookie = browser.post("/room/sign-in", data={"token": TOKEN}).headers["set-cookie"]
+        cookie = browser.post("/room/sign-in", data={"name": "ana", "token": TOKEN}).headers["set-cookie"]
         assert TOKEN not in cookie
         assert "HttpOnly" in cookie
         assert "SameSite=strict" in cookie
@@ -140,7 +142,7 @@ def test_the_cookie_is_not_the_token_and_is_for_the_browser_alone(deployment: De
 def test_signing_in_leads_nowhere_else(deployment: Deployment) -> None:
     with client(deployment) as browser:
         for elsewhere in ("https://elsewhere/", "//elsewhere", "/room/../metrics", "/room//elsewhere", "/metrics"):
-            answer = browser.post("/room/sign-in", data={"token": TOKEN, "next_page": elsewhere})
+            answer = browser.post("/room/sign-in", data={"name": "ana", "token": TOKEN, "next_page": elsewhere})
             assert answer.headers["location"] == "/room"
 
 
@@ -207,7 +209,10 @@ def test_a_retry_does_what_the_command_does_and_says_who_ordered_it(deployment: 
         assert browser.post("/room/invoices/NU-9999.2026-10.1/retry", data=form).status_code == 409
     deployment.do("invoices", "retry", by_command, "--reason", "mended in the ERP")
     [ordered], [commanded] = history(deployment, by_hand), history(deployment, by_command)
-    assert ordered["actor"] == "control room"
+    assert ordered["actor"] == "control room: ana"
+    log = deployment.daemon.log()
+    assert "ana at the socket signed in to the control room" in log
+    assert f"control room: ana at the socket retries {by_hand}" in log
     assert {**ordered, "actor": commanded["actor"], "at": commanded["at"]} == commanded
     with deployment.database() as database, database.transaction() as connection:
         rows = connection.execute(
@@ -317,8 +322,48 @@ def test_without_a_token_there_is_no_control_room_until_a_reload_brings_one(depl
     with client(deployment, **BEARER) as session:
         wait_until(lambda: session.get("/room").status_code == 404)
         assert "ops.token_file" in session.get("/room").text
-        assert session.post("/room/sign-in", data={"token": ""}).status_code == 404
+        assert session.post("/room/sign-in", data={"name": "ana", "token": ""}).status_code == 404
         deployment.config_path.write_text(before)
         deployment.daemon.signal(signal.SIGHUP)
         wait_until(lambda: session.get("/room").status_code == 200)
     assert TOKEN not in deployment.daemon.log()
+
+
+def test_a_page_of_another_name_reads_nothing(deployment: Deployment) -> None:
+    """DNS rebinding: a page of evil.example gives its own name our address, and reads our pages as its own."""
+    with client(deployment, **BEARER, Host="evil.example:9464") as rebound:
+        for page in (*PAGES, "/status", "/metrics"):
+            answer = rebound.get(page)
+            assert (answer.status_code, "ops.hosts" in answer.text) == (421, True), page
+        assert rebound.post("/room/sign-in", data={"name": "ana", "token": TOKEN}).status_code == 421
+        assert rebound.get("/healthz").status_code == 200
+
+
+def test_who_signs_in_has_a_name_and_where_from_is_logged(deployment: Deployment) -> None:
+    with client(deployment, **{"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}) as browser:
+        answer = browser.post("/room/sign-in", data={"name": " ", "token": TOKEN})
+        assert (answer.status_code, "who you are" in answer.text) == (400, True)
+        assert browser.post("/room/sign-in", data={"name": "iva", "token": "wrong"}).status_code == 401
+        assert "Secure" in browser.post("/room/sign-in", data={"name": "iva", "token": TOKEN}).headers["set-cookie"]
+    log = deployment.daemon.log()
+    assert "somebody at the socket (for 192.0.2.7), as iva, showed the control room a wrong token" in log
+    assert "iva at the socket (for 192.0.2.7) signed in" in log
+
+
+def test_status_and_metrics_can_ask_for_the_token(deployment: Deployment) -> None:
+    path = deployment.config_path
+    before = path.read_text()
+    path.write_text(before.replace("token_file:", "token_for_all: true\n  token_file:", 1))
+    assert deployment.run("reload").returncode == 0
+    try:
+        with client(deployment) as stranger, client(deployment, **BEARER) as monitoring:
+            for page in ("/status", "/metrics"):
+                assert stranger.get(page).status_code == 401
+                assert monitoring.get(page).status_code == 200
+            assert stranger.get("/healthz").status_code == 200
+        assert json.loads(deployment.run("status", "--json").stdout)["running"]
+    finally:
+        path.write_text(before)
+        assert deployment.run("reload").returncode == 0
+    with client(deployment) as stranger:
+        assert stranger.get("/status").status_code == 200

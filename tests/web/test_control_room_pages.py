@@ -16,7 +16,15 @@ from starlette.requests import Request
 from billing.states import State
 from cli.report import COLUMNS
 from persistence.invoices.listing import Hour
-from web.auth import FAILURES_AT_MOST, LOCKOUT_SECONDS, SESSION_SECONDS, Authenticator, TooManyAttempts, is_cross_site
+from web.auth import (
+    FAILURES_AT_MOST,
+    LOCKOUT_SECONDS,
+    SESSION_SECONDS,
+    Authenticator,
+    TooManyAttempts,
+    is_cross_site,
+    is_known_host,
+)
 from web.formatting import about
 from web.overview import parts
 from web.routes import list_context
@@ -178,7 +186,7 @@ def test_the_token_opens_a_session_that_ends_in_time_with_the_token_and_on_signi
     authenticator = Authenticator(lambda: token[0], "one", now)
 
     def sign_in() -> Request:
-        return request(cookie=f"{authenticator.cookie}={authenticator.sign_in(TOKEN)}")
+        return request(cookie=f"{authenticator.cookie}={authenticator.sign_in(TOKEN, 'ana')}")
 
     browser = sign_in()
     session = authenticator.authenticate(browser)
@@ -203,7 +211,7 @@ def test_the_token_opens_a_session_that_ends_in_time_with_the_token_and_on_signi
 
 def test_nobody_is_with_session_without_the_right_token() -> None:
     authenticator = Authenticator(lambda: TOKEN, "one", Now())
-    assert authenticator.sign_in("") is None
+    assert authenticator.sign_in("", "ana") is None
     assert authenticator.authenticate(request()) is None
     assert authenticator.authenticate(request(cookie=f"{authenticator.cookie}=")) is None
     assert authenticator.authenticate(request(cookie=f"{authenticator.cookie}={TOKEN}")) is None
@@ -214,22 +222,26 @@ def test_nobody_is_with_session_without_the_right_token() -> None:
     assert session.owns_form_key("")
     disabled = Authenticator(lambda: None, "one", Now())
     assert not disabled.enabled
-    assert disabled.sign_in("") is None
+    assert disabled.sign_in("", "ana") is None
 
 
-def test_after_some_wrong_tokens_none_is_looked_at_for_a_while_but_who_is_in_stays_in() -> None:
+def test_after_some_wrong_tokens_the_next_ones_have_to_wait_but_nobody_who_has_the_right_one() -> None:
     now = Now()
     authenticator = Authenticator(lambda: TOKEN, "one", now)
-    browser = request(cookie=f"{authenticator.cookie}={authenticator.sign_in(TOKEN)}")
+    browser = request(cookie=f"{authenticator.cookie}={authenticator.sign_in(TOKEN, 'ana')}")
     for _ in range(FAILURES_AT_MOST):
-        assert authenticator.sign_in("wrong") is None
+        assert authenticator.sign_in("wrong", "ana") is None
     with pytest.raises(TooManyAttempts):
-        authenticator.sign_in(TOKEN)
+        authenticator.sign_in("wrong", "ana")
     with pytest.raises(TooManyAttempts):
-        authenticator.authenticate(request(authorization=f"Bearer {TOKEN}"))
-    assert authenticator.authenticate(browser) is not None
+        authenticator.authenticate(request(authorization="Bearer wrong"))
+    assert authenticator.sign_in(TOKEN, "ana") is not None
+    assert authenticator.authenticate(request(authorization=f"Bearer {TOKEN}")) is not None
+    session = authenticator.authenticate(browser)
+    assert session is not None
+    assert session.name == "ana"
     now.seconds += LOCKOUT_SECONDS + 1
-    assert authenticator.sign_in(TOKEN) is not None
+    assert authenticator.sign_in("wrong", "ana") is None
 
 
 @pytest.mark.parametrize(
@@ -247,4 +259,23 @@ def test_after_some_wrong_tokens_none_is_looked_at_for_a_while_but_who_is_in_sta
     ],
 )
 def test_what_a_page_of_another_site_sends_is_known(headers: dict[str, str], foreign: bool) -> None:
-    assert is_cross_site(request(host="here:9464", **headers)) is foreign
+    assert is_cross_site(request(host="here:9464", **headers), ()) is foreign
+
+
+def test_a_proxy_may_change_the_host_if_its_name_is_configured() -> None:
+    forwarded = request(host="127.0.0.1:9464", origin="https://Billing.example")
+    assert is_cross_site(forwarded, ())
+    assert not is_cross_site(forwarded, ("billing.example",))
+
+
+@pytest.mark.parametrize(
+    ("host", "known"),
+    [
+        (None, True), ("127.0.0.1:9464", True), ("[::1]:9464", True), ("localhost:9464", True), ("billing-1", True),
+        ("room.localhost", True), ("Billing.Example:443", True), ("billing.example.", True), ("", True),
+        ("evil.example:9464", False), ("127.0.0.1.evil.example", False), ("billing.example.evil.com", False),
+        ("[::1", False), ("a@b.example", False),
+    ],
+)  # fmt: skip
+def test_a_name_that_is_not_ours_is_refused(host: str | None, known: bool) -> None:
+    assert is_known_host(host, ("billing.example",)) is known
