@@ -12,11 +12,12 @@ from persistence.clock_step import clocks_agree, database_now
 from persistence.connection.errors import DatabaseFailed, PersistenceError
 from persistence.invoices import audit, due_invoices, period_closing
 from persistence.invoices.period_closing import Closing
-from supervision import Actor
+from supervision import Actor, Timer
 
 logger = logging.getLogger("billingd.books")
 
 LOOK_SECONDS = 5.0
+RETRY_SECONDS = 1.0
 ROOT_LOOK_SECONDS = 60.0
 LOCK_NOT_AVAILABLE = "55P03"
 
@@ -34,6 +35,7 @@ class Bookkeeper(Actor):
         self._context = context
         self._database = context.connect("bookkeeper")
         self._root_due_seconds = float("-inf")
+        self._retry: Timer | None = None
 
     def on_start(self) -> None:
         self._conditions = ConditionReporter(self.tell, DATABASE_CODES)
@@ -49,6 +51,8 @@ class Bookkeeper(Actor):
             self._make_root()
         except PersistenceError as error:
             report_database_error(self._conditions, error, self.name)
+            if self._retry is None or not self._retry.pending:  # before an alarm is due
+                self._retry = self.after(RETRY_SECONDS, _Poll())
         else:
             self._conditions.clear_all(self.name)
 

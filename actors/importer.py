@@ -29,7 +29,7 @@ from supervision import Actor
 logger = logging.getLogger("billingd.imports")
 
 LOOK_SECONDS = 1.0
-PUT_BACK_SECONDS = 30.0
+PUT_BACK_SECONDS = 10.0
 MONTHS_LOOKED_AT = 2
 REMINDER_SECONDS = 60.0
 REFUSALS = (ReadingsRejected, MasterRejected, imports.KeyTaken, RowRefused)
@@ -62,15 +62,19 @@ class Importer(Actor):
         self._not_before: dict[str, float] = {}
         self._put_back_due_seconds = float("-inf")
         self._reported: tuple[list[Path], float] = ([], float("-inf"))
-        self._silent = SilentMeters(context, self._watch)
+        self._silent = SilentMeters(context, self._database)
 
     def on_start(self) -> None:
+        failpoint("importer.start")
         self._conditions = ConditionReporter(self.tell, (*DATABASE_CODES, Code.INBOX_UNUSABLE, Code.IMPORT_REFUSED))
         for database in (self._database, self._watch):
             self.on_unblock(database.unblock)
+        if self._inbox is not None:
+            self.on_unblock(self._inbox.close)  # a successor must not wait for a thread that hangs
         self.every(LOOK_SECONDS, _Poll())
 
     def on_receive(self, message: object) -> None:
+        failpoint("importer.receive")
         if not isinstance(message, _Poll):
             logger.warning("importer was told what it does not know: %r", message)
             return
@@ -125,6 +129,7 @@ class Importer(Actor):
                 self._put_back_due_seconds = 0.0  # so that the next look asks the database, whatever waits then
         if failed is not None:
             raise failed
+        inbox.check()
         self._backoff.reset()
         self._not_before.clear()
         self._conditions.clear(Code.INBOX_UNUSABLE)
@@ -173,6 +178,11 @@ class Importer(Actor):
         inbox.take(file, arrival.sha256, self._context.clock.wall(), note)
         self._count(arrival, "known" if note else "imported", note or f"{rows[0]} rows")
         self._context.metrics.imported_rows.inc(rows[0])
+        if arrival.kind == "master" and note is None:
+            # Readings that came before the master data of their meters.
+            for path in inbox.refused():
+                if imports.kind_of(path) == "readings":
+                    inbox.put_back(path)
 
     def _refuse(self, inbox: Inbox, file: WaitingFile, arrival: Arrival, reasons: list[str]) -> None:
         self._database.run(lambda connection: imports.record_refusal(connection, arrival, reasons))
@@ -197,7 +207,7 @@ class Importer(Actor):
         """Lets files wait again that were taken and that the database does not have: an older backup was put back."""
         first = self._put_back_due_seconds == float("-inf")
         done = inbox.done(None if first else MONTHS_LOOKED_AT)
-        for sha256 in self._watch.run(lambda connection: imports.not_imported(connection, list(done))):
+        for sha256 in self._database.run(lambda connection: imports.not_imported(connection, list(done))):
             logger.warning("the database does not have %s, which was imported: it is imported again", done[sha256])
             inbox.put_back(done[sha256])
         self._put_back_due_seconds = self._context.clock.monotonic() + PUT_BACK_SECONDS

@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.environment import Scale, table
 from benchmarks.growth import growth
 from benchmarks.importing import import_and_calculate
+from benchmarks.intake import deliveries_while_importing, gateways
 from benchmarks.pipeline import cost_of_safety, whole_pipeline
 from benchmarks.several import backlog, two_daemons
 
@@ -34,6 +35,8 @@ PARTS = {
         backlog,
         two_daemons,
         growth,
+        deliveries_while_importing,
+        gateways,
     )
 }
 

@@ -1,12 +1,15 @@
 """One drill's environment: a throwaway database behind a proxy, an ERP process and a daemon process."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
+
+import httpx
 
 from drills.workload import Workload
 from persistence.connection.errors import PersistenceError
@@ -36,6 +39,7 @@ FAST: dict[str, Any] = {
     "alarms": {"raise_within_seconds": 2, "quiet_seconds": 3},
 }  # fmt: skip
 RAISE_WITHIN_SECONDS = 2.0
+INTAKE_TOKEN = "of-the-drill's-gateways"
 POSTGRES = {**VOLATILE, "shared_buffers": "16MB", "max_connections": "24", "deadlock_timeout": "100ms"}
 # The machine may be busy with other drills: the waiting is generous, what is measured is not.
 REACH_SECONDS = 60.0
@@ -86,7 +90,7 @@ class Environment:
         host = "erp.drill" if setting.named_host else "localhost" if setting.tls else "127.0.0.1"
         self.erp = FakeErp(home, tls=setting.tls, host=host)
         self.erp.start()
-        settings = {"instance": "drill", "log": {"format": "json"}}
+        settings = {"instance": "drill", "log": {"format": "json"}, "intake": self._intake()}
         if setting.tls:
             settings["erp"] = {"ca_file": str(CERTIFICATES / "trusted.pem")}
         self.daemon = Deployment(
@@ -95,6 +99,16 @@ class Environment:
             environment=_resolver(self.names) if setting.named_host or setting.found_by == "name" else {},
         ).daemon  # fmt: skip
         self.failpoints = self.daemon.failpoints
+
+    def _intake(self) -> dict[str, Any]:
+        """An inbox, and a socket to which files for it are posted."""
+        self.inbox = self.home / "inbox"
+        self.inbox.mkdir()
+        token = self.home / "intake-token"
+        token.write_text(INTAKE_TOKEN)
+        self._intake_socket = f"{self._short.name}/intake.sock"
+        listen = f"unix:{self._intake_socket}"
+        return {"inbox": str(self.inbox), "settle_seconds": 0.1, "listen": listen, "token_file": str(token)}
 
     def _find_primary(self, found_by: str) -> str:
         """The URL by which the daemon finds the primary of the pair."""
@@ -158,6 +172,24 @@ class Environment:
         """Imports one more network user with readings, as an operator would: new work."""
         self.late = True
         self.workload.load(self.postgres, self.home, late=True)
+
+    def deliver_late_user(self) -> None:
+        """The same by itself: the master data is dropped into the inbox, the readings are posted."""
+        self.late = True
+        master, readings = self.workload.write(self.home, late=True)
+        shutil.copyfile(master, self.inbox / ".master.yaml")
+        (self.inbox / ".master.yaml").rename(self.inbox / "master.yaml")
+        wait_until(lambda: list(self.inbox.glob("done/*/master.yaml")), what="the master data is taken")
+        headers = {"Authorization": f"Bearer {INTAKE_TOKEN}"}
+        with httpx.Client(transport=httpx.HTTPTransport(uds=self._intake_socket), headers=headers) as gateway:
+            answer = gateway.post("http://intake/v1/readings", content=readings.read_bytes())
+        assert answer.status_code == 202, answer.text
+
+    def inbox_problems(self) -> list[str]:
+        """What was not taken, though all faults are over."""
+        left = [path for path in self.inbox.iterdir() if path.is_file() and not path.name.startswith(".")]
+        refused = self.inbox.glob("refused/*.reason")
+        return [f"{path.name} still waits in the inbox" for path in left] + [path.read_text() for path in refused]
 
     def retry_held(self) -> list[str]:
         """Retries the held invoices, as an operator does once the cause is gone; returns their ids."""

@@ -7,7 +7,9 @@ from typing import Any
 
 from drills.environment import Environment
 from drills.workload import ORDINALS, Debt
+from testkit.waiting import becomes_true
 
+TAKEN_WITHIN_SECONDS = 15.0
 ARROWS = {
     "due": {"calculated", "held", "aborted"},
     "calculated": {"sent", "initiated", "registered", "aborted", "held"},
@@ -46,7 +48,8 @@ def judge(env: Environment, *, offers_again: bool = False) -> list[str]:
         if invoice_id in debts and invoice_id in of_id:
             wrong += _compare(debts[invoice_id], row, documents.get(invoice_id), of_id[invoice_id])
     wrong += [f"the alarm {code} ({key}) still stands" for code, key in sorted(env.standing_alarms())]
-    return wrong + _judge_history(env, invoices)
+    becomes_true(lambda: not env.inbox_problems(), TAKEN_WITHIN_SECONDS)
+    return wrong + env.inbox_problems() + _judge_history(env, invoices)
 
 
 def _compare(debt: Debt, row: Any, document: Any, booking: dict[str, Any]) -> list[str]:

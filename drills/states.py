@@ -90,6 +90,22 @@ class Idle(State):
         env.import_late_user()
 
 
+class Arriving(Idle):
+    """All is registered; the importer is held with a new user's readings, which were posted. The master data is in."""
+
+    def reach(self, env: Environment) -> None:
+        super().reach(env)
+        env.failpoints.enable(self.failpoint, "hold 1")
+        env.deliver_late_user()
+        env.failpoints.wait_for_arrivals(self.failpoint, 2)
+
+    def release(self, env: Environment) -> None:
+        env.failpoints.disable(self.failpoint)
+
+    def after(self, env: Environment) -> None:
+        pass
+
+
 STATES: dict[str, State] = {
     state.name: state
     for state in (
@@ -102,5 +118,8 @@ STATES: dict[str, State] = {
         Initiated("initiated", "courier.send", "courier", asks_erp=True, next_seconds=3.0),
         State("storing_verdict", "db_writer.store_verdict", "db_writer", next_seconds=2.0),
         Idle("idle", "biller.receive", "biller", has_work=False, next_seconds=2.0),
+        Arriving("arriving", "importer.take", "importer", has_work=False, next_seconds=2.0),
+        Arriving("importing", "importer.import", "importer", has_work=False, next_seconds=2.0),
+        Arriving("imported_not_moved", "importer.imported", "importer", has_work=False, next_seconds=2.0),
     )
 }

@@ -3,7 +3,6 @@
 Nothing of billing/ is used for the amounts: the judge's verdict must not share a bug with what it judges.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -43,6 +42,10 @@ PRICE_KEYS = {
 }  # fmt: skip
 ORDINALS = ("1.1.", "1.2.", "1.3.", "1.4.", "1.5.", "1.6.", "2.1.", "2.2.", "2.3.", "2.4.")
 QUARTER = timedelta(minutes=15)
+COLUMNS = (
+    "meter_id", "timestamp", "active_import_total_wh", "active_import_t1_wh", "active_import_t2_wh",
+    "active_export_total_wh", "reactive_import_total_varh", "reactive_export_total_varh",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -89,15 +92,23 @@ class Workload:
 
     def load(self, server: PostgresServer, folder: Path, *, late: bool) -> None:
         """Imports the late user, or all others, as an operator would; the files are left in the folder."""
-        users = [user for user in range(1, self.users + 1) if late or user != LATE_USER]
-        master = folder / "master.yaml"
-        master.write_text(yaml.safe_dump(self._master(users), allow_unicode=True), "utf-8")
-        instants = {user: self._instants(user) for user in ([LATE_USER] if late else users)}
-        readings = _write_rows(folder / "readings.csv", instants)
+        master, readings = self.write(folder, late=late)
         with server.session() as connection:
             import_master(connection, master)
             import_readings(connection, readings)
             notify(connection, "due")
+
+    def write(self, folder: Path, *, late: bool) -> tuple[Path, Path]:
+        """Writes the files of master data and readings of the late user, or of all others; gives their paths."""
+        users = [user for user in range(1, self.users + 1) if late or user != LATE_USER]
+        master = folder / "master.yaml"
+        master.write_text(yaml.safe_dump(self._master(users), allow_unicode=True), "utf-8")
+        instants = {user: self._instants(user) for user in ([LATE_USER] if late else users)}
+        return master, _write_rows(folder / "readings.csv", instants)
+
+    def quarter_hours(self, user: int) -> list[str]:
+        """A row of readings for each of this user's meters and quarter hours of the first month, and its end."""
+        return [_row(user, place, at) for place in range(1, len(_kinds(user)) + 1) for at in self._instants(PEAK_USER)]
 
     def write_further_readings(self, path: Path, user: int) -> Path:
         """A reading more of each meter of this user, in the middle of the month after the first."""
@@ -162,19 +173,17 @@ class Workload:
 
 
 def _write_rows(path: Path, instants: Mapping[int, Sequence[datetime]]) -> Path:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow((
-            "meter_id", "timestamp", "active_import_total_wh", "active_import_t1_wh", "active_import_t2_wh",
-            "active_export_total_wh", "reactive_import_total_varh", "reactive_export_total_varh",
-        ))  # fmt: skip
-        for user, ats in instants.items():
-            for place in range(1, len(_kinds(user)) + 1):
-                for at in ats:
-                    t1, t2, qi, qe = _registers(user, place, at)
-                    stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
-                    rows.writerow((_meter(user, place), stamp, t1 + t2, t1, t2, 0, qi, qe))
+    rows = (
+        _row(user, place, at)
+        for user, ats in instants.items() for place in range(1, len(_kinds(user)) + 1) for at in ats
+    )  # fmt: skip
+    path.write_text(",".join(COLUMNS) + "\n" + "".join(rows), "utf-8")
     return path
+
+
+def _row(user: int, place: int, at: datetime) -> str:
+    t1, t2, qi, qe = _registers(user, place, at)
+    return f"{_meter(user, place)},{at:%Y-%m-%dT%H:%M:%SZ},{t1 + t2},{t1},{t2},0,{qi},{qe}\n"
 
 
 def _registers(user: int, place: int, at: datetime) -> tuple[int, int, int, int]:

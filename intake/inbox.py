@@ -23,6 +23,8 @@ from pathlib import Path
 PARTIAL = (".part", ".tmp", ".filepart")
 REASON = ".reason"
 SUMS = "SHA256SUMS"
+PROBE = ".probe"
+PROBE_BYTES = 65_536
 NAME_BYTES_AT_MOST = 200
 """Of a name that gets endings: file systems take 255."""
 POSTED = re.compile(r"([0-9a-f]{32})@([0-9A-Za-z.:%_-]*)\.(readings|master)")
@@ -92,9 +94,18 @@ class Inbox:
         return True
 
     def close(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        """Lets another have the folder; any thread may call it."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    def check(self) -> None:
+        """Makes sure that there is room for what is posted and moved."""
+        probe = self.folder / PROBE
+        try:
+            probe.write_bytes(bytes(PROBE_BYTES))
+        finally:
+            probe.unlink(missing_ok=True)
 
     def waiting(self, settle_seconds: float) -> list[WaitingFile]:
         """What waits, oldest first. What was dropped is whole once it has stayed as it is for `settle_seconds`."""
@@ -128,7 +139,9 @@ class Inbox:
         self.refused_folder.mkdir(exist_ok=True)
         target = _free(self.refused_folder / file.path.name, sha256)
         text = "".join(f"{reason}\n" for reason in reasons)
-        _beside(target, REASON).write_text(text, "utf-8", errors="backslashreplace")
+        reason = _beside(target, REASON)
+        reason.write_text(text, "utf-8", errors="backslashreplace")
+        reason.chmod(0o640)  # for whoever sent the file
         file.path.replace(target)
 
     def refused(self) -> list[Path]:
@@ -149,7 +162,8 @@ class Inbox:
         return found
 
     def put_back(self, path: Path) -> None:
-        """Lets a file of done/ wait again."""
+        """Lets a file of done/ or refused/ wait again."""
+        _beside(path, REASON).unlink(missing_ok=True)
         path.replace(_free(self.folder / path.name, "again"))
 
     def _done(self, at: datetime) -> Path:

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from billing.identity import is_invoice_id
 from billing.states import State
 from config.sections import OpsSettings
+from persistence import imports
 from persistence.connection.database import Database
 from persistence.connection.statements import notify
 from persistence.invoices import held_invoices
@@ -76,6 +77,7 @@ class ControlRoom:
             Route("/room", self._authenticated(self._overview)),
             Route("/room/stream", self._authenticated(self._stream)),
             Route("/room/invoices", self._authenticated(self._list)),
+            Route("/room/imports", self._authenticated(self._imports)),
             Route("/room/invoices/{id}", self._authenticated(self._show)),
             Route("/room/invoices/{id}/retry", self._authenticated(self._retry), methods=["POST"]),
             Route("/room/sign-in", self._secured(self._sign_in), methods=["POST"]),
@@ -235,6 +237,12 @@ class ControlRoom:
         return self._page(
             session, "invoice.html", invoice_id, invoice=found[0], said=said, reason_characters=REASON_CHARACTERS
         )
+
+    async def _imports(self, request: Request, session: Session) -> Response:
+        refused = request.query_params.get("refused") == "1"
+        state = "refused" if refused else None
+        found = await self._queries.run(lambda connection: imports.find(connection, state=state, limit=PAGE_SIZE))
+        return self._page(session, "imports.html", "Imports", "/room/imports", found=found, refused=refused)
 
     async def _retry(self, request: Request, session: Session) -> Response:
         invoice_id = request.path_params["id"]

@@ -1,7 +1,6 @@
 """Faults of the database: off the network (D1), throwing (D2), restored from an older backup (D3)."""
 
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from drills.environment import FINISH_SECONDS, REACH_SECONDS, Environment
-from drills.faults.fault import BRIEF_SECONDS, Fault, Statements, Switched, before_verdict
+from drills.faults.fault import BRIEF_SECONDS, Fault, Statements, Switched, before_verdict, fill, mount_small
 from drills.faults.locks import DAEMON_BACKENDS, LOCKS
 from drills.states import State
 from persistence.connection.database import Database
@@ -90,17 +89,16 @@ class RowRefusesEverything(Statements):
 
 @dataclass
 class DiskFull(Fault):
-    """The disk with the invoices' tables is full: a small file system of their own."""
+    """The disk with the tables of invoices and imports is full: a small file system of their own."""
 
     codes: tuple[str, ...] = ("database_error",)
-    can_meet: Callable[[State], bool] = before_verdict
+    can_meet: Callable[[State], bool] = lambda state: before_verdict(state) or state.name == "arriving"
     folder: Path | None = None
 
     def prepare(self, env: Environment) -> None:
         folder = env.postgres.home / "small"
         folder.mkdir()
-        mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)]
-        if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        if not mount_small(folder):
             self.can_meet = lambda _: False
             return
         self.folder = folder
@@ -108,7 +106,7 @@ class DiskFull(Fault):
         inside = folder / "tables"
         inside.mkdir(mode=0o700)
         os.chown(inside, owner.st_uid, owner.st_gid)
-        tables = ("invoices", "invoice_documents", "invoice_history", "erp_exchanges")
+        tables = ("invoices", "invoice_documents", "invoice_history", "erp_exchanges", "imports")
         env.postgres.execute(
             f"CREATE TABLESPACE small LOCATION '{inside}'",
             *(f"ALTER TABLE {table} SET TABLESPACE small" for table in tables),
@@ -117,12 +115,7 @@ class DiskFull(Fault):
 
     def apply(self, env: Environment, state: State) -> None:
         if self.folder is not None:
-            with (self.folder / "full").open("wb", buffering=0) as file:
-                try:
-                    while file.write(b"\0" * 4096):
-                        pass
-                except OSError:
-                    return
+            fill(self.folder / "full")
 
     def end(self, env: Environment) -> None:
         if self.folder is not None:

@@ -1,9 +1,12 @@
 """What a fault is to a drill: how it is applied, how long it lasts, which alarms it raises, and how it ends."""
 
+import shutil
+import subprocess
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from drills.environment import Environment, Setting
 from drills.states import State
@@ -28,6 +31,19 @@ def before_verdict(state: State) -> bool:
 def asks_erp(state: State) -> bool:
     """Whether it asks something of the ERP next."""
     return state.asks_erp
+
+
+def mount_small(folder: Path) -> bool:
+    """Mounts a file system of 2 MB; whether that could be done."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)]
+    return shutil.which("mount") is not None and not subprocess.run(mount, capture_output=True, check=False).returncode
+
+
+def fill(path: Path) -> None:
+    """Writes a file until there is no room left."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(b"\0" * 4096):
+            pass
 
 
 @dataclass

@@ -1,12 +1,14 @@
 """Faults of our own server: off the network, frozen, its clock set (S1), throwing (S2)."""
 
 import signal
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from drills.environment import Environment, Setting
 from drills.faults.clock import CLOCKS
-from drills.faults.fault import BRIEF_SECONDS, Fault, Switched, at_work
+from drills.faults.fault import BRIEF_SECONDS, Fault, Switched, at_work, fill, mount_small
 from drills.states import State
 from drills.workload import Workload
 from testkit.daemon_log import wall_seconds
@@ -125,6 +127,39 @@ class Poison(Fault):
         env.failpoints.disable()
 
 
+@dataclass
+class InboxDisk(Fault):
+    """The inbox is a small file system of its own that takes no more: it is full, or has become read-only."""
+
+    codes: tuple[str, ...] = ("inbox_unusable",)
+    can_meet: Callable[[State], bool] = lambda state: state.actor == "importer"
+    read_only: bool = False
+    mounted: Path | None = None
+
+    def prepare(self, env: Environment) -> None:
+        self.mounted = env.inbox if mount_small(env.inbox) else None
+        if self.mounted is None:
+            self.can_meet = lambda _: False
+
+    def apply(self, env: Environment, state: State) -> None:
+        if self.mounted is not None and not self.read_only:
+            fill(self.mounted / ".full")
+        elif self.mounted is not None:
+            self._remount("ro")
+
+    def end(self, env: Environment) -> None:
+        if self.mounted is not None:
+            self._remount("rw")
+            (self.mounted / ".full").unlink(missing_ok=True)
+
+    def _remount(self, how: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{how}", str(self.mounted)], check=True)
+
+    def close(self) -> None:
+        if self.mounted is not None:
+            subprocess.run(["umount", "-l", str(self.mounted)], capture_output=True, check=False)
+
+
 MANY_USERS = 50
 """Their invoices make one batch, and are all under way at once."""
 
@@ -151,6 +186,8 @@ S1: dict[str, Callable[[], Fault]] = {
     "frozen": frozen_process,
     "clock_forward": lambda: Restarted(how=signal.SIGTERM, later="2026-12-02T00:00:00Z", lasting=False),
     "clock_back": lambda: Restarted(how=signal.SIGTERM, later="2026-11-02T00:00:00Z", lasting=False),
+    "inbox_full": InboxDisk,
+    "inbox_read_only": lambda: InboxDisk(read_only=True),
     **CLOCKS,
 }
 S2: dict[str, Callable[[], Fault]] = {

@@ -120,6 +120,20 @@ def test_a_file_that_ends_the_importer_each_time_is_refused_and_the_next_is_take
     assert deployment.daemon.unexpected_ends == []
 
 
+def test_a_successor_does_not_wait_for_an_importer_that_hangs(deployment: InboxDeployment, tmp_path: Path) -> None:
+    limits = {"statement_timeout_seconds": 1, "connect_timeout_seconds": 1}
+    fast = {"database": limits, "erp": {"total_timeout_seconds": 1}, "supervision": {"hang_seconds": 11}}
+    deployment.configure(fast)
+    master, readings = write_load(tmp_path / "load", users=3, first="2026-09", months=2)
+    deployment.do("import", "master", str(master))
+    deployment.daemon.failpoints.enable("importer.import", "hang once")
+    deployment.daemon.start()
+    name = deployment.drop(readings)
+    wait_until(lambda: deployment.done(name))
+    wait_until(lambda: deployment.all_registered(6))
+    wait_until(lambda: "inbox_unusable" not in deployment.daemon.standing())
+
+
 def test_what_an_older_backup_does_not_have_is_imported_again(
     deployment: InboxDeployment, server: PostgresServer, tmp_path: Path
 ) -> None:
@@ -135,6 +149,19 @@ def test_what_an_older_backup_does_not_have_is_imported_again(
     deployment.daemon.start()
     wait_until(lambda: deployment.all_registered(6))
     assert imports(server)[1:] == [(name, "imported", 9)]
+
+
+def test_readings_that_came_before_their_master_data_are_tried_again(
+    deployment: InboxDeployment, tmp_path: Path
+) -> None:
+    master, readings = write_load(tmp_path / "load", users=3, first="2026-09", months=2)
+    deployment.daemon.start()
+    name = deployment.drop(readings)
+    wait_until(lambda: name in deployment.refused())
+    deployment.drop(master)
+    wait_until(lambda: deployment.all_registered(6))
+    assert deployment.refused() == {}
+    wait_until(lambda: "import_refused" not in deployment.daemon.standing())
 
 
 def test_old_master_data_that_comes_again_is_in_force_again(

@@ -11,7 +11,7 @@ def test_the_table_has_each_variant_of_each_failure_in_each_state() -> None:
     assert len(cells) == sum(map(len, FAILURES.values())) * len(STATES)
     assert len(set(cells)) == len(cells)
     assert set(FAILURES) == {"D1", "D2", "D3", "D4", "S1", "S2", "E1", "E2", "E3"}
-    assert len(STATES) == 9
+    assert len(STATES) == 12
 
 
 def test_each_status_strikes_once_for_long_and_for_one_invoice() -> None:

@@ -28,7 +28,7 @@ HELD = "NU-0001.2026-10.1"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 SETTLED_SECONDS = 4.0
 """Longer than the pause between two pulses of the clock."""
-PAGES = ("/room", "/room/stream", "/room/invoices", f"/room/invoices/{HELD}")
+PAGES = ("/room", "/room/stream", "/room/invoices", "/room/imports", f"/room/invoices/{HELD}")
 
 
 def make_deployment(home: Path, database_url: str) -> Deployment:
@@ -191,6 +191,17 @@ def test_the_list_is_narrowed_and_read_page_by_page(deployment: Deployment) -> N
         assert session.get("/room/invoices?state=lost").status_code == 404
         assert session.get("/room/invoices/NU-9999.2026-10.1").status_code == 404
         assert session.get("/room/invoices/%00").status_code == 404
+
+
+def test_imports_are_listed_with_what_became_of_them(deployment: Deployment) -> None:
+    bad = deployment.home / "<b>bad<b>.csv"
+    bad.write_text("nonsense\n")
+    assert deployment.run("import", "readings", str(bad)).returncode == 1
+    with client(deployment, Authorization=f"Bearer {TOKEN}") as session:
+        pages = [session.get(f"/room/imports{which}").text for which in ("", "?refused=1")]
+    for page in pages:
+        assert "&lt;b&gt;bad&lt;b&gt;.csv" in page
+        assert "the header has" in page
 
 
 def test_a_retry_does_what_the_command_does_and_says_who_ordered_it(deployment: Deployment) -> None:

@@ -29,11 +29,11 @@ TOKEN = "t" * 32
 class Gateway:
     """Posts to a daemon's endpoint, a connection each time."""
 
-    def __init__(self, world: InboxDeployment) -> None:
-        self._world = world
+    def __init__(self, deployment: InboxDeployment) -> None:
+        self._deployment = deployment
 
     def __call__(self, method: str, path: str, content: Any = None, **headers: str) -> httpx.Response:
-        transport = httpx.HTTPTransport(uds=f"{self._world.home}/intake.sock")
+        transport = httpx.HTTPTransport(uds=f"{self._deployment.home}/intake.sock")
         given = {"Authorization": f"Bearer {TOKEN}", **{name.replace("_", "-"): headers[name] for name in headers}}
         values = [(name.encode(), value.encode("latin-1")) for name, value in given.items()]
         with httpx.Client(transport=transport, timeout=20) as client:
@@ -65,19 +65,19 @@ def settings(home: Path, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def world(tmp_path: Path, server: PostgresServer) -> Iterator[InboxDeployment]:
+def deployment(tmp_path: Path, server: PostgresServer) -> Iterator[InboxDeployment]:
     home = tmp_path / "w"
     home.mkdir()
-    world = InboxDeployment(home, database_url=server.url(), settings=settings(home))
-    world.erp.start()
-    yield world
-    world.close()
+    deployment = InboxDeployment(home, database_url=server.url(), settings=settings(home))
+    deployment.erp.start()
+    yield deployment
+    deployment.close()
 
 
 @pytest.fixture
-def gateway(world: InboxDeployment) -> Gateway:
-    world.daemon.start()
-    return Gateway(world)
+def gateway(deployment: InboxDeployment) -> Gateway:
+    deployment.daemon.start()
+    return Gateway(deployment)
 
 
 def load(tmp_path: Path) -> tuple[bytes, bytes]:
@@ -86,7 +86,7 @@ def load(tmp_path: Path) -> tuple[bytes, bytes]:
 
 
 def test_what_is_posted_becomes_invoices_once(
-    world: InboxDeployment, gateway: Gateway, server: PostgresServer, tmp_path: Path
+    deployment: InboxDeployment, gateway: Gateway, server: PostgresServer, tmp_path: Path
 ) -> None:
     master, readings = load(tmp_path)
     posted = gateway(
@@ -102,10 +102,10 @@ def test_what_is_posted_becomes_invoices_once(
     assert keyed[0].json()["id"] == keyed[1].json()["id"] != posted_id(first.json()["id"])
     assert gateway.became(first) | {"new": 4, "known": 0} == gateway.became(first)
     assert gateway.became(keyed[0])["new"] == 5
-    wait_until(lambda: world.all_registered(6))
+    wait_until(lambda: deployment.all_registered(6))
     other = gateway.readings(header + rows[0], Idempotency_Key="one")
-    wait_until(lambda: world.refused())
-    assert "other content was imported with the same Idempotency-Key" in next(iter(world.refused().values()))
+    wait_until(lambda: deployment.refused())
+    assert "other content was imported with the same Idempotency-Key" in next(iter(deployment.refused().values()))
     assert other.status_code == 202
     rows_there = server.rows("SELECT count(*) AS number FROM readings")
     assert rows_there[0].number == 9
@@ -113,7 +113,7 @@ def test_what_is_posted_becomes_invoices_once(
 
 
 def test_it_answers_while_the_database_is_away_and_a_kill_loses_nothing(
-    world: InboxDeployment, gateway: Gateway, server: PostgresServer, tmp_path: Path
+    deployment: InboxDeployment, gateway: Gateway, server: PostgresServer, tmp_path: Path
 ) -> None:
     master, readings = load(tmp_path)
     assert gateway.became(gateway("POST", "/v1/master", master))["state"] == "imported"
@@ -121,17 +121,17 @@ def test_it_answers_while_the_database_is_away_and_a_kill_loses_nothing(
     posted = gateway.readings(readings)
     assert posted.status_code == 202
     assert gateway("GET", posted.headers["Location"]).json() == posted.json()
-    world.daemon.kill(signal.SIGKILL)
+    deployment.daemon.kill(signal.SIGKILL)
     unknown = f"/v1/imports/{'0' * 32}"
-    world.daemon.start()
+    deployment.daemon.start()
     assert gateway("GET", unknown).status_code == 503
     server.start()
     assert gateway.became(posted)["new"] == 9
     assert gateway("GET", unknown).status_code == 404
-    wait_until(lambda: world.all_registered(6))
+    wait_until(lambda: deployment.all_registered(6))
 
 
-def test_what_cannot_be_taken_has_a_clear_answer(world: InboxDeployment, gateway: Gateway) -> None:
+def test_what_cannot_be_taken_has_a_clear_answer(deployment: InboxDeployment, gateway: Gateway) -> None:
     def status(answer: httpx.Response) -> int:
         assert answer.json()["error"]
         return answer.status_code
@@ -148,45 +148,45 @@ def test_what_cannot_be_taken_has_a_clear_answer(world: InboxDeployment, gateway
     refused = gateway.became(gateway.readings(b"nonsense"))
     assert refused["state"] == "refused"
     assert "has 'nonsense' as column 1" in refused["reasons"][0]
-    world.daemon.stop()
-    world.configure(settings(world.home, max_waiting_bytes=100))
-    world.daemon.start()
+    deployment.daemon.stop()
+    deployment.configure(settings(deployment.home, max_waiting_bytes=100))
+    deployment.daemon.start()
     answer = gateway.readings(b"x" * 101)
     assert (status(answer), answer.headers["Retry-After"]) == (429, "30")
-    assert list(world.inbox.glob(".spool/*")) == []
+    assert list(deployment.inbox.glob(".spool/*")) == []
 
 
-def test_a_full_disk_and_a_body_that_is_cut_leave_nothing_behind(world: InboxDeployment) -> None:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "inbox", str(world.inbox)], check=True)
+def test_a_full_disk_and_a_body_that_is_cut_leave_nothing_behind(deployment: InboxDeployment) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "inbox", str(deployment.inbox)], check=True)
     try:
-        world.daemon.start()
-        gateway = Gateway(world)
+        deployment.daemon.start()
+        gateway = Gateway(deployment)
         assert gateway.readings(b"x" * 400_000).status_code == 507
-        subprocess.run(["mount", "-o", "remount,ro", str(world.inbox)], check=True)
+        subprocess.run(["mount", "-o", "remount,ro", str(deployment.inbox)], check=True)
         assert gateway.readings(b"x").status_code == 503
-        subprocess.run(["mount", "-o", "remount,rw", str(world.inbox)], check=True)
+        subprocess.run(["mount", "-o", "remount,rw", str(deployment.inbox)], check=True)
         with socket.socket(socket.AF_UNIX) as cut:
-            cut.connect(f"{world.home}/intake.sock")
+            cut.connect(f"{deployment.home}/intake.sock")
             cut.sendall(
                 f"POST /v1/readings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
                 f"Content-Length: 100\r\n\r\n{HEADER[:50]}".encode()
             )
-            wait_until(lambda: list(world.inbox.glob(".spool/*")))
-        wait_until(lambda: not list(world.inbox.glob(".spool/*")))
-        assert world.waiting() == []
+            wait_until(lambda: list(deployment.inbox.glob(".spool/*")))
+        wait_until(lambda: not list(deployment.inbox.glob(".spool/*")))
+        assert deployment.waiting() == []
         assert gateway.readings(b"x").status_code == 202
     finally:
-        world.daemon.stop()
-        subprocess.run(["umount", "-l", str(world.inbox)], check=True)
+        deployment.daemon.stop()
+        subprocess.run(["umount", "-l", str(deployment.inbox)], check=True)
 
 
-def test_with_a_certificate_it_speaks_tls(world: InboxDeployment) -> None:
+def test_with_a_certificate_it_speaks_tls(deployment: InboxDeployment) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     certificate, key = CERTIFICATES / "trusted.pem", CERTIFICATES / "trusted-key.pem"
     names = {"certificate_file": str(certificate), "key_file": str(key)}
-    world.configure(settings(world.home, listen=f"127.0.0.1:{port}", **names))
-    world.daemon.start()
+    deployment.configure(settings(deployment.home, listen=f"127.0.0.1:{port}", **names))
+    deployment.daemon.start()
     trust = ssl.create_default_context(cafile=certificate)
     assert httpx.get(f"https://localhost:{port}/v1/openapi.json", verify=trust).json()["openapi"] == "3.1.0"
 
