@@ -68,7 +68,7 @@ class Invoice(NamedTuple):
     blind: bool = False
 
 
-class World(NamedTuple):
+class Snapshot(NamedTuple):
     """All invoices, and how many faults may still happen."""
 
     invoices: tuple[Invoice, ...]
@@ -101,28 +101,28 @@ class Model:
         assert not without or without in RULES
         self._daemons, self._without = range(bounds.daemons), without
         one = Invoice(Row(), Row(), (None,) * bounds.daemons)
-        self.first = World((one,) * bounds.invoices, bounds.crashes, bounds.failovers)
+        self.first = Snapshot((one,) * bounds.invoices, bounds.crashes, bounds.failovers)
 
     def _has(self, rule: str) -> bool:
         return rule != self._without
 
-    def steps(self, world: World, *, faults: bool = True) -> Iterator[tuple[str, World]]:
+    def steps(self, snapshot: Snapshot, *, faults: bool = True) -> Iterator[tuple[str, Snapshot]]:
         """Every step that can be next, by name."""
-        for place, invoice in enumerate(world.invoices):
+        for place, invoice in enumerate(snapshot.invoices):
             for name, changed in self._steps_of(invoice, faults=faults):
-                changed_ones = (*world.invoices[:place], changed, *world.invoices[place + 1 :])
-                yield name, world._replace(invoices=changed_ones)
+                changed_ones = (*snapshot.invoices[:place], changed, *snapshot.invoices[place + 1 :])
+                yield name, snapshot._replace(invoices=changed_ones)
         if not faults:
             return
-        if world.crashes:
+        if snapshot.crashes:
             for daemon in self._daemons:
-                after = tuple(self._in_hand(each, daemon, None) for each in world.invoices)
-                yield "a daemon crashes", World(after, world.crashes - 1, world.failovers)
-        if world.failovers:
-            caught_up = tuple(each._replace(standby=each.row) for each in world.invoices)
-            yield "the standby catches up", world._replace(invoices=caught_up)
-            after = tuple(map(self._fail_over, world.invoices))
-            yield "the database fails over", World(after, world.crashes, world.failovers - 1)
+                after = tuple(self._in_hand(each, daemon, None) for each in snapshot.invoices)
+                yield "a daemon crashes", Snapshot(after, snapshot.crashes - 1, snapshot.failovers)
+        if snapshot.failovers:
+            caught_up = tuple(each._replace(standby=each.row) for each in snapshot.invoices)
+            yield "the standby catches up", snapshot._replace(invoices=caught_up)
+            after = tuple(map(self._fail_over, snapshot.invoices))
+            yield "the database fails over", Snapshot(after, snapshot.crashes, snapshot.failovers - 1)
 
     def _steps_of(self, invoice: Invoice, *, faults: bool) -> Iterator[tuple[str, Invoice]]:
         if invoice.under_way:
@@ -211,9 +211,9 @@ class Model:
         return invoice._replace(hands=(*invoice.hands[:daemon], hand, *invoice.hands[daemon + 1 :]))
 
 
-def broken_promise(world: World) -> str:
+def broken_promise(snapshot: Snapshot) -> str:
     """The promise that this state breaks, or nothing."""
-    for each in world.invoices:
+    for each in snapshot.invoices:
         if each.booked > 1:
             return "doubled"
         if each.blind:
@@ -223,18 +223,18 @@ def broken_promise(world: World) -> str:
     return ""
 
 
-def canonical(world: World) -> World:
+def canonical(snapshot: Snapshot) -> Snapshot:
     """The same state, with daemons and invoices in one order and claims numbered from 0: names make no difference."""
 
     def seen_by(daemon: int) -> tuple[Any, ...]:
         return tuple(
             (each.hands[daemon] or (), each.row.holder == daemon, each.standby.holder == daemon)
-            for each in world.invoices
+            for each in snapshot.invoices
         )
 
-    if not world.failovers:  # nobody will see the standby
-        world = world._replace(invoices=tuple(each._replace(standby=Row()) for each in world.invoices))
-    order = sorted(range(len(world.invoices[0].hands)), key=seen_by)
+    if not snapshot.failovers:  # nobody will see the standby
+        snapshot = snapshot._replace(invoices=tuple(each._replace(standby=Row()) for each in snapshot.invoices))
+    order = sorted(range(len(snapshot.invoices[0].hands)), key=seen_by)
     names = {daemon: place for place, daemon in enumerate(order)} | {NOBODY: NOBODY}
 
     def renamed(each: Invoice) -> Invoice:
@@ -247,7 +247,7 @@ def canonical(world: World) -> World:
             hands=tuple(hand and hand._replace(claim=number[hand.claim]) for hand in hands),
         )
 
-    return world._replace(invoices=tuple(sorted(map(renamed, world.invoices), key=_comparable)))
+    return snapshot._replace(invoices=tuple(sorted(map(renamed, snapshot.invoices), key=_comparable)))
 
 
 def _comparable(invoice: Invoice) -> Invoice:
@@ -257,30 +257,30 @@ def _comparable(invoice: Invoice) -> Invoice:
 def exhaust(model: Model) -> Exhausted:
     """Visits every state, the nearest first, until one breaks a promise."""
     first = canonical(model.first)
-    came_from: dict[World, tuple[World, str] | None] = {first: None}
+    came_from: dict[Snapshot, tuple[Snapshot, str] | None] = {first: None}
     waiting = deque([first])
-    finishing: set[World] = set()
+    finishing: set[Snapshot] = set()
     while waiting:
-        world = waiting.popleft()
-        if promise := broken_promise(world) or ("" if finish(model, world, finishing) else "lost"):
-            return Exhausted(len(came_from), promise, _trace(world, came_from))
-        for name, following in model.steps(world):
+        snapshot = waiting.popleft()
+        if promise := broken_promise(snapshot) or ("" if finish(model, snapshot, finishing) else "lost"):
+            return Exhausted(len(came_from), promise, _trace(snapshot, came_from))
+        for name, following in model.steps(snapshot):
             known = canonical(following)
             if known not in came_from:
-                came_from[known] = world, name
+                came_from[known] = snapshot, name
                 waiting.append(known)
     return Exhausted(len(came_from))
 
 
-def finish(model: Model, world: World, finishing: set[World]) -> bool:
+def finish(model: Model, snapshot: Snapshot, finishing: set[Snapshot]) -> bool:
     """Whether all invoices can be registered from here without another fault; `finishing` is what is known to."""
-    path, seen = [world], {world}
+    path, seen = [snapshot], {snapshot}
     while path:
-        world = path[-1]
-        if world in finishing or all(each.row.state == REGISTERED for each in world.invoices):
+        snapshot = path[-1]
+        if snapshot in finishing or all(each.row.state == REGISTERED for each in snapshot.invoices):
             finishing.update(path)
             return True
-        following = (canonical(each) for _, each in model.steps(world, faults=False))
+        following = (canonical(each) for _, each in model.steps(snapshot, faults=False))
         step = next((each for each in following if each not in seen), None)
         if step is None:
             path.pop()
@@ -290,9 +290,9 @@ def finish(model: Model, world: World, finishing: set[World]) -> bool:
     return False
 
 
-def _trace(world: World, came_from: dict[World, tuple[World, str] | None]) -> tuple[str, ...]:
+def _trace(snapshot: Snapshot, came_from: dict[Snapshot, tuple[Snapshot, str] | None]) -> tuple[str, ...]:
     steps: list[str] = []
-    while (before := came_from[world]) is not None:
-        world, name = before
+    while (before := came_from[snapshot]) is not None:
+        snapshot, name = before
         steps.append(name)
     return tuple(reversed(steps))
