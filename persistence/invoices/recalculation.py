@@ -41,15 +41,11 @@ def take_up(connection: Connection) -> int:
     taken = fetch(connection, _SQL.take, limit=REQUESTS_AT_MOST)
     if not taken:
         return 0
-    concerned = fetch_column(
-        connection,
-        _SQL.concerned,
-        codes=list(WAITS_FOR_DATA),
-        all=any(row.meter_id is None and row.invoice_id is None for row in taken),
-        meters=sorted({row.meter_id for row in taken if row.meter_id is not None}),
-        invoices=sorted({row.invoice_id for row in taken if row.invoice_id is not None}),
-    )
-    wanted = set(concerned)
+    meters = sorted({row.meter_id for row in taken if row.meter_id is not None})
+    invoices = sorted({row.invoice_id for row in taken if row.invoice_id is not None})
+    of_all = any(row.meter_id is None and row.invoice_id is None for row in taken)
+    values = {"codes": list(WAITS_FOR_DATA), "all": of_all, "meters": meters, "invoices": invoices}
+    wanted = set(fetch_column(connection, _SQL.concerned, **values))
     locked = lock_invoices(connection, wanted, wait=False)
     released, refused = _release(connection, locked)
     if kept := sorted((wanted - set(locked)).union(refused)):

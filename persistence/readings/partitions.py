@@ -7,6 +7,9 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from persistence.connection.statements import execute, fetch_column, fetch_value
+from persistence.sql import Queries
+
+_SQL = Queries(__file__)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -92,11 +95,4 @@ def make_month(connection: Connection, month: Month, rows: str) -> int:
 def attached_months(connection: Connection, months: Collection[Month]) -> set[Month]:
     """Those whose readings billing has."""
     names = {month.table: month for month in months}
-    rows = fetch_column(
-        connection,
-        """SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-                WHERE i.inhparent = 'readings'::regclass AND NOT i.inhdetachpending
-                    AND c.relname = ANY(CAST(:names AS text[]))""",
-        names=list(names),
-    )
-    return {names[name] for name in rows}
+    return {names[name] for name in fetch_column(connection, _SQL.attached, names=list(names))}
