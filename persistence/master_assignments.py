@@ -11,9 +11,24 @@ import yaml
 from billing.instants import format_instant
 from billing.periods import QUARTER_HOUR
 
-LISTS = {"meter_id": ("meters", "meter"), "network_user": ("network_users", "network_user")}
+LISTS = {
+    "meter_id": ("meters", "meter"),
+    "network_user": ("network_users", "network_user"),
+    "catalogue": ("catalogues", "catalogue"),
+}
 """For the key of what holds always: the key of the list instead of it, and the key of its entries."""
-OPTIONAL = {*LISTS, "meters", "network_users", "from", "until", "opening", "closing", "gaps", "connection_power_w"}
+OPTIONAL = {
+    *LISTS,
+    "meters",
+    "network_users",
+    "catalogues",
+    "from",
+    "until",
+    "opening",
+    "closing",
+    "gaps",
+    "connection_power_w",
+}
 _INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|z|[+-][0-9]{2}:[0-9]{2})")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
@@ -45,7 +60,10 @@ def problems_of(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             for reason in _problems_of_span(span, key):
                 yield listed, f"entry {number} {reason}"
         for number, (before, after) in enumerate(pairwise(spans), 2):
-            if before.get("until", "9") > after.get("from", ""):
+            if listed == "catalogues":
+                if before.get("valid_from", "") >= after.get("valid_from", ""):
+                    yield listed, f"entry {number} has to have a later valid_from than the one before"
+            elif before.get("until", "9") > after.get("from", ""):
                 yield listed, f"entry {number} has to begin where the one before ends or later: give both instants"
 
 

@@ -7,7 +7,7 @@ LEFT JOIN LATERAL (
     ORDER BY c.valid_from DESC LIMIT 1
 ) AS rc ON true
 LEFT JOIN LATERAL (
-    SELECT * FROM network_user_catalogues c WHERE c.id = ml.catalogue AND c.valid_from <= of.period
+    SELECT * FROM network_user_catalogues c WHERE c.id = catalogue_in(ml, of.period) AND c.valid_from <= of.period
     ORDER BY c.valid_from DESC LIMIT 1
 ) AS nc ON true
 
@@ -29,7 +29,7 @@ WHERE NOT EXISTS (SELECT FROM meter_assignments a WHERE a.network_user = u.id) O
 -- name: without_prices
 SELECT u.id, u.billed_from,
     CASE WHEN rc.id IS NULL THEN 'regulatory catalogue ' || l.regulatory_catalogue
-         ELSE 'network-user catalogue ' || ml.catalogue END AS catalogue
+         ELSE 'network-user catalogue ' || coalesce(catalogue_in(ml, of.period), 'none') END AS catalogue
 FROM (SELECT id AS network_user_id, billed_from AS period FROM network_users) AS of {in_force}
 WHERE rc.id IS NULL OR nc.id IS NULL ORDER BY u.id, ml.id
 

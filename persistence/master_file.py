@@ -182,6 +182,7 @@ FIELDS: dict[str, dict[str, FieldCheck]] = {
         "network_user": _network_user_id,
         "network_users": [{"network_user": _network_user_id, "from": instant, "until": instant}],
         "catalogue": _id,
+        "catalogues": [{"catalogue": _id, "valid_from": _month}],
         "meter_id": _id,
         "meters": [{"meter": _id, "from": instant, "until": instant, "opening": _PROTOCOL, "closing": _PROTOCOL}],
         "gaps": partial(_one_of, kinds=("refuse", "unbilled")),

@@ -66,7 +66,8 @@ LEFT JOIN LATERAL (
         AND c.valid_from <= wanted.period ORDER BY c.valid_from DESC LIMIT 1
 ) AS rc ON true
 LEFT JOIN LATERAL (
-    SELECT p.id AS measurement_location_id, p.title AS measurement_location_title, p.catalogue,
+    SELECT p.id AS measurement_location_id, p.title AS measurement_location_title,
+        catalogue_in(p, wanted.period) AS catalogue,
         coalesce(p.gaps, 'refuse') = 'refuse' AS refuses_gaps, a.meter_id,
         greatest(a.starts_at, wanted.starts_at) AS starts_at, least(a.ends_at, wanted.ends_at) AS ends_at,
         CASE WHEN a.starts_at >= wanted.starts_at THEN a.opening END AS opening,

@@ -181,6 +181,29 @@ def test_a_correction_stays_with_the_party_and_the_sub_project_of_what_is_regist
     assert following.invoice.snapshot["network_user"]["title"] == "user-1"  # type: ignore[index]
 
 
+def test_a_correction_goes_by_the_catalogue_of_its_month(database: Database, tmp_path: Path) -> None:
+    month = read_month("06-move-in")
+    take_month(database, month, tmp_path)
+    make_due(database)
+    calculate_due(database)
+    with FakeAltibiz() as erp:
+        book(database, erp)
+    given = master_of(month)
+    (place,) = given["measurement_locations"]
+    del place["catalogue"]
+    for since, changes in (("2026-11", False), ("2026-10", True)):
+        place["catalogues"] = [{"catalogue": "white-low"}, {"catalogue": "blue-low", "valid_from": since}]
+        take(database, tmp_path, given)
+        with database.transaction() as connection:
+            (following,) = next_revisions(
+                connection, [InvoiceId.parse("user-1.2026-10.1")], ZAGREB, 95, Rounding.HALF_UP
+            )
+        assert (following.invoice is not None) is changes
+    place["catalogues"].reverse()
+    (problem,) = refused(database, tmp_path, given)
+    assert "catalogues: entry 2 has to have a later valid_from than the one before" in problem
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
 def test_the_order_of_imports_does_not_matter(database: Database, tmp_path: Path, order: tuple[int, ...]) -> None:
     month = read_month("12-correction-after-a-late-protocol")
