@@ -227,6 +227,7 @@ class EmbeddedServer:
 
     def _start(self) -> None:
         """Starts the server in a session of its own, with nothing of ours open, so that it outlives us."""
+        prepare(self._home)
         self._discard_foreign_pid_file()
         if self.log_path.exists() and self.log_path.stat().st_size > _LOG_BYTES_MAX:
             self.log_path.replace(self.log_path.with_suffix(".log.1"))

@@ -49,10 +49,14 @@ _ACCOUNTS = ("billingd", "postgres", "nobody")
 
 
 def prepare(home: Path) -> None:
-    """Gives a folder made by root to the account that the server will run under, if it needs one."""
+    """Gives root's folder, with all in it, to the account that the server will run under, if it needs one.
+
+    It may be root's by a restored copy, or from a time when there were user namespaces.
+    """
     if os.geteuid() == 0 and home.stat().st_uid == 0 and not _has_namespaces():
         account = _account()
-        os.chown(home, account.pw_uid, account.pw_gid)
+        for path in (*home.rglob("*"), home):  # itself last: what was cut short is done again
+            os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
 
 
 def run_as(command: list[str], home: Path) -> dict[str, Any]:

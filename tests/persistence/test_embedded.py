@@ -190,6 +190,12 @@ def test_without_user_namespaces_root_runs_it_under_an_account(monkeypatch: pyte
         assert Path(f"/proc/{server.pid}").stat().st_uid != 0
         assert ask(server, "SELECT 1") == "1"
         server.stop()
+        home = tmp_path / "state" / "postgres"
+        for each in (*home.rglob("*"), home):  # as a backup that root has put back
+            os.chown(each, 0, 0, follow_symlinks=False)
+        assert server.start_or_adopt()
+        assert ask(server, "SELECT 1") == "1"
+        server.stop()
     finally:
         end(tmp_path / "state")
 
