@@ -35,12 +35,15 @@ def to_spool(record: AlarmRecord) -> dict[str, Any]:
 
 
 def from_spool(entry: Mapping[str, Any]) -> AlarmRecord:
-    """The opposite of `to_spool`. Raises KeyError, ValueError or TypeError for anything else."""
+    """The opposite of `to_spool`. Raises KeyError, ValueError, TypeError or OverflowError for anything else."""
     instants: dict[str, Any] = {
         name: None if entry[name] is None else datetime.fromisoformat(str(entry[name])) for name in _INSTANTS
     }
     if instants["raised_at"] is None or instants["last_at"] is None:
         raise ValueError("an alarm without the instant when it was raised")
+    if any(at is not None and at.utcoffset() is None for at in instants.values()):
+        raise ValueError("an instant without a zone")
+    instants = {name: at and at.astimezone(UTC) for name, at in instants.items()}
     return AlarmRecord(
         id=str(entry["id"]), code=str(entry["code"]), key=str(entry["key"]), severity=Severity(entry["severity"]),
         summary=str(entry["summary"]), count=int(entry["count"]), instance=str(entry["instance"]),

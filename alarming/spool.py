@@ -24,6 +24,8 @@ COMPACT_BYTES: Final = 1_000_000
 KEPT_AT_MOST: Final = 1000
 """How many cleared alarms are kept that the table has not got yet."""
 
+_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -92,7 +94,7 @@ class Spool:
             self._compact()
             return
         try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(self.path, _FLAGS | os.O_APPEND, 0o600)
             try:
                 write_all(descriptor, _line(entry))
                 if durable:
@@ -113,7 +115,7 @@ class Spool:
         beside = self.path.with_suffix(".new")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(beside, _FLAGS | os.O_TRUNC, 0o600)
             try:
                 write_all(descriptor, b"".join(map(_line, self.entries.values())))
                 os.fsync(descriptor)
@@ -142,8 +144,8 @@ class Spool:
             try:
                 line = json.loads(raw)
                 entry = Entry(from_spool(line), bool(line["said"]), bool(line["stored"]))
-            except (ValueError, KeyError, TypeError):
-                continue  # torn by a crash or a full disk
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+                continue  # torn by a crash or a full disk, or not ours
             self.entries.pop(entry.record.id, None)
             self.entries[entry.record.id] = entry
 

@@ -50,7 +50,7 @@ def fetch_status(settings: Settings) -> dict[str, Any]:
         raise NoAnswer(f"no answer on {where} within {TIMEOUT_SECONDS:g} s", silent=True) from error
     except OSError as error:
         raise NoAnswer(f"nobody answers on {where}: {(error.strerror or str(error)).lower()}") from error
-    except (http.client.HTTPException, ValueError):
+    except (http.client.HTTPException, ValueError, RecursionError):
         document = None
     finally:
         connection.close()

@@ -32,6 +32,7 @@ def outcome_path(state_dir: Path) -> Path:
 def write_outcome(path: Path, lines: Sequence[str], *, accepted: bool) -> None:
     """Leaves the outcome of a reload, as a whole or not at all. Raises OSError."""
     beside = path.with_suffix(".new")
+    beside.unlink(missing_ok=True)  # never through a link
     beside.write_text(json.dumps(asdict(ReloadOutcome(accepted, tuple(lines), str(uuid.uuid4())))), "utf-8")
     beside.replace(path)
 
@@ -41,14 +42,14 @@ def last_outcome(path: Path) -> ReloadOutcome | None:
     try:
         found = json.loads(path.read_text("utf-8"))
         return ReloadOutcome(bool(found["accepted"]), tuple(map(str, found["lines"])), str(found["serial"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
 def running_process(state_dir: Path) -> int | None:
     """The process number of the daemon that holds the state directory; None if none does. Raises OSError."""
     try:
-        file = os.open(state_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        file = os.open(state_dir / "lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return None
     try:

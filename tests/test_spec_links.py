@@ -1,10 +1,11 @@
 """What the repository cites exists: links of its documents, documents that a comment names, and their sections."""
 
 import re
-import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+from tests.support.repository import files
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = "docs/spec/"
@@ -25,9 +26,7 @@ _NOWHERE = re.compile(
 
 @cache
 def tracked() -> frozenset[str]:
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return frozenset(line for line in listing.splitlines() if (ROOT / line).is_file())
+    return frozenset(str(path.relative_to(ROOT)) for path in files())
 
 
 @cache

@@ -2,10 +2,11 @@
 
 import ast
 import re
-import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+from tests.support.repository import files
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
@@ -46,14 +47,7 @@ FOREIGN = re.compile(
 
 @cache
 def tracked() -> list[Path]:
-    listing = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [ROOT / line for line in listing.stdout.splitlines() if (ROOT / line).is_file()]
+    return files()
 
 
 @cache

@@ -28,6 +28,7 @@ class SeenServer:
         self.changed = False
         """Whether the server was found set back, or another, since somebody has put this right."""
         self._path = path
+        self._unwritable = False
         self._lock = threading.Lock()
         self._system_identifier, self._timeline, self._position = self._read()
 
@@ -66,8 +67,11 @@ class SeenServer:
         if self._path is not None and self._system_identifier is not None:
             try:
                 self._path.write_text(f"{self._system_identifier} {self._timeline} {self._position}\n")
+                self._unwritable = False
             except OSError as error:
-                logger.warning("%s can't be written: %s", self._path, error.strerror)
+                if not self._unwritable:  # said once, not with each claim
+                    logger.warning("%s can't be written: %s", self._path, error.strerror)
+                self._unwritable = True
 
     def _read(self) -> tuple[int | None, int, int]:
         if self._path is None or not self._path.exists():

@@ -56,18 +56,21 @@ class StateLock:
         self._file: int | None = None
 
     def acquire(self) -> Self:
-        """Takes the lock, making the state directory if need be. Raises LockTaken, OSError."""
+        """Takes the lock, making the state directory if need be. Raises LockTaken, OSError.
+
+        A symbolic link in its place is refused: what it leads to would be emptied.
+        """
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(file, 200).decode(errors="replace").strip() or "another process"
             os.close(file)
             raise LockTaken(f"the state directory {self._path.parent} is in use by {holder}") from None
+        self._file = file
         os.ftruncate(file, 0)
         os.write(file, f"{self._purpose}, process {os.getpid()}\n".encode())
-        self._file = file
         return self
 
     def release(self) -> None:

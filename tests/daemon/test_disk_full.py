@@ -59,3 +59,22 @@ def test_with_no_room_for_the_spool_alarms_reach_the_log_and_everybody_is_billed
     filler.unlink()
     wait_until(lambda: deployment.daemon.standing() == {})
     assert deployment.daemon.stop() == 0
+
+
+@pytest.mark.timeout(300)
+def test_a_state_directory_that_is_read_only_or_full_keeps_nobody_from_billing(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    master, readings = write_load(tmp_path / "load", users=10, first="2026-09", months=2)
+    deployment.do("import", "master", str(master))
+    deployment.do("import", "readings", str(readings))
+    deployment.erp.start()
+    subprocess.run(["mount", "-o", "remount,ro", str(deployment.state)], check=True)
+    deployment.daemon.start()
+    wait_until(lambda: deployment.all_registered(20))
+    wait_until(lambda: "alarm_spool_unwritable" in deployment.daemon.standing())
+    assert deployment.daemon.stop() == 0
+    subprocess.run(["mount", "-o", "remount,rw", str(deployment.state)], check=True)
+    fill(deployment.state / "filler")
+    deployment.daemon.start()
+    assert deployment.daemon.stop() == 0
