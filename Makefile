@@ -13,7 +13,9 @@ PREFIX ?= /opt/billingd
 LIBDIR ?= /usr/local/lib
 INSTALLER = @DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' PYTHON='$(PYTHON)' systemd/install
 
-.PHONY: help demo test bench drill check clean install rollback uninstall lock
+FUZZ ?= 100000
+
+.PHONY: help demo test bench drill fuzz check clean install rollback uninstall lock
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -43,6 +45,9 @@ drill: $(STAMP) ## SEED= JOBS= every failure in every state, 20 storms, mutation
 	@mkdir -p var; $(BIN)/billingd drill --json var/drill.json $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
 	@for seed in $$(seq 1 20); do $(BIN)/billingd drill --storm 60 --seed $$seed || exit 1; done
 	@BILLINGD_DRILL=all $(BIN)/python -m pytest tests/drills/test_mutations.py tests/daemon/test_patroni.py
+
+fuzz: $(STAMP) ## FUZZ=100000 SEED= that many inputs for every parser that takes foreign bytes
+	@BILLINGD_FUZZ=$(FUZZ) $(if $(SEED),BILLINGD_TEST_SEED=$(SEED)) $(BIN)/python -m pytest -n 2 --timeout 0 tests/fuzz
 
 check: $(STAMP) ## lint, format, types, import rules, tidiness
 	@$(BIN)/ruff check .
