@@ -28,7 +28,7 @@ from daemon.database import limits, server_settings
 from network.resolver import resolve
 from persistence.connection.database import Database
 from persistence.connection.errors import PersistenceError, SchemaMismatch, ServerUnsuitable
-from persistence.connection.server_facts import server_facts
+from persistence.connection.server_facts import moved_collation_keys, server_facts
 from persistence.embedded.server import EmbeddedServer
 from persistence.invoices.overview import pause_in_force
 from persistence.schema.migrate import check_schema
@@ -167,8 +167,9 @@ def _server(opened: Database) -> Iterator[Check]:
     if server.free < 10:
         advice = "raise max_connections of the server"
         yield Check("connections", Health.WARNING, f"{server.free} slots are free", advice)
-    apart_seconds = abs((server.now - wall).total_seconds())
-    what = f"this machine's and the database's are {apart_seconds:.1f} s apart"
+    ahead_seconds = (server.now - wall).total_seconds()
+    apart_seconds = abs(ahead_seconds)
+    what = f"the database's is {apart_seconds:.1f} s {'ahead of' if ahead_seconds > 0 else 'behind'} this machine's"
     yield _graded("clock", -apart_seconds, CLOCKS_APART_SECONDS, what, "let both machines keep time by NTP")
     try:
         with opened.reading() as reader:
@@ -179,6 +180,11 @@ def _server(opened: Database) -> Iterator[Check]:
     yield Check("schema", Health.WELL, "it is this program's")
     with opened.transaction() as connection:
         lacking = ", ".join(lacking_rights(connection))
+        moved = moved_collation_keys(connection, server.major)
+    if moved is not None:
+        what = f"the operating system sorts text otherwise now; {', '.join(moved) or 'no key'} depends on it"
+        advice = "REINDEX the database, then ALTER DATABASE … REFRESH COLLATION VERSION"
+        yield Check("collation", Health.BAD if moved else Health.WELL, what, advice if moved else None)
     if lacking:
         yield Check("rights", Health.BAD, f"its user lacks {lacking}", "run what `billingd db grants` prints")
     else:

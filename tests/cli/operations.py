@@ -34,7 +34,7 @@ _VARIABLE = [
     (re.compile(r"root of \d{4}-\d\d-\d\d"), "root of DAY"),
     (re.compile(r"PostgreSQL \d+\.\d+"), "PostgreSQL N"),
     (re.compile(r"tzdata \S+"), "tzdata N"),
-    (re.compile(r"are \d+\.\d s apart|in \d+\.\d+ s"), "some s"),
+    (re.compile(r"is \d+\.\d s (ahead of|behind)|in \d+\.\d+ s"), "some s"),
     (re.compile(r"#[0-9a-f]{8}-[0-9a-f-]{27}"), "#INCARNATION"),
     (re.compile(r"(unreachable|no answer from \S+): .*"), r"\1: WHY"),
     (re.compile(r"\d+ begun"), "N begun"),

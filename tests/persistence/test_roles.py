@@ -13,10 +13,11 @@ from altibiz.fake.server import FakeAltibiz
 from cli.verify import verify_invoices
 from persistence.connection.database import ConnectionSettings, Database
 from persistence.connection.errors import DatabaseFailed
+from persistence.connection.server_facts import moved_collation_keys, server_facts
 from persistence.invoices import audit, recalculation
 from persistence.schema.migrate import check_schema, upgrade
 from persistence.schema.rights import grants, lacking_rights
-from testkit.postgres import APP_PASSWORD, APP_USER, READER, PostgresServer
+from testkit.postgres import APP_PASSWORD, APP_USER, OTHER_PROGRAMS, READER, PostgresServer
 from tests.cli.command_line import Commands
 from tests.support.billed_months import book, calculate_august
 
@@ -166,3 +167,17 @@ def test_text_keys_have_an_order_that_no_upgrade_of_the_system_changes(shared_se
                 book(database, erp)
     finally:
         shared_server.drop_database("other_order")
+
+
+@pytest.mark.skipif(OTHER_PROGRAMS is not None, reason="only PostgreSQL's own order has a version on every machine")
+def test_a_collation_that_an_upgrade_of_the_system_changed_is_noticed(shared_server: PostgresServer, name: str) -> None:
+    with Database(shared_server.settings(name)) as database, database.transaction() as connection:
+        major = server_facts(connection).major
+        assert moved_collation_keys(connection, major) is None
+        connection.execute(text(f"UPDATE pg_database SET datcollversion = 'then' WHERE datname = '{name}'"))
+        found = moved_collation_keys(connection, major) or []
+        assert {"meters.id", "readings.meter_id", "invoices.state"} < set(found)
+        for table, column in (each.split(".") for each in found if each != "invoices.state"):  # a trigger names that
+            connection.execute(text(f'ALTER TABLE {table} ALTER {column} TYPE text COLLATE "C"'))
+        assert moved_collation_keys(connection, major) == ["invoices.state"]
+        assert moved_collation_keys(connection, 14) is None
