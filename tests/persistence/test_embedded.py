@@ -18,11 +18,14 @@ from persistence.connection.errors import CredentialsRefused, DatabaseUnreachabl
 from persistence.embedded import server as embedded_server
 from persistence.embedded import unprivileged
 from persistence.embedded.server import EmbeddedServer, LockTaken, StateLock, borrowed
-from testkit.postgres import PROGRAMS
+from testkit.postgres import OTHER_PROGRAMS, PROGRAMS
 from testkit.waiting import wait_until
 from tests.support.sample import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(OTHER_PROGRAMS is not None, reason="the embedded server is the one of the wheel"),
+]
 
 
 @pytest.fixture
