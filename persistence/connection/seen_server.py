@@ -3,6 +3,7 @@
 import logging
 import threading
 from pathlib import Path
+from weakref import WeakSet
 
 from persistence.connection.errors import DatabaseUnreachable
 from persistence.connection.session import Session
@@ -30,6 +31,7 @@ class SeenServer:
         self._path = path
         self._unwritable = False
         self._lock = threading.Lock()
+        self._sessions: WeakSet[Session] = WeakSet()
         self._system_identifier, self._timeline, self._position = self._read()
 
     def check(self, session: Session) -> None:
@@ -48,9 +50,13 @@ class SeenServer:
                 self.changed, self._position = True, position
             if timeline != self._timeline:
                 self._position = position
+            left = [each for each in self._sessions if each.timeline < timeline]
+            session.timeline = timeline
+            self._sessions.add(session)
             self._system_identifier, self._timeline = system_identifier, timeline
             self._keep(position)
-        session.timeline = timeline
+        for each in left:  # what waits for an old primary, perhaps a frozen one, has waited long enough
+            each.unblock()
 
     def is_newer(self, timeline: int) -> bool:
         """Whether a server of a later timeline was seen than a session's; 0: nobody has looked at that one's."""

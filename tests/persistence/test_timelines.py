@@ -1,6 +1,8 @@
 """A database that stands elsewhere than before may have forgotten offers: the ERP is asked first, once each."""
 
 import signal
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from persistence.connection.seen_server import SeenServer
 from persistence.invoices.changes import Change
 from persistence.timelines import record_change
 from testkit.postgres import PostgresServer
+from testkit.waiting import wait_until
 from tests.support.billed_months import AUGUST, calculate_august, change, claim_offers
 
 
@@ -174,6 +177,28 @@ def test_a_session_that_any_server_is_good_for_stays_in_use(own: PostgresServer)
             with database.transaction():
                 pass
         assert database.sessions == 1
+
+
+def test_who_waits_for_the_old_primary_is_let_go_when_another_has_come_to_the_new(own: PostgresServer) -> None:
+    shared, errors = SeenServer(), []
+
+    def wait() -> None:
+        try:
+            with Database(own.settings(), seen_server=shared) as database, database.transaction() as connection:
+                connection.execute(text("SELECT pg_sleep(25)"))
+        except DatabaseUnreachable as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    wait_until(lambda: own.rows("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"))
+    (session,) = shared._sessions
+    session.timeline = shared._timeline = 0  # of before a promotion
+    began = time.monotonic()
+    look(own, shared)
+    thread.join(20)
+    assert len(errors) == 1
+    assert time.monotonic() - began < 15
 
 
 def test_the_history_says_why_it_was_asked_about(database: Database) -> None:
