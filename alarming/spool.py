@@ -153,4 +153,4 @@ class Spool:
 def _line(entry: Entry) -> bytes:
     content = to_spool(entry.record) | {"said": entry.logged, "stored": entry.stored}
     # The line end in front parts it from a line that was torn.
-    return b"\n" + json.dumps(content, ensure_ascii=False, default=str).encode() + b"\n"
+    return b"\n" + json.dumps(content, ensure_ascii=False, default=str).encode(errors="replace") + b"\n"
