@@ -1,7 +1,7 @@
 """docs/spec/failures.md as data: failures, their variants, the states they happen in, and a choice of them."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from drills.faults.database import D1, D2, D3
 from drills.faults.erp import E1, E2, E3
@@ -18,11 +18,12 @@ FAILURES: dict[str, dict[str, Callable[[], Fault]]] = {
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One failure's variant in one state."""
+    """One failure's variant in one state; `timed`: the seconds to the first booking are judged, too."""
 
     failure: str
     variant: str
     state: str
+    timed: bool = field(default=True, compare=False)
 
     def fault(self) -> Fault:
         return FAILURES[self.failure][self.variant]()
@@ -50,7 +51,10 @@ def choose(failures: Sequence[str], variants: Sequence[str], states: Sequence[st
 
 
 def sample(cells: Sequence[Cell], number: int, seed: int) -> list[Cell]:
-    """Some cells, in which each failure and each state is met as often as any other; the seed turns them round."""
+    """Some cells, in which each failure and each state is met as often as any other; the seed turns them round.
+
+    They are not timed: a sample runs beside other work.
+    """
     chance = Randomness(seed)
     rest = list(cells)
     chance.shuffle(rest)
@@ -59,7 +63,7 @@ def sample(cells: Sequence[Cell], number: int, seed: int) -> list[Cell]:
         best = min(rest, key=lambda cell: _weight(cell, chosen))
         chosen.append(best)
         rest.remove(best)
-    return sorted(chosen, key=cells.index)
+    return [replace(each, timed=False) for each in sorted(chosen, key=cells.index)]
 
 
 def _weight(cell: Cell, chosen: Iterable[Cell]) -> tuple[int, int]:
