@@ -56,10 +56,10 @@ def many(database: Database, tmp_path: Path) -> Database:
 def actors(many: Database, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[BillerAlone]:
     """A biller that raises for one invoice, and a db_writer."""
 
-    def poisoned(basis: Any, coverage: Any) -> Any:
+    def poisoned(basis: Any, *settings: Any) -> Any:
         if str(basis.id) == POISON:
             raise ZeroDivisionError("poison")
-        return calculate(basis, coverage)
+        return calculate(basis, *settings)
 
     monkeypatch.setattr("actors.biller.calculate", poisoned)
     actors = BillerAlone(context_on(database_url))

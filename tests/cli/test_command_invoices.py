@@ -143,7 +143,7 @@ def test_what_an_offer_sends_is_printed_as_it_is_stored(calculated: Database, bi
 
 def test_a_whole_invoice_as_json_has_decimals_as_strings_and_sums_up(calculated: Database, billingd: Commands) -> None:
     (invoice,) = billingd("invoices", "show", "--json", INVOICE).document
-    assert " ".join(invoice) == f"{KEYS} lines calculations history exchanges"
+    assert " ".join(invoice) == f"{KEYS} lines calculations history exchanges remarks"
     assert all(set(each) == {"ordinal", "name", "unit", "quantity", "price_eur"} for each in invoice["lines"])
     assert {each["quantity"] for each in invoice["lines"]} == {"1"}
     assert sum(Decimal(each["price_eur"]) for each in invoice["lines"]) == Decimal(invoice["total_eur"])

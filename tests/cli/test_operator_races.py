@@ -98,7 +98,7 @@ class _Erp:
         self._then, self._now = then, now
         self.asked: list[str] = []
 
-    def page(self, after: str | None, limit: int) -> Page:
+    def page(self, after: str | None) -> Page:
         return Page((self._then,), None)
 
     def ask(self, invoice_id: str, total: Decimal | None) -> Outcome:
