@@ -15,6 +15,7 @@ from drills.workload import Workload
 from persistence.connection.errors import PersistenceError
 from persistence.connection.statements import notify
 from persistence.invoices.held_invoices import held_ids, retry_held
+from persistence.readings.importing import import_readings
 from testkit.deployment import NOW, Deployment, merged
 from testkit.erp import CERTIFICATES, FakeErp
 from testkit.postgres import VOLATILE, PostgresServer
@@ -176,10 +177,15 @@ class Environment:
     def deliver_late_user(self) -> None:
         """The same by itself: the master data is dropped into the inbox, the readings are posted."""
         self.late = True
-        master, readings = self.workload.write(self.home, late=True)
+        master, _ = self.workload.write(self.home, late=True)
+        now = datetime.fromisoformat(self.now)
+        readings = self.workload.write_late_readings(self.home / "readings.csv", until=now)
         shutil.copyfile(master, self.inbox / ".master.yaml")
         (self.inbox / ".master.yaml").rename(self.inbox / "master.yaml")
         wait_until(lambda: list(self.inbox.glob("done/*/master.yaml")), what="the master data is taken")
+        with self.postgres.session() as connection:
+            # Nobody can have sent them by now.
+            import_readings(connection, self.workload.write_late_readings(self.home / "future.csv", after=now))
         headers = {"Authorization": f"Bearer {INTAKE_TOKEN}"}
         with httpx.Client(transport=httpx.HTTPTransport(uds=self._intake_socket), headers=headers) as gateway:
             answer = gateway.post("http://intake/v1/readings", content=readings.read_bytes())

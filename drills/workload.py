@@ -106,6 +106,12 @@ class Workload:
         instants = {user: self._instants(user) for user in ([LATE_USER] if late else users)}
         return master, _write_rows(folder / "readings.csv", instants)
 
+    def write_late_readings(self, path: Path, *, after: datetime | None = None, until: datetime | None = None) -> Path:
+        """Writes the late user's readings after and until these instants."""
+        instants = self._instants(LATE_USER)
+        chosen = [at for at in instants if (after is None or at > after) and (until is None or at <= until)]
+        return _write_rows(path, {LATE_USER: chosen})
+
     def quarter_hours(self, user: int) -> list[str]:
         """A row of readings for each of this user's meters and quarter hours of the first month, and its end."""
         return [_row(user, place, at) for place in range(1, len(_kinds(user)) + 1) for at in self._instants(PEAK_USER)]

@@ -175,5 +175,6 @@ def test_stop_drains_and_leaves_nothing_half_done(ran: Ran) -> None:
 def test_uninstall_takes_all_but_configuration_and_state(ran: Ran) -> None:
     before, left = set(ran.text("there-before").split()), set(ran.text("left-behind").split())
     left = {path for path in left - before if not path.startswith("/etc/systemd/system/billingd.")}
-    assert left == {"/etc/billingd", "/etc/billingd/billingd.yaml", "/var/lib/billingd", "/var/lib/private/billingd"}
+    data = {"/var/lib/billingd", "/var/lib/private/billingd", "/var/lib/billingd-inbox"}
+    assert left == {"/etc/billingd", "/etc/billingd/billingd.yaml"} | data
     assert "Unit billingd.service not found" in ran.text("gone")
