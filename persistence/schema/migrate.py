@@ -16,13 +16,17 @@ __all__ = ["check_schema", "current_revision", "expected_revision", "revisions",
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _COLLATIONS = Path(__file__).parent / "collations.sql"
 _MIGRATING_LOCK = 7_240_062
+_TABLES_ELSEWHERE = """SELECT min(schemaname) FROM pg_tables version
+    WHERE tablename = 'alembic_version' AND schemaname <> 'public' AND EXISTS (
+        SELECT FROM pg_tables t WHERE t.schemaname = version.schemaname AND t.tablename = 'invoice_history')"""
 
 
 def upgrade(database: Database) -> bool:
     """Creates or migrates the schema, in one transaction; True if there was anything to do.
 
     Several callers at once wait for each other. Without limits on time, on a connection of its own.
-    Raises SchemaMismatch if the schema is newer than this program, and as `Database.transaction` does.
+    Raises SchemaMismatch if the schema is newer than this program, or if its tables lie in another one than public,
+    and as `Database.transaction` does.
     """
     with Database(database.settings.without_limits()) as unlimited:
         return unlimited.run(lambda connection: _upgrade(connection, database.settings.where))
@@ -37,6 +41,11 @@ def _upgrade(connection: "Connection", where: str) -> bool:
     if current == expected_revision():
         return False
     _refuse_unknown(current, where)
+    if current is None and (elsewhere := fetch_value(connection, _TABLES_ELSEWHERE)) is not None:
+        raise SchemaMismatch(
+            f"the database {where} has billingd's tables in the schema {elsewhere}, not in public: "
+            'move them first, see docs/database.md, "The schema"'
+        )
     configuration = Config()
     configuration.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     configuration.attributes["connection"] = connection

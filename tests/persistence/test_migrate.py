@@ -55,6 +55,15 @@ def test_a_schema_newer_than_the_program_is_left_alone(database: Database) -> No
         migrate.upgrade(database)
 
 
+def test_tables_in_another_schema_are_not_made_a_second_time(empty: Database) -> None:
+    migrate.upgrade(empty)
+    with empty.transaction() as connection:
+        connection.execute(text("ALTER SCHEMA public RENAME TO billing"))
+        connection.execute(text("CREATE SCHEMA public"))
+    with pytest.raises(SchemaMismatch, match="tables in the schema billing, not in public"):
+        migrate.upgrade(empty)
+
+
 def test_every_migration_is_reached_in_one_line() -> None:
     folder = Path(migrate.__file__).parent / "migrations" / "versions"
     assert migrate.expected_revision() == max(path.stem.split("_")[0] for path in folder.glob("*.py"))
