@@ -15,7 +15,7 @@ install_billingd() {
   mkdir -p /opt/billingd
   mount --bind -o ro "$STAGED/opt/billingd" /opt/billingd
   [ "${DYNAMIC:-}" ] || systemd-sysusers billingd.conf
-  systemd-tmpfiles --create billingd.conf
+  systemd-tmpfiles --create billingd.conf || [ "${DYNAMIC:-}" ] # without the user there is no inbox
   journalctl --update-catalog
   printf '%s\n' "$DATABASE_PASSWORD" >/etc/billingd/credentials/database-password
 }
