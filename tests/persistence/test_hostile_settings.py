@@ -1,6 +1,7 @@
 """Whatever settings a role carries, one at a time: the sample is billed to the cent, and `verify` finds nothing."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -76,6 +77,10 @@ HOSTILE = {
     "default_toast_compression": "'pglz'",
     "default_statistics_target": "1",
 }
+
+
+if os.environ.get("BILLINGD_TEST_ROLE"):
+    del HOSTILE["session_replication_role"]  # only a superuser can put it right; others are refused, in one line
 
 
 @pytest.fixture

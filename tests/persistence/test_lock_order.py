@@ -23,7 +23,7 @@ from tests.support.billed_months import AUGUST, calculate_august, claim_offers, 
 from tests.support.calculated_rows import BY, calculate_due
 from tests.support.moved_meters import HEADER, move
 from tests.support.sample import BAD
-from tests.support.superuser import as_superuser
+from tests.support.superuser import as_superuser, superuser
 from tests.support.two_sessions import Session, until_it_waits
 
 METERS = ("abb-B2x-00129728", "abb-B2x-00220651", "abb-B2x-00252537", "abb-B2x-00406524")
@@ -105,7 +105,7 @@ def test_item_10_an_import_that_loses_a_deadlock_reads_its_file_again(
         import_readings(connection, written(tmp_path, row(METERS[3])))  # the month is there
     path = written(tmp_path, row(METERS[0]), row(METERS[1]), row(METERS[1], 1))
     insert = "INSERT INTO readings VALUES (:meter, '2026-08-05T00:00Z', 10, 6, 4, 1, 2, 3)"
-    with due.transaction() as connection:
+    with superuser(due) as other, other.transaction() as connection:
         connection.execute(text("SET LOCAL deadlock_timeout = '20s'"))  # the import is the one that looks
         connection.execute(text(insert), {"meter": METERS[1]})
         importing = Session(due.settings, lambda connection: import_readings(connection, path), "importing")

@@ -18,6 +18,7 @@ from persistence.timelines import record_change
 from testkit.postgres import PostgresServer
 from testkit.waiting import wait_until
 from tests.support.billed_months import AUGUST, calculate_august, change, claim_offers
+from tests.support.superuser import as_superuser
 
 
 def record(database: Database, *, changed: bool = False, asked_up_to: str = "2026-08") -> bool:
@@ -27,8 +28,7 @@ def record(database: Database, *, changed: bool = False, asked_up_to: str = "202
 
 def move(database: Database) -> None:
     """As if the newest row were of another timeline."""
-    with database.transaction() as connection:
-        connection.execute(text("UPDATE database_timelines SET timeline = timeline - 1"))
+    as_superuser(database, "UPDATE database_timelines SET timeline = timeline - 1")
 
 
 def store(database: Database, outcome: str) -> None:
