@@ -1,16 +1,13 @@
 """What the biller and the gateway make of an answer that comes after they have asked again."""
 
-import random
-import uuid
 from collections import deque
-from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 
 from actors import biller, erp_gateway
 from actors.biller import Biller
-from actors.context import ActorContext, SettingsHolder
+from actors.context import ActorContext
 from actors.erp_gateway import ErpGateway
 from actors.messages import (
     BILLER,
@@ -24,14 +21,13 @@ from actors.messages import (
     SendRequest,
 )
 from actors.writer import DbWriter
-from config.settings import Settings
-from persistence.connection.database import ConnectionSettings, Database
+from persistence.connection.database import Database
 from persistence.invoices.claims import Delivery
 from persistence.invoices.queries import counts
 from persistence.master_data import import_master
 from persistence.readings.importing import import_readings
-from supervision.clock import SystemClock
 from supervision.testing import ActorHarness
+from tests.support.actor_context import make_context
 from tests.support.sample import BAD
 
 STEPS_AT_MOST = 60
@@ -44,19 +40,7 @@ def parts(database: Database, database_url: str) -> ActorContext:
         import_master(connection, BAD / "master.yaml")
     with database.transaction() as connection:
         import_readings(connection, BAD / "readings-2026-08.csv.gz")
-    settings = ConnectionSettings.from_url(database_url)
-    return ActorContext(
-        settings_holder=SettingsHolder(Settings()),
-        clock=SystemClock(),
-        randomness=random.Random(1),
-        now=lambda: datetime(2026, 9, 15, tzinfo=UTC),
-        instance="here",
-        incarnation=uuid.uuid4(),
-        version="test",
-        proved_alone=True,
-        connect=lambda _name, listen=False: Database(settings, listen=listen),
-        token=lambda: None,
-    )
+    return make_context(database_url)
 
 
 def test_a_late_answer_starts_no_second_round_in_which_each_takes_the_batch_from_the_other(

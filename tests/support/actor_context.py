@@ -21,9 +21,14 @@ class SkippingClock(SystemClock):
 
 def make_context(database_url: str, clock: SystemClock | None = None, **settings: object) -> ActorContext:
     """Of the instance `here`, alone under its name, in September 2026."""
-    connection = ConnectionSettings.from_url(database_url)
+    in_force = Settings.model_validate(settings)
+    connection = ConnectionSettings.from_url(
+        database_url,
+        statement_timeout_seconds=in_force.database.statement_timeout_seconds,
+        lock_timeout_seconds=in_force.database.lock_timeout_seconds,
+    )
     return ActorContext(
-        settings_holder=SettingsHolder(Settings.model_validate(settings)),
+        settings_holder=SettingsHolder(in_force),
         clock=clock or SystemClock(),
         randomness=random.Random(1),
         now=lambda: datetime(2026, 9, 15, tzinfo=UTC),

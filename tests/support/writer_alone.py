@@ -1,18 +1,15 @@
 """The db_writer by itself on a real database: what it tells is kept, time passes when the test says so."""
 
-import random
 import threading
 import time
-import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 
 from actors import writer
-from actors.context import ActorContext, SettingsHolder
+from actors.context import ActorContext
 from actors.messages import (
     ALARMS,
     BILLER,
@@ -26,14 +23,13 @@ from actors.messages import (
 from actors.writer import DbWriter
 from alarming.conditions import ConditionActive, ConditionCleared
 from billing.invoice import Invoice, calculate
-from config.settings import Settings
-from persistence.connection.database import ConnectionSettings, Database
+from persistence.connection.database import Database
 from persistence.invoices.calculation_inputs import fetch_inputs
 from persistence.master_data import import_master
 from persistence.readings.importing import import_readings
-from supervision.clock import SystemClock
 from supervision.mailbox import Envelope
 from supervision.testing import ActorHarness
+from tests.support.actor_context import make_context
 from tests.support.sample import BAD
 
 PATIENCE_SECONDS = 10.0
@@ -46,25 +42,7 @@ LIMITS: dict[str, Any] = {
 
 def context_on(database_url: str, settings: dict[str, Any] | None = None) -> ActorContext:
     """Of a daemon in September 2026 that is called `here`."""
-    in_force = Settings.model_validate(settings or LIMITS)
-    limits = in_force.database
-    connection = ConnectionSettings.from_url(
-        database_url,
-        statement_timeout_seconds=limits.statement_timeout_seconds,
-        lock_timeout_seconds=limits.lock_timeout_seconds,
-    )
-    return ActorContext(
-        settings_holder=SettingsHolder(in_force),
-        clock=SystemClock(),
-        randomness=random.Random(1),
-        now=lambda: datetime(2026, 9, 15, tzinfo=UTC),
-        instance="here",
-        incarnation=uuid.uuid4(),
-        version="test",
-        proved_alone=True,
-        connect=lambda _name, listen=False: Database(connection, listen=listen),
-        token=lambda: None,
-    )
+    return make_context(database_url, **(settings or LIMITS))
 
 
 def import_three_users(database: Database) -> None:
