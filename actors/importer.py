@@ -15,6 +15,7 @@ from actors.failpoints import failpoint
 from actors.metrics import WaitingFiles
 from actors.silent_meters import SilentMeters
 from alarming.catalogue import Code
+from files.content_id import content_id
 from intake.inbox import POSTED, REASON, Inbox, WaitingFile
 from persistence import imports
 from persistence.connection.database import Database
@@ -200,7 +201,7 @@ class Importer(Actor):
         kind = cast(imports.Kind, posted[3]) if posted else imports.kind_of(file.path)
         source = f"http:{posted[2]}" if posted else "inbox"
         name = os.fsencode(file.path.name).decode("utf-8", "backslashreplace")
-        import_id = posted[1] if posted else imports.id_of(sha256)
+        import_id = posted[1] if posted else content_id(sha256)
         return Arrival(import_id, sha256, kind, name, source, file.received_at)
 
     def _put_back_lost(self, inbox: Inbox) -> None:

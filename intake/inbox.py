@@ -56,11 +56,6 @@ class WaitingFile:
             return True
 
 
-def posted_id(sha256: str) -> str:
-    """The id that follows from a SHA-256 in hexadecimal, of the content or of a key."""
-    return sha256[:32]
-
-
 def subject_of(name: str) -> str:
     posted = POSTED.fullmatch(name)
     return posted[1] if posted else name

@@ -9,8 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+from files.content_id import content_id
 from files.durable import sync_folder, write_all
-from intake.inbox import POSTED, posted_id
+from intake.inbox import POSTED
 
 SPOOL = ".spool"
 COUNTED_SECONDS = 1.0
@@ -56,7 +57,7 @@ class Postbox:
         The same again while it waits is one file. Without a key the id follows from the content.
         """
         sha256 = upload.finish()
-        import_id = posted_id(sha256 if key is None else hashlib.sha256(f"key {key}".encode()).hexdigest())
+        import_id = content_id(sha256 if key is None else hashlib.sha256(f"key {key}".encode()).hexdigest())
         target = self.folder / f"{import_id}@{_NOT_OF_A_PEER.sub('_', peer)[:60]}.{kind}"
         with self._lock:
             if key is not None and _sha256_if_there(target) not in (None, sha256):

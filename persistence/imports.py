@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from files.content_id import content_id
 from persistence.connection.statements import Source, execute, fetch_column, fetch_dicts, fetch_row
 from persistence.sql import Queries
 from persistence.storable_text import clean_line
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 _SQL = Queries(__file__)
 Kind = Literal["readings", "master"]
 REASONS_AT_MOST = 1000
-ID_CHARACTERS = 32
 _CHUNK_BYTES = 1 << 20
 _HEAD_BYTES = 65_536
 _IS_MASTER = re.compile(
@@ -54,12 +54,7 @@ class Arrival:
             sha256 = sha256_of(path)
         except OSError:
             sha256 = hashlib.sha256().hexdigest()
-        return cls(id_of(sha256), sha256, kind, str(path), source, received_at)
-
-
-def id_of(sha256: str) -> str:
-    """The id that follows from a SHA-256 in hexadecimal, of the content or of a key."""
-    return sha256[:ID_CHARACTERS]
+        return cls(content_id(sha256), sha256, kind, str(path), source, received_at)
 
 
 def sha256_of(path: Path, progress: Callable[[], object] = lambda: None) -> str:
@@ -116,7 +111,7 @@ def import_file(
 
 def known(connection: "Connection", arrival: Arrival) -> str | None:
     """When and as what it was imported before, None if it was not. Raises KeyTaken."""
-    key = arrival.id if arrival.id != id_of(arrival.sha256) else None
+    key = arrival.id if arrival.id != content_id(arrival.sha256) else None
     row = fetch_row(connection, _SQL.known, key=key, sha256=arrival.sha256)
     if row is None:
         return None

@@ -13,8 +13,7 @@ import httpx
 import pytest
 import yaml
 
-from intake.inbox import posted_id
-from persistence.imports import id_of
+from files.content_id import content_id
 from testkit.erp import CERTIFICATES
 from testkit.postgres import PostgresServer
 from testkit.waiting import wait_until
@@ -99,7 +98,7 @@ def test_what_is_posted_becomes_invoices_once(
     again = gateway.readings(header + "".join(rows[:4]))
     assert again.json() == first.json()
     keyed = [gateway.readings(header + "".join(rows[4:]), Idempotency_Key="one") for _ in range(2)]
-    assert keyed[0].json()["id"] == keyed[1].json()["id"] != posted_id(first.json()["id"])
+    assert keyed[0].json()["id"] == keyed[1].json()["id"] != content_id(first.json()["id"])
     assert gateway.became(first) | {"new": 4, "known": 0} == gateway.became(first)
     assert gateway.became(keyed[0])["new"] == 5
     wait_until(lambda: deployment.all_registered(6))
@@ -199,7 +198,3 @@ def test_the_description_fits_what_is_answered(gateway: Gateway) -> None:
     assert problems(described, schemas["Error"], gateway.readings(b"", Authorization="").json()) == []
     assert problems(described, schemas["Queued"] | {"properties": {}}, posted.json()) == []
     assert problems(described, schemas["Import"], gateway.became(posted)) == []
-
-
-def test_both_sides_make_the_same_ids() -> None:
-    assert posted_id("0123456789abcdef" * 4) == id_of("0123456789abcdef" * 4)

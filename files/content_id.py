@@ -1,0 +1,6 @@
+"""The id of an import: it follows from what was sent, so the same content twice is the same import."""
+
+
+def content_id(sha256: str) -> str:
+    """The id for a SHA-256 in hexadecimal, of the content or of a key."""
+    return sha256[:32]
