@@ -66,7 +66,6 @@ class AlarmSnapshot:
     transients: Mapping[str, int] = field(default_factory=dict)
     raised: Counter[str] = field(default_factory=Counter)
     cleared: set[Identity] = field(default_factory=set)
-    spool_problem: str | None = None
     delivery: Delivery | None = None
 
 
@@ -128,7 +127,6 @@ class AlarmActor(Actor):
         self._writer: AlarmWriter | None = None
 
     def on_start(self) -> None:
-        self._records.ignore_this_thread()
         spool = Spool(self._spool_path)
         self._dispatcher = AlarmDispatcher(
             self._instance, spool, AwakeClock(self._clock), self._settings, self._reached, self._snapshot.cleared
@@ -141,7 +139,6 @@ class AlarmActor(Actor):
                 self._settings,
                 self._now,
                 self._settings.look_every_seconds,
-                self._records.ignore_this_thread,
                 self._reached,
             )
             self._writer.start()
@@ -195,7 +192,6 @@ class AlarmActor(Actor):
         self._snapshot.standing = standing
         self._snapshot.transients = dict(dispatcher.register.transients)
         self._snapshot.raised = dispatcher.raised.copy()
-        self._snapshot.spool_problem = dispatcher.spool.broken
 
     def _configure(self, settings: AlarmSettings) -> None:
         self._settings = settings
@@ -206,9 +202,7 @@ class AlarmActor(Actor):
         if settings.webhook is not None and self._webhook is not None:
             self._webhook.settings = settings.webhook
         elif settings.webhook is not None:
-            self._webhook = Webhook(
-                settings.webhook, self._clock.wall, system_randomness().random, self._records.ignore_this_thread
-            )
+            self._webhook = Webhook(settings.webhook, self._clock.wall, system_randomness().random)
             self._webhook.announce(self._notices)
             self._webhook.start()
         elif self._webhook is not None:

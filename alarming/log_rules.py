@@ -2,7 +2,6 @@
 
 import logging
 import re
-import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ DISTINCT_AT_MOST: Final = 256
 
 _OTHERS = "others"
 _OWN_LOGGERS = "billingd.alarms"
+_OWN_THREADS = ("alarms#", "alarm-")  # those of the alarm actor, and those beside it
 _SUMMARY_CHARACTERS = 300
 _OURS = frozenset((
     "billing", "network", "persistence", "altibiz", "supervision", "actors", "alarming", "config", "daemon", "cli",
@@ -81,24 +81,20 @@ class _Accumulated:
 class LogConditions(logging.Handler):
     """Counts records together until the alarm actor takes them: no logger waits, and many cost no more than one.
 
-    Records of the alarms themselves are passed over: those of their loggers and those of their threads
-    (`ignore_this_thread`), which includes what libraries log there.
+    Records of the alarms themselves are passed over: those of their loggers and those of their threads, which includes
+    what libraries log there.
     """
 
     def __init__(self, rules: Sequence[LogRule] = ()) -> None:
         super().__init__(logging.NOTSET)
         self.rules = tuple(rules)
-        self._thread = threading.local()
         self._accumulated: dict[tuple[str, str, str | None], _Accumulated] = {}
         self._cleared: list[Condition] = []
         self._keys: dict[str, set[str]] = {}
         self._places: Counter[str] = Counter()
 
-    def ignore_this_thread(self) -> None:
-        self._thread.ignored = True
-
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name.startswith(_OWN_LOGGERS) or getattr(self._thread, "ignored", False):
+        if record.name.startswith(_OWN_LOGGERS) or (record.threadName or "").startswith(_OWN_THREADS):
             return
         try:
             self._take(record)

@@ -2,7 +2,7 @@
 
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -52,7 +52,6 @@ class Transient:
     """A condition that was cleared before it was an alarm."""
 
     code: str
-    key: str
     summary: str
     lasted_seconds: float
 
@@ -83,17 +82,10 @@ class AlarmRegister:
     register keeps it.
     """
 
-    def __init__(
-        self,
-        instance: str,
-        timing: Timing | None = None,
-        new_id: Callable[[], str] = lambda: uuid.uuid4().hex[:12],
-        cleared: set[Identity] | None = None,
-    ) -> None:
+    def __init__(self, instance: str, timing: Timing | None = None, cleared: set[Identity] | None = None) -> None:
         self.instance = instance
         self.timing = timing or Timing()
         self.transients: Counter[str] = Counter()
-        self._new_id = new_id
         self._open: dict[Identity, Alarm] = {}
         self._closed: dict[Identity, tuple[float, Alarm]] = {}
         self._cleared = set() if cleared is None else cleared
@@ -233,7 +225,7 @@ class AlarmRegister:
             alarm.cleared_at = alarm.acked_at = None
         if alarm.group and alarm.group.standing_id:
             alarm.id, alarm.raised_at = alarm.group.standing_id, alarm.group.standing_since
-        alarm.id = alarm.id or self._new_id()
+        alarm.id = alarm.id or uuid.uuid4().hex[:12]
         alarm.raised_at = alarm.raised_at or now.at
         return self._action(alarm, Change.RAISED, now)
 
@@ -263,7 +255,7 @@ class AlarmRegister:
         self.transients[alarm.code] += 1
         self._close(alarm, now, reopens=alarm.cleared_at is not None)
         lasted_seconds = max(0.0, (now.at - alarm.first_at).total_seconds())
-        return [Transient(alarm.code, alarm.key, alarm.summary, lasted_seconds)]
+        return [Transient(alarm.code, alarm.summary, lasted_seconds)]
 
     def _close(self, alarm: Alarm, now: Now, *, reopens: bool) -> None:
         """`reopens` is false of what only the state of the invoices had raised: a person or a reading ended it."""

@@ -115,14 +115,8 @@ class Webhook(BackgroundThread[Condition]):
     `now` is the wall clock; `chance` gives a float in [0, 1), for the jitter of its retries.
     """
 
-    def __init__(
-        self,
-        settings: WebhookSettings,
-        now: Callable[[], datetime],
-        chance: Callable[[], float],
-        on_start: Callable[[], object] = lambda: None,
-    ) -> None:
-        super().__init__("alarm-webhook", on_start)
+    def __init__(self, settings: WebhookSettings, now: Callable[[], datetime], chance: Callable[[], float]) -> None:
+        super().__init__("webhook")
         self.settings = settings
         self.delivery = Delivery(settings.address)
         self._now = now

@@ -8,6 +8,8 @@ import tracemalloc
 
 import pytest
 
+from alarming.actor import NAME
+from alarming.background import BackgroundThread
 from alarming.conditions import ConditionActive, ConditionCleared
 from alarming.log_rules import DISTINCT_AT_MOST, FORESEEN, LogConditions, LogRule
 from config.sections import AlarmRule
@@ -130,15 +132,26 @@ def test_the_alarms_never_feed_on_what_they_log_themselves(logger: logging.Logge
     own.addHandler(signs)
     own.error("disk sda is slow")
 
-    def in_a_thread_of_the_alarms() -> None:
-        signs.ignore_this_thread()
-        logger.error("a library, called by the alarms")
+    worked = threading.Event()
 
-    thread = threading.Thread(target=in_a_thread_of_the_alarms)
-    thread.start()
-    thread.join()
+    class Beside(BackgroundThread[None]):
+        def work(self) -> float:
+            logger.error("a library, called by the alarms")
+            worked.set()
+            return 60.0
+
+    def log_in(name: str) -> None:
+        thread = threading.Thread(target=logger.error, args=("a library",), name=name)
+        thread.start()
+        thread.join()
+
+    beside = Beside("test")
+    beside.start()
+    assert worked.wait(5)
+    beside.stop(5)
+    log_in(f"{NAME}#1")
     assert signs.take() == []
-    logger.error("another thread, even under the same ident")
+    log_in("courier-1#1")
     assert len(taken(signs)) == 1
 
 

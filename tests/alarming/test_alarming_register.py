@@ -46,7 +46,7 @@ def test_a_trouble_that_is_over_before_is_a_blip_and_counted() -> None:
     register = AlarmRegister("one")
     register.activate(database(), at(0))
     (transient,) = register.clear(ConditionCleared(Code.DATABASE_UNREACHABLE), at(2))
-    assert transient == Transient("database_unreachable", "one", "no connection", 2.0)
+    assert transient == Transient("database_unreachable", "no connection", 2.0)
     assert register.transients == {"database_unreachable": 1}
     assert register.tick(at(100)) == []
     assert register.standing() == ()
