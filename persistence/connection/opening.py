@@ -19,6 +19,8 @@ from persistence.connection.sockets import Address, addresses_of, open_socket, t
 from persistence.connection.translation import translate
 
 T = TypeVar("T")
+_last_silence: dict[object, float] = {}
+"""When a host, or an address, last let its share of the time pass without an answer, on the monotonic clock."""
 OLDEST_SERVER = 14
 """The oldest major version of PostgreSQL that is supported."""
 _TRANSACTION_TIMEOUT_SINCE = 17
@@ -28,7 +30,8 @@ def open_session(settings: ConnectionSettings, seen_server: SeenServer | None = 
     """A session with the first host that answers and takes writes, ready for its first transaction.
 
     A server that is older than the one that was seen is left like one that doesn't answer. All hosts, and all addresses
-    of each, share the time for connecting fairly. A name is resolved at each call.
+    of each, share the time for connecting fairly; those that were silent the last time come last. A name is resolved
+    at each call.
     Raises DatabaseUnreachable, CredentialsRefused, DatabaseFailed, ServerUnsuitable: with several hosts the first of
     them that is not DatabaseUnreachable, with the words of all.
     """
@@ -48,10 +51,18 @@ def open_session(settings: ConnectionSettings, seen_server: SeenServer | None = 
 
 
 def _shares(candidates: Sequence[T], until: float) -> Generator[tuple[T, float], None, None]:
-    """Each with the instant until which it may be tried: what is left is shared among those that are left."""
-    for number, each in enumerate(candidates):
+    """Each with the instant until which it may be tried: what is left is shared among those that are left.
+
+    The caller asks for the next only if one has failed. A frozen machine so costs its share once, and not each session.
+    """
+    for number, each in enumerate(sorted(candidates, key=lambda each: _last_silence.get(each, 0.0))):
         now = time.monotonic()
-        yield each, now + max(0.1, (until - now) / (len(candidates) - number))
+        share_until = now + max(0.1, (until - now) / (len(candidates) - number))
+        yield each, share_until
+        if time.monotonic() >= share_until:
+            _last_silence[each] = share_until
+        else:
+            _last_silence.pop(each, None)
 
 
 def _of_host(

@@ -106,6 +106,35 @@ def test_silent_addresses_of_a_name_get_their_share_too_and_ipv6_comes_first(
     assert tried == [socket.AF_INET6, socket.AF_INET, socket.AF_INET]
 
 
+@pytest.mark.parametrize("kind", ["hosts", "addresses of a name"])
+def test_what_was_silent_is_tried_last_until_it_answers(
+    kind: str, shared_server: PostgresServer, mute: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frozen old primary costs its share of the time once, and not each session; two that take turns, too."""
+    settings = settings_of(shared_server, mute[0], shared_server.port, seconds=2)
+    if kind != "hosts":
+        addresses: list[AddressInfo] = [(socket.AF_INET, host) for host in settings.hosts]  # type: ignore[misc]
+        monkeypatch.setattr(sockets, "resolve", lambda *_: addresses)
+        settings = replace(settings, hosts=(("db", 5432),))
+
+    def seconds_to_open() -> float:
+        begun = time.monotonic()
+        with Database(settings) as database:
+            assert port_of_session(database) == shared_server.port
+        return time.monotonic() - begun
+
+    assert seconds_to_open() >= 1
+    assert [seconds_to_open() < 0.8 for _ in range(3)] == [True] * 3
+    shared_server.freeze()
+    try:
+        for _ in range(2):  # the one that was silent before the last is tried first
+            with Database(settings) as database, pytest.raises(DatabaseUnreachable):
+                port_of_session(database)
+    finally:
+        shared_server.thaw()
+    assert min(seconds_to_open() for _ in range(2)) < 0.8
+
+
 def test_all_failures_are_told(shared_server: PostgresServer, mute: list[int]) -> None:
     closed = free_port()
     settings = settings_of(shared_server, closed, mute[0], seconds=1)
