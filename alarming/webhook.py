@@ -4,25 +4,19 @@ As Prometheus does it: all alerts that stand are sent again and again with an en
 end by themselves if we are gone; one that is over is sent with its real end, for a while.
 """
 
-import contextlib
 import json
-import ssl
 import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import httpcore
-import httpx
-
 from alarming.background import BackgroundThread
 from alarming.catalogue import CATALOGUE, Code
 from alarming.conditions import Condition, ConditionActive, ConditionCleared
+from alarming.exchange import ExchangeFailed, exchange
 from billing.instants import format_instant
-from network.deadline import DeadlineNetworkBackend
 from persistence.alarms import AlarmRecord
 
 PATH: Final = "/api/v2/alerts"
@@ -33,10 +27,6 @@ _ENDS_AFTER_REPEATS = 4  # an alert outlives so many repeats that don't arrive
 _RESOLVED_FOR_REPEATS = 15
 _RESOLVED_AT_MOST = 1000
 _ANNOUNCED_FOR = timedelta(days=1)
-_CONNECT_SECONDS, _TOTAL_SECONDS = 5.0, 10.0  # the whole exchange has one deadline
-_FAILURES: Final = (
-    httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpx.InvalidURL, OSError, ValueError,
-)  # fmt: skip
 _BACKOFF_SECONDS = (1.0, 60.0)
 
 
@@ -183,26 +173,9 @@ class Webhook(BackgroundThread[Condition]):
 
     def _post(self, settings: WebhookSettings, alerts: list[dict[str, Any]]) -> str | None:
         """What is wrong, in words; None if all were taken. Of the answer it reads the head and nothing more."""
-        headers = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "billingd"}
-        if settings.token:
-            headers["authorization"] = f"Bearer {settings.token}"
-        started = time.monotonic()
-        network = DeadlineNetworkBackend(
-            _CONNECT_SECONDS, _TOTAL_SECONDS, lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
-        )
-        network.begin(_TOTAL_SECONDS, float("inf"))
+        content = json.dumps(alerts).encode()
         try:
-            request = httpx.Request("POST", settings.address, headers=headers, content=json.dumps(alerts).encode())
-            url = request.url
-            with httpcore.ConnectionPool(
-                # Read at each post: authorities that were renewed count at once.
-                ssl_context=ssl.create_default_context(cafile=settings.ca_file) if url.scheme == "https" else None,
-                network_backend=network,
-            ) as pool, contextlib.closing(pool.handle_request(httpcore.Request(
-                "POST", httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-                headers=request.headers.raw, content=request.content,
-            ))) as response:  # fmt: skip
-                status = response.status
-        except _FAILURES as error:
-            return f"{str(error) or type(error).__name__} after {time.monotonic() - started:.1f} s"
-        return None if 200 <= status < 300 else f"it answers {status}"
+            exchange("POST", settings.address, content=content, token=settings.token, ca_file=settings.ca_file)
+        except ExchangeFailed as error:
+            return str(error)
+        return None

@@ -117,10 +117,11 @@ def _facts(document: _Document) -> Iterator[tuple[str, str]]:
     configuration = document["configuration"]
     path = str(configuration["path"] or "built-in defaults")
     yield "configuration", path + _when(", in force since", configuration["loaded_at"], at)
-    if webhook := document.get("webhook"):
-        taken = _when("taken last at", webhook["delivered_at"], at) or "none taken yet"
-        problem = f", now: {cell(webhook['problem'])}" if webhook["problem"] else ""
-        yield "alarms go to", f"{webhook['address']}, {taken}{problem}"
+    for name, title in (("webhook", "alarms go to"), ("heartbeat", "heartbeat")):
+        if receiver := document.get(name):
+            taken = _when("taken last at", receiver["delivered_at"], at) or "none taken yet"
+            problem = f", now: {cell(receiver['problem'])}" if receiver["problem"] else ""
+            yield title, f"{receiver['address']}, {taken}{problem}"
     if pause := document["pause"]:
         yield "delivery", f"paused until {cell(_at(pause['until']))} by {pause['by']}: {pause['reason']}"
 

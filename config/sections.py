@@ -277,6 +277,13 @@ class AlarmsSettings(Section):
         "it the system's are trusted.",
         live=True,
     )
+    heartbeat_url: HttpUrl | None = setting(
+        None,
+        "The address of a dead-man's switch: it gets a GET as long as billing makes progress, and tells somebody when "
+        "none comes.",
+        live=True,
+    )
+    heartbeat_seconds: Seconds = seconds(60, "How often the heartbeat is sent.", live=True, ge=0.1, le=3600)
 
 
 class OpsSettings(Section):

@@ -3,6 +3,7 @@
 import logging
 
 from alarming.actor import AlarmSettings
+from alarming.heartbeat import HeartbeatSettings
 from alarming.log_rules import LogConditions, LogRule
 from alarming.webhook import WebhookSettings
 from config.secrets import webhook_token
@@ -27,6 +28,10 @@ def alarm_settings(settings: Settings) -> AlarmSettings:
         rules=tuple(LogRule.of(rule) for rule in alarms.rules),
         webhook=webhook,
     )
+
+
+def heartbeat_settings(settings: Settings) -> HeartbeatSettings:
+    return HeartbeatSettings(settings.alarms.heartbeat_url, settings.alarms.heartbeat_seconds)
 
 
 def install_log_rules(settings: Settings) -> LogConditions:

@@ -8,12 +8,14 @@ from typing import Any
 from actors.context import ActorContext
 from actors.messages import ERP_GATEWAY, ErpStatus, GetErpStatus
 from alarming.actor import AlarmSnapshot
-from alarming.formats import to_json
+from alarming.formats import SERIOUS, to_json
+from alarming.heartbeat import Heartbeat
 from config.load import Loaded
+from daemon.alarms import heartbeat_settings
 from daemon.summary import summarize
 from persistence.connection.database import Database
 from persistence.connection.errors import PersistenceError
-from persistence.invoices.overview import Overview, overview
+from persistence.invoices.overview import Overview, overview, stalled
 from supervision import SupervisionError, System
 
 logger = logging.getLogger(__name__)
@@ -22,6 +24,7 @@ REFRESH_SECONDS = 2.0
 # The kernel goes round several times a second. When its last round is older than this, the daemon is not alive:
 # systemd's watchdog is not fed, and /healthz says so.
 PROGRESS_SECONDS = 10.0
+_LOOKED_AT_SECONDS = 10.0
 
 
 class StatusCollector:
@@ -39,15 +42,20 @@ class StatusCollector:
         self._erp_state: tuple[str, datetime] = ("unknown", self._since)
         self._seen = Overview()
         self._seen_at: datetime | None = None
+        self._stalled = False
+        self._looked_seconds = context.clock.monotonic()
+        self._heartbeat = Heartbeat(lambda: heartbeat_settings(context.settings), self.standstill, context.clock.wall)
         self._over = threading.Event()
         self._connection: Database | None = None
         self._thread = threading.Thread(target=self._refresh_until_over, name="status", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+        self._heartbeat.start()
 
     def close(self) -> None:
-        """Ends the thread; a query that hangs is cut off."""
+        """Ends the thread and the heartbeat; a query that hangs is cut off."""
+        self._heartbeat.stop()
         self._over.set()
         if self._connection is not None:
             self._connection.unblock()
@@ -55,6 +63,7 @@ class StatusCollector:
     def note_reload(self, loaded: Loaded) -> None:
         self._loaded = loaded
         self._loaded_at = self._context.clock.wall()
+        self._heartbeat.wake()
 
     def database_connected(self) -> bool:
         return self._database[0] == "connected"
@@ -69,6 +78,25 @@ class StatusCollector:
         """Whether the tree has proved lately that it goes on."""
         return self.running() and self._system.progress().age_seconds < PROGRESS_SECONDS
 
+    def standstill(self) -> str | None:
+        """Why the dead-man's switch gets no heartbeat: no progress, or nobody would hear of it. None if all goes on.
+
+        What an alarm tells is no standstill of the pipeline, and neither is what waits for the ERP or a person.
+        """
+        standing, delivery, settings = self._snapshot.standing, self._snapshot.delivery, self._context.settings
+        idle_seconds = self._context.clock.monotonic() - self._looked_seconds
+        if not self.alive():
+            return "the daemon's parts do not go on"
+        if not self.database_connected():
+            return f"no answer from the database ({self._database[0]})"
+        if idle_seconds > _LOOKED_AT_SECONDS + settings.database.statement_timeout_seconds:
+            return f"nothing was found out for {idle_seconds:.0f} s"
+        if self._stalled and not any(alarm.severity in SERIOUS for alarm in standing):
+            return "work is ready, and nothing has moved"
+        if delivery is not None and delivery.problem is not None:
+            return f"alarms do not get out: {delivery.problem}"
+        return None
+
     def summary(self) -> str:
         """The first line of `status`, systemd's STATUS= and the control room."""
         return str(self.document()["verdict"])
@@ -76,7 +104,7 @@ class StatusCollector:
     def document(self) -> dict[str, Any]:
         """`status --json` (docs/spec/interfaces.md, "JSON")."""
         context, loaded, seen, delivery = self._context, self._loaded, self._seen, self._snapshot.delivery
-        now = context.clock.wall()
+        now, beat = context.clock.wall(), self._heartbeat.delivery
         document: dict[str, Any] = {
             "running": self.running(),
             "well": False,
@@ -91,6 +119,7 @@ class StatusCollector:
             **seen.document(),
             "alarms": [to_json(each) for each in self._snapshot.standing],
             "webhook": delivery and vars(delivery),
+            "heartbeat": beat and vars(beat),
             "tree": self._system.tree(),
         }
         document["well"], document["verdict"] = summarize(document)
@@ -130,8 +159,15 @@ class StatusCollector:
                 self._connection = self._context.connect("standing")
             with self._connection.reading(settings.database.statement_timeout_seconds) as reader:
                 self._seen = overview(reader, approval_required=settings.billing.approval == "required")
+                self._stalled = stalled(
+                    reader,
+                    seconds=settings.supervision.hang_seconds + settings.work.lease_seconds,
+                    approval_required=settings.billing.approval == "required",
+                    may_deliver=self._erp is not None and self._erp.open_reason is None,
+                )
             self._seen_at = self._context.clock.wall()
             state = "connected"
+            self._looked_seconds = self._context.clock.monotonic()
         except PersistenceError as error:
             state = type(error).__name__
             logger.debug("the database is not there for status: %s", error)

@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+from billing.states import State
 from persistence.connection.statements import Source, fetch, fetch_dicts, fetch_row, fetch_value
 from persistence.sql import Queries
 
-_SQL = Queries(__file__)
+_SQL = Queries(__file__, STATES=", ".join(f"'{state}'" for state in State))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,12 @@ def overview(source: Source, *, approval_required: bool) -> Overview:
         pause=None if pause is None else asdict(pause),
         pace=int(fetch_value(source, _SQL.pace)),
     )
+
+
+def stalled(source: Source, *, seconds: float, approval_required: bool, may_deliver: bool) -> bool:
+    """Whether work is ready that nobody has taken up for so long, while no invoice has moved."""
+    found = fetch_value(source, _SQL.stalled, seconds=seconds, approved_only=approval_required, may_deliver=may_deliver)
+    return bool(found)
 
 
 @dataclass(frozen=True, slots=True)

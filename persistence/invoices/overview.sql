@@ -42,3 +42,10 @@ SELECT since, until, by, reason FROM delivery_pauses WHERE resumed_at IS NULL AN
 SELECT started_at, seen_at, ended_at, ended_how,
     ended_at IS NULL AND seen_at > now() - interval '15 seconds' AS alive
 FROM instances WHERE name = :name
+
+-- Work that anybody may take up has waited for so long, and no invoice of any daemon has moved meanwhile.
+-- name: stalled
+SELECT NOT EXISTS (SELECT FROM invoice_history WHERE to_state IN ({STATES}) AND at > now() - make_interval(secs => :seconds))
+    AND EXISTS (SELECT FROM invoices WHERE {WORKING} AND held_code IS NULL
+        AND greatest(coalesce(next_attempt_at, updated_at), claimed_until) <= now() - make_interval(secs => :seconds)
+        AND ({IS_DUE} OR CAST(:may_deliver AS boolean) AND {MAY_LEAVE} AND NOT {PAUSED}))

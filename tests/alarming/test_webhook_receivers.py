@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from alarming import exchange as exchange_module
 from alarming import webhook as webhook_module
 from alarming.webhook import Notice, Webhook, WebhookSettings
 from persistence.alarms import AlarmRecord, Severity
@@ -47,7 +48,7 @@ def posted(url: str, ca_file: Path | None = None, *, notices: tuple[Notice, ...]
 
 
 def test_a_receiver_that_drips_has_one_deadline_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhook_module, "_TOTAL_SECONDS", 1.0)
+    monkeypatch.setattr(exchange_module, "_TOTAL_SECONDS", 1.0)
 
     def drip(connection: socket.socket) -> None:
         for byte in b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 300:
