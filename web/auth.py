@@ -24,25 +24,20 @@ class TooManyAttempts(Exception):  # noqa: N818 - it says what happened
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A client that has shown the token, of which this has the hash; each form of a browser must send `form_key`."""
+    """A client that has shown the token, of which this has the hash; each form of a browser must send `form_key`.
+
+    `name` is who the person said to be. `id_hash` is None of a program, which shows the token each time.
+    """
 
     token: bytes
-    session: str | None = None
+    id_hash: bytes | None = None
     form_key: str | None = None
     name: str = ""
-    """Who the person said to be when signing in."""
+    until_seconds: float = float("inf")
 
     def owns_form_key(self, form_key: str) -> bool:
         """Whether a form is from a page of this session. A request with the token in a header needs no form key."""
         return self.form_key is None or hmac.compare_digest(self.form_key.encode(), form_key.encode())
-
-
-@dataclass(frozen=True, slots=True)
-class _StoredSession:
-    form_key: str
-    token: bytes
-    until_seconds: float
-    name: str
 
 
 class Authenticator:
@@ -52,7 +47,7 @@ class Authenticator:
         """`now` is the monotonic clock, in seconds."""
         self._token = token
         self._now = now
-        self._sessions: dict[str, _StoredSession] = {}
+        self._sessions: dict[bytes, Session] = {}
         self._failures: deque[float] = deque(maxlen=FAILURES_AT_MOST)
         # Browsers don't tell ports apart: daemons on one machine would end each other's sessions.
         self.cookie = f"billingd_room_{hashlib.sha256(instance.encode()).hexdigest()[:8]}"
@@ -66,17 +61,13 @@ class Authenticator:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return Session(self._expected()) if self._is_right(given.strip()) else None
-        session_id = request.cookies.get(self.cookie, "")
-        session = self._session(session_id)
-        if session is None:
-            return None
-        return Session(session.token, session_id, session.form_key, session.name)
+        session = self._sessions.get(_digest(request.cookies.get(self.cookie, "")))
+        return session if session is not None and self.is_valid(session) else None
 
     def is_valid(self, session: Session) -> bool:
         """Whether the session has not ended since."""
-        if session.session is not None:
-            return self._session(session.session) is not None
-        return session.token == self._expected()
+        known = session.id_hash is None or session.id_hash in self._sessions
+        return known and session.until_seconds >= self._now() and session.token == self._expected()
 
     def sign_in(self, given: str, name: str) -> str | None:
         """The id of a new session, None for a wrong token. Raises TooManyAttempts."""
@@ -85,19 +76,13 @@ class Authenticator:
         session_id = secrets.token_urlsafe(32)
         if len(self._sessions) >= SESSIONS_AT_MOST:
             del self._sessions[next(iter(self._sessions))]
-        session = _StoredSession(secrets.token_urlsafe(32), self._expected(), self._now() + SESSION_SECONDS, name)
-        self._sessions[_digest(session_id).hex()] = session
+        id_hash, form_key = _digest(session_id), secrets.token_urlsafe(32)
+        self._sessions[id_hash] = Session(self._expected(), id_hash, form_key, name, self._now() + SESSION_SECONDS)
         return session_id
 
     def sign_out(self, session: Session) -> None:
-        if session.session is not None:
-            self._sessions.pop(_digest(session.session).hex(), None)
-
-    def _session(self, session_id: str) -> _StoredSession | None:
-        session = self._sessions.get(_digest(session_id).hex())
-        if session is None or session.until_seconds < self._now() or session.token != self._expected():
-            return None
-        return session
+        if session.id_hash is not None:
+            self._sessions.pop(session.id_hash, None)
 
     def _is_right(self, given: str) -> bool:
         if self.enabled and hmac.compare_digest(_digest(given), self._expected()):
