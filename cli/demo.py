@@ -1,7 +1,6 @@
 """`billingd demo`: the sample billed by a real daemon while the fake ERP goes down in the middle."""
 
 import tempfile
-import textwrap
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -12,7 +11,7 @@ import typer
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from billing.states import State
@@ -21,7 +20,6 @@ from persistence.alarms import AlarmRecord, find
 from persistence.connection.database import Database
 from persistence.connection.errors import PersistenceError
 from persistence.invoices import queries
-from persistence.invoices.listing import Filter, list_invoices
 from testkit.deployment import Deployment
 from testkit.waiting import NotReached, wait_until
 
@@ -58,7 +56,7 @@ class Demo:
         self._database: Database | None = None
         self._headline = "starting"
         self._counts: dict[str, int] = {}
-        self._alarms: list[AlarmRecord] = []
+        self._standing: list[AlarmRecord] = []
 
     def run(self) -> None:
         """Bills the sample and shows it; raises CommandFailed if a step doesn't come about in time."""
@@ -79,24 +77,31 @@ class Demo:
             for month in MONTHS[1:]:
                 self._import(month)
             self._say("the ERP is down: billing goes on, an alarm stands, nothing is lost")
-            self._until(lambda: any(alarm.code == "erp_unreachable" for alarm in self._standing()))
+            self._until(lambda: any(alarm.code == "erp_unreachable" for alarm in self._standing))
             self._until(lambda: time.monotonic() - away >= ERP_AWAY_SECONDS)
             erp.start()
             self._say("the ERP is back")
             self._until(lambda: self._counts.get(State.REGISTERED, 0) >= EXPECTED)
-            self._until(lambda: not self._standing())
-            listed = self._read(lambda connection: list_invoices(connection, Filter()))
+            self._until(lambda: not self._standing)
+            lists = [self._command("invoices", "list"), self._command("alarms", "list", "--all")]
             self._say("all is billed: stopping the daemon")
             daemon.stop()
             self._say(f"done in {time.monotonic() - begun:.0f} s")
-        self._report(listed or [])
+        files = (
+            f"database: {self.deployment.state}",
+            f"ledger of the fake ERP: {erp.ledger_path}",
+            f"log: {daemon.log_path}",
+        )
+        for text in (*lists, *files):
+            self.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     # What it does
 
-    def _command(self, *arguments: str) -> None:
+    def _command(self, *arguments: str) -> str:
         done = self.deployment.run(*arguments)
         if done.returncode:
             raise CommandFailed(f"billingd {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
 
     def _import(self, month: str) -> None:
         self._say(f"importing the readings of {month}")
@@ -119,9 +124,6 @@ class Demo:
         except PersistenceError:
             return None
 
-    def _standing(self) -> list[AlarmRecord]:
-        return [alarm for alarm in self._alarms if not alarm.cleared_at]
-
     def _until(self, reached: Callable[[], bool]) -> None:
         log = self.deployment.daemon.log_path
 
@@ -129,7 +131,8 @@ class Demo:
             if self.deployment.daemon.pid is None:
                 raise CommandFailed(f"the daemon ended: see {log}")
             self._counts = self._read(queries.counts) or self._counts
-            self._alarms = self._read(lambda connection: find(connection, cleared_too=True)) or self._alarms
+            standing = self._read(find)
+            self._standing = self._standing if standing is None else standing
 
         try:
             wait_until(reached, within_seconds=STEP_SECONDS, every_seconds=0.1, abort=look)
@@ -149,24 +152,5 @@ class Demo:
         for state in State:
             number = self._counts.get(state, 0)
             grid.add_row(state, str(number), ProgressBar(total=EXPECTED, completed=number, width=40))
-        lines = [Text(f"! {alarm.code}: {alarm.summary}", style="bold red") for alarm in self._standing()]
+        lines = [Text(f"! {alarm.code}: {alarm.summary}", style="bold red") for alarm in self._standing]
         return Group(Text(self._headline, style="bold"), grid, *lines) if self.console.is_terminal else Group()
-
-    def _report(self, listed: list[dict[str, Any]]) -> None:
-        table = Table("invoice", "state", "bill", Column("EUR with tax", justify="right"), title="Invoices")
-        for invoice in listed:
-            total = f"{invoice['total_with_tax_eur']:,.2f}"
-            table.add_row(invoice["id"], invoice["state"], invoice["bill_id"], total)
-        whole = [Column(title, no_wrap=True) for title in ("alarm", "raised", "cleared")]
-        alarms = Table(*whole, "what", title="Alarms")
-        for alarm in sorted(self._alarms, key=lambda alarm: alarm.raised_at):
-            cleared = f"{alarm.cleared_at:%H:%M:%S}" if alarm.cleared_at else "stands"
-            summary = textwrap.shorten(alarm.summary, 110, placeholder="…")
-            alarms.add_row(alarm.code, f"{alarm.raised_at:%H:%M:%S}", cleared, summary)
-        for each in (table, alarms):
-            each.title_justify = "left"
-            self.console.print(each)
-        there = self.deployment
-        self.console.print(f"database: {there.state}", soft_wrap=True)
-        self.console.print(f"ledger of the fake ERP: {there.erp.ledger_path}", soft_wrap=True)
-        self.console.print(f"log: {there.daemon.log_path}", soft_wrap=True)

@@ -1,6 +1,5 @@
 """`billingd reconcile`: compares every invoice with the ERP's bookings, both ways; changes nothing on either side."""
 
-from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -30,16 +29,14 @@ class ReconciliationResult:
     differences: list[Difference] = field(default_factory=list)
 
 
-def compare_bookings(
-    opened: Database, client: AltibizClient, period: str | None, progress: Callable[[int], None] | None = None
-) -> ReconciliationResult:
+def compare_bookings(opened: Database, client: AltibizClient, period: str | None) -> ReconciliationResult:
     """Pages through the bookings, keeps them in the session's temporary tables, and compares.
 
-    `progress` is told the bookings read so far. Raises CommandFailed with status 2 when the ERP can't be asked.
+    Raises CommandFailed with status 2 when the ERP can't be asked.
     """
     with opened.transaction() as connection:
         since = reconciliation.begin(connection)
-    _read_bookings(opened, client, progress)
+    _read_bookings(opened, client)
     with opened.transaction() as connection:
         result = ReconciliationResult(reconciliation.join(connection, period, since))
     moved: list[Pair] = []
@@ -60,8 +57,8 @@ def _add(result: ReconciliationResult, invoice_id: str, compared: Compared) -> N
         result.open.append(invoice_id)
 
 
-def _read_bookings(opened: Database, client: AltibizClient, progress: Callable[[int], None] | None) -> None:
-    after, seen, number = None, set[str](), 0
+def _read_bookings(opened: Database, client: AltibizClient) -> None:
+    after, seen = None, set[str]()
     while True:
         page = client.page(after)
         if isinstance(page, Outcome):
@@ -70,9 +67,6 @@ def _read_bookings(opened: Database, client: AltibizClient, progress: Callable[[
             reconciliation.keep(
                 connection, [(each.id, each.state, each.bill_id, each.total_with_tax) for each in page.bookings]
             )
-        number += len(page.bookings)
-        if progress is not None:
-            progress(number)
         if page.next is None:
             return
         if page.next in seen:  # an empty page is none: what it would show may be hidden from us

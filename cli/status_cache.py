@@ -1,6 +1,6 @@
 """The status of a daemon that does not answer, from the database: starts nothing, takes two seconds at most."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from alarming.formats import SERIOUS, to_json
@@ -20,26 +20,19 @@ from web.formatting import cell
 TIMEOUT_SECONDS = 2.0
 
 
-@dataclass(frozen=True)
-class _LastKnown:
-    """`database` is "connected" or why it is not: then the rest is empty. `seen` is None if the daemon never was."""
-
-    database: str
-    seen: Seen | None = None
-    overview: Overview = field(default_factory=Overview)
-    alarms: list[dict[str, Any]] = field(default_factory=list)
-
-
 def cached_status(loaded: Loaded, error: NoAnswer) -> tuple[dict[str, Any], bool]:
     """The status document out of the database, and whether the daemon is there and does not answer.
 
     It runs if it has told the database so lately, or if its endpoint takes connections and gives no answer.
     """
-    known = _last_known(loaded.settings)
-    seen, there = known.seen, known.database == "connected"
+    try:
+        state = "connected"
+        seen, stored, alarms = _last_known(loaded.settings)
+    except (PersistenceError, SecretUnreadable, OSError, ValueError) as away:
+        state, seen, stored, alarms = str(away), None, Overview(), []
     # A daemon that takes connections and does not answer hangs or is frozen, unless it has stored its end.
     running = (seen is not None and seen.alive) or (error.silent and (seen is None or seen.ended_at is None))
-    serious = [alarm for alarm in known.alarms if alarm["severity"] in SERIOUS]
+    serious = [alarm for alarm in alarms if alarm["severity"] in SERIOUS]
     off = loaded.settings.ops.address is None
     since = None
     look = "`journalctl -u billingd` says why, `systemctl start billingd` starts it"
@@ -52,8 +45,8 @@ def cached_status(loaded: Loaded, error: NoAnswer) -> tuple[dict[str, Any], bool
         how = {"clean": "ended in order", "gave_up": "it gave up"}.get(seen.ended_how or "", "ended without a word")
         said = f"not running since {cell(since)} ({how}): {error}; {look}"
     else:
-        never = "; it has never been seen in the database" if there else f"; nor does the database: {known.database}"
-        said = f"not running: {error}{never}"
+        never = "it has never been seen in the database" if state == "connected" else f"nor does the database: {state}"
+        said = f"not running: {error}; {never}"
     document = {
         "running": running,
         "well": running and off and not serious,
@@ -62,29 +55,21 @@ def cached_status(loaded: Loaded, error: NoAnswer) -> tuple[dict[str, Any], bool
         "instance": loaded.settings.instance,
         "since": since,
         "configuration": {"path": loaded.path, "sha256": loaded.sha256, "loaded_at": None},
-        "database": {"state": known.database, "since": None},
+        "database": {"state": state, "since": None},
         "erp": {"state": "unknown", "since": None, "breaker": None, "last_success_at": None},
-        **known.overview.document(),
-        "alarms": known.alarms,
+        **stored.document(),
+        "alarms": alarms,
         "tree": None,
     }
     return document, running and not off
 
 
-def _last_known(settings: Settings) -> _LastKnown:
-    """Asks the database, if it is there; never raises for one that is not."""
-    if settings.database.embedded and EmbeddedServer(settings.state_dir).pid is None:
-        return _LastKnown("the embedded server is not running")
-    try:
-        with Database(_connection(settings)) as database, database.reading(TIMEOUT_SECONDS) as reader:
-            return _LastKnown(
-                "connected",
-                last_seen(reader, settings.instance),
-                overview(reader, approval_required=settings.billing.approval == "required"),
-                [to_json(alarm) for alarm in find(reader)],
-            )
-    except (PersistenceError, SecretUnreadable, OSError, ValueError) as error:
-        return _LastKnown(str(error))
+def _last_known(settings: Settings) -> tuple[Seen | None, Overview, list[dict[str, Any]]]:
+    """When the daemon was last seen, the invoices and the alarms, from a database that answers at once."""
+    with Database(_connection(settings)) as database, database.reading(TIMEOUT_SECONDS) as reader:
+        seen = last_seen(reader, settings.instance)
+        invoices = overview(reader, approval_required=settings.billing.approval == "required")
+        return seen, invoices, [to_json(alarm) for alarm in find(reader)]
 
 
 def _connection(settings: Settings) -> ConnectionSettings:
@@ -94,5 +79,8 @@ def _connection(settings: Settings) -> ConnectionSettings:
         "lock_timeout_seconds": TIMEOUT_SECONDS,
     }
     if settings.database.embedded:
-        return EmbeddedServer(settings.state_dir).settings(**quick)
+        server = EmbeddedServer(settings.state_dir)
+        if server.pid is None:
+            raise OSError("the embedded server is not running")
+        return server.settings(**quick)
     return replace(server_settings(settings, "status"), **quick)

@@ -17,8 +17,8 @@ class SystemdNotifier:
         address = environ.pop("NOTIFY_SOCKET", "")
         # systemd writes the leading zero byte of an abstract socket as @.
         self._address = "\0" + address[1:] if address.startswith("@") else address
-        self.watchdog_seconds = _watchdog_seconds(environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", ""))
-        """Within how many seconds systemd wants a sign of life; None when it wants none."""
+        for name in ("WATCHDOG_USEC", "WATCHDOG_PID"):
+            environ.pop(name, None)
 
     def send(self, *assignments: str) -> bool:
         """Send `NAME=value` assignments in one message; return whether they left."""
@@ -57,9 +57,3 @@ class SystemdNotifier:
 def _status(text: str) -> tuple[str, ...]:
     # A line break would end the assignment and start another.
     return (f"STATUS={' '.join(text.split())}",) if text else ()
-
-
-def _watchdog_seconds(usec: str, pid: str) -> float | None:
-    if not usec.isdecimal() or int(usec) == 0 or (pid and pid != str(os.getpid())):
-        return None
-    return int(usec) / 1_000_000
