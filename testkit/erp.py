@@ -93,7 +93,7 @@ class FakeErp:
         return sum(fault["hits"] for fault in self.control("GET", "faults") if fault["id"] in wanted)
 
     def give_verdicts(self, **order: Any) -> None:
-        """Registers whatever waits for a verdict, or what the order says (altibiz.fake.control)."""
+        """Registers whatever waits for a verdict, or what the order says (altibiz.fake.app)."""
         self.control("POST", "verdict", order)
 
     def stats(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +16,6 @@ from altibiz.fake.app import BASE_PATH, Fake
 from altibiz.fake.ledger import Ledger
 from altibiz.outcomes import Now
 
-START_DEADLINE_SECONDS: Final = 10.0
 STOP_DEADLINE_SECONDS: Final = 10.0
 
 
@@ -25,20 +23,8 @@ def _wall_clock() -> datetime:
     return datetime.now(UTC)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, which also says when it listens."""
-
-    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_listening = on_listening
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._on_listening()
-
-
 class FakeAltibiz:
-    """A fake ERP on a loopback port; its control API is described in control.control_routes."""
+    """A fake ERP on a loopback port; its control API is described in app.Fake."""
 
     def __init__(
         self,
@@ -49,15 +35,15 @@ class FakeAltibiz:
         token: str | None = None,
         certificate_file: str | Path | None = None,
         key_file: str | Path | None = None,
-        announce: bool = False,
     ) -> None:
-        """Takes the port (0: any free one) and reads the ledger back; raises OSError if either can't be had."""
+        """Listens (on any free port for 0) and reads the ledger back; raises OSError if either can't be had."""
         self._ledger = Ledger(ledger_path, now)
         # With the protocol named, asyncio sets TCP_NODELAY on what it accepts; without, 40 ms an answer.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind(("127.0.0.1", port))
+            self._socket.listen()
         except OSError:
             self._socket.close()
             self._ledger.close()
@@ -66,7 +52,7 @@ class FakeAltibiz:
         self.root_url = f"{scheme}://127.0.0.1:{self._socket.getsockname()[1]}"
         self.base_url = self.root_url + BASE_PATH
         self.fake = Fake(self._ledger, token)
-        self._server = _Server(
+        self._server = uvicorn.Server(
             uvicorn.Config(
                 self.fake.app(),
                 http=tracking_protocol(self.fake.transports),
@@ -80,11 +66,8 @@ class FakeAltibiz:
                 timeout_graceful_shutdown=1,  # what hangs or is held is not waited for
                 ssl_certfile=certificate_file,
                 ssl_keyfile=key_file,
-            ),
-            self._listens,
+            )
         )
-        self._announce = announce
-        self._listening = threading.Event()
         self._thread = threading.Thread(target=self.run, name="fake-altibiz", daemon=True)
 
     def run(self) -> None:
@@ -98,8 +81,6 @@ class FakeAltibiz:
     def __enter__(self) -> Self:
         """Serve in a thread."""
         self._thread.start()
-        if not self._listening.wait(START_DEADLINE_SECONDS):
-            raise TimeoutError("the fake ERP didn't start")
         return self
 
     def __exit__(
@@ -109,24 +90,24 @@ class FakeAltibiz:
 
     def stop(self) -> None:
         """End the thread; open requests are cut off within a second or so."""
-        self._server.should_exit = True
+        self.let_end()
         self._thread.join(STOP_DEADLINE_SECONDS)
         if self._thread.is_alive():
             raise TimeoutError("the fake ERP didn't stop")
 
-    def _listens(self) -> None:
-        self._listening.set()
-        if self._announce:
-            sys.stderr.write(f"listening on {self.base_url}\n")
-            sys.stderr.flush()
+    def let_end(self) -> None:
+        self._server.should_exit = True
 
 
 def serve(**options: Any) -> None:
-    """Be the process of a FakeAltibiz until SIGTERM or SIGINT; says on standard error where it listens, once it does.
+    """Be the process of a FakeAltibiz until SIGTERM or SIGINT; says on standard error where it listens.
 
     Raises OSError if the port is taken or the ledger can't be opened, ValueError if it is none.
     """
-    # The server hands on the signal that ended it; having served until then is success.
+    erp = FakeAltibiz(**options)
+    # While it serves, uvicorn takes the signals, and hands them on when it has ended.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    FakeAltibiz(**options, announce=True).run()
+        signal.signal(number, lambda *_: erp.let_end())
+    sys.stderr.write(f"listening on {erp.base_url}\n")
+    sys.stderr.flush()
+    erp.run()
