@@ -81,7 +81,7 @@ class CellRun:
         if met:
             fault.release(env, state)
             fault.released(env, state)
-            fault.wait(env)
+            fault.wait(env, state)
             if fault.affects_one:
                 self._see_unaffected_go_on()
             if fault.lasting and not fault.alarm_after_end:
@@ -135,14 +135,11 @@ class CellRun:
         limit, env = self._fault.books_within_seconds, self._env
         if limit is None:
             return
-        began, before = time.monotonic(), self._registered()
-        becomes_true(lambda: self._registered() > before or env.all_in("registered"), FINISH_SECONDS)
+        began, before = time.monotonic(), env.count("registered")
+        becomes_true(lambda: env.count("registered") > before or env.all_in("registered"), FINISH_SECONDS)
         self.result.first_booking_seconds = seconds = round(time.monotonic() - began, 2)
         if self._timed and seconds > limit + TOLERANCE_SECONDS:
             self._wrong.append(f"the first invoice was registered only {seconds:g} s after the end")
-
-    def _registered(self) -> int:
-        return list(self._env.states().values()).count("registered")
 
     def _see_recovery(self, ended: float) -> None:
         env = self._env

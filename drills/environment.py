@@ -73,7 +73,7 @@ class Environment:
         self._short = tempfile.TemporaryDirectory(prefix="drill-", ignore_cleanup_errors=True)
         self.home, self.workload = home, workload
         self.late = False
-        self.pair: StandbyPair | None = None
+        self._pair: StandbyPair | None = None
         self.verdicts_wait: list[int] = []
         """The faults by which the ERP keeps its verdicts back."""
         self.now = setting.now
@@ -86,7 +86,7 @@ class Environment:
         self.say_name("erp.drill", "127.0.0.1")
         database_url = self.postgres.app_url(self.proxy.port)
         if setting.standby != "none":
-            self.pair = StandbyPair(self.postgres, template, Path(self._short.name) / "b", POSTGRES, self.proxy.port)
+            self._pair = StandbyPair(self.postgres, template, Path(self._short.name) / "b", POSTGRES, self.proxy.port)
             database_url = self._find_primary(setting.found_by)
         host = "erp.drill" if setting.named_host else "localhost" if setting.tls else "127.0.0.1"
         self.erp = FakeErp(home, tls=setting.tls, host=host)
@@ -113,7 +113,6 @@ class Environment:
 
     def _find_primary(self, found_by: str) -> str:
         """The URL by which the daemon finds the primary of the pair."""
-        assert self.pair is not None, "there is a standby"
         url = self.postgres.app_url(self.proxy.port)
         if found_by == "hosts":
             return url.replace("/billingd", f",{self.pair.HOST}:{self.proxy.port}/billingd")
@@ -121,6 +120,12 @@ class Environment:
             return self.postgres.app_url(self.pair.start_haproxy(self.home))
         self.say_name("db.drill", "127.0.0.1")
         return url.replace("@127.0.0.1", "@db.drill")
+
+    @property
+    def pair(self) -> StandbyPair:
+        """The primary and its standby, in a setting that has one."""
+        assert self._pair is not None, "this variant's setting has a standby"
+        return self._pair
 
     # State
 
@@ -139,6 +144,10 @@ class Environment:
         states = self.states()
         return all(states.get(each) == state for each in (self.debts if ids is None else ids))
 
+    def count(self, state: str) -> int:
+        """How many invoices are in this state."""
+        return list(self.states().values()).count(state)
+
     def wait_all_in(self, state: str, seconds: float = REACH_SECONDS) -> None:
         wait_until(lambda: self.all_in(state), within_seconds=seconds, what=f"all invoices are {state}")
 
@@ -156,7 +165,6 @@ class Environment:
     def promote(self) -> None:
         """Makes the standby the primary, and tells who has to find it."""
         pair = self.pair
-        assert pair is not None, "there is a standby"
         pair.standby.promote()
         pair.primary, self.postgres = pair.standby, pair.standby
         self.say_name("db.drill", pair.HOST)
@@ -213,8 +221,8 @@ class Environment:
     def close(self) -> None:
         self.daemon.close()
         self.erp.close()
-        if self.pair is not None:
-            self.pair.close()
+        if self._pair is not None:
+            self._pair.close()
         self.proxy.close()
         self.postgres.close()
         log = self.postgres.log_path

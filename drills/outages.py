@@ -79,7 +79,9 @@ class Outage:
             back = time.monotonic()
             come_back()
             wait_until(
-                lambda: self._registered() > before, within_seconds=within_seconds + FINISH_SECONDS, what="work resumes"
+                lambda: env.count("registered") > before,
+                within_seconds=within_seconds + FINISH_SECONDS,
+                what="work resumes",
             )
             result.resumed_seconds = round(time.monotonic() - back, 1)
             if result.resumed_seconds > within_seconds:
@@ -105,9 +107,6 @@ class Outage:
             return env.postgres.stop, env.postgres.start, RESUMES_WITHIN_SECONDS
         reset_seconds = Settings().erp.breaker.reset_seconds
         return env.erp.kill, env.erp.start, reset_seconds + RESUMES_WITHIN_SECONDS
-
-    def _registered(self) -> int:
-        return sum(state == "registered" for state in self._env.states().values())
 
     def _read(self) -> _Reading:
         pid, log = self._env.daemon.running_pid(), self._env.daemon.log_path

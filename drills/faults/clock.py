@@ -69,7 +69,7 @@ class DaemonClockSet(DatabaseClockSet):
     def now_of(self, env: Environment) -> datetime:
         return datetime.fromisoformat(env.daemon.status()["at"])
 
-    def wait(self, env: Environment) -> None:
+    def wait(self, env: Environment, state: State) -> None:
         for passed in range(PULSES):
             env.failpoints.enable("clock.receive", f"hold {passed}")
             env.failpoints.wait_for_arrivals("clock.receive", passed + 1, within_seconds=PULSE_SECONDS)

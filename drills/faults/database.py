@@ -2,15 +2,14 @@
 
 import os
 import signal
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import text
 
-from drills.environment import FINISH_SECONDS, REACH_SECONDS, Environment
-from drills.faults.fault import BRIEF_SECONDS, Fault, Statements, Switched, before_verdict, fill, mount_small
+from drills.environment import REACH_SECONDS, Environment
+from drills.faults.fault import BRIEF_SECONDS, Fault, SmallDisk, Statements, Switched, before_verdict, finish
 from drills.faults.locks import DAEMON_BACKENDS, LOCKS
 from drills.states import State
 from persistence.connection.database import Database
@@ -34,7 +33,7 @@ class Trapped(Fault):
     def apply(self, env: Environment, state: State) -> None:
         env.proxy.set_trap(self.trap)
 
-    def wait(self, env: Environment) -> None:
+    def wait(self, env: Environment, state: State) -> None:
         self.met = env.proxy.trapped.wait(10)
 
 
@@ -88,22 +87,23 @@ class RowRefusesEverything(Statements):
 
 
 @dataclass
-class DiskFull(Fault):
-    """The disk with the tables of invoices and imports is full: a small file system of their own."""
+class DiskFull(SmallDisk):
+    """The disk with the tables of invoices and imports is full."""
 
     codes: tuple[str, ...] = ("database_error",)
     can_meet: Callable[[State], bool] = lambda state: before_verdict(state) or state.name == "arriving"
-    folder: Path | None = None
 
-    def prepare(self, env: Environment) -> None:
+    def folder(self, env: Environment) -> Path:
         folder = env.postgres.home / "small"
         folder.mkdir()
-        if not mount_small(folder):
-            self.can_meet = lambda _: False
+        return folder
+
+    def prepare(self, env: Environment) -> None:
+        super().prepare(env)
+        if self.mounted is None:
             return
-        self.folder = folder
         owner = (env.postgres.home / "postgres" / "data").stat()
-        inside = folder / "tables"
+        inside = self.mounted / "tables"
         inside.mkdir(mode=0o700)
         os.chown(inside, owner.st_uid, owner.st_gid)
         tables = ("invoices", "invoice_documents", "invoice_history", "erp_exchanges", "imports")
@@ -113,19 +113,6 @@ class DiskFull(Fault):
             *(f"ALTER TABLE {table} SET (fillfactor = 10)" for table in tables),
         )
 
-    def apply(self, env: Environment, state: State) -> None:
-        if self.folder is not None:
-            fill(self.folder / "full")
-
-    def end(self, env: Environment) -> None:
-        if self.folder is not None:
-            (self.folder / "full").unlink(missing_ok=True)
-
-    def close(self) -> None:
-        """Unmounts the small file system."""
-        if self.folder is not None:
-            subprocess.run(["umount", "-l", str(self.folder)], capture_output=True, check=False)
-
 
 @dataclass
 class Restored(Fault):
@@ -133,16 +120,12 @@ class Restored(Fault):
 
     lasting: bool = False
     while_down: bool = False
-    state: State | None = None
 
     def apply(self, env: Environment, state: State) -> None:
-        self.state = state
         env.postgres.back_up(_backup(env))
 
-    def wait(self, env: Environment) -> None:
-        if self.state is not None and self.state.has_work:
-            self.state.after(env)
-        env.wait_all_in("registered", FINISH_SECONDS)
+    def wait(self, env: Environment, state: State) -> None:
+        finish(env, state)
 
     def end(self, env: Environment) -> None:
         if self.while_down:
@@ -164,7 +147,7 @@ class RestoredUnderRunningDaemon(Fault):
     def apply(self, env: Environment, state: State) -> None:
         env.postgres.restore(_backup(env))
 
-    def wait(self, env: Environment) -> None:
+    def wait(self, env: Environment, state: State) -> None:
         known = "SELECT 1 FROM instances WHERE ended_at IS NULL"
         wait_until(
             lambda: env.postgres.rows_if_there(known), within_seconds=REACH_SECONDS, what="the daemon registers anew"

@@ -7,20 +7,14 @@ from typing import Literal
 
 from drills.environment import FINISH_SECONDS, Environment, Setting
 from drills.faults.database import ANSWER_SECONDS, UNREACHABLE
-from drills.faults.fault import BRIEF_SECONDS, Fault
+from drills.faults.fault import BRIEF_SECONDS, Fault, finish
 from drills.states import State
-from testkit.standby import HAPROXY, StandbyPair
+from testkit.standby import HAPROXY
 from testkit.waiting import NotReached
 
 HEARTBEAT_SECONDS = 5.0
 HUNG_AT_MOST = 8
 """Sessions that wait for a synchronous standby: the daemon has six connections, and the drill looks now and then."""
-
-
-def pair_of(env: Environment) -> StandbyPair:
-    """The primary and its standby."""
-    assert env.pair is not None, "this variant's setting has a standby"
-    return env.pair
 
 
 @dataclass
@@ -34,7 +28,7 @@ class Failover(Fault):
     comes_back: Callable[[Environment], object] | None = None
 
     def apply(self, env: Environment, state: State) -> None:
-        pair_of(env).wait_until_caught_up()
+        env.pair.wait_until_caught_up()
         self.goes(env)
 
     def end(self, env: Environment) -> None:
@@ -44,7 +38,7 @@ class Failover(Fault):
         """The old primary is there again, and is found first: nothing of what is new may go there."""
         if self.comes_back is None:
             return
-        pair = pair_of(env)
+        pair = env.pair
         self.comes_back(env)
         pair.proxy.cut()
         if not env.late:
@@ -62,14 +56,11 @@ class FailoverWithLoss(Failover):
     lasting: bool = False
 
     def apply(self, env: Environment, state: State) -> None:
-        pair_of(env).wait_until_caught_up()
-        pair_of(env).replication.close()
-        self.state = state
+        env.pair.wait_until_caught_up()
+        env.pair.replication.close()
 
-    def wait(self, env: Environment) -> None:
-        if self.state.has_work:
-            self.state.after(env)
-        env.wait_all_in("registered", FINISH_SECONDS)
+    def wait(self, env: Environment, state: State) -> None:
+        finish(env, state)
 
     def end(self, env: Environment) -> None:
         self.goes(env)
@@ -85,7 +76,7 @@ class SynchronousStandbyGone(Fault):
     silence_seconds: float = ANSWER_SECONDS + HEARTBEAT_SECONDS
 
     def apply(self, env: Environment, state: State) -> None:
-        pair_of(env).standby.stop(signal.SIGKILL)
+        env.pair.standby.stop(signal.SIGKILL)
 
     def was_met(self, env: Environment) -> bool:
         hung = len(env.postgres.rows("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"))
@@ -94,7 +85,7 @@ class SynchronousStandbyGone(Fault):
         return True
 
     def end(self, env: Environment) -> None:
-        pair_of(env).standby.start()
+        env.pair.standby.start()
 
 
 def _cut_off(env: Environment) -> None:
@@ -104,7 +95,7 @@ def _cut_off(env: Environment) -> None:
 
 
 def _reach_again(env: Environment) -> None:
-    env.proxy.target_port = pair_of(env).former.port
+    env.proxy.target_port = env.pair.former.port
 
 
 def _found_by(way: Literal["haproxy", "name"]) -> Failover:
@@ -125,7 +116,7 @@ D4: dict[str, Callable[[], Fault]] = {
     "asynchronous_with_loss": FailoverWithLoss,
     "old_primary_frozen": lambda: Failover(
         silence_seconds=ANSWER_SECONDS, goes=lambda env: env.postgres.freeze(),
-        comes_back=lambda env: pair_of(env).former.thaw(),
+        comes_back=lambda env: env.pair.former.thaw(),
     ),
     "old_primary_writable": lambda: Failover(goes=_cut_off, comes_back=_reach_again),
     "haproxy": _with_haproxy,

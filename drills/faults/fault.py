@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from drills.environment import Environment, Setting
+from drills.environment import FINISH_SECONDS, Environment, Setting
 from drills.states import State
 from persistence.connection.errors import PersistenceError
 from testkit.waiting import pause
@@ -33,17 +33,11 @@ def asks_erp(state: State) -> bool:
     return state.asks_erp
 
 
-def mount_small(folder: Path) -> bool:
-    """Mounts a file system of 2 MB; whether that could be done."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)]
-    return shutil.which("mount") is not None and not subprocess.run(mount, capture_output=True, check=False).returncode
-
-
-def fill(path: Path) -> None:
-    """Writes a file until there is no room left."""
-    with path.open("wb", buffering=0) as file, suppress(OSError):
-        while file.write(b"\0" * 4096):
-            pass
+def finish(env: Environment, state: State) -> None:
+    """Waits until all that was begun in this state is registered."""
+    if state.has_work:
+        state.after(env)
+    env.wait_all_in("registered", FINISH_SECONDS)
 
 
 @dataclass
@@ -98,7 +92,7 @@ class Fault:
         """When the daemon could notice it first, in wall seconds, if that was seen; else beginning and silence."""
         return None
 
-    def wait(self, env: Environment) -> None:
+    def wait(self, env: Environment, state: State) -> None:
         """Waits for as long as the fault lasts at least."""
         pause(self.lasts_seconds)
 
@@ -132,6 +126,39 @@ class Switched(Fault):
 
     def end(self, env: Environment) -> None:
         self.off(env)
+
+
+@dataclass
+class SmallDisk(Fault):
+    """A folder is a file system of 2 MB of its own, which becomes full; not met where none can be mounted."""
+
+    mounted: Path | None = None
+
+    def folder(self, env: Environment) -> Path:
+        """Where it is mounted."""
+        raise NotImplementedError
+
+    def prepare(self, env: Environment) -> None:
+        folder = self.folder(env)
+        mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)]
+        if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+            self.can_meet = lambda _: False
+        else:
+            self.mounted = folder
+
+    def apply(self, env: Environment, state: State) -> None:
+        if self.mounted is not None:
+            with (self.mounted / ".full").open("wb", buffering=0) as file, suppress(OSError):
+                while file.write(b"\0" * 4096):
+                    pass
+
+    def end(self, env: Environment) -> None:
+        if self.mounted is not None:
+            (self.mounted / ".full").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        if self.mounted is not None:
+            subprocess.run(["umount", "-l", str(self.mounted)], capture_output=True, check=False)
 
 
 @dataclass

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from drills.environment import Environment
 from drills.faults.fault import BRIEF_SECONDS, Fault, InThread, at_work
@@ -35,9 +35,13 @@ class Locked(InThread):
 
     def work(self, env: Environment) -> None:
         with env.postgres.session() as connection:
-            connection.execute(text("LOCK TABLE invoices IN SHARE ROW EXCLUSIVE MODE"))
+            self.lock(env, connection)
             self.locked.set()
             self.over.wait(120)
+
+    def lock(self, env: Environment, connection: Connection) -> None:
+        """Takes the lock."""
+        connection.execute(text("LOCK TABLE invoices IN SHARE ROW EXCLUSIVE MODE"))
 
 
 @dataclass
@@ -64,12 +68,8 @@ class ImportOpen(Locked):
         if raised := {each.code for each in env.daemon.alarms.all()} - waits:
             raise NotReached(f"an import under way is no alarm: {', '.join(sorted(raised))}")
 
-    def work(self, env: Environment) -> None:
-        file = env.workload.write_further_readings(env.home / "further.csv", self.USER)
-        with env.postgres.session() as connection:
-            import_readings(connection, file)
-            self.locked.set()
-            self.over.wait(120)
+    def lock(self, env: Environment, connection: Connection) -> None:
+        import_readings(connection, env.workload.write_further_readings(env.home / "further.csv", self.USER))
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Cancelled(Locked):
     codes: tuple[str, ...] = ()
     lasting: bool = False
 
-    def wait(self, env: Environment) -> None:
+    def wait(self, env: Environment, state: State) -> None:
         cancel = f"""SELECT pg_cancel_backend(pid) FROM pg_stat_activity
                      WHERE {DAEMON_BACKENDS} AND wait_event_type = 'Lock'"""
         self.met = becomes_true(lambda: env.postgres.rows(cancel), 8)
@@ -93,7 +93,7 @@ class Deadlocked(InThread):
     met: bool = False
     can_meet: Callable[[State], bool] = at_work
 
-    def wait(self, env: Environment) -> None:
+    def wait(self, env: Environment, state: State) -> None:
         super().end(env)
 
     def work(self, env: Environment) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from drills.environment import Environment, Setting
 from drills.faults.clock import CLOCKS
-from drills.faults.fault import BRIEF_SECONDS, Fault, Switched, at_work, fill, mount_small
+from drills.faults.fault import BRIEF_SECONDS, Fault, SmallDisk, Switched, at_work
 from drills.states import State
 from drills.workload import Workload
 from testkit.daemon_log import wall_seconds
@@ -77,29 +77,28 @@ class Raises(Fault):
 
 @dataclass
 class RaisesEvery(Fault):
-    """The actor at work in this state raises on every message; with `until_end` until the daemon gives up."""
+    """The actor at work in this state raises on every message; with `ends_process` until the daemon gives up."""
 
     codes: tuple[str, ...] = ("actor_crashed",)
     replaces_hold: bool = True
-    until_end: bool = False
 
     def apply(self, env: Environment, state: State) -> None:
         # Work on one invoice may raise and end nobody: to end the process it is raised outside of it.
-        in_work = state.actor == "courier" and not self.until_end
+        in_work = state.actor == "courier" and not self.ends_process
         env.failpoints.disable()
-        if self.until_end:
+        if self.ends_process:
             env.failpoints.enable(f"{state.actor}.start", "raise")
         env.failpoints.enable(state.failpoint if in_work else f"{state.actor}.receive", "raise")
 
-    def wait(self, env: Environment) -> None:
-        if self.until_end:
+    def wait(self, env: Environment, state: State) -> None:
+        if self.ends_process:
             self.met = becomes_true(lambda: env.daemon.unexpected_ends, 30)
         else:
-            super().wait(env)
+            super().wait(env, state)
 
     def end(self, env: Environment) -> None:
         env.failpoints.disable()
-        if self.until_end:
+        if self.ends_process:
             env.daemon.wait_until_up()
 
 
@@ -128,36 +127,29 @@ class Poison(Fault):
 
 
 @dataclass
-class InboxDisk(Fault):
-    """The inbox is a small file system of its own that takes no more: it is full, or has become read-only."""
+class InboxDisk(SmallDisk):
+    """The inbox takes no more: it is full, or has become read-only."""
 
     codes: tuple[str, ...] = ("inbox_unusable",)
     can_meet: Callable[[State], bool] = lambda state: state.actor == "importer"
     read_only: bool = False
-    mounted: Path | None = None
 
-    def prepare(self, env: Environment) -> None:
-        self.mounted = env.inbox if mount_small(env.inbox) else None
-        if self.mounted is None:
-            self.can_meet = lambda _: False
+    def folder(self, env: Environment) -> Path:
+        return env.inbox
 
     def apply(self, env: Environment, state: State) -> None:
-        if self.mounted is not None and not self.read_only:
-            fill(self.mounted / ".full")
-        elif self.mounted is not None:
+        if self.read_only:
             self._remount("ro")
+        else:
+            super().apply(env, state)
 
     def end(self, env: Environment) -> None:
-        if self.mounted is not None:
-            self._remount("rw")
-            (self.mounted / ".full").unlink(missing_ok=True)
+        self._remount("rw")
+        super().end(env)
 
     def _remount(self, how: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,{how}", str(self.mounted)], check=True)
-
-    def close(self) -> None:
         if self.mounted is not None:
-            subprocess.run(["umount", "-l", str(self.mounted)], capture_output=True, check=False)
+            subprocess.run(["mount", "-o", f"remount,{how}", str(self.mounted)], check=True)
 
 
 MANY_USERS = 50
@@ -199,6 +191,6 @@ S2: dict[str, Callable[[], Fault]] = {
     "fails_to_start": lambda: Raises(no_start=True, lasts_seconds=3.0, setting=MANY_RESTARTS),
     "thread_dies": lambda: Raises(action="exit once"),
     "restart_limit": lambda: RaisesEvery(
-        WAS_DOWN, until_end=True, alarm_after_end=True, silence_seconds=30.0, ends_process=True, setting=FEW_RESTARTS
+        WAS_DOWN, alarm_after_end=True, silence_seconds=30.0, ends_process=True, setting=FEW_RESTARTS
     ),
 }
