@@ -14,7 +14,7 @@ from alarming.formats import to_json
 from cli.database import database
 from cli.invocation import AsJson, CommandFailed, Reason, caller_identity, configuration, resolve_reason
 from cli.lazy_group import command_group
-from cli.output import alarm_lines, columns, counted, print_json, print_line, print_lines, print_note, truncated
+from cli.output import counted, print_alarms, print_json, print_line, print_lines, print_note, print_table
 from persistence.alarms import find, statistics
 
 app = command_group("The alarms: what stands, taking note of one, and what a code means.")
@@ -32,7 +32,7 @@ def list_them(
     if as_json:
         print_json(found)
         return
-    print_lines(truncated(alarm_lines(found, cleared_too=everything)))
+    print_alarms(found, cleared_too=everything)
     print_note(counted(len(found), "alarm"))
     if found:
         print_note("`billingd alarms explain CODE` says what one means and what to do")
@@ -71,7 +71,7 @@ def stats(
         (of.code, of.alarms, of.standing, of.reopened, round(of.standing_seconds), round(of.longest_seconds))
         for of in found
     ]
-    print_lines(columns(titles, rows, right=titles[1:]) if rows else ())
+    print_table(titles, rows, right=titles[1:])
     print_note(f"{sum(each.alarms for each in found)} alarms in {days:g} days")
 
 

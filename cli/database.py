@@ -1,37 +1,34 @@
-"""The database for a command; its errors end the command with one line."""
+"""The database for a command."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from cli.invocation import CommandFailed
-from config.secrets import SecretUnreadable
 from config.settings import Settings
 from daemon.database import limits, server_settings
 from persistence.connection.database import ConnectionSettings, Database
-from persistence.connection.errors import PersistenceError, SchemaMismatch
-from persistence.embedded.server import LockTaken, borrowed
+from persistence.connection.errors import SchemaMismatch
+from persistence.embedded.server import borrowed
 from persistence.schema.migrate import check_schema, upgrade
 
 
 @contextmanager
 def database(settings: Settings, name: str, *, unlimited: bool = False, any_schema: bool = False) -> Iterator[Database]:
-    """The database for one command; every way in which it can be away ends the command with one line.
+    """The database for one command; `main` makes one line of each way in which it can be away.
 
     The embedded server is used where it runs, else started and stopped again, and migrated if need be: it is ours.
-    A server's schema is only looked at, and with `any_schema` neither. Raises CommandFailed.
+    A server's schema is only looked at, and with `any_schema` neither.
+    Raises PersistenceError, SecretUnreadable, LockTaken and CommandFailed.
     """
-    try:
-        with (
-            _connection(settings, name) as connection,
-            Database(connection.without_limits() if unlimited else connection) as opened,
-        ):
-            if not settings.database.embedded:
-                opened.refuse_shared_backend()
-            if not any_schema:
-                _check_or_migrate(opened, migrate=settings.database.embedded)
-            yield opened
-    except (PersistenceError, SecretUnreadable, LockTaken) as error:
-        raise CommandFailed(str(error)) from error
+    with (
+        _connection(settings, name) as connection,
+        Database(connection.without_limits() if unlimited else connection) as opened,
+    ):
+        if not settings.database.embedded:
+            opened.refuse_shared_backend()
+        if not any_schema:
+            _check_or_migrate(opened, migrate=settings.database.embedded)
+        yield opened
 
 
 @contextmanager

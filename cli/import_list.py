@@ -7,7 +7,7 @@ import typer
 from cli.database import database
 from cli.invocation import AsJson, CommandFailed, configuration
 from cli.lazy_group import command_group
-from cli.output import columns, counted, print_json, print_line, print_lines, print_note, truncated
+from cli.output import counted, print_json, print_line, print_lines, print_note, print_table
 from persistence.imports import find
 from web.formatting import utc
 
@@ -33,7 +33,7 @@ def list_them(
          row["name"], next(iter(row["reasons"]), ""))
         for row in found
     ]  # fmt: skip
-    print_lines(truncated(columns(titles, rows, right=("rows", "new"))) if rows else ())
+    print_table(titles, rows, right=("rows", "new"))
     print_note(counted(len(found), "import"))
 
 

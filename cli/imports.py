@@ -143,8 +143,8 @@ def _with_database(context: typer.Context, name: str, wait: bool, work: Callable
         try:
             with database(settings, name, unlimited=True) as opened:
                 return work(opened)
-        except CommandFailed as error:
-            if not wait or not isinstance(error.__cause__, DatabaseUnreachable):
+        except DatabaseUnreachable as error:
+            if not wait:
                 raise
             if not told:
                 print_note(f"{error}; waiting for it")

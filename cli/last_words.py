@@ -17,9 +17,11 @@ from alarming.spool import Spool
 from cli.database import database
 from cli.invocation import CommandFailed, config_path
 from config.load import ConfigurationRejected, load
+from config.secrets import SecretUnreadable
 from config.settings import Settings
 from daemon import logs
 from persistence.alarms import AlarmRecord, store
+from persistence.connection.errors import PersistenceError
 from persistence.embedded.server import LockTaken, StateLock
 from supervision.clock import SystemClock
 
@@ -89,7 +91,7 @@ def _store_in_database(settings: Settings, record: AlarmRecord) -> None:
     try:
         with database(settings, "last words") as opened:
             opened.run(lambda connection: store(connection, record), DATABASE_SECONDS)
-    except CommandFailed as error:
+    except (PersistenceError, SecretUnreadable, CommandFailed) as error:
         logger.info("the alarm stays in the spool for now: %s", error)
 
 

@@ -70,13 +70,13 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def alarm_lines(alarms: Sequence[Mapping[str, Any]], *, cleared_too: bool = False) -> Iterator[str]:
-    """A table of alarms as JSON has them; no line if there are none."""
+def print_alarms(alarms: Sequence[Mapping[str, Any]], *, cleared_too: bool = False) -> None:
+    """Write a table of alarms as JSON has them."""
     named = {"since": "raised_at", "cleared": "cleared_at", "acknowledged": "acked_at", "what": "summary"}
     titles = ["id", "severity", "code", "key", "count", *(each for each in named if cleared_too or each != "cleared")]
     names = [named.get(title, title) for title in titles]
     rows = [[utc(of[name]) if name[-3:] == "_at" and of[name] else of[name] for name in names] for of in alarms]
-    yield from columns(titles, rows, right=("count",)) if rows else ()
+    print_table(titles, rows, right=("count",))
 
 
 def truncated(lines: Iterable[str]) -> Iterator[str]:
@@ -91,6 +91,11 @@ def truncated_text(text: str) -> str:
     if text.replace("\n", "").isprintable() and not sys.stdout.isatty():
         return text  # of many lines, in a moment
     return "\n".join(truncated(map(on_one_line, text.split("\n"))))
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, right: Collection[str] = ()) -> None:
+    """Write aligned columns as data, cut as `truncated` does; nothing without rows."""
+    print_lines(truncated(columns(header, rows, right=right)) if rows else ())
 
 
 def columns(

@@ -12,7 +12,7 @@ from billing.reconciliation import Compared, Difference, Side, compare
 from cli.database import database
 from cli.erp import CANNOT_ASK, erp_client
 from cli.invocation import AsJson, CommandFailed, OnlyMonth, configuration
-from cli.output import columns, counted, print_json, print_lines, print_note, truncated
+from cli.output import counted, print_json, print_note, print_table
 from cli.report import write_report
 from persistence.connection.database import Database
 from persistence.invoices import reconciliation
@@ -111,7 +111,7 @@ def reconcile(
                 digest = write_report(opened, path, period, result.differences, html_head=html_head)
                 print_note(f"{path}: written, SHA-256 {digest}")
     if as_json:
-        print_json(_document(result))
+        print_json({"equal": not result.differences, **asdict(result)})
     else:
         _print_result(result)
     return 1 if result.differences else 0
@@ -121,19 +121,8 @@ def _found(result: ReconciliationResult) -> str:
     return counted(len(result.differences), "difference") if result.differences else "no difference"
 
 
-def _document(result: ReconciliationResult) -> dict[str, object]:
-    return {
-        "equal": not result.differences,
-        "compared": result.compared,
-        "open": result.open,
-        "differences": [asdict(each) for each in result.differences],
-    }
-
-
 def _print_result(result: ReconciliationResult) -> None:
-    if result.differences:
-        titles = ("invoice", "difference", "here", "at the ERP")
-        print_lines(truncated(columns(titles, [astuple(each) for each in result.differences])))
+    print_table(("invoice", "difference", "here", "at the ERP"), [astuple(each) for each in result.differences])
     still = f", {len(result.open)} still open" if result.open else ""
     print_note(f"{result.compared} compared: {_found(result)}{still}")
     if result.differences:

@@ -17,7 +17,6 @@ COLUMNS = (
     "tax_eur", "total_with_tax_eur", "difference", "here", "at_the_erp",
 )  # fmt: skip
 _NUMBERS = ("invoices", "total_eur", "tax_eur", "total_with_tax_eur")
-_AMOUNTS = _NUMBERS[1:]
 
 Values = dict[str, object]
 
@@ -72,24 +71,16 @@ def _rows(opened: Database, period: str, differences: Iterable[Difference]) -> I
         }  # fmt: skip
     with opened.transaction() as connection:
         lines, locations = line_totals(connection, period), location_totals(connection, period)
-    names: dict[str, str] = {}
-    sums: dict[str, Decimal] = defaultdict(Decimal)
     for line in lines:
-        names[line.ordinal] = line.name
-        sums[line.ordinal] += line.price_eur
         yield {
             "row": "line", "location": line.location_id, "line": line.ordinal, "name": line.name,
             "total_eur": line.price_eur,
         }  # fmt: skip
-    for ordinal, total_eur in sorted(sums.items()):
-        yield {"row": "line", "line": ordinal, "name": names[ordinal], "total_eur": total_eur}
     for place in locations:
         yield {
-            "row": "location", "location": place.location_id, "name": place.location_title,
-            **{name: getattr(place, name) for name in _NUMBERS},
+            "row": "all" if place.location_id is None else "location", "location": place.location_id,
+            "name": place.location_title, **{name: getattr(place, name) for name in _NUMBERS},
         }  # fmt: skip
-    everything = {name: sum((getattr(place, name) for place in locations), Decimal(0)) for name in _AMOUNTS}
-    yield {"row": "all", "invoices": sum(place.invoices for place in locations), **everything}
 
 
 def _csv(rows: Iterable[Values]) -> Iterator[str]:

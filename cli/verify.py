@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ from billing.recomputation import recompute
 from billing.segments import Segment, stored_segments
 from cli.database import database
 from cli.invocation import AsJson, OnlyMonth, configuration
-from cli.output import columns, print_json, print_lines, print_note, truncated
+from cli.output import print_json, print_note, print_table
 from persistence.connection.database import Database
 from persistence.invoices import audit
 from persistence.invoices.audit import Finding, Root
@@ -57,7 +57,7 @@ def verify_invoices(
             for row in rows:
                 result.findings += _computed_again(connection, row)
             _compare_readings(connection, rows, result)
-    result.findings.sort(key=lambda each: (each.invoice_id, each.kind))
+    result.findings.sort(key=lambda each: (each.id, each.kind))
     return result
 
 
@@ -223,36 +223,19 @@ def verify(
     with database(configuration(context).settings, "verify", unlimited=True) as opened:
         result = verify_invoices(opened, period, dict(root or []))
     if as_json:
-        print_json(_document(result))
+        last = result.root
+        shown = last and {"day": last.day, "position": last.position, "invoices": last.invoices, "sha256": last.root}
+        print_json({"intact": not result.findings, **asdict(result), "root": shown})
     else:
         _print_result(result)
     return 1 if result.findings else 0
 
 
-def _document(result: VerificationResult) -> dict[str, Any]:
-    root = result.root
-    return {
-        "intact": not result.findings,
-        "verified": result.verified,
-        "findings": [_finding(each) for each in result.findings],
-        "replaced": [_finding(each) for each in result.replaced],
-        "not_verifiable": [_finding(each) for each in result.not_verifiable],
-        "root": root and {"day": root.day, "position": root.position, "invoices": root.invoices, "sha256": root.root},
-        "roots": result.roots,
-    }
-
-
-def _finding(each: Finding) -> dict[str, str]:
-    return {"id": each.invoice_id, "kind": each.kind, "what": each.what}
-
-
 def _print_result(result: VerificationResult) -> None:
-    if result.findings:
-        rows = [(each.invoice_id, each.kind, each.what) for each in result.findings]
-        print_lines(truncated(columns(("invoice", "finding", "what"), rows)))
+    print_table(("invoice", "finding", "what"), [(each.id, each.kind, each.what) for each in result.findings])
     for title, notes in (("replaced since", result.replaced), ("not verifiable", result.not_verifiable)):
         for each in notes:
-            print_note(f"{title}: {each.invoice_id}: {each.what}")
+            print_note(f"{title}: {each.id}: {each.what}")
     if result.root is not None:
         print_note(f"{result.root} (daily roots checked: {result.roots})")
     faults = f"{len(result.findings)} findings" if result.findings else "nothing was changed"

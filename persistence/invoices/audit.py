@@ -20,7 +20,7 @@ PAGE_ROWS = 300
 class Finding:
     """Something that is not as it was stored: of which invoice, what kind, in words."""
 
-    invoice_id: str
+    id: str
     kind: str
     what: str
 

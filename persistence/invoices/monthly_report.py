@@ -21,10 +21,10 @@ def month_rows(opened: Database, period: str) -> Iterator[Row[Any]]:
 
 
 def line_totals(connection: Connection, period: str) -> list[Row[Any]]:
-    """(location_id, ordinal, name, price_eur) of what is registered of a month, lines summed, in order."""
+    """A month's registered lines summed: location_id (None: all, which come last), ordinal, name, price_eur."""
     return fetch(connection, _SQL.line_totals, period=period)
 
 
 def location_totals(connection: Connection, period: str) -> list[Row[Any]]:
-    """(location_id, location_title, invoices, total_eur, tax_eur, total_with_tax_eur) of what is registered."""
+    """The same of invoices: location_id, location_title, invoices, total_eur, tax_eur, total_with_tax_eur."""
     return fetch(connection, _SQL.location_totals, period=period)

@@ -16,12 +16,15 @@ SELECT d.snapshot->'location'->>'id' AS location_id, line->>'ordinal' AS ordinal
         min(line->>'name') AS name, sum((line->>'price_eur')::numeric) AS price_eur
     FROM invoices i JOIN invoice_documents d ON d.invoice_id = i.id,
         jsonb_array_elements(d.lines) AS line
-    WHERE i.period = :period AND i.state = 'registered' GROUP BY 1, 2 ORDER BY 1, 2
+    WHERE i.period = :period AND i.state = 'registered'
+    GROUP BY GROUPING SETS ((1, 2), (2)) ORDER BY 1 NULLS LAST, 2
 
 -- name: location_totals
 SELECT d.snapshot->'location'->>'id' AS location_id,
-        min(d.snapshot->'location'->>'title') AS location_title, count(*) AS invoices,
-        sum(i.total_eur) AS total_eur, sum(i.tax_eur) AS tax_eur,
-        sum(i.total_with_tax_eur) AS total_with_tax_eur
+        CASE WHEN grouping(d.snapshot->'location'->>'id') = 0 THEN min(d.snapshot->'location'->>'title') END
+            AS location_title,
+        count(*) AS invoices, coalesce(sum(i.total_eur), 0) AS total_eur, coalesce(sum(i.tax_eur), 0) AS tax_eur,
+        coalesce(sum(i.total_with_tax_eur), 0) AS total_with_tax_eur
     FROM invoices i JOIN invoice_documents d ON d.invoice_id = i.id
-    WHERE i.period = :period AND i.state = 'registered' GROUP BY 1 ORDER BY 1
+    WHERE i.period = :period AND i.state = 'registered'
+    GROUP BY GROUPING SETS ((1), ()) ORDER BY 1 NULLS LAST
