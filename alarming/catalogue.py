@@ -43,6 +43,8 @@ class Code(StrEnum):
     UNEXPECTED_ERROR = "unexpected_error"
     ALARM_SPOOL_UNWRITABLE = "alarm_spool_unwritable"
     ALARM_WEBHOOK_UNREACHABLE = "alarm_webhook_unreachable"
+    ALARM_TEST = "alarm_test"
+    ALARM_TEST_FAILED = "alarm_test_failed"
     IMPORT_REFUSED = "import_refused"
     INBOX_UNUSABLE = "inbox_unusable"
     METERS_SILENT = "meters_silent"

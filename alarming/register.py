@@ -31,6 +31,7 @@ CLOSED_AT_MOST: Final = 1000
 """How many cleared alarms are kept in mind, so that memory stays bounded."""
 
 _HOLD_SECONDS = 20.0
+_NEVER_REOPENED = (Code.INVOICE_ABORTED, Code.ALARM_TEST)
 
 
 class Change(StrEnum):
@@ -264,7 +265,7 @@ class AlarmRegister:
         self._cleared.add(identity)
         for code in alarm.entry.mutes if alarm.entry else ():
             self._unmuted[code] = now.seconds
-        if reopens and alarm.code != Code.INVOICE_ABORTED:
+        if reopens and alarm.code not in _NEVER_REOPENED:
             self._closed[identity] = (now.seconds, alarm)
             while len(self._closed) > CLOSED_AT_MOST:
                 del self._closed[next(iter(self._closed))]

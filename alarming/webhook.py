@@ -113,7 +113,7 @@ class Webhook(BackgroundThread[Condition]):
         self._chance = chance
         self._lock = threading.Lock()
         self._standing: tuple[AlarmRecord, ...] = ()
-        self._resolved: dict[str, AlarmRecord] = {}
+        self._resolved: dict[tuple[str, str], AlarmRecord] = {}  # by code and key: to Alertmanager they are one alert
         self._notices: tuple[Notice, ...] = ()
         self._failures = 0
 
@@ -124,11 +124,11 @@ class Webhook(BackgroundThread[Condition]):
             self._standing = tuple(standing)
             news = {record.id for record in self._standing} != before
             for record in cleared:
-                self._resolved.pop(record.id, None)
-                self._resolved[record.id] = record
+                self._resolved.pop((record.code, record.key), None)
+                self._resolved[record.code, record.key] = record
                 news = True
             for record in self._standing:
-                self._resolved.pop(record.id, None)
+                self._resolved.pop((record.code, record.key), None)
             while len(self._resolved) > _RESOLVED_AT_MOST:
                 del self._resolved[next(iter(self._resolved))]
         if news and not self._failures:  # a failing receiver is left its pause
@@ -166,7 +166,7 @@ class Webhook(BackgroundThread[Condition]):
             for record in list(self._resolved.values()):
                 age_seconds = (now - (record.cleared_at or now)).total_seconds()
                 if age_seconds > resolved_seconds and not self._failures:  # its end has to arrive once
-                    del self._resolved[record.id]
+                    del self._resolved[record.code, record.key]
             records = [*self._standing, *self._resolved.values()]
             notices = [notice.alert(now) for notice in self._notices if notice.ends_at > now]
         return notices + [alert(record, now, settings.repeat_seconds * _ENDS_AFTER_REPEATS) for record in records]

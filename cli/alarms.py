@@ -1,4 +1,4 @@
-"""`billingd alarms`: lists alarms, acknowledges one, and explains what a code means."""
+"""`billingd alarms`: lists alarms, acknowledges one, tests their ways, and explains what a code means."""
 
 import difflib
 import textwrap
@@ -52,6 +52,14 @@ def ack(
         if not opened.run(lambda connection: acknowledge(connection, alarm_id, caller_identity(), given)):
             raise CommandFailed(f"there is no alarm {alarm_id}: `billingd alarms list --all` shows their ids")
     print_line(f"{alarm_id}: acknowledged")
+
+
+@app.command("test")
+def run_test(context: typer.Context, as_json: AsJson = False) -> int:
+    """Send a marked alarm through every place that alarms go to; say where it arrived, and after how long."""
+    from cli.alarm_test import test_chain  # the way to the Alertmanager is long, and `list` need not wait for it
+
+    return test_chain(configuration(context).settings, as_json=as_json)
 
 
 @app.command()

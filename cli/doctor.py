@@ -84,7 +84,7 @@ def _checks(config_file: Path | None) -> Iterator[Check]:
     yield _daemon(settings)
     url = settings.alarms.webhook_url
     none = "none is configured; alarms go to the log and the database"
-    what = f"{url} is not asked: only an alarm shows whether it takes any" if url else none
+    what = f"{url} is not asked: `billingd alarms test` tries it" if url else none
     yield Check("webhook", Health.UNKNOWN, what)
     beats = f"each {settings.alarms.heartbeat_seconds:g} s; `billingd status` shows whether it is taken"
     silent = "none is configured: nobody hears of a daemon that is silent (key alarms.heartbeat_url)"

@@ -26,6 +26,7 @@ _EXAMPLES = {
     "alarms.webhook_url": "http://alertmanager.example:9093",
     "alarms.webhook_token_file": "/etc/billingd/webhook-token",
     "alarms.webhook_ca_file": "/etc/billingd/webhook-ca.pem",
+    "alarms.self_test": '"0 9 * * *"',
     "alarms.heartbeat_url": "https://dead-man.example/ping/0fc9a0e2",
     "ops.token_file": "/etc/billingd/ops-token",
     "ops.hosts": "[billing.example]",

@@ -283,6 +283,11 @@ class AlarmsSettings(Section):
         "none comes.",
         live=True,
     )
+    self_test: CronExpression | None = setting(
+        None,
+        "When the alarms are tested by themselves, as `billingd alarms test` does (cron, in the billing time zone).",
+        live=True,
+    )
     heartbeat_seconds: Seconds = seconds(60, "How often the heartbeat is sent.", live=True, ge=0.1, le=3600)
 
 

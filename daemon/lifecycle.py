@@ -16,6 +16,7 @@ from actors.attribution import Attribution
 from actors.context import ActorContext, SettingsHolder
 from actors.embedded import EmbeddedDatabase
 from actors.tree import courier, tree
+from alarming import chain_test
 from alarming.actor import AlarmActor, AlarmSnapshot, Configure
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
@@ -26,6 +27,7 @@ from config.moved_clock import now_from
 from config.secrets import SecretUnreadable, database_password, erp_token, intake_token, ops_token, webhook_token
 from config.settings import Settings
 from daemon import logs
+from daemon.alarm_test import AlarmTester
 from daemon.alarms import alarm_settings, install_log_rules
 from daemon.database import limits, server_settings
 from daemon.metrics import Metrics
@@ -113,6 +115,7 @@ class Daemon:
         self.snapshot = AlarmSnapshot()
         self._alarms = _refuse_start(lambda: alarm_settings(settings))
         self._record_signs = install_log_rules(settings)
+        self._alarm_tester = AlarmTester(self._test_alarms, lambda: self.context.settings, self.context.now)
         self.system = self._make_system()
         self.status = StatusCollector(self.context, self.system, loaded, self.snapshot)
         metrics = Metrics(self.context.metrics, self.snapshot, self.system.waiting_messages, self.clock.monotonic)
@@ -191,6 +194,7 @@ class Daemon:
                 signals.dump = False
                 logger.warning("stacks of all threads:\n%s", dump_stacks())
             self._attribution.look()
+            self._alarm_tester.look()
             self._start_missing_couriers()
             if self.status.alive():
                 self._notifier.watchdog()
@@ -304,11 +308,18 @@ class Daemon:
         listener = fan_out(log_events(logging.getLogger("billingd.supervision")), self._attribution.listen)
         return System(spec, clock=self.clock, randomness=self.context.randomness, on_event=listener)
 
+    def _test_alarms(self) -> list[chain_test.Arrival]:
+        tell, database = partial(self._tell, messages.ALARMS), partial(self.connect, "alarm test")
+        return chain_test.run(tell, self.snapshot, self._spool_path, database, self._alarms.webhook, self.clock)
+
+    @property
+    def _spool_path(self) -> Path:
+        return self.context.settings.state_dir / "alarms.jsonl"
+
     def _make_alarms(self) -> AlarmActor:
-        settings = self.context.settings
         return AlarmActor(
             instance=self.context.instance,
-            spool_path=settings.state_dir / "alarms.jsonl",
+            spool_path=self._spool_path,
             settings=self._alarms,
             database=self.connect("alarms"),
             now=self.context.now,

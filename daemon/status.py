@@ -8,6 +8,7 @@ from typing import Any
 from actors.context import ActorContext
 from actors.messages import ERP_GATEWAY, ErpStatus, GetErpStatus
 from alarming.actor import AlarmSnapshot
+from alarming.catalogue import Code
 from alarming.formats import SERIOUS, to_json
 from alarming.heartbeat import Heartbeat
 from config.load import Loaded
@@ -93,6 +94,8 @@ class StatusCollector:
             return f"nothing was found out for {idle_seconds:.0f} s"
         if self._stalled and not any(alarm.severity in SERIOUS for alarm in standing):
             return "work is ready, and nothing has moved"
+        if any(alarm.code == Code.ALARM_TEST_FAILED for alarm in standing):
+            return "a test alarm did not arrive"
         if delivery is not None and delivery.problem is not None:
             return f"alarms do not get out: {delivery.problem}"
         return None

@@ -38,7 +38,7 @@ CONTRACT = {
     "unexpected_error": "major",
 }
 COMMANDS = {
-    "alarms ack", "alarms explain", "alarms list", "check-config", "config show", "db upgrade", "doctor",
+    "alarms ack", "alarms explain", "alarms list", "alarms test", "check-config", "config show", "db upgrade", "doctor",
     "import master", "imports list", "imports show",
     "import readings", "invoices correct", "invoices explain", "invoices list", "invoices retry", "invoices show",
     "invoices waive",

@@ -1,18 +1,15 @@
 """The webhook against receivers that are hostile, distrusted or real: Debian's Alertmanager itself."""
 
-import json
-import shutil
 import socket
 import ssl
-import subprocess
 import time
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from alarming import exchange as exchange_module
@@ -21,6 +18,7 @@ from alarming.webhook import Notice, Webhook, WebhookSettings
 from persistence.alarms import AlarmRecord, Severity
 from supervision.clock import SystemClock
 from testkit.waiting import pause, wait_until
+from tests.support.alertmanager import active, real_alertmanager
 from tests.support.altibiz_samples import CERTIFICATE, KEY, peer
 
 HOUR = timedelta(hours=1)
@@ -118,40 +116,8 @@ def test_no_alert_starts_after_its_end_or_in_the_future(ahead: timedelta, cleare
 
 @pytest.fixture(scope="module")
 def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of Debian's Alertmanager, which tells nobody."""
-    program = shutil.which("prometheus-alertmanager")
-    if program is None:
-        pytest.skip("prometheus-alertmanager is not installed")
-    home = tmp_path_factory.mktemp("alertmanager")
-    (home / "config.yml").write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    with (home / "log").open("w") as log:
-        process = subprocess.Popen(
-            [program, f"--config.file={home}/config.yml", f"--storage.path={home}/data",
-             f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address="],
-            stdout=log, stderr=log,
-        )  # fmt: skip
-    try:
-        wait_until(lambda: answers(url), what="Alertmanager listens")
+    with real_alertmanager(tmp_path_factory.mktemp("alertmanager")) as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/-/ready", timeout=2).is_success
-    except httpx.HTTPError:
-        return False
-
-
-def active(url: str) -> set[str]:
-    alerts = json.loads(httpx.get(f"{url}/api/v2/alerts?active=true", timeout=5).text)
-    return {each["labels"]["alertname"] for each in alerts}
 
 
 def test_the_real_alertmanager_takes_alarms_and_ends_them_whatever_the_clock_was(alertmanager: str) -> None:
@@ -164,6 +130,14 @@ def test_the_real_alertmanager_takes_alarms_and_ends_them_whatever_the_clock_was
         over = alarm(at + ahead, at, code)
         assert posted(alertmanager, standing=(), cleared=(over,)).delivery.problem is None
         wait_until(lambda code=code: code not in active(alertmanager), what="it is over")  # type: ignore[misc]
+
+
+def test_what_comes_back_under_another_id_fires_again(alertmanager: str) -> None:
+    """Two alarms of one code and key are one alert to it: the end of the first must not end the second."""
+    at, code = now() - timedelta(seconds=30), "came_back"
+    first, second = alarm(at, at + timedelta(seconds=5), code), replace(alarm(now(), code=code), id="another")
+    assert posted(alertmanager, standing=(second,), cleared=(first,)).delivery.problem is None
+    wait_until(lambda: code in active(alertmanager), within_seconds=5, what="it fires")
 
 
 def test_the_real_alertmanager_takes_the_roots_notice(alertmanager: str) -> None:

@@ -30,7 +30,7 @@ billing.min_coverage_percent* billing.batch_size* work.max_attempts work.lease_s
 supervision.max_restarts supervision.window_seconds supervision.backoff_base_seconds
 supervision.backoff_max_seconds supervision.hang_seconds alarms.raise_within_seconds* alarms.overdue_seconds*
 alarms.quiet_seconds* alarms.rules* alarms.webhook_url* alarms.webhook_token_file* alarms.webhook_ca_file*
-alarms.heartbeat_url* alarms.heartbeat_seconds*
+alarms.heartbeat_url* alarms.heartbeat_seconds* alarms.self_test*
 ops.listen ops.token_file* ops.token_for_all* ops.hosts*
 intake.inbox intake.settle_seconds* intake.listen intake.token_file* intake.certificate_file intake.key_file
 intake.max_body_bytes* intake.max_waiting_bytes* intake.expected_every_seconds.abb_b2x*

@@ -1,14 +1,22 @@
-"""A receiver that stands in for Alertmanager: it checks what it gets against the API's description."""
+"""Debian's Alertmanager, and a receiver that stands in for it and checks what it gets against the API's description."""
 
 import json
+import shutil
+import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
+import pytest
 import yaml
 
+from testkit.ports import free_port
+from testkit.waiting import wait_until
 from tests.support.json_schema import problems
 
 _DESCRIPTION = yaml.safe_load((Path(__file__).parents[1] / "data" / "alertmanager-v2-alerts.yaml").read_text("utf-8"))
@@ -75,3 +83,41 @@ class Alertmanager:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+@contextmanager
+def real_alertmanager(
+    home: Path, config: str = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
+) -> Iterator[str]:
+    """The URL of Debian's Alertmanager, which tells nobody; skips the test where there is none."""
+    program = shutil.which("prometheus-alertmanager")
+    if program is None:
+        pytest.skip("prometheus-alertmanager is not installed")
+    home.mkdir(exist_ok=True)
+    (home / "config.yml").write_text(config)
+    url = f"http://127.0.0.1:{free_port()}"
+    with (home / "log").open("w") as log:
+        process = subprocess.Popen(
+            [program, f"--config.file={home}/config.yml", f"--storage.path={home}/data",
+             f"--web.listen-address={url.removeprefix('http://')}", "--cluster.listen-address="],
+            stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        wait_until(lambda: _answers(url), what="Alertmanager listens")
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/-/ready", timeout=2).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def active(url: str) -> set[str]:
+    """The alerts that fire, by the real one's API."""
+    alerts = json.loads(httpx.get(f"{url}/api/v2/alerts?active=true", timeout=5).text)
+    return {each["labels"]["alertname"] for each in alerts}
