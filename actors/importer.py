@@ -58,8 +58,10 @@ class Importer(Actor):
         self._watch = context.connect("importer watch")
         # An import has no limit of its own: what it goes by is the heartbeat.
         unlimited = replace(context.connect("importer").settings, statement_timeout_seconds=0)
-        self._database = Database(unlimited, heartbeat=self._heartbeat)
+        timed = context.metrics.transactions.labels("importer").time
+        self._database = Database(unlimited, heartbeat=self._heartbeat, timed=timed)
         self._backoff = DatabaseBackoff()
+        self._began_seconds = 0.0
         self._not_before: dict[str, float] = {}
         self._put_back_due_seconds = float("-inf")
         self._reported: tuple[list[Path], float] = ([], float("-inf"))
@@ -140,6 +142,7 @@ class Importer(Actor):
         name = file.path.name
         failpoint("importer.take")
         self._attempts[name] += 1
+        self._began_seconds = self._context.clock.monotonic()
         try:
             arrival = self._arrival(file)
             if self._attempts[name] > self._context.settings.work.max_attempts:
@@ -191,7 +194,9 @@ class Importer(Actor):
         self._count(arrival, "refused", reasons[0])
 
     def _count(self, arrival: Arrival, state: str, what: str) -> None:
-        self._context.metrics.imports.labels(arrival.kind, state).inc()
+        metrics, took_seconds = self._context.metrics, self._context.clock.monotonic() - self._began_seconds
+        metrics.imports.labels(arrival.kind, state).inc()
+        metrics.import_seconds.labels(arrival.kind, state).observe(took_seconds)
         logger.info("%s %s from %s %s: %s", arrival.kind, arrival.name, arrival.source, state, what)
         self._conditions.clear_all(self.name)
 

@@ -141,11 +141,14 @@ class Daemon:
 
         What it takes was read at the start or the last reload: a file that is lost later keeps no actor from starting.
         """
-        of_now, seen_server = limits(self.context.settings, name), self.context.seen_server
+        of_now = limits(self.context.settings, name)
         if self._server is not None:
-            return Database(self._server.settings(**of_now), listen=listen, seen_server=seen_server)
-        assert self._connection is not None, "without a server of our own there is a configured one"
-        return Database(replace(self._connection, **of_now), listen=listen, seen_server=seen_server)
+            settings = self._server.settings(**of_now)
+        else:
+            assert self._connection is not None, "without a server of our own there is a configured one"
+            settings = replace(self._connection, **of_now)
+        timed = self.context.metrics.transactions.labels(name).time
+        return Database(settings, listen=listen, seen_server=self.context.seen_server, timed=timed)
 
     def run(self) -> int:
         """Starts, works until told to stop or unable to go on, ends; returns the exit status."""

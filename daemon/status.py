@@ -16,6 +16,7 @@ from daemon.alarms import heartbeat_settings
 from daemon.summary import summarize
 from persistence.connection.database import Database
 from persistence.connection.errors import PersistenceError
+from persistence.invoices.durations import durations_since
 from persistence.invoices.overview import Overview, overview, stalled
 from supervision import SupervisionError, System
 
@@ -46,6 +47,7 @@ class StatusCollector:
         self._stalled = False
         self._looked_seconds = context.clock.monotonic()
         self._heartbeat = Heartbeat(lambda: heartbeat_settings(context.settings), self.standstill, context.clock.wall)
+        self._timed_until: datetime | None = None
         self._over = threading.Event()
         self._connection: Database | None = None
         self._thread = threading.Thread(target=self._refresh_until_over, name="status", daemon=True)
@@ -168,6 +170,8 @@ class StatusCollector:
                     approval_required=settings.billing.approval == "required",
                     may_deliver=self._erp is not None and self._erp.open_reason is None,
                 )
+                self._timed_until, durations = durations_since(reader, self._context.claimer, self._timed_until)
+            self._context.metrics.took(durations, settings.zone)
             self._seen_at = self._context.clock.wall()
             state = "connected"
             self._looked_seconds = self._context.clock.monotonic()

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from pg8000.exceptions import Error as DriverError
@@ -41,12 +41,17 @@ class Database:
         listen: bool = False,
         heartbeat: Heartbeat | None = None,
         seen_server: SeenServer | None = None,
+        timed: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        """`heartbeat` is told of each statement, and again while its answer is waited for (`Session.heartbeat`)."""
+        """`heartbeat` is told of each statement, and again while its answer is waited for (`Session.heartbeat`).
+
+        Each transaction runs within a `timed()`.
+        """
         self.settings = settings
         self.sessions = 0
         """How many it has opened: each may have come to another server."""
         self._heartbeat = heartbeat
+        self._timed = timed
         self._seen_server = seen_server
         self._listen = listen
         self._session: Session | None = None
@@ -84,7 +89,7 @@ class Database:
         In its SQL write `mod(a, b)` for `a % b`: the percent sign is the driver's.
         Raises DatabaseUnreachable, CredentialsRefused, DatabaseFailed, RowRefused; at its end CommitUnknown.
         """
-        with self._used():
+        with self._used(), self._timed():
             session = self._begin(deadline_seconds)
             if self._connection is None:
                 # with it comes SQLAlchemy: half of what a command imports
@@ -101,7 +106,7 @@ class Database:
 
         The deadline and the errors are those of `transaction`.
         """
-        with self._alone(deadline_seconds) as session:
+        with self._timed(), self._alone(deadline_seconds) as session:
             session.execute_simple("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
                 yield Reader(session)

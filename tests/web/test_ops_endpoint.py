@@ -53,6 +53,14 @@ def test_the_pages_say_how_things_stand(deployment: Deployment) -> None:
     assert found["billingd_erp_request_seconds_count", ("PUT", "booked")] == 36
     assert found["billingd_erp_request_seconds_bucket", ("+Inf", "PUT", "booked")] == 36
     assert found["billingd_erp_breaker", ("closed",)] == 1
+    wait_until(lambda: metrics(deployment)["billingd_queue_wait_seconds_count", ()] == 36)
+    timed = metrics(deployment)
+    assert timed["billingd_delivery_seconds_count", ("registered",)] == 36
+    assert 0 < timed["billingd_delivery_seconds_sum", ("registered",)] < 36 * 60
+    days = timed["billingd_period_end_to_registered_seconds_sum", ()] / 36 / 86400
+    assert 24 < days < 365 * 30, "the sample's months are over for at least so long"
+    assert timed["billingd_database_transaction_seconds_count", ("db_writer",)] > 3
+    assert {name for name, _ in timed if name.startswith("billingd_")} >= {"billingd_build_info"}
     assert found["billingd_restarts_total", ("courier-1",)] == 0
     assert found["billingd_mailbox_messages", ("db_writer",)] >= 0
     assert found["billingd_writer_lag_seconds", ()] < 5
