@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import ClassVar, Final
 from uuid import UUID
 
 import yaml
+from pydantic import ConfigDict, TypeAdapter
 
 from billing.states import State
 from persistence.alarms import Severity
@@ -66,9 +67,14 @@ class ClearRule(StrEnum):
     RESTART = "restart"  # a new process: it sees for itself
 
 
+_STRICT: Final = ConfigDict(extra="forbid")
+
+
 @dataclass(frozen=True)
 class Text:
     """What a code says to people, in one language. `meanwhile` is a clause that ends its log line."""
+
+    __pydantic_config__: ClassVar = _STRICT
 
     title: str
     meaning: str
@@ -89,6 +95,8 @@ class Entry:
     `mutes`: the codes that are not raised while this one is active, as they follow from it.
     """
 
+    __pydantic_config__: ClassVar = _STRICT
+
     code: Code
     severity: Severity
     message_id: UUID
@@ -103,25 +111,6 @@ class Entry:
     immediately: bool = False
     mutes: tuple[Code, ...] = ()
 
-    @classmethod
-    def parse(cls, code: str, fields: Mapping[str, Any]) -> "Entry":
-        """From an entry of the file. Raises ValueError, TypeError or KeyError for one that is none."""
-        return cls(
-            code=Code(code),
-            severity=Severity(fields["severity"]),
-            message_id=UUID(fields["message_id"]),
-            english=Text(**fields["english"]),
-            croatian=Text(**fields["croatian"]),
-            clear_scope=ClearScope(fields.get("clear_scope", "each")),
-            clear_rule=ClearRule(fields.get("clear_rule", "reported")),
-            mutes=tuple(map(Code, fields.get("mutes", ()))),
-            **{
-                name: fields[name]
-                for name in ("by_period", "key", "held_code", "invoices", "immediately")
-                if name in fields
-            },
-        )
-
 
 class _Catalogue(Mapping[str, Entry]):
     """Read with the first use: a command that only lists alarms has none."""
@@ -131,7 +120,8 @@ class _Catalogue(Mapping[str, Entry]):
         content = Path(__file__).with_suffix(".yaml").read_text("utf-8")
         # libyaml's own loader, where it is there, is ten times as quick.
         document = yaml.load(content, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        return {code: Entry.parse(code, fields) for code, fields in document.items()}
+        entries = TypeAdapter(list[Entry]).validate_python([{"code": code, **of} for code, of in document.items()])
+        return {entry.code.value: entry for entry in entries}
 
     @cached_property
     def muted_by(self) -> Mapping[str, frozenset[str]]:

@@ -24,8 +24,6 @@ COMPACT_BYTES: Final = 1_000_000
 KEPT_AT_MOST: Final = 1000
 """How many cleared alarms are kept that the table has not got yet."""
 
-_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -94,14 +92,7 @@ class Spool:
             self._compact()
             return
         try:
-            descriptor = os.open(self.path, _FLAGS | os.O_APPEND, 0o600)
-            try:
-                write_all(descriptor, _line(entry))
-                if durable:
-                    os.fsync(descriptor)
-                size = os.fstat(descriptor).st_size
-            finally:
-                os.close(descriptor)
+            size = _write(self.path, os.O_APPEND, _line(entry), durable=durable)
         except OSError as error:
             self._fail(error)
             return
@@ -115,12 +106,7 @@ class Spool:
         beside = self.path.with_suffix(".new")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(beside, _FLAGS | os.O_TRUNC, 0o600)
-            try:
-                write_all(descriptor, b"".join(map(_line, self.entries.values())))
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            _write(beside, os.O_TRUNC, b"".join(map(_line, self.entries.values())), durable=True)
             beside.replace(self.path)
             sync_folder(self.path.parent)
         except OSError as error:
@@ -148,6 +134,18 @@ class Spool:
                 continue  # torn by a crash or a full disk, or not ours
             self.entries.pop(entry.record.id, None)
             self.entries[entry.record.id] = entry
+
+
+def _write(path: Path, how: int, content: bytes, *, durable: bool) -> int:
+    """Writes to a file opened in this way; returns its size. Raises OSError."""
+    descriptor = os.open(path, how | os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        write_all(descriptor, content)
+        if durable:
+            os.fsync(descriptor)
+        return os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
 
 
 def _line(entry: Entry) -> bytes:

@@ -55,24 +55,15 @@ class PostgresServer:
         return server
 
     @classmethod
-    def copy(cls, template: Path, home: Path, options: Mapping[str, str] = VOLATILE) -> "PostgresServer":
-        """Starts a copy of the cluster of a server that is stopped."""
+    def copy(
+        cls, template: Path, home: Path, options: Mapping[str, str] = VOLATILE, *, standby: bool = False
+    ) -> "PostgresServer":
+        """Starts a copy of the cluster of a server that is stopped; a standby follows its `primary_conninfo`."""
         shutil.copytree(template, home, symlinks=True, dirs_exist_ok=True)
+        if standby:
+            (home / "postgres" / "data" / "standby.signal").touch()
         _give(home / "postgres", (template / "postgres").stat())
         server = cls(home, options)
-        server.start()
-        return server
-
-    @classmethod
-    def follow(
-        cls, template: Path, home: Path, primary: "PostgresServer", port: int, options: Mapping[str, str] = VOLATILE
-    ) -> "PostgresServer":
-        """Starts another copy of `primary`'s template as its standby, which reaches it by `port`."""
-        login = f"user=billingd password={primary.settings().password}"
-        shutil.copytree(template, home, symlinks=True, dirs_exist_ok=True)
-        (home / "postgres" / "data" / "standby.signal").touch()
-        _give(home / "postgres", (template / "postgres").stat())
-        server = cls(home, {**options, "primary_conninfo": f"host=127.0.0.1 port={port} {login}"})
         server.start()
         return server
 

@@ -28,7 +28,9 @@ class StandbyPair:
     ) -> None:
         self.primary, self.former = primary, primary
         self.replication = Proxy(primary.port)
-        self.standby = PostgresServer.follow(template, home, primary, self.replication.port, options)
+        login = f"user=billingd password={primary.settings().password}"
+        source = f"host=127.0.0.1 port={self.replication.port} {login}"
+        self.standby = PostgresServer.copy(template, home, {**options, "primary_conninfo": source}, standby=True)
         self.proxy = Proxy(self.standby.port, self.HOST, port)
         self._checks: list[ThreadingHTTPServer] = []
         self._haproxy: subprocess.Popen[bytes] | None = None
