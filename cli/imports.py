@@ -6,12 +6,12 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace as with_changes
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, TypeVar, cast
 
 import typer
 from sqlalchemy import Connection
@@ -38,6 +38,8 @@ RowsRead = Callable[[int], None]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait as long as the database is away.")]
 WAIT_SECONDS = 1.0
 
+Report = TypeVar("Report", MasterReport, ReadingsReport)
+
 
 @app.command()
 def master(
@@ -56,21 +58,10 @@ def master(
     settings = configuration(context).settings
     limits = MasterLimits(settings.billing.time_zone, partial(_due_periods, settings), yes_make, yes_take_back)
 
-    with _readable_again(file) as path:
+    def take(connection: Connection, arrival: Arrival, path: Path) -> MasterReport:
+        return cast(MasterReport, import_file(connection, arrival, path, limits=limits))
 
-        def take(opened: Database) -> int:
-            arrival = _arrival(file, path, "master")
-            try:
-                report = cast(
-                    MasterReport, opened.run(lambda connection: import_file(connection, arrival, path, limits=limits))
-                )
-            except MasterRejected as error:
-                _refuse(opened, arrival, path, error.problems)
-                return 1
-            _print_master_report(file, report)
-            return 0
-
-        return _with_database(context, "import master", wait, take)
+    return _import(context, [file], "master", take, _print_master_report, wait=wait)
 
 
 def _now() -> datetime:
@@ -121,35 +112,68 @@ def readings(
     if reason is not None and not replace:
         raise typer.BadParameter("goes with --replace only", ctx=context, param_hint="'--reason'")
     given = resolve_reason(reason) if replace else None
-    now = None if any_time else _now()
-    left = list(files)
-    statuses = [0]
+    now, by = None if any_time else _now(), caller_identity()
 
-    def take(opened: Database) -> int:
+    def take(connection: Connection, arrival: Arrival, path: Path) -> ReadingsReport:
+        with _bar(arrival.name) as progress:
+            if given is None:
+                return cast(ReadingsReport, import_file(connection, arrival, path, progress=progress, now=now))
+            report = replace_readings(connection, path, given, by, progress=progress, now=now)
+            record(connection, arrival, report)
+            return report
+
+    return _import(context, files, "readings", take, _print_readings_report, wait=wait)
+
+
+def _import(
+    context: typer.Context,
+    files: Sequence[Path],
+    kind: Kind,
+    take: Callable[[Connection, Arrival, Path], Report],
+    show: Callable[[Path, Report], None],
+    *,
+    wait: bool,
+) -> int:
+    """Imports each file in a transaction of its own; 1 if one was refused. With `wait` it stands an absent database."""
+    settings, told, status = configuration(context).settings, False, 0
+    with ExitStack() as stack:
+        left = [(file, stack.enter_context(_readable_again(file))) for file in files]
         while left:
-            with _readable_again(left[0]) as path:
-                statuses.append(_take(opened, left[0], path, now, given))
-            del left[0]
-        return max(statuses)
+            try:
+                with database(settings, f"import {kind}", unlimited=True) as opened:
+                    while left:
+                        status |= _import_file(opened, *left[0], kind, take, show)
+                        del left[0]
+            except DatabaseUnreachable as error:
+                if not wait:
+                    raise
+                if not told:
+                    print_note(f"{error}; waiting for it")
+                told = True
+                threading.Event().wait(WAIT_SECONDS)
+    return status
 
-    return _with_database(context, "import readings", wait, take)
 
-
-def _with_database(context: typer.Context, name: str, wait: bool, work: Callable[[Database], int]) -> int:
-    """What `work` returns; with `wait` it is done again as long as the database is away, which it has to stand."""
-    settings = configuration(context).settings
-    told = False
-    while True:
-        try:
-            with database(settings, name, unlimited=True) as opened:
-                return work(opened)
-        except DatabaseUnreachable as error:
-            if not wait:
-                raise
-            if not told:
-                print_note(f"{error}; waiting for it")
-            told = True
-            threading.Event().wait(WAIT_SECONDS)
+def _import_file(
+    opened: Database,
+    file: Path,
+    path: Path,
+    kind: Kind,
+    take: Callable[[Connection, Arrival, Path], Report],
+    show: Callable[[Path, Report], None],
+) -> int:
+    arrival = with_changes(Arrival.of(path, kind, caller_identity(), SystemClock().wall()), name=str(file))
+    try:
+        report = opened.run(lambda connection: take(connection, arrival, path))
+    except (MasterRejected, ReadingsRejected) as error:
+        problems = error.problems if isinstance(error, MasterRejected) else [str(error)]
+        reasons = [problem.replace(str(path), arrival.name, 1) for problem in problems]
+        for reason in reasons:
+            print_note(reason)
+        opened.run(lambda connection: record_refusal(connection, arrival, reasons))
+        return 1
+    show(file, report)
+    return 0
 
 
 @contextmanager
@@ -168,38 +192,6 @@ def _readable_again(file: Path) -> Iterator[Path]:
         yield Path(copy.name)
 
 
-def _arrival(file: Path, path: Path, kind: Kind) -> Arrival:
-    return with_changes(Arrival.of(path, kind, caller_identity(), SystemClock().wall()), name=str(file))
-
-
-def _refuse(opened: Database, arrival: Arrival, path: Path, reasons: Sequence[str]) -> None:
-    reasons = [reason.replace(str(path), arrival.name, 1) for reason in reasons]
-    for reason in reasons:
-        print_note(reason)
-    opened.run(lambda connection: record_refusal(connection, arrival, reasons))
-
-
-def _take(opened: Database, file: Path, path: Path, now: datetime | None, reason: str | None) -> int:
-    """With a reason, known values are replaced."""
-    arrival = _arrival(file, path, "readings")
-
-    def work(connection: Connection) -> ReadingsReport:
-        if reason is None:
-            return cast(ReadingsReport, import_file(connection, arrival, path, progress=progress, now=now))
-        report = replace_readings(connection, path, reason, caller_identity(), progress=progress, now=now)
-        record(connection, arrival, report)
-        return report
-
-    try:
-        with _bar(file) as progress:
-            report = opened.run(work)
-    except ReadingsRejected as error:
-        _refuse(opened, arrival, path, [str(error)])
-        return 1
-    _print_readings_report(file, report)
-    return 0
-
-
 def _print_readings_report(file: Path, report: ReadingsReport) -> None:
     replaced = f", {report.replaced} replaced" if report.replaced else ""
     span = f"{report.first_at:%Y-%m-%dT%H:%MZ} to {report.last_at:%Y-%m-%dT%H:%MZ}"
@@ -216,7 +208,7 @@ def _print_readings_report(file: Path, report: ReadingsReport) -> None:
 
 
 @contextmanager
-def _bar(file: Path) -> Iterator[RowsRead | None]:
+def _bar(name: str) -> Iterator[RowsRead | None]:
     """A bar on a terminal's standard error; the rows are counted as they are read, their number is unknown before."""
     if not sys.stderr.isatty():
         yield None
@@ -227,5 +219,5 @@ def _bar(file: Path) -> Iterator[RowsRead | None]:
     rows = TextColumn("{task.completed:,} rows")
     columns = (TextColumn("{task.description}"), BarColumn(), rows, TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(spelt_out(file.name).replace("[", r"\["), total=None)
+        task = progress.add_task(spelt_out(Path(name).name).replace("[", r"\["), total=None)
         yield lambda rows: progress.update(task, completed=rows)

@@ -6,11 +6,14 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from persistence.connection.database import ConnectionSettings, Database
+from persistence.connection.errors import DatabaseUnreachable
+from persistence.imports import import_file
 from persistence.invoices import due_invoices
 from persistence.master_data import import_master
 from testkit.postgres import PostgresServer
@@ -251,3 +254,22 @@ def test_readings_and_master_data_come_through_a_pipe(billingd: Commands, databa
     threading.Thread(target=fifo.write_bytes, args=(plain,), daemon=True).start()
     done = piped(b"", "readings", str(fifo))
     assert (done.returncode, f"{fifo}: ".encode() in done.stdout) == (0, True)
+
+
+def test_what_a_pipe_gave_outlasts_a_database_that_goes_away_meanwhile(
+    billingd: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter((DatabaseUnreachable("it has gone"),))
+
+    def gone_once(*arguments: Any, **named: Any) -> Any:
+        for error in answers:
+            raise error
+        return import_file(*arguments, **named)
+
+    monkeypatch.setattr("cli.imports.import_file", gone_once)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    threading.Thread(target=fifo.write_bytes, args=(GOOD.read_bytes(),), daemon=True).start()
+    done = billingd("import", "readings", "--wait", fifo)
+    assert (done.status, done.err) == (0, "it has gone; waiting for it\n")
+    assert " 0 known" in done.out
