@@ -24,9 +24,9 @@ _OTHERS = "others"
 _OWN_LOGGERS = "billingd.alarms"
 _OWN_THREADS = ("alarms#", "alarm-")  # those of the alarm actor, and those beside it
 _SUMMARY_CHARACTERS = 300
-_OURS = frozenset((
+OUR_ROOMS = frozenset((
     "billing", "network", "persistence", "altibiz", "supervision", "actors", "alarming", "config", "daemon", "cli",
-    "web", "testkit", "drills", "files",
+    "web", "testkit", "drills", "files", "intake",
 ))  # fmt: skip
 
 
@@ -183,7 +183,7 @@ def _own_frame(traceback: TracebackType | None) -> str | None:
     while traceback is not None:
         module = str(traceback.tb_frame.f_globals.get("__name__", "?"))
         last = f"{module}:{traceback.tb_frame.f_code.co_name}:{traceback.tb_lineno}"
-        if module.split(".")[0] in _OURS:
+        if module.split(".")[0] in OUR_ROOMS:
             own = last
         traceback = traceback.tb_next
     return own or last

@@ -4,14 +4,16 @@ import logging
 import re
 import threading
 import time
+import tomllib
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
 from alarming.actor import NAME
 from alarming.background import BackgroundThread
 from alarming.conditions import ConditionActive, ConditionCleared
-from alarming.log_rules import DISTINCT_AT_MOST, FORESEEN, LogConditions, LogRule
+from alarming.log_rules import DISTINCT_AT_MOST, FORESEEN, OUR_ROOMS, LogConditions, LogRule
 from config.sections import AlarmRule
 from persistence.alarms import Severity
 
@@ -192,3 +194,8 @@ def test_many_threads_lose_no_count(logger: logging.Logger) -> None:
         counted += [sign.count for sign in taken(signs)]
     counted += [sign.count for sign in taken(signs)]
     assert sum(counted) == 8000
+
+
+def test_every_room_counts_as_our_own_code() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert set(project["tool"]["importlinter"]["root_packages"]) == OUR_ROOMS
