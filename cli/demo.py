@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +17,6 @@ from rich.text import Text
 from billing.states import State
 from cli.invocation import CommandFailed
 from persistence.alarms import AlarmRecord, find
-from persistence.connection.database import Database
 from persistence.connection.errors import PersistenceError
 from persistence.invoices import queries
 from testkit.deployment import Deployment
@@ -53,7 +52,6 @@ class Demo:
     def __init__(self, deployment: Deployment, console: Console) -> None:
         self.deployment = deployment
         self.console = console
-        self._database: Database | None = None
         self._headline = "starting"
         self._counts: dict[str, int] = {}
         self._standing: list[AlarmRecord] = []
@@ -66,7 +64,7 @@ class Demo:
             erp.start()
             self._say("starting the daemon with its embedded database")
             daemon.start(wait=False)
-            self._until(self._connects)
+            self._until(lambda: self._read(queries.counts) is not None)
             self._say("importing master data")
             self._command("import", "master", str(SAMPLE / "master.yaml"))
             self._import(MONTHS[0])
@@ -109,17 +107,10 @@ class Demo:
 
     # What it sees
 
-    def _connects(self) -> bool:
-        with suppress(PersistenceError):
-            self._database = self.deployment.database()
-        return self._read(queries.counts) is not None
-
     def _read(self, query: Callable[[Any], Any]) -> Any:
         """What the query finds; None while the database is away."""
-        if self._database is None:
-            return None
         try:
-            with self._database.transaction() as connection:
+            with self.deployment.database() as database, database.transaction() as connection:
                 return query(connection)
         except PersistenceError:
             return None

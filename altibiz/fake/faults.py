@@ -81,23 +81,17 @@ class Faults:
 
 def falsify(fault: Fault, entry: Entry, ledger: Ledger) -> dict[str, Any]:
     """A booking that is wrong about its invoice, in the way that the fault says."""
-    booking = entry.as_booking()
-    registered = {**booking, "state": "registered", "abort_reason": None, "bill_id": entry.bill_id}
-    match fault.kind:
-        case "other_id":
-            return {**booking, "network_user_invoice_id": f"X{entry.invoice_id}"}
-        case "other_total":
-            return {**booking, "total_with_tax_eur": "123456789.01"}
-        case "unknown_state":
-            return {**booking, "state": "pondered"}
-        case "no_bill_id":
-            return {**registered, "bill_id": None}
-        case "no_abort_reason":
-            return {**booking, "state": "aborted", "bill_id": None, "abort_reason": None}
-        case "foreign_bill_id":
-            others = (other.bill_id for other in ledger.all() if other.invoice_id != entry.invoice_id)
-            return {**registered, "bill_id": fault.bill_id or next(others, f"ALT-{entry.number + 1:06d}")}
-        case "changed_bill_id":
-            return {**registered, "bill_id": f"{entry.bill_id}-{fault.hits}"}
-        case _:  # step_back
-            return {**booking, "state": "initiated", "bill_id": None, "abort_reason": None}
+    others = (other.bill_id for other in ledger.all() if other.invoice_id != entry.invoice_id)
+    foreign = fault.bill_id or next(others, f"ALT-{entry.number + 1:06d}")
+    registered = {"state": "registered", "abort_reason": None, "bill_id": entry.bill_id}
+    changes: dict[str, dict[str, Any]] = {
+        "other_id": {"network_user_invoice_id": f"X{entry.invoice_id}"},
+        "other_total": {"total_with_tax_eur": "123456789.01"},
+        "unknown_state": {"state": "pondered"},
+        "no_bill_id": {**registered, "bill_id": None},
+        "no_abort_reason": {"state": "aborted", "bill_id": None, "abort_reason": None},
+        "foreign_bill_id": {**registered, "bill_id": foreign},
+        "changed_bill_id": {**registered, "bill_id": f"{entry.bill_id}-{fault.hits}"},
+        "step_back": {"state": "initiated", "bill_id": None, "abort_reason": None},
+    }
+    return {**entry.as_booking(), **changes[fault.kind]}
