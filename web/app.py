@@ -49,13 +49,13 @@ class OpsEndpoint:
         self._server.bind()
 
     def serve(self) -> None:
-        self._server.serve(_rate_limited(self._application()))
+        self._server.serve(_rate_limited(self.application()))
 
     def close(self) -> None:
         self.control_room.close()
         self._server.close()
 
-    def _application(self) -> Starlette:
+    def application(self) -> Starlette:
         status = self.status
         pages: dict[str, Callable[[], Response]] = {
             "/healthz": lambda: _health_response(self.alive(), "running", "stuck"),

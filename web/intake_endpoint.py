@@ -80,16 +80,19 @@ class IntakeEndpoint:
         self._server.bind()
 
     def serve(self) -> None:
+        self._server.serve(self.application())
+
+    def close(self) -> None:
+        self._server.close()
+
+    def application(self) -> Starlette:
         routes = [
             Route("/v1/readings", self._answered(partial(self._post, "readings")), methods=["POST"]),
             Route("/v1/master", self._answered(partial(self._post, "master")), methods=["POST"]),
             Route("/v1/imports/{id}", self._answered(self._show)),
             Route("/v1/openapi.json", _openapi),
         ]
-        self._server.serve(Starlette(routes=routes))
-
-    def close(self) -> None:
-        self._server.close()
+        return Starlette(routes=routes)
 
     def _answered(self, answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         """Asks for the token, and turns what goes wrong into a clear answer."""

@@ -2,22 +2,16 @@
 
 import gzip
 import json
-import logging
-import os
-import resource
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
 import yaml
-from hypothesis import strategies as st
 
 from alarming.alarm import Now
 from alarming.conditions import ConditionActive
@@ -31,45 +25,10 @@ from config.load import ConfigurationRejected, load
 from persistence.master_file import read_master
 from persistence.readings.file import RowStream
 from tests.support.altibiz_samples import INVOICE, TOTAL, booking, client_of, read_request
+from tests.support.fuzzing import fuzz
 from tests.support.sample import BAD
 
-EXAMPLES = int(os.environ.get("BILLINGD_FUZZ", "2000"))
-SEED = int(os.environ.get("BILLINGD_TEST_SEED", "20261125"))
-SECONDS_AT_MOST = 10.0
-GROWTH_BYTES_AT_MOST = 400_000_000
 AT = datetime(2026, 11, 25, tzinfo=UTC)
-
-# What parsers have stumbled over.
-TOKENS = [
-    b"", b"\0", b"\n", b"\r\n", b",", b":", b"'", b'"', b"\\", b"[", b"]", b"{", b"}", b"[" * 3000, b'{"a":' * 3000,
-    b"&a ", b"*a", b"!!python/object:os.system ", b"- ", b"? ", b"| ", b"%00", b"%ff", b"\xff", b"\xef\xbb\xbf",
-    b"\xed\xa0\x80", b"\x1b[2J", b"\xc2\x9b", b"\xe2\x80\xae", b"1e400", b"-1", b"9" * 5000, b"NaN", b"Infinity",
-    b"null", b"true", b"0x1f", b"0001-01-01T00:00:00+14:00", b"9999-12-31T23:45:00Z", b"2026-02-30", b"..", b"@", b"#",
-    b"\xd9\xa1", b"Transfer-Encoding: chunked\r\n", b"Content-Length: -1\r\n", b"ffffffffffffffff\r\n",
-    b"\x1f\x8b\x08", b"A" * 20_000,
-]  # fmt: skip
-
-
-@st.composite
-def mutated(draw: st.DrawFn, samples: list[bytes]) -> bytes:
-    """A sample with a few of its bytes left out, doubled, moved, or taken by something that parsers stumble over."""
-    content = draw(st.sampled_from(samples))
-    for _ in range(draw(st.integers(1, 6))):
-        begin = draw(st.integers(0, len(content)))
-        end = begin + draw(st.sampled_from([0, 0, 1, 2, 8, 64, 1_000_000]))
-        what = draw(st.integers(0, 3))
-        if what == 0:
-            new = draw(st.sampled_from(TOKENS))
-        elif what == 1:
-            new = content[begin:end] * 2
-        elif what == 2:
-            new = draw(st.binary(max_size=4))
-        else:
-            place = draw(st.integers(0, len(content)))
-            new = content[place : place + 40]
-        content = content[:begin] + new + content[end:]
-    return content
-
 
 Parser = Callable[[bytes], object]
 
@@ -193,30 +152,5 @@ PARSERS = (
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.__name__)
 def test_no_bytes_crash_hang_or_bloat_a_parser(parser: Any, tmp_path: Path) -> None:
-    print(f"seed {SEED}, {EXAMPLES} inputs")
-    longest = 0.0
     with parser(tmp_path) as (samples, parse):
-        for sample in samples:
-            parse(sample)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-        @hypothesis.seed(SEED)
-        @hypothesis.settings(
-            max_examples=EXAMPLES, database=None, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
-        )
-        @hypothesis.given(mutated(samples) | st.binary(max_size=200))
-        def fuzz(content: bytes) -> None:
-            nonlocal longest
-            begun = time.monotonic()
-            parse(content)
-            longest = max(longest, time.monotonic() - begun)
-
-        logging.disable(logging.CRITICAL)  # what the spool says of each input would be kept for the report
-        try:
-            fuzz()
-        finally:
-            logging.disable(logging.NOTSET)
-    grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-    print(f"longest {longest:.2f} s, {grown / 1e6:.0f} MB more")
-    assert longest < SECONDS_AT_MOST
-    assert grown < GROWTH_BYTES_AT_MOST
+        fuzz(samples, parse)
