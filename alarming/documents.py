@@ -12,6 +12,7 @@ from typing import Final
 
 import yaml
 
+from alarming import prometheus
 from alarming.catalogue import CATALOGUE, ClearRule, ClearScope, Entry
 
 _WIDTH = 100
@@ -41,35 +42,8 @@ def journal_catalogue(*, croatian: bool) -> str:
 
 
 def prometheus_rules() -> str:
-    """Alerting rules on the metric `billingd_alarm_standing`, and one for a daemon that says nothing any more."""
-    rules: list[Mapping[str, object]] = [
-        {
-            "alert": f"billingd_{entry.code}",
-            "expr": f'max by (code, key, severity) (billingd_alarm_standing{{code="{entry.code}"}}) > 0',
-            "labels": {"severity": entry.severity.value},
-            "annotations": {
-                "summary": f"{entry.english.title} ({{{{ $labels.key }}}})",
-                "description": f"{entry.english.meaning} {entry.english.effect}",
-                "action": entry.english.action,
-            },
-        }
-        for entry in CATALOGUE.values()
-    ]
-    rules.append(
-        {
-            "alert": "billingd_silent",
-            "expr": 'up{job="billingd"} == 0 or absent(up{job="billingd"})',
-            "for": "2m",
-            "labels": {"severity": "critical"},
-            "annotations": {
-                "summary": "billingd does not answer",
-                "description": "The daemon is not running, or its ops address cannot be reached.",
-                "action": "`systemctl status billingd` and `journalctl -u billingd` on its machine.",
-            },
-        }
-    )
-    document = {"groups": [{"name": "billingd", "rules": rules}]}
-    return f"# {_MAKE_ANEW}\n" + yaml.safe_dump(document, allow_unicode=True, sort_keys=False, width=_WIDTH)
+    """What `alarming.prometheus` says, as the file that Prometheus reads."""
+    return f"# {_MAKE_ANEW}\n" + yaml.safe_dump(prometheus.rules(), allow_unicode=True, sort_keys=False, width=_WIDTH)
 
 
 DOCUMENTS: Final[Mapping[str, Callable[[], str]]] = {

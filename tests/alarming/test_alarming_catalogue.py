@@ -4,10 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from alarming.catalogue import CATALOGUE, Code, Entry
-from alarming.documents import journal_catalogue, main, markdown, prometheus_rules, update_page
+from alarming.documents import journal_catalogue, main, markdown, update_page
 from persistence.alarms import Severity
 from tests.support.sample import ROOT
 
@@ -156,13 +155,3 @@ def test_the_journal_catalogue_is_in_the_journals_form() -> None:
         text = journal_catalogue(croatian=croatian)
         heads = re.findall(r"^-- ([0-9a-f]{32})\nSubject: .+\nDefined-By: billingd\n\n\S", text, re.MULTILINE)
         assert heads == [entry.message_id.hex for entry in CATALOGUE.values()]
-
-
-def test_the_rules_for_prometheus_cover_every_code() -> None:
-    (group,) = yaml.safe_load(prometheus_rules())["groups"]
-    assert {rule["alert"] for rule in group["rules"]} == {f"billingd_{code}" for code in CATALOGUE} | {
-        "billingd_silent"
-    }
-    for rule in group["rules"]:
-        assert rule["labels"]["severity"] in {"critical", "major", "minor", "warning"}
-        assert rule["annotations"]["action"]

@@ -90,20 +90,25 @@ def real_alertmanager(
     home: Path, config: str = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
 ) -> Iterator[str]:
     """The URL of Debian's Alertmanager, which tells nobody; skips the test where there is none."""
-    program = shutil.which("prometheus-alertmanager")
-    if program is None:
-        pytest.skip("prometheus-alertmanager is not installed")
+    with debian_program("prometheus-alertmanager", home, config, "--cluster.listen-address=") as url:
+        yield url
+
+
+@contextmanager
+def debian_program(name: str, home: Path, config: str, *arguments: str) -> Iterator[str]:
+    """The URL of Alertmanager or Prometheus below `home`; skips the test where there is none."""
+    program = shutil.which(name) or pytest.skip(f"{name} is not installed")
     home.mkdir(exist_ok=True)
     (home / "config.yml").write_text(config)
     url = f"http://127.0.0.1:{free_port()}"
     with (home / "log").open("w") as log:
         process = subprocess.Popen(
-            [program, f"--config.file={home}/config.yml", f"--storage.path={home}/data",
-             f"--web.listen-address={url.removeprefix('http://')}", "--cluster.listen-address="],
-            stdout=log, stderr=log,
+            [program, f"--config.file={home}/config.yml", f"--web.listen-address={url.removeprefix('http://')}",
+             *arguments],
+            stdout=log, stderr=log, cwd=home,
         )  # fmt: skip
     try:
-        wait_until(lambda: _answers(url), what="Alertmanager listens")
+        wait_until(lambda: _answers(url), what=f"{name} listens")
         yield url
     finally:
         process.terminate()
