@@ -4,21 +4,23 @@ Daemons claim invoices, offer them to the ERP or ask it about them, and store wh
 daemon that takes no step), and lose answers. The database fails over and loses what it had not replicated. Requests
 arrive late. Time is not counted: a lease runs out at any moment, which includes every real order.
 
-The promises (`broken_promise`, `finish`):
+The model has one invoice. Several share nothing but what happens to all of them: a crash, a failover, a standby that
+catches up. Between two of these the steps of one invoice touch no other. So the states of several invoices are the
+combinations of states to which the same shared events lead (`tests/model/search.py`), each promise one's.
+
+The promises (`broken_promise`; the last by the search):
 
 - doubled: the ERP books an invoice once.
 - blind: no offer leaves while the fate of an earlier one is unknown and nobody has asked since. Only what was claimed
   before a failover that lost the claim may: nobody can know of it, and there the ERP's idempotence is all there is.
 - invented: what is registered is booked.
-- lost: from every state in which no more faults happen all invoices can still be registered.
+- lost: from every state in which no more faults happen the invoice can still be registered.
 
 `RULES` are the rules of docs/spec/architecture.md, "Claims and leases". Without any one of them a promise breaks.
 """
 
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 RULES = {
     "claim": "an invoice is claimed before it is worked on, and a claim whose lease runs is left alone",
@@ -57,41 +59,28 @@ class Hand(NamedTuple):
 
 
 class Invoice(NamedTuple):
-    """One invoice everywhere: primary, standby, daemons, network, ERP; `unknown`: an offer's fate, and nobody asked."""
+    """An invoice everywhere: primary, standby, daemons, network, ERP; `unknown`: an offer's fate, and nobody asked.
+
+    `crashes` and `failovers` may still happen.
+    """
 
     row: Row
     standby: Row
     hands: tuple[Hand | None, ...]
+    crashes: int
+    failovers: int
     under_way: int = 0
     booked: int = 0
     unknown: bool = False
     blind: bool = False
 
 
-class Snapshot(NamedTuple):
-    """All invoices, and how many faults may still happen."""
-
-    invoices: tuple[Invoice, ...]
-    crashes: int
-    failovers: int
-
-
 class Bounds(NamedTuple):
     """How much there is of each."""
 
     daemons: int
-    invoices: int
     crashes: int
     failovers: int
-
-
-@dataclass(frozen=True)
-class Exhausted:
-    """What the search has seen; `trace` leads to the state that breaks `promise`, both empty if none does."""
-
-    states: int
-    promise: str = ""
-    trace: tuple[str, ...] = ()
 
 
 class Model:
@@ -99,32 +88,49 @@ class Model:
 
     def __init__(self, bounds: Bounds, without: str = "") -> None:
         assert not without or without in RULES
-        self._daemons, self._without = range(bounds.daemons), without
-        one = Invoice(Row(), Row(), (None,) * bounds.daemons)
-        self.first = Snapshot((one,) * bounds.invoices, bounds.crashes, bounds.failovers)
+        self._without = without
+        self.first = Invoice(Row(), Row(), (None,) * bounds.daemons, bounds.crashes, bounds.failovers)
 
     def _has(self, rule: str) -> bool:
         return rule != self._without
 
-    def steps(self, snapshot: Snapshot, *, faults: bool = True) -> Iterator[tuple[str, Snapshot]]:
-        """Every step that can be next, by name."""
-        for place, invoice in enumerate(snapshot.invoices):
-            for name, changed in self._steps_of(invoice, faults=faults):
-                changed_ones = (*snapshot.invoices[:place], changed, *snapshot.invoices[place + 1 :])
-                yield name, snapshot._replace(invoices=changed_ones)
-        if not faults:
-            return
-        if snapshot.crashes:
-            for daemon in self._daemons:
-                after = tuple(self._in_hand(each, daemon, None) for each in snapshot.invoices)
-                yield "a daemon crashes", Snapshot(after, snapshot.crashes - 1, snapshot.failovers)
-        if snapshot.failovers:
-            caught_up = tuple(each._replace(standby=each.row) for each in snapshot.invoices)
-            yield "the standby catches up", snapshot._replace(invoices=caught_up)
-            after = tuple(map(self._fail_over, snapshot.invoices))
-            yield "the database fails over", Snapshot(after, snapshot.crashes, snapshot.failovers - 1)
+    def shared(self, invoice: Invoice) -> Iterator[tuple[str, Invoice]]:
+        """The events that happen to all invoices at once; which daemon crashes is in the name."""
+        if invoice.crashes:
+            for daemon in range(len(invoice.hands)):
+                after = _in_hand(invoice, daemon, None)._replace(crashes=invoice.crashes - 1)
+                yield f"daemon {daemon} crashes", self.reduced(after)
+        if invoice.failovers:
+            yield "the standby catches up", self.reduced(invoice._replace(standby=invoice.row))
+            yield "the database fails over", self.reduced(self._fail_over(invoice))
 
-    def _steps_of(self, invoice: Invoice, *, faults: bool) -> Iterator[tuple[str, Invoice]]:
+    def steps(self, invoice: Invoice) -> Iterator[tuple[str, Invoice]]:
+        """Every step that can be next for this invoice alone, by name."""
+        return ((name, self.reduced(after)) for name, after in self._steps(invoice))
+
+    def reduced(self, invoice: Invoice) -> Invoice:
+        """The same state without what can have no effect any more, and with claims numbered from 0.
+
+        A hand has none that can neither send nor store, and neither has the standby without a failover.
+        """
+        standby = invoice.standby if invoice.failovers else Row()
+        current = {invoice.row.claim, standby.claim} if invoice.failovers else {invoice.row.claim}
+
+        def is_live(hand: Hand) -> bool:
+            may_send = hand.result == "to send" and (hand.lease_runs or not self._has("lease"))
+            return may_send or hand.claim in current or not self._has("fence")
+
+        hands = tuple(hand if hand and is_live(hand) else None for hand in invoice.hands)
+        claims = sorted({invoice.row.claim, standby.claim, *(hand.claim for hand in hands if hand)})
+        number = {claim: place for place, claim in enumerate(claims)}
+        return invoice._replace(
+            row=invoice.row._replace(claim=number[invoice.row.claim]),
+            standby=standby._replace(claim=number[standby.claim]),
+            hands=tuple(hand and hand._replace(claim=number[hand.claim]) for hand in hands),
+            under_way=0 if invoice.booked and self._has("idempotent") else invoice.under_way,
+        )
+
+    def _steps(self, invoice: Invoice) -> Iterator[tuple[str, Invoice]]:
         if invoice.under_way:
             booked = 1 if self._has("idempotent") else invoice.booked + 1
             yield "an offer arrives", invoice._replace(under_way=invoice.under_way - 1, booked=booked)
@@ -139,14 +145,14 @@ class Model:
                 else:
                     yield "a daemon gives back", self._store(invoice, daemon, hand, "nothing")
             elif hand.result == "sent":
-                yield "a daemon gets no answer", self._in_hand(invoice, daemon, hand._replace(result="timeout"))
+                yield "a daemon gets no answer", _in_hand(invoice, daemon, hand._replace(result="timeout"))
                 if invoice.booked:
-                    yield "a daemon gets its answer", self._in_hand(invoice, daemon, hand._replace(result="booked"))
+                    yield "a daemon gets its answer", _in_hand(invoice, daemon, hand._replace(result="booked"))
             else:
                 yield "a daemon stores", self._store(invoice, daemon, hand, hand.result)
             if hand is not None and hand.lease_runs and hand.claim != invoice.row.claim:
                 expired = hand._replace(lease_runs=False)
-                yield "the lease of a lost claim runs out", self._in_hand(invoice, daemon, expired)
+                yield "the lease of a lost claim runs out", _in_hand(invoice, daemon, expired)
 
     def _claim(self, invoice: Invoice, daemon: int) -> Iterator[tuple[str, Invoice]]:
         row = invoice.row
@@ -160,7 +166,7 @@ class Model:
             row = row._replace(state=SENT)
         if safe and self._has("forget_outcome"):
             row = row._replace(took_nothing=False)
-        claimed = self._in_hand(invoice._replace(row=row), daemon, Hand(number, "offer" if safe else "ask"))
+        claimed = _in_hand(invoice._replace(row=row), daemon, Hand(number, "offer" if safe else "ask"))
         yield f"a daemon claims to {'offer' if safe else 'ask'}", claimed
 
     def _send(self, invoice: Invoice, daemon: int, hand: Hand) -> Iterator[tuple[str, Invoice]]:
@@ -169,17 +175,17 @@ class Model:
                 blind = invoice.unknown and not hand.outlived
                 unknown = invoice.unknown or not hand.outlived
                 offered = invoice._replace(under_way=invoice.under_way + 1, unknown=unknown, blind=blind)
-                yield "a daemon offers", self._in_hand(offered, daemon, hand._replace(result="sent"))
+                yield "a daemon offers", _in_hand(offered, daemon, hand._replace(result="sent"))
             return
-        answered = self._in_hand(
+        answered = _in_hand(
             invoice._replace(unknown=False), daemon, hand._replace(result="booked" if invoice.booked else "nothing")
         )
         yield "a daemon asks", answered
-        yield "a daemon asks in vain", self._in_hand(invoice, daemon, hand._replace(result="timeout"))
+        yield "a daemon asks in vain", _in_hand(invoice, daemon, hand._replace(result="timeout"))
 
     def _store(self, invoice: Invoice, daemon: int, hand: Hand, result: str) -> Invoice:
         row = invoice.row
-        done = self._in_hand(invoice, daemon, None)
+        done = _in_hand(invoice, daemon, None)
         if row.state == REGISTERED or (self._has("fence") and (row.claim, row.holder) != (hand.claim, daemon)):
             return done
         row = row._replace(holder=NOBODY, lease_runs=False)
@@ -205,94 +211,17 @@ class Model:
         if self._has("ask_after_failover") and row.state != REGISTERED:
             row = row._replace(lost=True, took_nothing=False)
         hands = tuple(hand and hand._replace(outlived=True) for hand in invoice.hands)
-        return invoice._replace(row=row, standby=row, hands=hands)
-
-    def _in_hand(self, invoice: Invoice, daemon: int, hand: Hand | None) -> Invoice:
-        return invoice._replace(hands=(*invoice.hands[:daemon], hand, *invoice.hands[daemon + 1 :]))
+        return invoice._replace(row=row, standby=row, hands=hands, failovers=invoice.failovers - 1)
 
 
-def broken_promise(snapshot: Snapshot) -> str:
+def _in_hand(invoice: Invoice, daemon: int, hand: Hand | None) -> Invoice:
+    return invoice._replace(hands=(*invoice.hands[:daemon], hand, *invoice.hands[daemon + 1 :]))
+
+
+def broken_promise(invoice: Invoice) -> str:
     """The promise that this state breaks, or nothing."""
-    for each in snapshot.invoices:
-        if each.booked > 1:
-            return "doubled"
-        if each.blind:
-            return "blind"
-        if each.row.state == REGISTERED and not each.booked:
-            return "invented"
-    return ""
-
-
-def canonical(snapshot: Snapshot) -> Snapshot:
-    """The same state, with daemons and invoices in one order and claims numbered from 0: names make no difference."""
-
-    def seen_by(daemon: int) -> tuple[Any, ...]:
-        return tuple(
-            (each.hands[daemon] or (), each.row.holder == daemon, each.standby.holder == daemon)
-            for each in snapshot.invoices
-        )
-
-    if not snapshot.failovers:  # nobody will see the standby
-        snapshot = snapshot._replace(invoices=tuple(each._replace(standby=Row()) for each in snapshot.invoices))
-    order = sorted(range(len(snapshot.invoices[0].hands)), key=seen_by)
-    names = {daemon: place for place, daemon in enumerate(order)} | {NOBODY: NOBODY}
-
-    def renamed(each: Invoice) -> Invoice:
-        claims = {each.row.claim, each.standby.claim, *(hand.claim for hand in each.hands if hand)}
-        number = {claim: place for place, claim in enumerate(sorted(claims))}
-        hands = (each.hands[daemon] for daemon in order)
-        return each._replace(
-            row=each.row._replace(claim=number[each.row.claim], holder=names[each.row.holder]),
-            standby=each.standby._replace(claim=number[each.standby.claim], holder=names[each.standby.holder]),
-            hands=tuple(hand and hand._replace(claim=number[hand.claim]) for hand in hands),
-        )
-
-    return snapshot._replace(invoices=tuple(sorted(map(renamed, snapshot.invoices), key=_comparable)))
-
-
-def _comparable(invoice: Invoice) -> Invoice:
-    return invoice._replace(hands=tuple(hand or () for hand in invoice.hands))  # type: ignore[misc]
-
-
-def exhaust(model: Model) -> Exhausted:
-    """Visits every state, the nearest first, until one breaks a promise."""
-    first = canonical(model.first)
-    came_from: dict[Snapshot, tuple[Snapshot, str] | None] = {first: None}
-    waiting = deque([first])
-    finishing: set[Snapshot] = set()
-    while waiting:
-        snapshot = waiting.popleft()
-        if promise := broken_promise(snapshot) or ("" if finish(model, snapshot, finishing) else "lost"):
-            return Exhausted(len(came_from), promise, _trace(snapshot, came_from))
-        for name, following in model.steps(snapshot):
-            known = canonical(following)
-            if known not in came_from:
-                came_from[known] = snapshot, name
-                waiting.append(known)
-    return Exhausted(len(came_from))
-
-
-def finish(model: Model, snapshot: Snapshot, finishing: set[Snapshot]) -> bool:
-    """Whether all invoices can be registered from here without another fault; `finishing` is what is known to."""
-    path, seen = [snapshot], {snapshot}
-    while path:
-        snapshot = path[-1]
-        if snapshot in finishing or all(each.row.state == REGISTERED for each in snapshot.invoices):
-            finishing.update(path)
-            return True
-        following = (canonical(each) for _, each in model.steps(snapshot, faults=False))
-        step = next((each for each in following if each not in seen), None)
-        if step is None:
-            path.pop()
-        else:
-            seen.add(step)
-            path.append(step)
-    return False
-
-
-def _trace(snapshot: Snapshot, came_from: dict[Snapshot, tuple[Snapshot, str] | None]) -> tuple[str, ...]:
-    steps: list[str] = []
-    while (before := came_from[snapshot]) is not None:
-        snapshot, name = before
-        steps.append(name)
-    return tuple(reversed(steps))
+    if invoice.booked > 1:
+        return "doubled"
+    if invoice.blind:
+        return "blind"
+    return "invented" if invoice.row.state == REGISTERED and not invoice.booked else ""
