@@ -15,7 +15,7 @@ INSTALLER = @DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' PYTHON='
 
 FUZZ ?= 100000
 
-.PHONY: help demo test bench drill fuzz check clean install rollback uninstall lock
+.PHONY: help demo test bench drill fuzz check clean install rollback uninstall deb lock
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -64,6 +64,9 @@ rollback: ## puts the version that the last install replaced back into use
 
 uninstall: ## takes away what install brought; configuration, secrets and state stay
 	$(INSTALLER) uninstall
+
+deb: ## OUT=var PYTHON=/usr/bin/python3: the same as a Debian package
+	@OUT='$(or $(OUT),var)' PYTHON='$(if $(filter python3,$(PYTHON)),/usr/bin/python3,$(PYTHON))' systemd/deb
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-package billingd $(UPGRADE)

@@ -103,6 +103,7 @@ ALLOWED_SKIPS = (
     "this machine has no Chromium",
     "this machine has no PgBouncer",
     "network namespaces need root and ip",
+    "no dpkg-deb on this machine",
     "prometheus is not installed",
     "prometheus-alertmanager is not installed",
     "only root looks with another user's eyes",

@@ -66,7 +66,7 @@ query() { "$bin/psql" -h /run/database -p 5433 -U billingd -d billingd -qAtc "$1
 
 # start_erp ARGUMENT...: the fake ERP, with its ledger where it outlives it.
 start_erp() {
-  systemd-run --quiet --unit=erp /opt/billingd/bin/billingd fake-altibiz --port 8090 --ledger /srv/ledger.jsonl "$@"
+  systemd-run --quiet --unit=erp "$(command -v billingd)" fake-altibiz --port 8090 --ledger /srv/ledger.jsonl "$@"
   until_true erp_answers
 }
 
