@@ -11,6 +11,7 @@ import typer
 
 from cli.invocation import CommandFailed
 from cli.output import print_line, print_note, write_text
+from drills.calls.run import run_calls
 from drills.outages import run_outages
 from drills.report import Table, document, total
 from drills.run import run_cells
@@ -39,6 +40,9 @@ def drill(
         float | None,
         typer.Option(metavar="SECONDS", min=60, help="Instead of the table: database, then ERP away for so long."),
     ] = None,
+    calls: Annotated[
+        bool, typer.Option("--calls", help="Instead of the table: each call to the outside fails once, in each way.")
+    ] = False,
 ) -> int:
     """Make every failure happen for real, in every state of billing, and see whether all four promises hold."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # no process of a drill is left behind
@@ -48,6 +52,8 @@ def drill(
     try:
         if storm is not None:
             return 0 if run_storm(seed, storm, folder, print_line) else 1
+        if calls:
+            return 0 if run_calls(number, seed, jobs or os.cpu_count() or 1, json_file, print_line) else 1
         if outage is not None:
             return 0 if run_outages(outage, folder, print_line) else 1
         cells = choose(failure or [], variant or [], state or [])

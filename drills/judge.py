@@ -30,9 +30,12 @@ def judge(env: Environment, *, offers_again: bool = False) -> list[str]:
     debts = env.workload.debts(now, late=env.late)
     invoices = {row.id: row for row in env.postgres.rows("SELECT * FROM invoices")}
     bookings = env.erp.bookings()
-    wrong = [f"{extra} is an invoice that nobody owes" for extra in sorted(invoices.keys() - debts.keys())]
+    refused = env.workload.refused
+    wrong = [f"{extra} is an invoice that nobody owes" for extra in sorted(invoices.keys() - debts.keys() - refused)]
+    ended = {invoice_id for invoice_id, row in invoices.items() if row.state == "aborted"}
+    wrong += [f"the ERP refused {each}, and it is not aborted" for each in sorted(refused - ended)]
     booked = Counter(booking["id"] for booking in bookings)
-    wrong += [f"the ERP has {extra}, which nobody owes" for extra in sorted(booked.keys() - debts.keys())]
+    wrong += [f"the ERP has {extra}, which nobody owes" for extra in sorted(booked.keys() - debts.keys() - refused)]
     if not offers_again:
         wrong += [f"{again} was offered though the ERP had it" for again in env.erp.offered_again()]
     for debt in debts.values():

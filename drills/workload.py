@@ -65,8 +65,9 @@ class Debt:
 class Workload:
     """`users` of them from FIRST_PERIOD on, for `months` periods; the one with peak power for the first alone."""
 
-    def __init__(self, users: int = 5, months: int = 4) -> None:
-        self.users = users
+    def __init__(self, users: int = 5, months: int = 4, refused: frozenset[str] = frozenset()) -> None:
+        """`refused`: invoices that the ERP aborts; the next revision is owed in their place."""
+        self.users, self.refused = users, refused
         self.periods = [FIRST_PERIOD]
         while len(self.periods) < months:
             self.periods.append(_after(self.periods[-1]))
@@ -175,7 +176,9 @@ class Workload:
             for number, (amount, price) in enumerate(amounts):
                 lines[number] += _round(amount * price, 2) if price is not None else 0
         total = sum(lines, Decimal("0.00"))
-        return Debt(f"{self.user_id(user)}.{period}.1", tuple(lines), total, _round(total * TAX_PERCENT / 100, 2))
+        first = f"{self.user_id(user)}.{period}.1"
+        invoice_id = f"{first[:-1]}2" if first in self.refused else first
+        return Debt(invoice_id, tuple(lines), total, _round(total * TAX_PERCENT / 100, 2))
 
 
 def _write_rows(path: Path, instants: Mapping[int, Sequence[datetime]]) -> Path:

@@ -1,5 +1,6 @@
 """A PostgreSQL server that demo, drills, benchmarks and tests may stop, kill, freeze, copy and restore."""
 
+import copy
 import os
 import shutil
 import signal
@@ -42,8 +43,16 @@ class PostgresServer:
         self._options = {"listen_addresses": "127.0.0.1", "port": str(self.port), **options}
         self._programs = Path(OTHER_PROGRAMS) if OTHER_PROGRAMS else None
         self._embedded = EmbeddedServer(home, self._options, programs=self._programs)
+        self.database = "billingd"
+        """The one that `rows` and `session` look into."""
         self._observer: Database | None = None
         self._observer_lock = threading.Lock()
+
+    def of_database(self, name: str) -> "PostgresServer":
+        """The same server, looking into another database; to be closed by `close_observer`."""
+        view = copy.copy(self)
+        view.database, view._observer, view._observer_lock = name, None, threading.Lock()
+        return view
 
     @classmethod
     def make(cls, home: Path, options: Mapping[str, str] = VOLATILE) -> "PostgresServer":
@@ -115,9 +124,13 @@ class PostgresServer:
     def close(self) -> None:
         """Ends it, whatever state it is in; its files stay."""
         self.thaw()
+        self.close_observer()
+        self.stop(signal.SIGQUIT)
+
+    def close_observer(self) -> None:
+        """Ends the connection of `rows`."""
         if self._observer is not None:
             self._observer.close()
-        self.stop(signal.SIGQUIT)
 
     def destroy(self) -> None:
         self.close()
@@ -185,9 +198,9 @@ class PostgresServer:
             return len(ended.all())
 
     @contextmanager
-    def session(self, database: str = "billingd") -> Iterator[Connection]:
+    def session(self, database: str | None = None) -> Iterator[Connection]:
         """One transaction of the superuser's. Raises PersistenceError."""
-        with Database(self._patient(database)) as opened, opened.transaction() as connection:
+        with Database(self._patient(database or self.database)) as opened, opened.transaction() as connection:
             yield connection
 
     def execute(self, *statements: str, database: str = "billingd") -> None:
@@ -200,7 +213,7 @@ class PostgresServer:
         """The rows of a query, on a connection that stays open, because drills look often. Raises PersistenceError."""
         with self._observer_lock:
             if self._observer is None:
-                self._observer = Database(self._patient("billingd"))
+                self._observer = Database(self._patient(self.database))
             with self._observer.transaction() as connection:
                 return list(connection.execute(text(sql), parameters).all())
 

@@ -73,7 +73,7 @@ class Proxy:
             try:
                 server = socket.create_connection(("127.0.0.1", self.target_port), timeout=5)
             except OSError:
-                _reset(client)
+                reset(client)
                 continue
             server.settimeout(None)
             link = _Link(self, client, server)
@@ -97,7 +97,7 @@ class _Link:
 
     def cut(self) -> None:
         """Ends it as a network that has gone does: with a reset on the daemon's side."""
-        _reset(self._client)
+        reset(self._client)
         with contextlib.suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)
 
@@ -135,7 +135,8 @@ class _Link:
                 sock.shutdown(socket.SHUT_RDWR)
 
 
-def _reset(sock: socket.socket) -> None:
+def reset(sock: socket.socket) -> None:
+    """Ends a connection as a network that has gone does."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         # A shutdown first wakes the thread that reads; the linger makes the close behind it a reset.

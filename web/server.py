@@ -74,7 +74,10 @@ class HttpServer:
     def _run(self, server: uvicorn.Server, listening: socket.socket) -> None:
         try:
             server.run(sockets=[listening])  # outside the main thread it leaves the signals alone
-        except Exception:  # a bad client must not end the endpoint
+        except Exception as error:  # a bad client must not end the endpoint
+            if server.should_exit:
+                logger.warning("the endpoint of %s did not end in order: %s", self.key, error)
+                return
             logger.exception("the endpoint of %s has ended: nobody is answered there until a restart", self.key)
 
     def close(self) -> None:
@@ -85,7 +88,10 @@ class HttpServer:
         if self._socket is not None:
             self._socket.close()
         if isinstance(self.address, UnixAddress):
-            self.address.path.unlink(missing_ok=True)
+            try:
+                self.address.path.unlink(missing_ok=True)
+            except OSError as error:  # the next start replaces it; a stop in order must not end as a failure for that
+                logger.warning("%s: the socket can't be removed: %s", self.key, error.strerror or error)
 
 
 def _listening_socket(address: TcpAddress | UnixAddress, backlog: int) -> socket.socket:

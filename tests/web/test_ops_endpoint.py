@@ -8,11 +8,13 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from config.values import UnixAddress
 from testkit.deployment import Deployment
 from testkit.waiting import wait_until
 from tests.support.bad_clients import storm
 from tests.support.sample import import_readings, import_sample
 from web.connections import CONNECTIONS_AT_MOST
+from web.server import HttpServer
 
 pytestmark = pytest.mark.slow
 
@@ -143,3 +145,15 @@ def test_a_thousand_slow_and_broken_clients_leave_nothing_behind_while_billing_g
 def test_one_connection_is_one_request(deployment: Deployment) -> None:
     deployment.daemon.start()
     assert get(deployment, "/healthz").headers["connection"] == "close"
+
+
+def test_a_socket_that_can_not_be_removed_does_not_fail_the_stop(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "ops.sock"
+    server = HttpServer(UnixAddress(path), "ops.listen", "ops")
+    server.bind()
+    path.unlink()
+    path.mkdir()  # so that unlink raises, for root too
+    server.close()
+    assert "ops.listen: the socket can't be removed: Is a directory" in caplog.text
