@@ -143,11 +143,12 @@ def try_instance_lock(connection: Connection, name: str) -> bool:
     """Takes, or finds it has, the advisory lock that stands for an instance's name; False: someone else has it.
 
     It lasts as long as the session, so each sign of life takes it again. Raises ServerUnsuitable if a pooler has
-    given the session another backend, where it would be somebody else's lock.
+    given the session another backend, where it would be somebody else's lock, or has dropped its LISTEN.
     """
-    lock = "SELECT pg_try_advisory_lock(hashtextextended(:name, :seed)) AS taken, pg_backend_pid() AS backend"
+    lock = """SELECT pg_try_advisory_lock(hashtextextended(:name, :seed)) AS taken, pg_backend_pid() AS backend,
+        ARRAY(SELECT pg_listening_channels()) AS channels"""
     row = fetch_row(connection, lock, name=name, seed=_INSTANCE_LOCKS)
-    session_of(connection).refuse_other_backend(row.backend)
+    session_of(connection).refuse_other_backend(row.backend, row.channels)
     return bool(row.taken)
 
 

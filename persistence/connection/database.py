@@ -57,7 +57,7 @@ class Database:
         self._session: Session | None = None
         self._connection: Connection | None = None
         self._busy = False
-        self._listens_anew = False
+        self._listens_anew = self._was_lent = False
         self._next_poll = float("-inf")
         self._unblock_lock = threading.Lock()
 
@@ -129,11 +129,8 @@ class Database:
         Raises as `transaction` does.
         """
         with self._alone() as session:
-            if pooled := session.is_pooled:
-                with closing(open_session(self.settings)) as other:
-                    found = session.set_up("SELECT pg_backend_pid()")
-                    session.refuse_other_backend(0 if other.backend == session.backend else found[0])
-        return pooled
+            self._compare_backends(session)
+            return session.is_pooled
 
     def notifications(self, wait_seconds: float = 0) -> list[str]:
         """The payloads of the NOTIFYs since last time, waiting at most so long if there is none yet.
@@ -194,6 +191,7 @@ class Database:
         finally:
             self._busy = False
             if self._session is not None and not self._session.is_reusable:
+                self._was_lent |= self._session.was_lent
                 self.close()
 
     @contextmanager
@@ -227,9 +225,20 @@ class Database:
             if self._listen:
                 with connecting(session.where):
                     session.execute_simple(f"LISTEN {CHANNEL}")
+                    session.channels = frozenset((CHANNEL,))
                 self._listens_anew = True
+            if self._was_lent:
+                with connecting(session.where):
+                    self._compare_backends(session)
+                self._was_lent = False
             if_failed.pop_all()
         return session
+
+    def _compare_backends(self, session: Session) -> None:
+        if session.is_pooled:
+            with closing(open_session(self.settings)) as other:
+                backend, *_ = session.set_up("SELECT pg_backend_pid()")
+                session.refuse_other_backend(0 if other.backend == session.backend else backend, session.channels)
 
     def _is_outdated(self, session: Session) -> bool:
         """Whether another connection has come to a later primary than this session's."""

@@ -8,7 +8,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -94,6 +94,10 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
         """The number of the server's process."""
         self.timeline = 0
         """The server's, as `SeenServer` has found it."""
+        self.channels: frozenset[str] = frozenset()
+        """What it LISTENs to."""
+        self.was_lent = False
+        """Whether `refuse_other_backend` has refused it."""
         self._was_cancelled = False
         self.deadline: float | None = None
         self._statement_seconds = statement_seconds
@@ -160,13 +164,22 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
         """Whether a pooler is between us and the server: it has given a number of its own for the backend."""
         return bool(struct.unpack_from("!i", self._backend_key_data)[0] != self.backend)
 
-    def refuse_other_backend(self, backend: int) -> None:
-        """Raises ServerUnsuitable unless this is the backend that the session began with."""
+    def refuse_other_backend(self, backend: int, channels: Collection[str]) -> None:
+        """Raises ServerUnsuitable unless this is the backend that the session began with, and it listens as it did.
+
+        The session is of no use afterwards: its settings may be lost as well.
+        """
         if backend != self.backend:
-            raise ServerUnsuitable(
-                f"database {self.where}: a pooler lends this session's backend to others between its transactions: "
-                "let it pool by session (PgBouncer: pool_mode = session), or name the server itself in database.url"
-            )
+            reason, else_ = "a pooler lends this session's backend to others between its transactions", ""
+        elif not self.channels <= set(channels):
+            reason, else_ = "its LISTEN was lost without an error", "; if only that is lost there, database.listen: off"
+        else:
+            return
+        self.trusted, self.was_lent = False, True
+        raise ServerUnsuitable(
+            f"database {self.where}: {reason}: let what is in between pool by session (PgBouncer: pool_mode = session) "
+            f"or name the server itself in database.url{else_}"
+        )
 
     def execute_simple(self, statement: str) -> Any:
         """Runs SQL without parameters."""

@@ -51,7 +51,11 @@ def test_another_pool_is_refused(
             with pytest.raises(ServerUnsuitable, match=REFUSED):
                 database.refuse_shared_backend()
             if mode == "statement":
-                with pytest.raises(DatabaseFailed, match="statement pooling mode"), database.transaction():
+                with (
+                    Database(settings) as unchecked,
+                    pytest.raises(DatabaseFailed, match="statement pooling mode"),
+                    unchecked.transaction(),
+                ):
                     pass
 
 
@@ -68,6 +72,18 @@ def test_a_daemon_at_work_notices_that_its_backend_was_lent_out(
             theirs.execute(text("SELECT 1"))
             with pytest.raises(ServerUnsuitable, match=REFUSED):
                 database.run(lambda connection: try_instance_lock(connection, "one"))
+
+
+def test_a_lost_listen_is_noticed_and_the_session_given_up(database_url: str) -> None:
+    """A proxy that resets what a session holds, as DISCARD ALL does, leaves the backend its number."""
+    with Database(ConnectionSettings.from_url(database_url), listen=True) as database:
+        assert database.run(lambda connection: try_instance_lock(connection, "one"))
+        database.run_alone("DISCARD ALL")
+        with pytest.raises(ServerUnsuitable, match=r"LISTEN was lost .* database\.listen: off"):
+            database.run(lambda connection: try_instance_lock(connection, "one"))
+        assert database.run(lambda connection: try_instance_lock(connection, "one"))
+        database.run(lambda connection: notify(connection, "again"))
+        assert database.notifications(wait_seconds=10) == ["again"]
 
 
 def test_the_server_itself_is_no_pooler(database: Database) -> None:
