@@ -58,7 +58,7 @@ def test_a_receiver_that_drips_has_one_deadline_for_all(monkeypatch: pytest.Monk
         delivery = posted(url).delivery
     assert time.monotonic() - started < 3
     assert delivery.delivered_at is None
-    assert "1.0 s" in (delivery.problem or "")
+    assert (delivery.problem or "").startswith("timed out after 1.")
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "identity"])

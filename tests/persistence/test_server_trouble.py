@@ -1,6 +1,5 @@
 """The server's own trouble: each comes out with its own words and with what to do."""
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,7 +70,7 @@ def on_a_small_disk(request: pytest.FixtureRequest, cluster: Path, tmp_path: Pat
         server = PostgresServer.copy(cluster, tmp_path / "server", VOLATILE | {"max_wal_size": "10GB"})
         server.stop()
         folder = server.home / "postgres" / "data" / request.param
-        shutil.move(folder, disk / "folder")
+        subprocess.run(["mv", str(folder), str(disk / "folder")], check=True)  # it keeps the owner
         folder.symlink_to(disk / "folder")
         server.start()
         yield server
