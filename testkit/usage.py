@@ -4,9 +4,13 @@ import os
 from pathlib import Path
 
 
-def cpu_seconds(pid: int) -> float:
-    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+def cpu_seconds(pid: int, *, children: bool = False) -> float:
+    """User's and system's, with `children` also those that run and those that it has waited for."""
+    spent = map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15])
+    if not children:
+        return (next(spent) + next(spent)) / os.sysconf("SC_CLK_TCK")
+    running = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return sum(spent) / os.sysconf("SC_CLK_TCK") + sum(cpu_seconds(int(each), children=True) for each in running)
 
 
 def resident_mb(pid: int) -> float:
