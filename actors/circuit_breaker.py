@@ -108,7 +108,8 @@ class CircuitBreaker:
         self._probe_out = False
         if self.open_reason == "credentials":
             return self._close()
-        self._tell_breaker(failed=False)
+        if self.open_reason is not None or self._pybreaker.fail_counter:
+            self._tell_breaker(failed=False)
         if self.open_reason == "breaker":
             self._probe_at = self._monotonic()
             if self.state == pybreaker.STATE_CLOSED:

@@ -63,6 +63,7 @@ class ActorMetrics:
             registry=registry,
         )  # fmt: skip
         self.imported_rows = Counter("billingd_imported_rows", "Rows of the files imported.", registry=registry)
+        self._series: dict[tuple[str, str], Histogram] = {}  # `labels` checks names and values at each call
         self._behind_since_seconds: float | None = None
         self.closings: tuple[Closing, ...] = ()
         """The months that are closed, the last ones; replaced as a whole."""
@@ -72,7 +73,9 @@ class ActorMetrics:
     def answered(self, outcome: Outcome) -> None:
         """Counts a request that left; one that did not is none."""
         if outcome.kind is not OutcomeKind.NOT_SENT:
-            self.requests.labels(outcome.method, str(outcome.kind)).observe(outcome.duration_seconds)
+            key = outcome.method, str(outcome.kind)
+            series = self._series.get(key) or self._series.setdefault(key, self.requests.labels(*key))
+            series.observe(outcome.duration_seconds)
 
     def took(self, durations: list[Duration], time_zone: ZoneInfo) -> None:
         """Counts how long invoices took, from the history."""

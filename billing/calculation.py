@@ -144,8 +144,8 @@ def _energy(ends: Sequence[tuple[Registers, Registers]], register: str, rounding
     def thousands(registers: Registers) -> Decimal:
         return rounding.round(Decimal(getattr(registers, register)) / 1000, 2)
 
-    found = Amount(Decimal(0), tuple((thousands(start), thousands(end)) for start, end in ends), register)
-    return Amount(rounding.round(found.difference, 0), found.parts, register)
+    parts = tuple((thousands(start), thousands(end)) for start, end in ends)
+    return Amount(rounding.round(sum((high - low for low, high in parts), Decimal(0)), 0), parts, register)
 
 
 def amounts(segments: Sequence[Segment], rounding: Rounding, *, has_it_at_end: bool = True) -> dict[Item, Amount]:

@@ -19,6 +19,7 @@ ENERGY_ALREADY_BILLED = "energy_already_billed"
 WAITS_FOR_DATA = (READINGS_INCOMPLETE, READINGS_INCONSISTENT, ENERGY_ALREADY_BILLED)
 """The held codes of due invoices that other readings or other master data may end."""
 _REASONS_AT_MOST = 5
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 # ordinal and name of each line, in the order of the invoice (docs/spec/billing.md, "The invoice")
 LINES = {
@@ -151,17 +152,18 @@ class Invoice:
 
     def body(self) -> bytes:
         """The JSON that each offer to the ERP sends, in UTF-8: made once, then stored."""
+        total_eur = self.total_eur
         document = {
             "network_user_invoice_id": str(self.id),
             "sub_project_code": self.sub_project_code,
             "invoice_date": self.invoice_date.isoformat(),
             "items": self.lines_document(),
-            "total_eur": format_money(self.total_eur),
+            "total_eur": format_money(total_eur),
             "tax_rate_percent": format_plain(self.tax_rate_percent),
             "tax_eur": format_money(self.tax_eur),
-            "total_with_tax_eur": format_money(self.total_with_tax_eur),
+            "total_with_tax_eur": format_money(total_eur + self.tax_eur),
         }
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        return _encode(document).encode()
 
 
 def calculate(

@@ -10,7 +10,7 @@ from pg8000.exceptions import Error as DriverError
 from persistence.connection.session import Session
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, TextClause
 
 CHANNEL = "billingd"
 """The channel of NOTIFY on which commands nudge the daemons."""
@@ -82,9 +82,15 @@ def notify(connection: "Connection", payload: str) -> None:
 
 
 def _execute(connection: "Connection", sql: str, values: dict[str, object]) -> Any:
+    return connection.execute(_text(sql), values)
+
+
+@functools.lru_cache(maxsize=512)
+def _text(sql: str) -> "TextClause":
+    """Read once: SQLAlchemy looks for the names in the whole statement."""
     from sqlalchemy import text  # whoever has a connection has imported it; those that only look must not
 
-    return connection.execute(text(sql), values)
+    return text(sql)
 
 
 def _numbered(sql: str, values: dict[str, object]) -> tuple[str, tuple[object, ...]]:
