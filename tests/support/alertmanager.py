@@ -90,13 +90,17 @@ def real_alertmanager(
     home: Path, config: str = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
 ) -> Iterator[str]:
     """The URL of Debian's Alertmanager, which tells nobody; skips the test where there is none."""
-    with debian_program("prometheus-alertmanager", home, config, "--cluster.listen-address=") as url:
+    own = (f"--storage.path={home}/data", "--cluster.listen-address=")
+    with debian_program("prometheus-alertmanager", home, config, *own) as url:
         yield url
 
 
 @contextmanager
 def debian_program(name: str, home: Path, config: str, *arguments: str) -> Iterator[str]:
-    """The URL of Alertmanager or Prometheus below `home`; skips the test where there is none."""
+    """The URL of Alertmanager or Prometheus below `home`; skips the test where there is none.
+
+    Debian's keep their data in /var/lib unless an argument says otherwise, where one run would see another's.
+    """
     program = shutil.which(name) or pytest.skip(f"{name} is not installed")
     home.mkdir(exist_ok=True)
     (home / "config.yml").write_text(config)

@@ -19,7 +19,8 @@ def prometheus(home: Path, configuration: dict[str, Any]) -> Iterator[str]:
     """The URL of a Prometheus that looks each second, at what the configuration says."""
     often = {**configuration, "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}}
     # It finds its Alertmanagers 5 s after its start, and sends what it had for them before only with the next reminder.
-    with debian_program("prometheus", home, yaml.safe_dump(often), "--rules.alert.resend-delay=1s") as url:
+    own = (f"--storage.tsdb.path={home}/data", "--rules.alert.resend-delay=1s")
+    with debian_program("prometheus", home, yaml.safe_dump(often), *own) as url:
         yield url
 
 
