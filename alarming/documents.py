@@ -1,9 +1,10 @@
-"""What is made from the catalogue for people and other programs.
+"""What is made from the catalogue, and the dashboard, for people and other programs.
 
 `python -m alarming.documents FOLDER [NAME...]` writes these documents, or all of them, into a folder;
 `python -m alarming.documents docs/alarms.md` makes the part of that page anew which lists the codes.
 """
 
+import json
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from typing import Final
 
 import yaml
 
-from alarming import prometheus
+from alarming import dashboard, prometheus
 from alarming.catalogue import CATALOGUE, ClearRule, ClearScope, Entry
 
 _WIDTH = 100
@@ -46,8 +47,14 @@ def prometheus_rules() -> str:
     return f"# {_MAKE_ANEW}\n" + yaml.safe_dump(prometheus.rules(), allow_unicode=True, sort_keys=False, width=_WIDTH)
 
 
+def grafana_dashboard() -> str:
+    """What `alarming.dashboard` says, as the file that Grafana imports."""
+    return json.dumps(dashboard.dashboard(), indent=1) + "\n"
+
+
 DOCUMENTS: Final[Mapping[str, Callable[[], str]]] = {
     "prometheus-rules.yaml": prometheus_rules,
+    "grafana-dashboard.json": grafana_dashboard,
     "billingd.catalog": lambda: journal_catalogue(croatian=False),
     "billingd.hr.catalog": lambda: journal_catalogue(croatian=True),
 }

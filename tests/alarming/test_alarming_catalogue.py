@@ -130,7 +130,7 @@ def test_the_page_in_the_repository_is_that_of_the_catalogue() -> None:
 
 def test_each_document_is_written_where_it_is_wanted(tmp_path: Path) -> None:
     main(str(tmp_path))
-    names = {"prometheus-rules.yaml", "billingd.catalog", "billingd.hr.catalog"}
+    names = {"prometheus-rules.yaml", "grafana-dashboard.json", "billingd.catalog", "billingd.hr.catalog"}
     assert {path.name for path in tmp_path.iterdir()} == names
     assert (tmp_path / "billingd.hr.catalog").read_text("utf-8") == journal_catalogue(croatian=True)
     (tmp_path / "billingd.hr.catalog").unlink()
