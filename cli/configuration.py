@@ -7,10 +7,9 @@ import typer
 from cli.invocation import AsJson, config_path, configuration
 from cli.lazy_group import command_group
 from cli.output import print_json, print_line, print_note
-from config.default_file import default_file
 from config.files import refuse_unusable_files, unsafe
 from config.keys import KEYS, Shown, shown_values
-from config.load import ConfigurationRejected, load
+from config.load import DEFAULT_FILE, ConfigurationRejected, load
 
 app = command_group("The configuration in force, or the default file.")
 
@@ -65,4 +64,4 @@ def _text(value: Shown) -> str:
 @app.command()
 def default() -> None:
     """Print the default file, commented key by key."""
-    print_line(default_file().removesuffix("\n"))
+    print_line(DEFAULT_FILE.read_text("utf-8").removesuffix("\n"))

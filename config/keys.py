@@ -1,4 +1,4 @@
-"""The settings as a flat table of dotted keys, for whoever shows, compares or documents them."""
+"""The settings as a flat table of dotted keys, for whoever shows or compares them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,13 +20,11 @@ Shown = str | int | float | bool | list[dict[str, Any]] | None
 
 @dataclass(frozen=True)
 class Key:
-    """One key: its dotted name, what operators are told of it, and whether SIGHUP changes it."""
+    """One key: its dotted name, its default, and whether SIGHUP changes it."""
 
     name: str
-    description: str
-    unit: str
+    default: Any
     live: bool
-    field: FieldInfo
 
 
 def section_of(field: FieldInfo) -> type[Section] | None:
@@ -43,7 +41,7 @@ def _keys(model: type[Section], prefix: str) -> Iterator[Key]:
             continue
         extra = field.json_schema_extra
         assert isinstance(extra, dict)
-        yield Key(f"{prefix}{name}", str(field.description), str(extra["unit"]), extra["live"] is True, field)
+        yield Key(f"{prefix}{name}", field.default, extra["live"] is True)
 
 
 KEYS = {key.name: key for key in _keys(Settings, "")}

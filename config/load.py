@@ -15,6 +15,8 @@ from config.refusals import problems_of
 from config.sections import Section
 from config.settings import Settings
 
+DEFAULT_FILE = Path(__file__).with_name("billingd.yaml")
+"""Every key with its default, and what it means to operators."""
 SYSTEM_FILE = Path("/etc/billingd/billingd.yaml")
 SYSTEM_CREDENTIALS = Path("/etc/billingd/credentials")
 """Where the unit's credentials come from: an administrator's command reads them there itself."""

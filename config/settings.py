@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from config import sections
 from config.sections import Section, setting
@@ -35,32 +35,17 @@ def _instance(validated: dict[str, Any]) -> str:
 class Settings(Section):
     """All settings of a daemon; `Settings()` holds the built-in defaults."""
 
-    state_dir: Path = setting(
-        Path("var"),
-        "The directory of the embedded database, the lock and the alarm spool. Without a value it is "
-        "$STATE_DIRECTORY, else ./var.",
-    )
-    instance: Line = setting(
-        _instance,
-        "The daemon's name among several on one database. Without a value it is the host name and the state directory.",
-    )
-    database: sections.DatabaseSettings = Field(default=sections.DatabaseSettings(), description="The database.")
-    erp: sections.ErpSettings = Field(default=sections.ErpSettings(), description="The ERP that books the invoices.")
-    billing: sections.BillingSettings = Field(default=sections.BillingSettings(), description="What is billed when.")
-    work: sections.WorkSettings = Field(
-        default=sections.WorkSettings(), description="How invoices are shared out and taken back."
-    )
-    supervision: sections.SupervisionSettings = Field(
-        default=sections.SupervisionSettings(), description="How the parts of the daemon are watched and restarted."
-    )
-    alarms: sections.AlarmsSettings = Field(
-        default=sections.AlarmsSettings(), description="What ops are told, and when."
-    )
-    ops: sections.OpsSettings = Field(default=sections.OpsSettings(), description="The endpoint for monitoring.")
-    intake: sections.IntakeSettings = Field(
-        default=sections.IntakeSettings(), description="How master data and readings come in by themselves."
-    )
-    log: sections.LogSettings = Field(default=sections.LogSettings(), description="The log.")
+    state_dir: Path = setting(Path("var"))
+    instance: Line = setting(_instance)
+    database: sections.DatabaseSettings = sections.DatabaseSettings()
+    erp: sections.ErpSettings = sections.ErpSettings()
+    billing: sections.BillingSettings = sections.BillingSettings()
+    work: sections.WorkSettings = sections.WorkSettings()
+    supervision: sections.SupervisionSettings = sections.SupervisionSettings()
+    alarms: sections.AlarmsSettings = sections.AlarmsSettings()
+    ops: sections.OpsSettings = sections.OpsSettings()
+    intake: sections.IntakeSettings = sections.IntakeSettings()
+    log: sections.LogSettings = sections.LogSettings()
 
     @property
     def zone(self) -> ZoneInfo:

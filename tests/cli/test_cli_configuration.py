@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from config.default_file import default_file
 from config.keys import KEYS
+from config.load import DEFAULT_FILE
 from tests.support.sample import ROOT
 
 pytestmark = pytest.mark.slow
@@ -115,7 +115,7 @@ def test_config_show_with_a_bad_file_fails_in_one_line(bad: Path) -> None:
 
 
 def test_config_default_prints_the_default_file() -> None:
-    assert billingd("config", "default").stdout == default_file()
+    assert billingd("config", "default").stdout == DEFAULT_FILE.read_text()
 
 
 @pytest.mark.parametrize(

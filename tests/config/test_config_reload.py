@@ -1,15 +1,16 @@
 """What a changed file changes: compared, applied live or left for a restart; and the default file."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic_core import PydanticUndefined
 
-import config
-from config.default_file import default_file
 from config.diff import apply_reload, changes
-from config.keys import KEYS, nested
-from config.load import ConfigurationRejected, load
+from config.keys import KEYS, nested, section_of
+from config.load import DEFAULT_FILE, ConfigurationRejected, load
+from config.sections import Section
 from config.settings import Settings
 
 
@@ -51,20 +52,46 @@ def test_what_only_goes_together_after_a_restart_is_refused_as_a_whole() -> None
     assert [problem.key for problem in rejected.value.problems] == ["work.lease_seconds"]
 
 
-def test_the_committed_default_file_is_the_generated_one() -> None:
-    committed = Path(config.__file__).with_name("billingd.yaml")
-    assert committed.read_text() == default_file(), "write it anew: billingd config default > config/billingd.yaml"
+def test_the_default_file_describes_every_key_in_its_order() -> None:
+    """A sentence above each section and key; [reload] behind those of the live keys."""
+    described: list[tuple[str, str]] = []
+    comment: list[str] = []
+    for line in DEFAULT_FILE.read_text().partition("\n\n")[2].splitlines():
+        assert len(line) <= 100, line
+        name, colon, _ = _in_force(line).strip().partition(":")
+        if name.startswith("#"):
+            comment.append(line.strip().removeprefix("# "))
+        elif colon:
+            described.append((name, " ".join(comment)))
+            comment.clear()
+    names = list(_names(Settings, ""))
+    assert [name for name, _ in described] == [name.rpartition(".")[2] for name in names]
+    live = {name for name, key in KEYS.items() if key.live}
+    for name, (_, text) in zip(names, described, strict=True):
+        sentences = text.removesuffix(" [reload]")
+        assert sentences[:1].isupper(), name
+        assert sentences.endswith("."), name
+        assert text.endswith("[reload]") is (name in live), name
 
 
-def test_the_default_file_loads_to_the_defaults(tmp_path: Path) -> None:
-    path = tmp_path / "billingd.yaml"
-    path.write_text(default_file())
-    assert load(path, {}).settings == Settings()
+def _names(model: type[Section], prefix: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name}"
+        if section := section_of(field):
+            yield from _names(section, f"{prefix}{name}.")
+
+
+def test_the_default_file_loads_to_the_defaults() -> None:
+    """A key without a line in force has no default that could stand there."""
+    loaded = load(DEFAULT_FILE, {})
+    assert loaded.settings == Settings()
+    left_out = {KEYS[name].default for name, source in loaded.sources.items() if source.kind == "default"}
+    assert left_out <= {None, (), Path("var"), PydanticUndefined}
 
 
 def test_the_default_file_with_every_example_in_force_still_loads(tmp_path: Path) -> None:
     path = tmp_path / "billingd.yaml"
-    path.write_text("\n".join(_in_force(line) for line in default_file().splitlines()))
+    path.write_text("\n".join(_in_force(line) for line in DEFAULT_FILE.read_text().splitlines()))
     loaded = load(path, {})
     assert {name for name, source in loaded.sources.items() if source.kind == "file"} == set(KEYS)
 

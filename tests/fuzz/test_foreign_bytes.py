@@ -20,8 +20,7 @@ from alarming.spool import Spool
 from altibiz.outcomes import Page
 from billing.erp_answers import Outcome
 from billing.foreign_text import steers
-from config.default_file import default_file
-from config.load import ConfigurationRejected, load
+from config.load import DEFAULT_FILE, ConfigurationRejected, load
 from persistence.master_file import read_master
 from persistence.readings.file import RowStream
 from tests.support.altibiz_samples import INVOICE, TOTAL, booking, client_of, read_request
@@ -45,7 +44,7 @@ def configuration(folder: Path) -> Iterator[tuple[list[bytes], Parser]]:
     rules = b'alarms:\n  rules:\n    - {pattern: "disk (?P<disk>.*) full", code: disk_full, key: "{disk}"}\n'
     url = b"database: {url: 'postgresql://u:p%40@db.example:5432,[::1]/n?sslmode=verify-full'}\n"
     listen = b"ops: {listen: '[::1]:9464'}\nerp: {base_url: 'https://erp.example/api', retry: {max_seconds: 3}}\n"
-    keys = [line for line in default_file().splitlines() if "#" not in line]
+    keys = [line for line in DEFAULT_FILE.read_text().splitlines() if "#" not in line]
     yield ["\n".join(keys[:20]).encode(), rules, url + listen], parse
 
 
