@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from actors.condition_reporter import DATABASE_CODES, ConditionReporter, DatabaseBackoff, report_database_error
 from actors.context import ActorContext
 from actors.failpoints import failpoint
+from actors.messages import Poll
 from actors.metrics import WaitingFiles
 from actors.silent_meters import SilentMeters
 from alarming.catalogue import Code
@@ -34,11 +35,6 @@ PUT_BACK_SECONDS = 10.0
 MONTHS_LOOKED_AT = 2
 REMINDER_SECONDS = 60.0
 REFUSALS = (ReadingsRejected, MasterRejected, imports.KeyTaken, RowRefused)
-
-
-@dataclass(frozen=True, slots=True)
-class _Poll:
-    """Time to look."""
 
 
 class _FileChanged(Exception):  # noqa: N818 - it says what happened
@@ -74,13 +70,15 @@ class Importer(Actor):
             self.on_unblock(database.unblock)
         if self._inbox is not None:
             self.on_unblock(self._inbox.close)  # a successor must not wait for a thread that hangs
-        self.every(LOOK_SECONDS, _Poll())
+        self.every(LOOK_SECONDS, Poll())
 
     def on_receive(self, message: object) -> None:
         failpoint("importer.receive")
-        if not isinstance(message, _Poll):
+        if not isinstance(message, Poll):
             logger.warning("importer was told what it does not know: %r", message)
             return
+        if message.restored:
+            self._put_back_due_seconds = 0.0
         try:
             if self._silent.look(self._conditions):
                 self._conditions.clear_all(self.name)
@@ -120,7 +118,7 @@ class Importer(Actor):
             self._put_back_lost(inbox)
         for number, file in enumerate(files):
             if number and clock.monotonic() > until:
-                self.after(0, _Poll())
+                self.after(0, Poll())
                 break
             if self._not_before.get(file.path.name, 0.0) > clock.monotonic():
                 continue
@@ -210,7 +208,7 @@ class Importer(Actor):
         return Arrival(import_id, sha256, kind, name, source, file.received_at)
 
     def _put_back_lost(self, inbox: Inbox) -> None:
-        """Lets files wait again that were taken and that the database does not have: an older backup was put back."""
+        """Lets files wait again that were taken and that a failover or an older backup lost."""
         first = self._put_back_due_seconds == float("-inf")
         done = inbox.done(None if first else MONTHS_LOOKED_AT)
         for sha256 in self._database.run(lambda connection: imports.not_imported(connection, list(done))):

@@ -58,7 +58,8 @@ class _CarriesDelivery:
 class Poll:
     """To anyone: look at the database. `newly_due` asks the biller to look for periods that closed, too.
 
-    `restored` tells the gateway that an older backup was put back: what it has queued was claimed in another past.
+    `restored` tells that a failover or an older backup lost what was stored: the gateway drops what it has queued, for
+    it was claimed in another past, and the importer looks for files that the database no longer has.
     """
 
     newly_due: bool = False

@@ -23,6 +23,7 @@ from actors.instance_registration import InstanceRegistration
 from actors.messages import (
     BILLER,
     ERP_GATEWAY,
+    IMPORTER,
     BookingContradicted,
     ClaimDeliveries,
     ClaimDue,
@@ -238,6 +239,8 @@ class DbWriter(Actor):
         if restored or nudged or self._registration.take_agreement():
             self._nudge(BILLER, Poll(newly_due=True))
             self._nudge(ERP_GATEWAY, Poll(restored=restored))
+        if restored:
+            self._nudge(IMPORTER, Poll(restored=True))
 
     def _show_life_meanwhile(self) -> None:
         """A sign of life is no use to wait for: what holds up the invoices need not hold up this."""

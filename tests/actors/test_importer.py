@@ -1,15 +1,22 @@
 """Files dropped into a running daemon's inbox: taken once whatever dies on the way, or refused with the reason."""
 
 import functools
+import shutil
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from actors import importer
+from actors.importer import Importer
+from actors.messages import IMPORTER, Poll
+from supervision.testing import ActorHarness
 from testkit.postgres import PostgresServer
 from testkit.waiting import wait_until
+from tests.support.actor_context import make_context
 from tests.support.inbox_deployment import InboxDeployment
 from tests.support.sample import BAD, SAMPLE
 from tests.support.small_load import HEADER, write_load
@@ -149,6 +156,28 @@ def test_what_an_older_backup_does_not_have_is_imported_again(
     deployment.daemon.start()
     wait_until(lambda: deployment.all_registered(6))
     assert imports(server)[1:] == [(name, "imported", 9)]
+
+
+def test_a_database_that_was_restored_is_asked_at_once(
+    server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importer, "PUT_BACK_SECONDS", 3600.0)
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    context = make_context(server.url(), intake={"inbox": str(inbox), "settle_seconds": 0.01})
+    alone = ActorHarness(IMPORTER, lambda: Importer(context, Counter()))
+    alone.actor.on_start()
+    shutil.copyfile(SAMPLE / "master.yaml", inbox / "master.yaml")
+
+    def taken() -> int:
+        alone.actor.on_receive(Poll())
+        return len(imports(server))
+
+    wait_until(lambda: taken() == 1)
+    server.execute("DELETE FROM imports")
+    alone.actor.on_receive(Poll(restored=True))
+    wait_until(lambda: taken() == 1)
+    alone.actor.on_stop()
 
 
 def test_readings_that_came_before_their_master_data_are_tried_again(
