@@ -24,7 +24,7 @@ from config.load import DEFAULT_FILE, ConfigurationRejected, load
 from persistence.master_file import read_master
 from persistence.readings.file import RowStream
 from tests.support.altibiz_samples import INVOICE, TOTAL, booking, client_of, read_request
-from tests.support.fuzzing import fuzz
+from tests.support.fuzzing import TIMEOUT_SECONDS, fuzz
 from tests.support.sample import BAD
 
 AT = datetime(2026, 11, 25, tzinfo=UTC)
@@ -148,7 +148,7 @@ PARSERS = (
 )  # fmt: skip
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(TIMEOUT_SECONDS)
 @pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.__name__)
 def test_no_bytes_crash_hang_or_bloat_a_parser(parser: Any, tmp_path: Path) -> None:
     with parser(tmp_path) as (samples, parse):

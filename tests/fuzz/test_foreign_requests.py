@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 from config.sections import IntakeSettings, OpsSettings
 from intake.inbox import POSTED
 from persistence.connection.database import ConnectionSettings, Database
-from tests.support.fuzzing import fuzz
+from tests.support.fuzzing import TIMEOUT_SECONDS, fuzz
 from tests.support.invoice_rows import add_invoices, add_users
 from tests.support.small_load import HEADER
 from web.app import OpsEndpoint
@@ -134,7 +134,7 @@ def kept(database_url: str) -> Iterator[Callable[[str], Database]]:
     kept.close()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(TIMEOUT_SECONDS)
 def test_no_request_crashes_or_hangs_the_ops_endpoint(kept: Callable[[str], Database]) -> None:
     status = {"verdict": "well", "running": True, "instance": "here", "alarms": [], "invoices": {"held": 2}}
     room = ControlRoom(
@@ -160,7 +160,7 @@ def test_no_request_crashes_or_hangs_the_ops_endpoint(kept: Callable[[str], Data
     endpoint.close()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(TIMEOUT_SECONDS)
 def test_no_post_crashes_or_hangs_the_intake_nor_leaves_anything_behind(
     kept: Callable[[str], Database], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 EXAMPLES = int(os.environ.get("BILLINGD_FUZZ", "2000"))
 SEED = int(os.environ.get("BILLINGD_TEST_SEED", "20261125"))
+TIMEOUT_SECONDS = 0.3 * EXAMPLES  # of a parser's whole test
 SECONDS_AT_MOST = 10.0
 GROWTH_BYTES_AT_MOST = 400_000_000
 
