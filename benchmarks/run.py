@@ -13,6 +13,7 @@ from benchmarks.environment import Scale, table
 from benchmarks.growth import growth
 from benchmarks.importing import import_and_calculate
 from benchmarks.intake import deliveries_while_importing, gateways
+from benchmarks.peers.compare import peers
 from benchmarks.pipeline import cost_of_safety, whole_pipeline
 from benchmarks.several import backlog, two_daemons
 
@@ -37,6 +38,7 @@ PARTS = {
         growth,
         deliveries_while_importing,
         gateways,
+        peers,
     )
 }
 
