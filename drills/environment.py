@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import httpx
+import yaml
 
 from drills.workload import Workload
 from persistence.connection.errors import PersistenceError
@@ -23,22 +24,7 @@ from testkit.proxy import Proxy
 from testkit.standby import StandbyPair
 from testkit.waiting import becomes_true, wait_until
 
-# As short as the rules between the settings allow: lease >= total + 15, hang >= total + 10 and statement + 10.
-FAST: dict[str, Any] = {
-    "database": {"connect_timeout_seconds": 1, "statement_timeout_seconds": 2, "lock_timeout_seconds": 0.5},
-    "erp": {
-        "connect_timeout_seconds": 0.5, "read_timeout_seconds": 0.8, "total_timeout_seconds": 1, "max_in_flight": 4,
-        "poll_interval_seconds": 0.4, "retry": {"base_seconds": 0.2, "max_seconds": 1},
-        "breaker": {"failure_threshold": 3, "reset_seconds": 1, "success_threshold": 1}, "max_incorrect_answers": 3,
-    },
-    "billing": {"look_every_seconds": 1},
-    "work": {"lease_seconds": 16, "max_attempts": 3},
-    "supervision": {
-        "max_restarts": 10, "window_seconds": 4, "backoff_base_seconds": 0.1, "backoff_max_seconds": 1,
-        "hang_seconds": 12,
-    },
-    "alarms": {"raise_within_seconds": 2, "quiet_seconds": 3},
-}  # fmt: skip
+FAST: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("fast.yaml").read_text("utf-8"))
 RAISE_WITHIN_SECONDS = 2.0
 INTAKE_TOKEN = "of-the-drill's-gateways"
 POSTGRES = {**VOLATILE, "shared_buffers": "16MB", "max_connections": "24", "deadlock_timeout": "100ms"}

@@ -25,21 +25,10 @@ LATE_USER = 5
 KINDS = {1: ("blue_low",), 2: ("white_low",), 3: ("white_low", "blue_low"), 4: ("red_low",), 5: ("white_low",)}
 """The kinds of each user's measurement locations; further users are as the second."""
 PEAK_USER = 4
-TAX_PERCENT = Decimal(13)
-SUPPLY = {"t1": Decimal("0.137199"), "t2": Decimal("0.080705"), "renewable": Decimal("0.013239"),
-          "business": Decimal("0.000500")}  # fmt: skip
-REACTIVE = Decimal("0.027352")
-NETWORK = {
-    "blue_low": {"t0": Decimal("0.052324"), "fee": Decimal("7.060")},
-    "white_low": {"t1": Decimal("0.065702"), "t2": Decimal("0.028689"), "fee": Decimal("7.060")},
-    "red_low": {
-        "t1": Decimal("0.037236"), "t2": Decimal("0.016945"), "peak": Decimal("6.559"), "fee": Decimal("7.060"),
-    },
-}  # fmt: skip
-PRICE_KEYS = {
-    "t0": "active_energy_t0_price", "t1": "active_energy_t1_price", "t2": "active_energy_t2_price",
-    "peak": "active_power_peak_price", "fee": "meter_fee",
-}  # fmt: skip
+MASTER: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("master.yaml").read_text("utf-8"))
+"""The part of the master data that does not depend on the users: the location and the prices."""
+(SUPPLY,) = MASTER["regulatory_catalogues"]
+NETWORK: dict[str, dict[str, str]] = {each["id"]: each for each in MASTER["network_user_catalogues"]}
 ORDINALS = ("1.1.", "1.2.", "1.3.", "1.4.", "1.5.", "1.6.", "2.1.", "2.2.", "2.3.", "2.4.")
 QUARTER = timedelta(minutes=15)
 COLUMNS = (
@@ -124,11 +113,7 @@ class Workload:
     def _master(self, users: Sequence[int]) -> dict[str, Any]:
         locations = [(user, place, kind) for user in users for place, kind in enumerate(_kinds(user), 1)]
         return {
-            "locations": [
-                {"id": "zds", "title": "ZDS", "regulatory_catalogue": "hr", "legal_person": _person("ZDS d.o.o.", 0)}
-            ],
-            "regulatory_catalogues": [_regulatory()],
-            "network_user_catalogues": [_catalogue(kind) for kind in NETWORK],
+            **MASTER,
             "network_users": [self._user(user) for user in users],
             "measurement_locations": [
                 {"id": f"ml-{user}-{place}", "title": f"Mjesto {place}", "network_user": self.user_id(user),
@@ -163,22 +148,24 @@ class Workload:
             t0 = _energy(before[0] + before[1], after[0] + after[1])
             prices = NETWORK[kind]
             peak = Decimal(0)
-            if "peak" in prices:
+            if "active_power_peak_price" in prices:
                 steps = (_registers(user, place, at + QUARTER)[0] - _registers(user, place, at)[0]
                          for at in self._instants(user)[:-1])  # fmt: skip
                 peak = _round(_round(Decimal(4 * max(steps)) / 1000, 2), 0)
             reactive = _round(max(abs(qi) + abs(qe) - Decimal("0.33") * t0, Decimal(0)), 0)
             amounts = (
-                (t0, prices.get("t0")), (t1, prices.get("t1")), (t2, prices.get("t2")), (peak, prices.get("peak")),
-                (reactive, REACTIVE), (Decimal(1), prices["fee"]), (t1, SUPPLY["t1"]), (t2, SUPPLY["t2"]),
-                (t0, SUPPLY["renewable"]), (t0, SUPPLY["business"]),
+                (t0, prices.get("active_energy_t0_price")), (t1, prices.get("active_energy_t1_price")),
+                (t2, prices.get("active_energy_t2_price")), (peak, prices.get("active_power_peak_price")),
+                (reactive, prices["reactive_energy_price"]), (Decimal(1), prices["meter_fee"]),
+                (t1, SUPPLY["supply_active_energy_t1_price"]), (t2, SUPPLY["supply_active_energy_t2_price"]),
+                (t0, SUPPLY["renewable_energy_fee"]), (t0, SUPPLY["business_usage_fee"]),
             )  # fmt: skip
             for number, (amount, price) in enumerate(amounts):
-                lines[number] += _round(amount * price, 2) if price is not None else 0
+                lines[number] += _round(amount * Decimal(price), 2) if price is not None else 0
         total = sum(lines, Decimal("0.00"))
         first = f"{self.user_id(user)}.{period}.1"
         invoice_id = f"{first[:-1]}2" if first in self.refused else first
-        return Debt(invoice_id, tuple(lines), total, _round(total * TAX_PERCENT / 100, 2))
+        return Debt(invoice_id, tuple(lines), total, _round(total * Decimal(SUPPLY["tax_rate_percent"]) / 100, 2))
 
 
 def _write_rows(path: Path, instants: Mapping[int, Sequence[datetime]]) -> Path:
@@ -232,19 +219,6 @@ def _after(period: str) -> str:
 def _start(period: str) -> datetime:
     year, month = map(int, period.split("-"))
     return datetime(year, month, 1, tzinfo=ZONE).astimezone(UTC)
-
-
-def _regulatory() -> dict[str, str]:
-    return {
-        "id": "hr", "title": "Opskrba", "supply_active_energy_t1_price": str(SUPPLY["t1"]),
-        "supply_active_energy_t2_price": str(SUPPLY["t2"]), "renewable_energy_fee": str(SUPPLY["renewable"]),
-        "business_usage_fee": str(SUPPLY["business"]), "tax_rate_percent": str(TAX_PERCENT),
-    }  # fmt: skip
-
-
-def _catalogue(kind: str) -> dict[str, str]:
-    prices = {PRICE_KEYS[name]: str(price) for name, price in NETWORK[kind].items()}
-    return {"id": kind, "kind": kind, "title": kind, **prices, "reactive_energy_price": str(REACTIVE)}
 
 
 def _person(name: str, number: int) -> dict[str, str]:

@@ -53,7 +53,8 @@ class StandbyPair:
             asked = f"check addr 127.0.0.1 port {check.server_port}"
             lines.append(f"  server s{len(lines)} {host}:{self.proxy.port} {asked}")
         path = home / "haproxy.cfg"
-        path.write_text(_CONFIGURATION.format(port=port, servers="\n".join(lines)), "utf-8")
+        template = Path(__file__).with_name("haproxy.cfg").read_text("utf-8")
+        path.write_text(template.format(port=port, servers="\n".join(lines)), "utf-8")
         with (home / "haproxy.log").open("ab") as log:
             self._haproxy = subprocess.Popen([HAPROXY, "-db", "-f", path], stdout=log, stderr=log)
         return port
@@ -85,18 +86,3 @@ class _Role(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Says nothing."""
-
-
-_CONFIGURATION = """\
-defaults
-  mode tcp
-  timeout connect 1s
-  timeout client 1h
-  timeout server 1h
-listen primary
-  bind 127.0.0.1:{port}
-  option httpchk OPTIONS /primary
-  http-check expect status 200
-  default-server inter 500ms fastinter 200ms downinter 200ms fall 2 rise 1 on-marked-down shutdown-sessions
-{servers}
-"""

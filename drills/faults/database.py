@@ -172,19 +172,6 @@ WRITABLE = ("SET default_transaction_read_only = off", "ALTER SYSTEM RESET defau
             "SELECT pg_reload_conf()")  # fmt: skip
 RENAMED = ("SET lock_timeout = '20s'", "ALTER TABLE invoices RENAME TO invoices_gone")
 NAMED = ("ALTER TABLE IF EXISTS invoices_gone RENAME TO invoices",)
-REFUSAL = """
-CREATE TABLE drill_refused (id text PRIMARY KEY);
-GRANT SELECT ON drill_refused TO PUBLIC;
-CREATE FUNCTION drill_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF NEW.state NOT IN (OLD.state, 'held') AND EXISTS (SELECT FROM drill_refused r WHERE r.id = NEW.id) THEN
-        RAISE EXCEPTION 'new row for relation "invoices" violates check constraint "drill"'
-            USING ERRCODE = 'check_violation', CONSTRAINT = 'drill';
-    END IF;
-    RETURN NEW;
-END $$;
-CREATE TRIGGER drill_refuse BEFORE UPDATE ON invoices FOR EACH ROW EXECUTE FUNCTION drill_refuse();
-"""
 
 D1: dict[str, Callable[[], Fault]] = {
     "stopped_fast": lambda: _stopped(signal.SIGINT),
@@ -213,7 +200,7 @@ D2: dict[str, Callable[[], Fault]] = {
         silence_seconds=15.0,
         affects_one=True,
         can_meet=before_verdict,
-        setup=REFUSAL,
+        setup=Path(__file__).with_name("refuse_row.sql").read_text("utf-8"),
         begins=("INSERT INTO drill_refused VALUES ('{target}')",),
         ends=("DELETE FROM drill_refused",),
     ),
