@@ -4,7 +4,7 @@ from contextlib import closing
 
 from altibiz.client import AltibizClient
 from cli.invocation import CommandFailed
-from config.secrets import SecretUnreadable, erp_token
+from config.secrets import SecretUnreadable, token
 from config.settings import Settings
 from supervision.clock import SystemClock
 
@@ -18,9 +18,9 @@ def erp_client(settings: Settings, *, status: int = CANNOT_ASK) -> closing[Altib
     if erp.base_url is None:
         raise CommandFailed("the configuration has no erp.base_url: the ERP can't be asked", status)
     try:
-        token = erp_token(settings)
+        found = token(settings, "erp.token_file")
         return closing(
-            AltibizClient.from_settings(erp, token.get_secret_value() if token else None, now=SystemClock().wall)
+            AltibizClient.from_settings(erp, found.get_secret_value() if found else None, now=SystemClock().wall)
         )
     except (SecretUnreadable, ValueError) as error:
         raise CommandFailed(f"the ERP can't be asked: {error}", status) from error

@@ -5,7 +5,7 @@ import json
 import socket
 from typing import Any
 
-from config.secrets import SecretUnreadable, ops_token
+from config.secrets import SecretUnreadable, token
 from config.settings import Settings
 from config.values import TcpAddress, UnixAddress
 
@@ -64,10 +64,10 @@ def _credentials(settings: Settings) -> dict[str, str]:
     if not settings.ops.token_for_all:
         return {}
     try:
-        token = ops_token(settings)
+        found = token(settings, "ops.token_file")
     except SecretUnreadable as error:
         raise NoAnswer(str(error)) from error
-    return {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
+    return {"Authorization": f"Bearer {found.get_secret_value()}"} if found else {}
 
 
 def _connection(address: TcpAddress | UnixAddress) -> http.client.HTTPConnection:

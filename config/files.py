@@ -6,7 +6,9 @@ import ssl
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from ipaddress import ip_address
+from operator import attrgetter
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,16 +16,13 @@ from pydantic import SecretStr
 
 from config.document import Problem
 from config.load import ConfigurationRejected, Loaded
-from config.secrets import SecretUnreadable, database_password, erp_token, intake_token, ops_token, webhook_token
+from config.secrets import TOKEN_KEYS, SecretUnreadable, database_password, token
 from config.settings import Settings
 from config.values import TcpAddress
 
 SECRETS: dict[str, Callable[[Settings], SecretStr | None]] = {
     "database.password_file": database_password,
-    "erp.token_file": erp_token,
-    "alarms.webhook_token_file": webhook_token,
-    "ops.token_file": ops_token,
-    "intake.token_file": intake_token,
+    **{key: partial(token, key=key) for key in TOKEN_KEYS},
 }
 _TOKEN_CHARACTERS = 16
 
@@ -77,12 +76,12 @@ def _of_secrets(loaded: Loaded) -> Iterator[tuple[str, str]]:
 
 
 def _of_transport(settings: Settings) -> Iterator[tuple[str, str]]:
-    for key, url, token in (
+    for key, url, token_file in (
         ("erp.base_url", settings.erp.base_url, settings.erp.token_file),
         ("alarms.webhook_url", settings.alarms.webhook_url, settings.alarms.webhook_token_file),
     ):
         parts = urlsplit(url or "")
-        if token is not None and parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        if token_file is not None and parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
             yield key, "the token goes over the network unencrypted: use https"
     for key, section, what in (
         ("ops.listen", settings.ops, "the control room has no TLS of its own: listen on 127.0.0.1 or unix:"),
@@ -101,18 +100,14 @@ def _is_loopback(host: str) -> bool:
 
 
 def _path(loaded: Loaded, key: str) -> Path | None:
-    section, name = key.split(".")
-    path: Path | None = getattr(getattr(loaded.settings, section), name)
+    path: Path | None = attrgetter(key)(loaded.settings)
     return path
 
 
 def _certificates(settings: Settings) -> Iterator[tuple[str, Path]]:
-    if settings.erp.ca_file is not None:
-        yield "erp.ca_file", settings.erp.ca_file
-    if settings.alarms.webhook_ca_file is not None:
-        yield "alarms.webhook_ca_file", settings.alarms.webhook_ca_file
-    if settings.intake.certificate_file is not None:
-        yield "intake.certificate_file", settings.intake.certificate_file
+    for key in ("erp.ca_file", "alarms.webhook_ca_file", "intake.certificate_file"):
+        if (path := attrgetter(key)(settings)) is not None:
+            yield key, path
     database = settings.database.address
     # Any other mode of TLS looks at no certificate, and a socket of this machine has none.
     if database and database.tls_mode in ("require", "verify-ca", "verify-full") and database.tls_root_certificate:

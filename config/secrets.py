@@ -1,6 +1,8 @@
 """Reads secrets from their files when they are needed, and says in one line what is wrong with a file."""
 
+from operator import attrgetter
 from pathlib import Path
+from typing import Literal, get_args
 
 from pydantic import SecretStr
 
@@ -9,6 +11,8 @@ from config.settings import Settings
 PLACEHOLDERS = frozenset({"", "-", "none", "placeholder", "changeme"})
 """Contents that count as no secret: a unit's LoadCredential fails when the file is missing."""
 _MOST_BYTES = 65_536
+TokenKey = Literal["erp.token_file", "alarms.webhook_token_file", "ops.token_file", "intake.token_file"]
+TOKEN_KEYS: tuple[TokenKey, ...] = get_args(TokenKey)
 
 
 class SecretUnreadable(Exception):  # noqa: N818 - it names what happened
@@ -40,30 +44,15 @@ def read_secret(path: Path, key: str, what: str = "token") -> SecretStr | None:
     return None if text.lower() in PLACEHOLDERS else SecretStr(text)
 
 
-def _token(path: Path | None, key: str) -> SecretStr | None:
-    token = read_secret(path, key) if path else None
-    if token and (not token.get_secret_value().isascii() or " " in token.get_secret_value()):
+def token(settings: Settings, key: TokenKey) -> SecretStr | None:
+    """Return the bearer token that the file of `key` holds now, None without one. Raises SecretUnreadable."""
+    path: Path | None = attrgetter(key)(settings)
+    found = read_secret(path, key) if path else None
+    if found and (not found.get_secret_value().isascii() or " " in found.get_secret_value()):
         raise SecretUnreadable(
             f"cannot use the token file {path} (key {key}): a token has no spaces and only ASCII characters"
         )
-    return token
-
-
-def erp_token(settings: Settings) -> SecretStr | None:
-    """Return the bearer token for the ERP as its file holds it now. Raises SecretUnreadable."""
-    return _token(settings.erp.token_file, "erp.token_file")
-
-
-def webhook_token(settings: Settings) -> SecretStr | None:
-    return _token(settings.alarms.webhook_token_file, "alarms.webhook_token_file")
-
-
-def ops_token(settings: Settings) -> SecretStr | None:
-    return _token(settings.ops.token_file, "ops.token_file")
-
-
-def intake_token(settings: Settings) -> SecretStr | None:
-    return _token(settings.intake.token_file, "intake.token_file")
+    return found
 
 
 def database_password(settings: Settings) -> SecretStr | None:

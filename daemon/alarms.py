@@ -6,7 +6,7 @@ from alarming.actor import AlarmSettings
 from alarming.heartbeat import HeartbeatSettings
 from alarming.log_rules import LogConditions, LogRule
 from alarming.webhook import WebhookSettings
-from config.secrets import webhook_token
+from config.secrets import token
 from config.settings import Settings
 
 
@@ -15,8 +15,8 @@ def alarm_settings(settings: Settings) -> AlarmSettings:
     alarms = settings.alarms
     webhook = None
     if alarms.webhook_url is not None:
-        token = webhook_token(settings)
-        secret = token.get_secret_value() if token else None
+        found = token(settings, "alarms.webhook_token_file")
+        secret = found.get_secret_value() if found else None
         webhook = WebhookSettings(str(alarms.webhook_url), secret, alarms.webhook_ca_file)
     return AlarmSettings(
         raise_within_seconds=alarms.raise_within_seconds,

@@ -24,7 +24,7 @@ from config.diff import apply_reload, changes
 from config.files import refuse_unusable_files
 from config.load import ConfigurationRejected, Loaded, load
 from config.moved_clock import now_from
-from config.secrets import SecretUnreadable, database_password, erp_token, intake_token, ops_token, webhook_token
+from config.secrets import TOKEN_KEYS, SecretUnreadable, database_password, token
 from config.settings import Settings
 from daemon import logs
 from daemon.alarm_test import AlarmTester
@@ -354,9 +354,10 @@ class Daemon:
     @staticmethod
     def _read_tokens(settings: Settings) -> tuple[str | None, ...]:
         """Those of the ERP, of the control room and of whoever posts."""
-        tokens = [_refuse_start(partial(read, settings)) for read in (erp_token, ops_token, intake_token)]
-        logs.hide(*tokens, *(_refuse_start(partial(read, settings)) for read in (database_password, webhook_token)))
-        return tuple(token.get_secret_value() if token else None for token in tokens)
+        found = {key: _refuse_start(partial(token, settings, key)) for key in TOKEN_KEYS}
+        logs.hide(*found.values(), _refuse_start(partial(database_password, settings)))
+        tokens = (found["erp.token_file"], found["ops.token_file"], found["intake.token_file"])
+        return tuple(each.get_secret_value() if each else None for each in tokens)
 
 
 def _refuse_start(make: Callable[[], T]) -> T:

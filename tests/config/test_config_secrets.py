@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from config.keys import nested
 from config.load import load
-from config.secrets import SecretUnreadable, database_password, erp_token, ops_token, read_secret, webhook_token
+from config.secrets import TOKEN_KEYS, SecretUnreadable, database_password, read_secret, token
 from config.settings import Settings
 
 
@@ -72,15 +72,14 @@ def test_a_file_that_may_not_be_read_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_each_token_comes_from_the_file_of_its_own_key(tmp_path: Path) -> None:
-    keys = {"erp.token_file": erp_token, "alarms.webhook_token_file": webhook_token, "ops.token_file": ops_token}
-    settings = Settings.model_validate(nested({key: tmp_path / key for key in keys}))
-    for key, read in keys.items():
-        assert read(Settings()) is None
+    settings = Settings.model_validate(nested({key: tmp_path / key for key in TOKEN_KEYS}))
+    for key in TOKEN_KEYS:
+        assert token(Settings(), key) is None
         (tmp_path / key).write_text(key)
-        assert read(settings) == SecretStr(key)
+        assert token(settings, key) == SecretStr(key)
         (tmp_path / key).write_text("with space")
         with pytest.raises(SecretUnreadable, match=key):
-            read(settings)
+            token(settings, key)
 
 
 def test_the_password_file_wins_over_the_url_and_a_placeholder_leaves_it_to_the_url(tmp_path: Path) -> None:
@@ -100,5 +99,5 @@ def test_credentials_of_systemd_are_found(tmp_path: Path) -> None:
     (tmp_path / "erp-token").write_text("t")
     (tmp_path / "database-password").write_text("p")
     settings = load(Path("/dev/null"), {"CREDENTIALS_DIRECTORY": str(tmp_path)}).settings
-    assert erp_token(settings) == SecretStr("t")
+    assert token(settings, "erp.token_file") == SecretStr("t")
     assert database_password(settings) == SecretStr("p")
