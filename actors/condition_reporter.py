@@ -70,7 +70,7 @@ def report_database_error(conditions: ConditionReporter, error: PersistenceError
 class DatabaseBackoff:
     """How long an actor waits between its tries while the database is away: short, so that work resumes soon."""
 
-    def __init__(self, base_seconds: float = 0.1, most_seconds: float = 2.0) -> None:
+    def __init__(self, base_seconds: float = 0.1, most_seconds: float = 1.0) -> None:
         self._base, self._most = base_seconds, most_seconds
         self._failures = 0
 
