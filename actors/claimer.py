@@ -24,7 +24,7 @@ PROBE_CANDIDATES = 20
 class InvoiceClaimer:
     """Keeps the last request of each kind until it is answered.
 
-    `reply` tells the actor that has asked; `refuse` takes an invoice whose claim the database refuses, and why.
+    `reply` tells the actor that has asked. `count` takes an invoice whose claim the database refuses, why, and when.
     """
 
     def __init__(
@@ -34,13 +34,13 @@ class InvoiceClaimer:
         refused_rows: RefusedRows,
         *,
         reply: Callable[[str, object], None],
-        refuse: Callable[[str, Exception], None],
+        count: Callable[[str, Exception, float], None],
     ) -> None:
         self._context = context
         self._transactions = transactions
         self._refused_rows = refused_rows
         self._tell = reply
-        self._refuse = refuse
+        self._count = count
         self._requests: dict[type, Request] = {}
 
     def request(self, request: Request) -> None:
@@ -113,12 +113,23 @@ class InvoiceClaimer:
 
         for part, outcome in bisect(self._candidates(by, search), claim, self._transactions.has_time):
             if isinstance(outcome, Failed):
-                self._refuse(part[0], outcome.error)
+                self._refuse(by, part[0], outcome.error)
             else:
                 found += outcome
             if len(found) >= search[1].limit:
                 break
         return found
+
+    def _refuse(self, by: Claimer, invoice_id: str, error: Exception) -> None:
+        """The database refuses to have this one claimed: it is claimed as it stands, so that it can be counted."""
+        try:
+            self._transactions.run(lambda connection: claims.claim_as_it_is(connection, by, invoice_id))
+        except Exception as refusal:  # whatever a row makes the work raise
+            if not is_row_fault(refusal):
+                raise
+            self._refused_rows.add(invoice_id, str(refusal))
+        else:
+            self._count(invoice_id, error, self._context.clock.monotonic())
 
     def _candidates(self, by: Claimer, search: _Search) -> Sequence[str]:
         kind, wanted = search

@@ -4,6 +4,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from sqlalchemy import Connection
 
@@ -118,10 +119,10 @@ class WriteQueue:
     def add(self, items: Iterable[Item]) -> None:
         self._items += items
 
-    def ready(self, limit: int, now_seconds: float) -> list[Item]:
-        """The first that are not deferred; they stay in the queue."""
-        found = (item for item in self._items if item.not_before_seconds <= now_seconds)
-        return [item for item, _ in zip(found, range(limit), strict=False)]
+    def ready(self, limit: int, now_seconds: float, *, calculations: bool | None = None) -> list[Item]:
+        """The first that are not deferred, of all or of calculations or of all else; they stay in the queue."""
+        wanted = (item for item in self._items if calculations in (None, item.is_calculation))
+        return list(islice((item for item in wanted if item.not_before_seconds <= now_seconds), limit))
 
     def remove(self, items: Iterable[Item]) -> None:
         """They are stored, or will never be."""

@@ -9,6 +9,7 @@ deadline for all its work with the database, below the hang deadline; what is le
 """
 
 import logging
+import threading
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -55,7 +56,7 @@ from alarming.catalogue import Code
 from billing.erp_answers import OutcomeKind
 from persistence.connection.bisection import Failed, bisect
 from persistence.connection.errors import CommitUnknown, DatabaseFailed, PersistenceError, RowHeldUp, RowRefused
-from persistence.invoices import claims, recalculation
+from persistence.invoices import recalculation
 from persistence.invoices.transitions import was_written
 from supervision import Actor, Timer
 
@@ -63,6 +64,10 @@ logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 2.0
 GROUP_AT_MOST = 1000
+# So few that the couriers don't run out of offers meanwhile.
+CALCULATIONS_AT_MOST = 250
+# Answers that come within so long are stored together: a transaction costs more than what it stores of one.
+GATHER_SECONDS = 0.05
 SHRINK = 8
 BILL_ID_TAKEN, BILLED_TWICE = "invoices_bill_id_key", "billed_spans_once"
 
@@ -98,7 +103,7 @@ class DbWriter(Actor):
         self._refused_rows = RefusedRows(context, self._transactions, self._conditions)
         self._scheduler = InvoiceScheduler(context, self._transactions, self._refused_rows)
         self._claimer = InvoiceClaimer(
-            context, self._transactions, self._refused_rows, reply=self._nudge, refuse=self._refuse_claim
+            context, self._transactions, self._refused_rows, reply=self._nudge, count=self._count_refusal
         )
         self._registration = InstanceRegistration(context, self._conditions)
         self._make_due_asked = self._reset_asked = False
@@ -107,7 +112,7 @@ class DbWriter(Actor):
         self._resting = False
         self._failure_told = False
         self._continuing: Timer | None = None
-        self._one_at_a_time_until = float("-inf")
+        self._one_at_a_time_until = self._gather_until = float("-inf")
 
     def on_start(self) -> None:
         failpoint("db_writer.start")
@@ -123,7 +128,10 @@ class DbWriter(Actor):
         failpoint("db_writer.receive", message)
         now = self._context.clock.monotonic()
         grouped = now >= self._one_at_a_time_until
-        messages = (message, *(self.take_waiting(GROUP_AT_MOST) if grouped else ()))
+        messages = [message, *(self.take_waiting(GROUP_AT_MOST) if grouped else ())]
+        if grouped and all(isinstance(each, WriteOutcome) for each in messages):
+            self._context.clock.wait(threading.Event(), max(0.0, self._gather_until - now))
+            messages += self.take_waiting(GROUP_AT_MOST)
         for each in messages:
             match each:
                 case _Tick():
@@ -147,6 +155,7 @@ class DbWriter(Actor):
         if not self._resting:
             self._work(tick=tick)
             self._note_lag()
+            self._gather_until = self._context.clock.monotonic() + GATHER_SECONDS
         elif tick:
             self._show_life_meanwhile()
         return None
@@ -200,13 +209,14 @@ class DbWriter(Actor):
         if not self._registration.may_work():
             return
         self._resolve_commit()
-        self._write_all()
+        self._write_all(calculations=False)
         if not self._transactions.has_time():
             return  # the next message comes at once
         if tick:
             self._look_around()
         self._schedule()
         self._claimer.answer_all(self._queue.invoice_ids)
+        self._write_all(calculations=True)  # last, as it takes longest: biller and couriers have work meanwhile
         # Others have changed data: what rests on the data of before is calculated again.
         if tick:
             recalculated = self._transactions.run_unless_refused(recalculation.take_up)
@@ -271,11 +281,12 @@ class DbWriter(Actor):
 
     # Writing
 
-    def _write_all(self) -> None:
+    def _write_all(self, *, calculations: bool) -> None:
         # Whatever there is to write, some time is left for what has been asked for.
         while self._transactions.has_time(0.5):
             began = self._context.clock.monotonic()
-            items = self._queue.ready(self._group_at_most, began)
+            most = min(self._group_at_most, CALCULATIONS_AT_MOST) if calculations else self._group_at_most
+            items = self._queue.ready(most, began, calculations=calculations)
             if not items:
                 return
             for part, outcome in bisect(items, self._store, self._transactions.has_time):
@@ -283,6 +294,8 @@ class DbWriter(Actor):
                     self._refuse_write(part[0], outcome.error, began)
                 else:
                     self._stored(part, outcome)
+            if calculations and not self.stopping:
+                return  # claims that are asked for come before the next of them
 
     def _store(self, items: Sequence[Item]) -> GroupResult:
         write_id, began = uuid.uuid4(), self._context.clock.monotonic()
@@ -371,19 +384,6 @@ class DbWriter(Actor):
         if isinstance(error, PersistenceError):
             self._conditions.raise_condition(Code.DATABASE_ERROR, str(error), invoice_id)
         self._queue.add([Item(invoice_id, Crash(f"{self.name} crashed: {error}", since_seconds))])
-
-    def _refuse_claim(self, invoice_id: str, error: Exception) -> None:
-        """The database refuses to have this one claimed: it is claimed as it stands, so that it can be counted."""
-        by = self._context.as_claimer()
-
-        def claim(ids: Sequence[str]) -> None:
-            self._transactions.run(lambda connection: claims.claim_as_it_is(connection, by, ids[0]))
-
-        for _, outcome in bisect([invoice_id], claim):
-            if isinstance(outcome, Failed):
-                self._refused_rows.add(invoice_id, str(outcome.error))
-            else:
-                self._count_refusal(invoice_id, error, self._context.clock.monotonic())
 
     def _look_around(self) -> None:
         """What is left out is tried again; what could be claimed and isn't may be locked by somebody else."""

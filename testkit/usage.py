@@ -1,6 +1,7 @@
 """What a process of this machine uses, read from /proc."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -10,7 +11,11 @@ def cpu_seconds(pid: int, *, children: bool = False) -> float:
     if not children:
         return (next(spent) + next(spent)) / os.sysconf("SC_CLK_TCK")
     running = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return sum(spent) / os.sysconf("SC_CLK_TCK") + sum(cpu_seconds(int(each), children=True) for each in running)
+    total = sum(spent) / os.sysconf("SC_CLK_TCK")
+    for each in running:
+        with suppress(FileNotFoundError):  # it has ended meanwhile
+            total += cpu_seconds(int(each), children=True)
+    return total
 
 
 def resident_mb(pid: int) -> float:

@@ -93,6 +93,11 @@ class WriterAlone:
 
     # What it has told
 
+    @property
+    def all_told(self) -> list[tuple[str, Any]]:
+        """To whom, and what."""
+        return self._harness.told
+
     def told(self, name: str) -> list[Any]:
         return [message for to, message in self._harness.told if to == name]
 
