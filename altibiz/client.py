@@ -1,5 +1,6 @@
 """Owns asking the ERP: one request at a time over one kept connection, and every failure as an outcome."""
 
+import functools
 import logging
 import ssl
 import time
@@ -62,17 +63,23 @@ class AltibizClient:
         self._network = DeadlineNetworkBackend(connect_timeout_seconds, read_timeout_seconds, boottime)
         url = _checked_url(base_url)
         self._invoices_url = f"{url}/network-user-invoices"
-        self._invoices = httpx.URL(self._invoices_url)
+        found = httpx.URL(self._invoices_url)
+        self._invoices = httpcore.URL(
+            scheme=found.raw_scheme, host=found.raw_host, port=found.port, target=found.raw_path
+        )
         # Without httpx's Client, which would add redirects, cookies and defaults: none may be, and they cost a fifth.
         # Nor its Request, which would read and write URL and headers anew for each.
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=trust(ca_file) if ca_file is not None or url.scheme == "https" else None,
-            max_connections=1,
-            keepalive_expiry=KEEPALIVE_SECONDS,
+        # Nor httpcore's pool: there is one connection.
+        self._new_connection = functools.partial(
+            httpcore.HTTPConnection,
+            self._invoices.origin,
+            trust(ca_file) if ca_file is not None or url.scheme == "https" else None,
+            KEEPALIVE_SECONDS,
             network_backend=self._network,
         )
+        self._connection = self._new_connection()
         self._headers = [
-            (b"host", self._invoices.netloc), (b"accept", b"application/json"), (b"accept-encoding", b"identity"),
+            (b"host", found.netloc), (b"accept", b"application/json"), (b"accept-encoding", b"identity"),
             (b"user-agent", b"billingd"),
         ]  # fmt: skip
         if token is not None:
@@ -114,7 +121,7 @@ class AltibizClient:
         self._network.abort()
 
     def close(self) -> None:
-        self._pool.close()
+        self._connection.close()
 
     def _about_invoice(
         self, method: Method, invoice_id: str, body: bytes | None, total: Decimal | None, leave_by_seconds: float
@@ -129,7 +136,7 @@ class AltibizClient:
     def _told(self, outcome: Outcome, url: str, begun: float) -> Outcome:
         detail = f"{outcome.detail} ({url})" if outcome.kind is OutcomeKind.NOT_CONTRACT else outcome.detail
         if outcome.kind in _DISTRUSTED:
-            self._pool.close()  # the next answer on this connection might be this one's rest
+            self._connection.close()  # the next answer on this connection might be this one's rest
         return replace(outcome, detail=detail, duration_seconds=time.monotonic() - begun)
 
     def _exchange(
@@ -158,13 +165,14 @@ class AltibizClient:
 
     def _send(self, method: Method, path: str, body: bytes | None) -> "_Answer | Outcome":
         url, headers = self._invoices, self._headers
-        target = httpcore.URL(
-            scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path + path.encode()
-        )
+        target = httpcore.URL(scheme=url.scheme, host=url.host, port=url.port, target=url.target + path.encode())
         if body is not None:
             length = (b"content-length", str(len(body)).encode())
             headers = [*headers, (b"content-type", b"application/json"), length]
-        answer = self._pool.handle_request(httpcore.Request(method, target, headers=headers, content=body))
+        if self._connection.is_closed() or self._connection.has_expired():
+            self._connection.close()
+            self._connection = self._new_connection()
+        answer = self._connection.handle_request(httpcore.Request(method, target, headers=headers, content=body))
         received = httpx.Headers(answer.headers)
         status_decides = kind_of_status(method, answer.status) is not None
         content: bytes | None = b""

@@ -314,7 +314,7 @@ def test_no_request_is_logged_by_the_libraries(caplog: pytest.LogCaptureFixture)
 def test_the_token_is_in_no_representation_and_no_outcome() -> None:
     client = client_of("http://127.0.0.1:1/api/v1", token="s3cret")
     found = client.offer(INVOICE, offer_body(), Decimal(1))
-    assert "s3cret" not in repr(client) + repr(found) + repr(vars(client)["_pool"])
+    assert "s3cret" not in repr(client) + repr(found) + repr(vars(client)["_connection"])
     client.close()
 
 
