@@ -179,9 +179,9 @@ class PostgresServer:
         """The same as ConnectionSettings."""
         return ConnectionSettings.from_url(self.app_url(), **_PATIENT)
 
-    def create_database(self, name: str, template: str = "billingd") -> str:
+    def create_database(self, name: str, template: str = "billingd", options: str = "") -> str:
         """Makes a copy of the database `template`, which must have no connection; returns its URL."""
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}", database="postgres")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} {options}", database="postgres")
         return self.url(name)
 
     def drop_database(self, name: str) -> None:

@@ -1,6 +1,7 @@
 """A process that has imported billingd and forks a daemon at each order: importing takes longer than a month does."""
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -16,7 +17,10 @@ from drills.calls.cases import Case
 from testkit.waiting import wait_until
 
 _PR_SET_PDEATHSIG = 1
-_IMPORTED = ("cli.app", "cli.run", "daemon.main", "drills.calls.doors", "uvicorn", "uvicorn.protocols.http.h11_impl")
+_IMPORTED = (
+    "cli.__main__", "cli.app", "cli.run", "daemon.main", "drills.calls.doors", "sqlalchemy.dialects.postgresql.pg8000",
+    "uvicorn.lifespan.off", "uvicorn.loops.asyncio", "uvicorn.protocols.http.h11_impl",
+)  # fmt: skip
 
 
 class Zygote:
@@ -72,6 +76,7 @@ def _number(path: Path) -> int | None:
 def _main() -> None:
     for module in _IMPORTED:
         importlib.import_module(module)
+    gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:
         if os.fork() == 0:
