@@ -24,7 +24,7 @@ from supervision.clock import SystemClock
 SPEED = 5.0
 """Of the clock by which the daemon's pulses, backoffs and limits go."""
 ANSWER_GRACE_SECONDS = 0.3
-SLOW_SECONDS = 5.0
+SLOW_SECONDS = 5.5
 """More than twice the `hang_seconds` of the month, by the faster clock."""
 _ROOMS = ("actors", "alarming", "config", "daemon", "files", "intake", "persistence", "supervision", "web")
 _ERRORS: dict[str, dict[str, Exception]] = {

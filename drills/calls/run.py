@@ -112,11 +112,11 @@ def _months(jobs: int) -> Iterator[Months]:
 
 
 def run_calls(number: int | None, seed: int, jobs: int, json_file: Path | None, tell: Callable[[str], None]) -> bool:
-    """Runs the cases that the file does not have yet, or a number of them; whether all held."""
+    """Runs the cases that the file does not have yet or that did not hold, or a number of them; whether all held."""
     done = _read(json_file)
     with _months(jobs) as months, ThreadPoolExecutor(jobs) as pool:
         known = months.record()
-        cases = [case for case in cases_of(known, seed) if case.key not in done]
+        cases = [case for case in cases_of(known, seed) if case.key not in done or not done[case.key].held]
         tell(f"{len(known)} sites, {known.total()} calls, {len(cases)} cases to run, seed {seed}")
         rest = iter(islice(cases, number))
         further: list[Case] = []
