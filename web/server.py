@@ -14,6 +14,7 @@ from config.values import TcpAddress, UnixAddress
 from web.connections import Connection
 
 logger = logging.getLogger(__name__)
+_of_server = logging.getLogger("uvicorn.error")
 
 STOP_SECONDS = 3.0
 
@@ -69,6 +70,7 @@ class HttpServer:
         self._thread = threading.Thread(
             target=self._run, args=(self._server, self._socket), name=self.thread_name, daemon=True
         )
+        _of_server.addFilter(self._expect_at_stop)
         self._thread.start()
 
     def _run(self, server: uvicorn.Server, listening: socket.socket) -> None:
@@ -80,11 +82,18 @@ class HttpServer:
                 return
             logger.exception("the endpoint of %s has ended: nobody is answered there until a restart", self.key)
 
+    def _expect_at_stop(self, record: logging.LogRecord) -> bool:
+        """A request that a stop cuts off is no error, which would raise an alarm: the client makes it again."""
+        if self._server is not None and self._server.should_exit and record.threadName == self.thread_name:
+            record.levelno, record.levelname = min((record.levelno, record.levelname), (logging.WARNING, "WARNING"))
+        return True
+
     def close(self) -> None:
         if self._server is not None:
             self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(STOP_SECONDS)
+            _of_server.removeFilter(self._expect_at_stop)
         if self._socket is not None:
             self._socket.close()
         if isinstance(self.address, UnixAddress):

@@ -1,5 +1,8 @@
 """The ops endpoint of a real daemon: what its pages say, and what a thousand bad clients do to it (nothing)."""
 
+import asyncio
+import logging
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.types import Receive, Scope, Send
 
 from config.values import UnixAddress
 from testkit.deployment import Deployment
@@ -157,3 +161,22 @@ def test_a_socket_that_can_not_be_removed_does_not_fail_the_stop(
     path.mkdir()  # so that unlink raises, for root too
     server.close()
     assert "ops.listen: the socket can't be removed: Is a directory" in caplog.text
+
+
+def test_a_request_that_a_stop_cuts_off_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    begun = threading.Event()
+
+    async def never_answer(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    server = HttpServer(UnixAddress(tmp_path / "sock"), "intake.listen", "http")
+    server.bind()
+    server.serve(never_answer)
+    with socket.socket(socket.AF_UNIX) as gateway:
+        gateway.connect(str(tmp_path / "sock"))
+        gateway.sendall(b"GET / HTTP/1.1\r\nhost: intake\r\n\r\n")
+        assert begun.wait(5)
+        server.close()
+    assert "running task" in caplog.text
+    assert [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR] == []
