@@ -22,7 +22,6 @@ TIMEOUT_SECONDS: Final = 15.0
 SUMMARY: Final = "this is a test of the alarms; nothing is wrong"
 _LOOK_SECONDS, _DATABASE_SECONDS = 0.1, 5.0
 _ALERTS_BYTES_AT_MOST = 10_000_000
-_LIVES_SECONDS = 60.0
 
 Probe = Callable[[], str | None]
 """Why the alarm has not arrived at a place; None once it has."""
@@ -79,22 +78,13 @@ def run_without_daemon(instance: str, webhook: WebhookSettings, clock: Clock) ->
     record = AlarmRecord(
         f"test-{now:%Y%m%dT%H%M%S}", Code.ALARM_TEST, instance, Severity.WARNING, SUMMARY, 1, now, now, instance
     )
-
-    def post(ends_after_seconds: float) -> str | None:
-        content = json.dumps([alert(record, clock.wall(), ends_after_seconds)]).encode()
-        try:
-            exchange("POST", webhook.address, content=content, token=webhook.token, ca_file=webhook.ca_file)
-        except ExchangeFailed as error:
-            return str(error)
-        return None
-
-    problem = post(_LIVES_SECONDS)
-    if problem is not None:
-        return [Arrival("webhook", None, problem), Arrival("Alertmanager", None, "the webhook has not taken it")]
+    content = json.dumps([alert(record, now, 0.0)]).encode()
+    try:
+        exchange("POST", webhook.address, content=content, token=webhook.token, ca_file=webhook.ca_file)
+    except ExchangeFailed as error:
+        return [Arrival("webhook", None, str(error)), Arrival("Alertmanager", None, "the webhook has not taken it")]
     taken = Arrival("webhook", clock.monotonic() - begun)
-    arrivals = [taken, *_wait(clock, {"Alertmanager": lambda: _in_alertmanager(webhook, record.id)}, begun)]
-    post(0.0)
-    return arrivals
+    return [taken, *_wait(clock, {"Alertmanager": lambda: _in_alertmanager(webhook, record.id)}, begun)]
 
 
 def _wait(clock: Clock, probes: Mapping[str, Probe], begun: float) -> list[Arrival]:

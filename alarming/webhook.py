@@ -27,6 +27,7 @@ _ENDS_AFTER_REPEATS = 4  # an alert outlives so many repeats that don't arrive
 _RESOLVED_FOR_REPEATS = 15
 _RESOLVED_AT_MOST = 1000
 _ANNOUNCED_FOR = timedelta(days=1)
+_TEST_LIVES = timedelta(minutes=1)
 _BACKOFF_SECONDS = (1.0, 60.0)
 
 
@@ -74,6 +75,10 @@ def alert(record: AlarmRecord, now: datetime, ends_after_seconds: float) -> dict
         text = entry.english
         annotations |= {"description": f"{text.title}. {text.meaning} {text.effect}", "action": text.action}
     ends_at = min(record.cleared_at, now) if record.cleared_at else now + timedelta(seconds=ends_after_seconds)
+    if (
+        record.code == Code.ALARM_TEST
+    ):  # an Alertmanager tells people after its group_wait (30 s), and only of what stands then
+        ends_at = min(record.raised_at, now) + _TEST_LIVES
     return {"labels": labels, "annotations": annotations, **_span(record.raised_at, ends_at, now)}
 
 

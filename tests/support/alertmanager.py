@@ -128,5 +128,10 @@ def _answers(url: str) -> bool:
 
 def active(url: str) -> set[str]:
     """The alerts that fire, by the real one's API."""
-    alerts = json.loads(httpx.get(f"{url}/api/v2/alerts?active=true", timeout=5).text)
-    return {each["labels"]["alertname"] for each in alerts}
+    return {each["labels"]["alertname"] for each in alerts(url)}
+
+
+def alerts(url: str) -> list[dict[str, Any]]:
+    """The same with all that it knows of them."""
+    found: list[dict[str, Any]] = json.loads(httpx.get(f"{url}/api/v2/alerts?active=true", timeout=5).text)
+    return found
