@@ -5,24 +5,28 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from alarming.documents import main
 from supervision.clock import SystemClock
 from testkit.deployment import Deployment
 from testkit.postgres import PostgresServer
 from testkit.waiting import wait_until
 from tests.daemon.networks import Namespace, namespace
-from tests.support.alertmanager import Alertmanager
+from tests.support.alertmanager import Alertmanager, real_alertmanager
 from tests.support.dead_man import DeadManSwitch
+from tests.support.prometheus import prometheus
 
 HEARTBEAT_SECONDS, WITHIN_SECONDS, RAISE_SECONDS = 0.5, 1.5, 2.0
 # A heartbeat that left just before, the switch's patience, and what a busy machine adds.
 SWITCH_BOUND_SECONDS = HEARTBEAT_SECONDS + WITHIN_SECONDS + 3.0
 ALARM_BOUND_SECONDS = RAISE_SECONDS + 5.0
+# An alert outlives four evaluations that don't come; the last notice, the patience, a stop in order, a busy machine.
+WATCHDOG_BOUND_SECONDS = 4.0 + 1.0 + 2 * WITHIN_SECONDS + 10.0
 PAGE = Path(__file__).parents[2] / "docs" / "alarms.md"
 
 
@@ -129,6 +133,28 @@ def test_alarms_need_no_prometheus(chain: Chain) -> None:
     heard = lambda: "configuration_rejected" in chain.alarms()  # noqa: E731
     seconds_until(heard, begun, ALARM_BOUND_SECONDS, "the Alertmanager shows an alarm")
     assert not chain.switch.speaks_up, "a rejected file stops no billing"
+
+
+@pytest.mark.parametrize("case", ["Prometheus away", "Alertmanager away"])
+def test_the_switch_of_the_watchdog_hears_of_either(tmp_path: Path, case: str) -> None:
+    main(str(tmp_path), "prometheus-rules.yaml")
+    often = "group_wait: 0s, group_interval: 1s, repeat_interval: 1s"
+    with closing(DeadManSwitch(2 * WITHIN_SECONDS)) as switch, ExitStack() as others:
+        receiver = f"{{name: switch, webhook_configs: [{{url: '{switch.url}', send_resolved: false}}]}}"
+        config = f"route: {{receiver: switch, {often}}}\nreceivers: [{receiver}]\n"
+        alertmanager = others.enter_context(real_alertmanager(tmp_path / "alertmanager", config))
+        configuration = {
+            "rule_files": [f"{tmp_path}/prometheus-rules.yaml"],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager.removeprefix("http://")]}]}]},
+        }
+        with prometheus(tmp_path / "prometheus", configuration):
+            switch.wait_until_quiet()
+            begun = time.monotonic()
+            if case == "Alertmanager away":
+                others.close()
+                seconds_until(lambda: switch.speaks_up, begun, WATCHDOG_BOUND_SECONDS, "the switch speaks up")
+        if case == "Prometheus away":
+            seconds_until(lambda: switch.speaks_up, begun, WATCHDOG_BOUND_SECONDS, "the switch speaks up")
 
 
 @pytest.mark.parametrize("case", ["Alertmanager away", "webhook misrouted"])
