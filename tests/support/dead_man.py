@@ -14,6 +14,7 @@ class DeadManSwitch:
     def __init__(self, within_seconds: float, host: str = "127.0.0.1") -> None:
         self.status = 200
         self.requests: list[tuple[str, str]] = []
+        self.bodies: list[bytes] = []
         self._within_seconds = within_seconds
         self._last_seconds = float("-inf")
         switch = self
@@ -28,7 +29,7 @@ class DeadManSwitch:
                 self.end_headers()
 
             def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
+                switch.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
                 self.do_GET()
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
