@@ -1,7 +1,6 @@
 """One HTTP exchange with whoever is told of alarms: one deadline for all of it, and a bounded part of the answer."""
 
 import contextlib
-import ssl
 import time
 from pathlib import Path
 from typing import Final
@@ -10,6 +9,7 @@ import httpcore
 import httpx
 
 from network.deadline import DeadlineNetworkBackend
+from network.trust import client_context
 
 _CONNECT_SECONDS, _TOTAL_SECONDS = 5.0, 10.0  # the whole exchange has one deadline
 _FAILURES: Final = (
@@ -45,7 +45,7 @@ def exchange(
         to = request.url
         with httpcore.ConnectionPool(
             # Read at each exchange: authorities that were renewed count at once.
-            ssl_context=ssl.create_default_context(cafile=ca_file) if to.scheme == "https" else None,
+            ssl_context=client_context(ca_file) if to.scheme == "https" else None,
             network_backend=network,
         ) as pool, contextlib.closing(pool.handle_request(httpcore.Request(
             method, httpcore.URL(scheme=to.raw_scheme, host=to.raw_host, port=to.port, target=to.raw_path),

@@ -17,6 +17,7 @@ import httpx
 from altibiz.outcomes import Now, Page, classify, classify_page, kind_of_status, printable
 from billing.erp_answers import Method, Outcome, OutcomeKind, not_sent
 from network.deadline import TOO_LATE, DeadlineNetworkBackend
+from network.trust import client_context
 from network.urls import http_url
 
 BODY_LIMIT_BYTES: Final = 1_000_000
@@ -236,6 +237,6 @@ def _checked_token(token: str) -> str:
 def trust(ca_file: Path | None) -> ssl.SSLContext:
     """What the ERP's certificate is checked by: this file, else the system's trust. Raises TrustUnusable."""
     try:
-        return ssl.create_default_context(cafile=ca_file)
+        return client_context(ca_file)
     except OSError as error:
         raise TrustUnusable(f"cannot use the certificate file {ca_file} (key erp.ca_file): {error}") from error

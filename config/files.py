@@ -19,6 +19,7 @@ from config.load import ConfigurationRejected, Loaded
 from config.secrets import TOKEN_KEYS, SecretUnreadable, database_password, token
 from config.settings import Settings
 from config.values import TcpAddress
+from network.trust import client_context
 
 SECRETS: dict[str, Callable[[Settings], SecretStr | None]] = {
     "database.password_file": database_password,
@@ -120,7 +121,7 @@ def _why_unusable(loaded: Loaded, key: str, path: Path) -> str | None:
             # What systemd hands over may be a placeholder; whoever names a file means what is in it.
             empty = read(loaded.settings) is None and loaded.sources[key].kind == "file"
             return f"cannot use the file {path}: it holds no secret" if empty else None
-        ssl.create_default_context(cafile=path)
+        client_context(path)
     except SecretUnreadable as error:
         return str(error).replace(f" (key {key})", "")
     except ssl.SSLError:

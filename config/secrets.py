@@ -7,6 +7,7 @@ from typing import Literal, get_args
 from pydantic import SecretStr
 
 from config.settings import Settings
+from network.trust import refuse_pipe
 
 PLACEHOLDERS = frozenset({"", "-", "none", "placeholder", "changeme"})
 """Contents that count as no secret: a unit's LoadCredential fails when the file is missing."""
@@ -26,6 +27,7 @@ def read_secret(path: Path, key: str, what: str = "token") -> SecretStr | None:
     """
     where = f"the {what} file {path} (key {key})"
     try:
+        refuse_pipe(path)
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
     except PermissionError as error:

@@ -11,6 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from config.values import TcpAddress, UnixAddress
+from network.trust import refuse_pipe
 from web.connections import Connection
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ class HttpServer:
             return
         try:
             if self.certificate is not None:
+                for each in self.certificate:
+                    refuse_pipe(each)
                 ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*self.certificate)
             self._socket = _listening_socket(self.address, self.protocol.connections_at_most)
         except ssl.SSLError as error:

@@ -1,6 +1,7 @@
 """What was last seen of the database's server: refuses an old primary, and notices one that was set back."""
 
 import logging
+import os
 import threading
 from pathlib import Path
 from weakref import WeakSet
@@ -16,6 +17,10 @@ _POSITION = "(pg_current_wal_insert_lsn() - '0/0')::bigint"
 SERVER = f"""SELECT (pg_control_system()).system_identifier,
     ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int AS timeline, {_POSITION} AS position"""
 """The server that answers, which is no standby: whose data it has, its timeline, and how much it has written."""
+
+
+def _without_following_links(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
 
 
 class SeenServer:
@@ -72,7 +77,9 @@ class SeenServer:
         self._position = max(self._position, position)
         if self._path is not None and self._system_identifier is not None:
             try:
-                self._path.write_text(f"{self._system_identifier} {self._timeline} {self._position}\n")
+                line = f"{self._system_identifier} {self._timeline} {self._position}\n"
+                with open(self._path, "w", opener=_without_following_links) as file:
+                    file.write(line)
                 self._unwritable = False
             except OSError as error:
                 if not self._unwritable:  # said once, not with each claim

@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 
 from network.resolver import AddressInfo, resolve
+from network.trust import client_context
 
 __all__ = ["Address", "addresses_of", "open_socket", "tls", "with_tls_if_the_server_has_it"]
 
@@ -93,7 +94,7 @@ def tls(mode: str, root_certificate: str | None) -> ssl.SSLContext | bool | None
         return False
     if mode == "prefer":
         return None  # if the server has it, and unverified
-    context = ssl.create_default_context(cafile=root_certificate)
+    context = client_context(root_certificate)
     context.check_hostname = mode == "verify-full"
     if mode == "require" and root_certificate is None:
         context.verify_mode = ssl.CERT_NONE

@@ -19,6 +19,7 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "not PEM": (lambda path: path.write_bytes(bytes(range(256))), "it holds no certificate in PEM form"),
     "cut off": (lambda path: path.write_bytes(GOOD.read_bytes()[:200]), "it holds no certificate in PEM form"),
     "a directory": (lambda path: path.mkdir(), "is a directory"),
+    "a pipe": (lambda path: os.mkfifo(path), "is a pipe"),
     "unreadable": (lambda path: path.touch(0), "permission denied"),
 }
 
@@ -66,6 +67,7 @@ NO_SECRET: dict[str, tuple[Callable[[Path], object], str]] = {
     "a placeholder": (lambda path: path.write_bytes(b"none\n"), "holds no secret"),
     "two lines": (lambda path: path.write_bytes(b"s3cret\ns3cret\n"), "one line of text and nothing else"),
     "a directory": (lambda path: path.mkdir(), "is a directory"),
+    "a pipe": (lambda path: os.mkfifo(path), "is a pipe"),
     "unreadable": (lambda path: path.touch(0), "permission denied"),
 }
 

@@ -159,6 +159,14 @@ def test_an_old_primary_is_refused_until_a_person_empties_the_file(own: Postgres
     assert not again.changed
 
 
+def test_what_was_seen_is_not_written_through_a_link(own: PostgresServer, seen: Path) -> None:
+    precious = seen.with_name("precious")
+    precious.write_text("precious")
+    seen.symlink_to(precious)
+    look(own, SeenServer(seen))
+    assert precious.read_text() == "precious"
+
+
 def test_a_session_to_the_old_primary_is_left_when_another_has_come_to_the_new(own: PostgresServer) -> None:
     shared = SeenServer()
     with Database(own.settings(), seen_server=shared) as database:
