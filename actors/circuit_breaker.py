@@ -89,6 +89,13 @@ class CircuitBreaker:
         waits = self.open_reason is None or self._probe_out or self.paused
         return not waits and self._monotonic() >= self._probe_at
 
+    def next_try_seconds(self) -> float | None:
+        """In how many seconds the ERP is tried next; None while requests may leave, or one is under way to try it."""
+        if self.allows_requests() or self._probe_out:
+            return None
+        at = max(self._paused_until, self._probe_at if self.open_reason else 0.0)
+        return max(0.0, at - self._monotonic())
+
     def begin_probe(self) -> None:
         """A probe is on its way: no other until it is answered or lost."""
         self._probe_out = True

@@ -80,6 +80,7 @@ class ErpGateway(Actor):
         self._mean_seconds = 1.0
         self._draining = False
         self._last_success_at: float | None = None
+        self._last_tried_at: float | None = None
         self._breaker = CircuitBreaker(self._breaker_policy(), context.clock.monotonic, context.randomness)
 
     def on_start(self) -> None:
@@ -266,6 +267,7 @@ class ErpGateway(Actor):
             self._couriers[message.courier] = None
         outcome, delivery = message.outcome, message.delivery
         self._context.metrics.answered(outcome)
+        self._last_tried_at = self._context.clock.monotonic()
         if outcome.kind is not OutcomeKind.NOT_SENT:
             self._mean_seconds += 0.1 * (outcome.duration_seconds - self._mean_seconds)
         if delivery is not None:
@@ -339,7 +341,11 @@ class ErpGateway(Actor):
         )  # fmt: skip
 
     def _status(self) -> ErpStatus:
-        ago = None if self._last_success_at is None else self._context.clock.monotonic() - self._last_success_at
+        now = self._context.clock.monotonic()
+        success, tried = (None if at is None else now - at for at in (self._last_success_at, self._last_tried_at))
         in_flight = sum(job is not None for job in self._couriers.values())
         queued = len(self._offers) + len(self._questions)
-        return ErpStatus(self._breaker.state, self._breaker.open_reason, in_flight, queued, ago)
+        breaker = self._breaker
+        return ErpStatus(
+            breaker.state, breaker.open_reason, in_flight, queued, success, tried, breaker.next_try_seconds()
+        )

@@ -247,7 +247,7 @@ class GetErpStatus:
 class ErpStatus:
     """The breaker's state by its usual names, what is under way, and when the ERP last did as its contract says.
 
-    `open_reason` is None while requests may leave.
+    `open_reason` is None while requests may leave; `next_try_seconds` then, and while a request tries the ERP.
     """
 
     breaker: str
@@ -255,3 +255,5 @@ class ErpStatus:
     in_flight: int
     queued: int
     last_success_seconds_ago: float | None
+    tried_seconds_ago: float | None
+    next_try_seconds: float | None

@@ -16,6 +16,9 @@ from persistence.storable_text import clean_context, clean_line
 SUBJECTS_AT_MOST: Final = 10_000
 """How many subjects are told apart; those beyond it share one place, so that memory stays bounded."""
 
+FLAPPING: Final = "; flapping: "
+"""What of a summary says how often its alarm came."""
+
 _MAILBOX_SECONDS = 10.0  # no report waits longer to be read: more is a jump of the wall clock
 
 
@@ -50,6 +53,9 @@ class Alarm:
         self.cleared_at: datetime | None = None
         self.acked_at: datetime | None = None
         self.reopened = 0
+        self.returns = 0  # of the condition, soon after it had cleared; `reopened` were raised again
+        self.hold_seconds = 0.0
+        self.held_at: datetime | None = None
         self.reports = 0
         self.active_subjects: dict[str | None, ActiveSubject] = {}
         self.immediately = False
@@ -136,9 +142,21 @@ class Alarm:
         assert self.raised_at is not None
         subjects = tuple(islice(filter(None, self.active_subjects), EXAMPLES))
         return AlarmRecord(
-            self.id, self.code, self.key, self.severity, self.summary, self.count, self.raised_at, self.last_at,
-            instance, self.cleared_at, self.acked_at, self._context(), self.reopened, subjects,
+            self.id, self.code, self.key, self.severity, self.summary + self._flapping(), self.count, self.raised_at,
+            self.last_at, instance, self.cleared_at, self.acked_at, self._context(), self.reopened, subjects,
         )  # fmt: skip
+
+    def _flapping(self) -> str:
+        """What is to be known of one that comes again and again; nothing of others."""
+        if not self.returns or self.raised_at is None:
+            return ""
+        came = f"{FLAPPING}{self.returns + 1} times since {self.raised_at:%H:%M:%SZ}"
+        if self.cleared_at is not None:
+            return came
+        if self.held_at is None:
+            return f"{came}, cleared once it stays away for {self.hold_seconds:.0f} s"
+        due_at = self.held_at + timedelta(seconds=self.hold_seconds)
+        return f"{came}, away since {self.held_at:%H:%M:%SZ}, cleared at {due_at:%H:%M:%SZ} unless it comes back"
 
     def _context(self) -> dict[str, Any]:
         context = dict(self.context)
@@ -177,7 +195,8 @@ def _summary(group: Group, entry: Entry | None) -> str:
 def restore_alarm(record: AlarmRecord, now: Now, quiet_seconds: float, window_seconds: float) -> Alarm:
     """The alarm of a record that stood when the process before this one ended."""
     alarm = Alarm(record.code, record.key, record.severity, now)
-    alarm.id, alarm.summary, alarm.severity = record.id, record.summary, record.severity
+    alarm.id, alarm.severity = record.id, record.severity
+    alarm.summary, alarm.returns = record.summary.partition(FLAPPING)[0], record.reopened
     alarm.context = dict(record.context)
     alarm.reports = int(alarm.context.pop("signs", 0))
     alarm.first_at = alarm.raised_at = record.raised_at

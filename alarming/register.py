@@ -154,6 +154,7 @@ class AlarmRegister:
         if identity in self._open:
             return False
         alarm = restore_alarm(record, now, self.timing.quiet_seconds, self.timing.window_seconds)
+        alarm.hold_seconds = self._hold_seconds(alarm)
         if record.cleared_at is None:
             self._open[identity] = alarm
         else:
@@ -223,6 +224,8 @@ class AlarmRegister:
     def _raise(self, alarm: Alarm, now: Now) -> Action:
         if alarm.cleared_at is not None:
             alarm.reopened += 1
+            alarm.returns += 1
+            alarm.hold_seconds = self._hold_seconds(alarm)
             alarm.cleared_at = alarm.acked_at = None
         if alarm.group and alarm.group.standing_id:
             alarm.id, alarm.raised_at = alarm.group.standing_id, alarm.group.standing_since
@@ -231,7 +234,8 @@ class AlarmRegister:
         return self._action(alarm, Change.RAISED, now)
 
     def _continue(self, alarm: Alarm, now: Now) -> list[Outcome]:
-        alarm.clear_due_seconds = None
+        alarm.returns += alarm.held_at is not None
+        alarm.clear_due_seconds = alarm.held_at = None
         age_seconds = now.seconds - alarm.line_seconds
         tenfold = age_seconds >= LINE_EVERY_SECONDS and alarm.count >= 10 * alarm.line_count
         reported_again = alarm.reported_since_restart and age_seconds >= LINE_RESTART_SECONDS
@@ -242,15 +246,19 @@ class AlarmRegister:
     def _clear(self, alarm: Alarm, now: Now) -> list[Outcome]:
         """Clears at once the first time; what has come back before stays a while longer each time."""
         if alarm.clear_due_seconds is None:
-            hold = min(_HOLD_SECONDS * 3**alarm.reopened, self.timing.reopen_seconds) if alarm.reopened else 0.0
-            alarm.clear_due_seconds = now.seconds + hold
+            alarm.clear_due_seconds = now.seconds + alarm.hold_seconds
+            alarm.held_at = now.at
         if now.seconds < alarm.clear_due_seconds:
             return []
-        alarm.clear_due_seconds = None
+        alarm.clear_due_seconds = alarm.held_at = None
         alarm.cleared_at = now.at
         action = self._action(alarm, Change.CLEARED, now)
         self._close(alarm, now, reopens=bool(alarm.reports))
         return [action]
+
+    def _hold_seconds(self, alarm: Alarm) -> float:
+        """How long it stands on after its condition has cleared."""
+        return min(_HOLD_SECONDS * 3**alarm.reopened, self.timing.reopen_seconds) if alarm.reopened else 0.0
 
     def _drop(self, alarm: Alarm, now: Now) -> list[Outcome]:
         self.transients[alarm.code] += 1

@@ -9,7 +9,7 @@ from alarming.formats import SEVERITIES
 from billing.states import State
 from cli.output import columns
 from daemon.summary import next_for_alarm, next_for_stuck
-from web.formatting import cell, duration, utc
+from web.formatting import cell, duration, tries, utc
 
 _BAR = 30
 # What a bar is drawn with, from what is done to what is not; what a person has to see to comes last.
@@ -102,13 +102,14 @@ def _goes_on(group: _Document) -> str:
 
 def _facts(document: _Document) -> Iterator[tuple[str, str]]:
     at, database, erp = _at(document["at"]), document["database"], document["erp"]
-    yield "ERP", _erp(erp, at)
+    yield "ERP", _erp(erp, at) + tries(erp, at, well=erp["state"] in ("reachable", "unknown"))
     if erp["breaker"]:
         pace = f"{erp['booked_last_minute']} booked in the last minute"
         yield "its pace", f"{pace}, {erp['in_flight']} under way, {erp['queued']} queued"
     stale = database["state"] != "connected" and database.get("seen_at")
     last = f"; invoices as last seen at {cell(_at(database['seen_at']))}" if stale else ""
-    yield "database", database["state"] + _when(", since", database["since"], at) + last
+    tried = tries(database, at, well=not stale)
+    yield "database", database["state"] + _when(", since", database["since"], at) + tried + last
     version = f", version {document['version']}" if document.get("version") else ""
     up = _when(", up since" if document["running"] else ", gone since", document["since"], at)
     yield "daemon", f"{document['instance']}{version}{up}"

@@ -42,6 +42,9 @@ class StatusCollector:
         self._database: tuple[str, datetime] = ("unknown", self._since)
         self._erp: ErpStatus | None = None
         self._erp_state: tuple[str, datetime] = ("unknown", self._since)
+        self._asked_at = self._since
+        self._tried_at: datetime | None = None
+        self._next_try_at: datetime | None = None
         self._seen = Overview()
         self._seen_at: datetime | None = None
         self._stalled = False
@@ -119,8 +122,14 @@ class StatusCollector:
             "version": context.version,
             "since": self._since,
             "configuration": {"path": loaded.path, "sha256": loaded.sha256, "loaded_at": self._loaded_at},
-            "database": {"state": self._database[0], "since": self._database[1], "seen_at": self._seen_at},
-            "erp": self._erp_document(now),
+            "database": {
+                "state": self._database[0],
+                "since": self._database[1],
+                "seen_at": self._seen_at,
+                "tried_at": self._tried_at,
+                "next_try_at": self._next_try_at,
+            },
+            "erp": self._erp_document(),
             **seen.document(),
             "alarms": [to_json(each) for each in self._snapshot.standing],
             "webhook": delivery and vars(delivery),
@@ -130,16 +139,24 @@ class StatusCollector:
         document["well"], document["verdict"] = summarize(document)
         return document
 
-    def _erp_document(self, now: datetime) -> dict[str, Any]:
+    def _erp_document(self) -> dict[str, Any]:
         erp = self._erp
-        ago = None if erp is None else erp.last_success_seconds_ago
+
+        def instant(seconds: float | None) -> datetime | None:
+            return None if seconds is None else self._asked_at + timedelta(seconds=seconds)
+
+        def before(seconds: float | None) -> datetime | None:
+            return instant(None if seconds is None else -seconds)
+
         return {
             "state": self._erp_state[0],
             "since": self._erp_state[1],
             "breaker": erp.breaker if erp else None,
             "in_flight": erp.in_flight if erp else None,
             "queued": erp.queued if erp else None,
-            "last_success_at": None if ago is None else now - timedelta(seconds=ago),
+            "last_success_at": before(erp.last_success_seconds_ago) if erp else None,
+            "tried_at": before(erp.tried_seconds_ago) if erp else None,
+            "next_try_at": instant(erp.next_try_seconds) if erp else None,
             "booked_last_minute": self._seen.pace,
         }
 
@@ -149,13 +166,17 @@ class StatusCollector:
                 self._refresh()
             except Exception:  # the status must still be shown when it can't be refreshed
                 logger.exception("how things stand could not be found out")
+            self._tried_at = now = self._context.clock.wall()
+            self._next_try_at = now + timedelta(seconds=REFRESH_SECONDS)
             self._over.wait(REFRESH_SECONDS)
+            self._next_try_at = None  # now
 
     def _refresh(self) -> None:
         settings = self._context.settings
         try:
             self._erp = self._system.ask(ERP_GATEWAY, GetErpStatus(), timeout_seconds=1.0)
             erp = self._erp.open_reason or "reachable"
+            self._asked_at = self._context.clock.wall()
         except SupervisionError:
             self._erp, erp = None, "unknown"
         self._erp_state = self._changed(self._erp_state, erp)

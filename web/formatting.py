@@ -1,9 +1,11 @@
 """How values are written for people and in JSON."""
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from billing.instants import format_instant
 from billing.rounding import format_plain
@@ -68,6 +70,15 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
+
+
+def tries(part: Mapping[str, Any], at: datetime | str | None, *, well: bool) -> str:
+    """When database or ERP, a part of a status document of the instant `at`, was tried last and will be next."""
+    if well or at is None or part.get("tried_at") is None:
+        return ""
+    tried, upcoming = (utc(at) - utc(part["tried_at"])).total_seconds(), part.get("next_try_at")
+    following = f"next try in {duration((utc(upcoming) - utc(at)).total_seconds())}" if upcoming else "being tried now"
+    return f", tried {duration(tried)} ago, {following}"
 
 
 def utc(instant: datetime | str) -> datetime:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from billing.states import State
 from web import invoice_tables
-from web.formatting import about, cell, number, utc
+from web.formatting import about, cell, number, tries, utc
 
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -21,7 +21,7 @@ _environment = Environment(
     auto_reload=False,
 )
 _environment.filters |= {
-    "about": about, "cell": cell, "number": number, "utc": utc,
+    "about": about, "cell": cell, "number": number, "tries": tries, "utc": utc,
     "why": invoice_tables.why, "totals": invoice_tables.totals,
     "time_words": invoice_tables.time_words, "item_rows": invoice_tables.item_rows,
 }  # fmt: skip

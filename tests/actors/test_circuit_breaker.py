@@ -173,3 +173,17 @@ def test_item_8_a_fault_of_this_machine_is_probed_and_leaves_the_breaker_alone(
     assert breaker.record_sent(late)
     assert not breaker.record_sent(late)
     assert breaker.allows_requests()
+
+
+def test_it_says_when_the_erp_is_tried_next(breaker: CircuitBreaker, time: Time) -> None:
+    assert breaker.next_try_seconds() is None
+    trip(breaker)
+    assert breaker.next_try_seconds() == 2.5, "one retry falls while the alarm is pending"
+    time.now += 1
+    assert breaker.next_try_seconds() == 1.5
+    probe(breaker, time)
+    assert breaker.next_try_seconds() is None, "it is being tried"
+    fail(breaker, "a")
+    assert breaker.next_try_seconds() == POLICY.reset_seconds
+    breaker.pause(60)
+    assert breaker.next_try_seconds() == 60, "Retry-After holds a probe back, too"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from alarming.alarm import Now
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
+from alarming.formats import line
 from alarming.register import Action, AlarmRegister, Change, Outcome, Timing, Transient
 from persistence.alarms import AlarmRecord, Group, Severity
 
@@ -160,6 +161,55 @@ def test_what_comes_back_soon_is_the_same_alarm_and_stays_longer_each_time() -> 
     assert new.record.id != first.record.id
 
 
+def test_an_alarm_that_flaps_says_so_for_as_long_as_it_stands() -> None:
+    register = AlarmRegister("one")
+
+    def summary() -> str:
+        (standing,) = register.standing()
+        return standing.summary.removeprefix("no connection")
+
+    def clear(seconds: float) -> list[Outcome]:
+        return register.clear(ConditionCleared(Code.DATABASE_UNREACHABLE), at(seconds))
+
+    register.activate(database(), at(0))
+    register.tick(at(4))
+    assert summary() == "", "the first time it is no flapping"
+    clear(10)
+    register.activate(database(), at(20))
+    (again,) = register.tick(at(24))
+    assert isinstance(again, Action)
+    said = f"; flapping: 2 times since {at(4).at:%H:%M:%SZ}"
+    assert line(again.change, again.record).count(f"no connection{said}, cleared once it stays away for 60 s") == 1
+    clear(30)
+    assert (
+        summary() == f"{said}, away since {at(30).at:%H:%M:%SZ}, cleared at {at(90).at:%H:%M:%SZ} unless it comes back"
+    )
+    register.activate(database(), at(40))
+    assert summary() == f"{said.replace('2', '3', 1)}, cleared once it stays away for 60 s"
+    (before,) = register.standing()
+    restarted = AlarmRegister("one")
+    assert restarted.restore(before, at(41))
+    assert restarted.standing()[0].summary.count("flapping") == 1
+    clear(50)
+    (cleared,) = register.tick(at(110))
+    assert isinstance(cleared, Action)
+    assert line(cleared.change, cleared.record).endswith(f"(no connection{said.replace('2', '3', 1)})")
+
+
+def test_what_a_database_that_is_away_keeps_from_being_tried_again_is_no_alarm_of_its_own() -> None:
+    register = AlarmRegister("one")
+    register.activate(ConditionActive(Code.ERP_UNREACHABLE, "cut", subject=A), at(0))
+    register.activate(database(), at(1))
+    assert [action.record.code for action in register.tick(at(6)) if isinstance(action, Action)] == [
+        "database_unreachable"
+    ]
+    register.clear(ConditionCleared(Code.DATABASE_UNREACHABLE), at(20))
+    assert register.tick(at(23.9)) == [], "the ERP is asked again first"
+    (raised,) = register.tick(at(24.1))
+    assert isinstance(raised, Action)
+    assert raised.record.code == "erp_unreachable"
+
+
 @given(
     st.lists(
         st.tuples(st.floats(0.05, 30), st.booleans(), st.sampled_from(["biller", "db_writer", None])), max_size=300
@@ -175,8 +225,8 @@ def test_no_flapping_writes_more_than_ten_lines_in_ten_minutes(steps: list[tuple
         else:
             outcomes += register.clear(ConditionCleared(Code.DATABASE_UNREACHABLE, subject=subject), at(now))
         lines += [now for _ in changes(outcomes)]
-    for line in lines:
-        assert sum(line <= other < line + 600 for other in lines) <= 10
+    for each in lines:
+        assert sum(each <= other < each + 600 for other in lines) <= 10
 
 
 @given(st.lists(st.tuples(st.floats(0.05, 500), st.integers(0, 2), st.sampled_from([A, B, "x", None])), max_size=100))

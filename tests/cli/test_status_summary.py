@@ -123,10 +123,13 @@ def test_what_is_stuck_says_since_when_why_and_what_comes_next() -> None:
 
 def test_the_surroundings_are_said_in_words() -> None:
     pause = {"until": AT, "by": "cli:ops", "reason": "maintenance"}
-    lines = screen(erp=AWAY["erp"], pause=pause, database={"state": "DatabaseUnreachable", "since": AT, "seen_at": AT})
-    ago = "2026-11-15 12:00:00Z (10 min)"
-    assert f"ERP            away since {ago}, breaker closed, last success {ago}" in lines
-    assert f"database       DatabaseUnreachable, since {ago}; invoices as last seen at 2026-11-15 12:00:00Z" in lines
+    tried = {"tried_at": "2026-11-15T12:09:57Z", "next_try_at": "2026-11-15T12:10:12Z"}
+    database = {"state": "DatabaseUnreachable", "since": AT, "seen_at": AT, **tried, "next_try_at": None}
+    lines = screen(erp=AWAY["erp"] | tried, pause=pause, database=database)
+    ago, seen = "2026-11-15 12:00:00Z (10 min)", "invoices as last seen at 2026-11-15 12:00:00Z"
+    erp = f"away since {ago}, breaker closed, last success {ago}, tried 3 s ago, next try in 12 s"
+    assert f"ERP            {erp}" in lines
+    assert f"database       DatabaseUnreachable, since {ago}, tried 3 s ago, being tried now; {seen}" in lines
     assert "delivery       paused until 2026-11-15 12:00:00Z by cli:ops: maintenance" in lines
 
 

@@ -70,7 +70,7 @@ class Looked:
     def __init__(self, database_url: str, open_reason: str | None = None) -> None:
         class Gateway(Actor):
             def on_receive(self, message: Any) -> ErpStatus:
-                return ErpStatus("closed", open_reason, 0, 0, None)
+                return ErpStatus("closed", open_reason, 0, 0, None, None, None)
 
         self.clock, self.snapshot = SkippingClock(), AlarmSnapshot()
         self.system = System(SupervisorSpec("root", children=(ChildSpec(ERP_GATEWAY, Gateway),)))
