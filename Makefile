@@ -77,6 +77,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 lock: ## UPGRADE=--upgrade: pins what pyproject.toml asks for, with hashes (needs uv)
 	$(LOCK) --extra dev pyproject.toml -o requirements/development.txt
 	$(LOCK) -c requirements/development.txt pyproject.toml -o requirements/production.txt
+	$(LOCK) -c requirements/development.txt --extra otel pyproject.toml -o requirements/otel.txt
 	$(LOCK) -c requirements/development.txt --extra bench pyproject.toml -o requirements/bench.txt
 	echo hatchling | $(LOCK) -c requirements/development.txt - -o requirements/build.txt
 

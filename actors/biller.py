@@ -4,6 +4,7 @@ A batch whose inputs can't be read, or that raises, is made smaller down to the 
 others go first. An invoice whose inputs can't be read waits with its own backoff; one that raises counts as a crash.
 """
 
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from billing.invoice import Invoice, InvoiceBasis, NotReady, calculate
 from billing.quarantine import backoff_seconds
 from billing.rounding import Rounding
 from persistence.connection.errors import DatabaseFailed, PersistenceError
-from persistence.invoices.calculation_inputs import fetch_inputs
+from persistence.invoices.calculation_inputs import due_since, fetch_inputs
 from persistence.invoices.changes import Change
 from persistence.invoices.claims import Claimed
 from supervision import Actor, Timer
@@ -151,7 +152,7 @@ class Biller(Actor):
         self._go_on()
 
     def _calculate(self, batch: Sequence[Claimed]) -> WriteCalculations:
-        settings = self._context.settings
+        settings, began = self._context.settings, self._context.clock.monotonic()
         claim_of = {each.invoice_id: each.claim for each in batch}
         limit = settings.database.statement_timeout_seconds
         if len(batch) > 1:
@@ -167,7 +168,15 @@ class Biller(Actor):
             else:
                 calculated.append((claim_of[invoice_id], replace(result, holds_remarks=settings.billing.hold_remarks)))
         logger.debug("calculated %s, waiting %s", [str(invoice.id) for _, invoice in calculated], len(waiting))
+        self._trace(calculated, began)
         return WriteCalculations(tuple(calculated), tuple(waiting))
+
+    def _trace(self, calculated: Sequence[tuple[int, Invoice]], began: float) -> None:
+        if self._context.traces.on and calculated:
+            took_seconds, ids = self._context.clock.monotonic() - began, [str(invoice.id) for _, invoice in calculated]
+            with contextlib.suppress(PersistenceError):  # no invoice waits for its trace
+                due = self._database.run(lambda connection: due_since(connection, ids), BATCH_LEAST_SECONDS)
+                self._context.traces.calculated(due, took_seconds)
 
     def _waits(self, basis: InvoiceBasis, claim: int, why: NotReady) -> Change:
         """It stays due, says what it lacks, and is looked at again: an import nudges it at once."""

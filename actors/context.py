@@ -7,6 +7,7 @@ from datetime import datetime
 from random import Random
 
 from actors.metrics import ActorMetrics
+from actors.traces import Traces
 from billing.periods import Period, Schedule, due_periods
 from config.settings import Settings
 from persistence.connection.database import Database
@@ -30,7 +31,8 @@ class ActorContext:
     tests); every other duration goes by `clock` or the database. `connect` makes a connection of the caller's own,
     under a name that the server shows. `proved_alone` says that the state directory's lock has proved the predecessor
     dead; else the instance's name is locked in the database. `token` gives the ERP's token as it stands now.
-    `metrics` take what is counted for monitoring. `seen_server` is what all connections have seen of the database's.
+    `metrics` take what is counted for monitoring, `traces` what each step of an invoice took. `seen_server` is what all
+    connections have seen of the database's.
     """
 
     settings_holder: SettingsHolder
@@ -44,6 +46,7 @@ class ActorContext:
     connect: Callable[..., Database]
     token: Callable[[], str | None]
     metrics: ActorMetrics = field(default_factory=ActorMetrics)
+    traces: Traces = field(default_factory=Traces)
     seen_server: SeenServer = field(default_factory=SeenServer)
 
     @property

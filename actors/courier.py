@@ -73,12 +73,15 @@ class Courier(Actor):
             client = self._current_client()
         except TrustUnusable as error:
             return not_sent(method, str(error), "trust")
+        invoice_id, total = delivery.invoice_id, delivery.total_with_tax_eur
+        traceparent = self._context.traces.traceparent(invoice_id)
         if delivery.action == "offer":
             assert delivery.body is not None, "an offer carries its body"
-            return client.offer(
-                delivery.invoice_id, delivery.body, delivery.total_with_tax_eur, leave_by_seconds=leave_by
-            )
-        return client.ask(delivery.invoice_id, delivery.total_with_tax_eur, leave_by_seconds=leave_by)
+            outcome = client.offer(invoice_id, delivery.body, total, leave_by_seconds=leave_by, traceparent=traceparent)
+        else:
+            outcome = client.ask(invoice_id, total, leave_by_seconds=leave_by, traceparent=traceparent)
+        self._context.traces.exchanged(invoice_id, traceparent, outcome)
+        return outcome
 
     def _ping(self) -> Outcome:
         try:

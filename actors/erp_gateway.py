@@ -169,6 +169,7 @@ class ErpGateway(Actor):
         if self._asked is not None:
             self._asked.cancel()
             self._asked = None
+        self._context.traces.claimed(message.deliveries, message.asked_at_seconds)
         self._several_open = message.several_open
         self._nothing_more = not message.deliveries
         leave_by = self._leave_by(message.asked_at_seconds)

@@ -26,6 +26,7 @@ def exchange(
     url: str,
     *,
     content: bytes | None = None,
+    content_type: str = "application/json",
     token: str | None = None,
     ca_file: Path | None = None,
     read_bytes: int = 0,
@@ -33,7 +34,7 @@ def exchange(
     """The first `read_bytes` of the answer's body, of an answer 2xx. Raises ExchangeFailed."""
     headers = {"accept-encoding": "identity", "user-agent": "billingd"}
     if content is not None:
-        headers["content-type"] = "application/json"
+        headers["content-type"] = content_type
     if token:
         headers["authorization"] = f"Bearer {token}"
     started = time.monotonic()

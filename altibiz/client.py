@@ -85,6 +85,7 @@ class AltibizClient:
         ]  # fmt: skip
         if token is not None:
             self._headers.append((b"authorization", b"Bearer " + _checked_token(token).encode()))
+        self._of_request: list[tuple[bytes, bytes]] = []
 
     @classmethod
     def from_settings(cls, erp: Any, token: str | None, **clocks: Any) -> Self:
@@ -93,19 +94,24 @@ class AltibizClient:
         return cls(erp.base_url, token=token, **{name: getattr(erp, name) for name in names}, **clocks)
 
     def offer(
-        self, invoice_id: str, body: bytes, total_with_tax: Decimal, *, leave_by_seconds: float = float("inf")
-    ) -> Outcome:
+        self, invoice_id: str, body: bytes, total_with_tax: Decimal, *, leave_by_seconds: float = float("inf"),
+        traceparent: str | None = None,
+    ) -> Outcome:  # fmt: skip
         """PUT the stored bytes of an invoice; never raises. NOT_SENT past `leave_by_seconds` of CLOCK_BOOTTIME."""
+        self._of_request = _trace_header(traceparent)
         return self._about_invoice("PUT", invoice_id, body, total_with_tax, leave_by_seconds)
 
     def ask(
-        self, invoice_id: str, total_with_tax: Decimal | None, *, leave_by_seconds: float = float("inf")
-    ) -> Outcome:
+        self, invoice_id: str, total_with_tax: Decimal | None, *, leave_by_seconds: float = float("inf"),
+        traceparent: str | None = None,
+    ) -> Outcome:  # fmt: skip
         """GET the booking of an invoice; without a total the answer's is not compared. Else as `offer`."""
+        self._of_request = _trace_header(traceparent)
         return self._about_invoice("GET", invoice_id, None, total_with_tax, leave_by_seconds)
 
     def page(self, after: str | None = None, limit: int = PAGE_BOOKINGS) -> Page | Outcome:
         """GET the bookings that follow the id `after`, oldest first; never raises."""
+        self._of_request = []
         query = f"?limit={limit}" + (f"&after={quote(after, safe='')}" if after is not None else "")
         begun = time.monotonic()
         answer = self._exchange("GET", query, None)
@@ -165,7 +171,7 @@ class AltibizClient:
         return not (network.connects_anew or network.bytes_sent or network.bytes_received or network.aborted)
 
     def _send(self, method: Method, path: str, body: bytes | None) -> "_Answer | Outcome":
-        url, headers = self._invoices, self._headers
+        url, headers = self._invoices, self._headers + self._of_request
         target = httpcore.URL(scheme=url.scheme, host=url.host, port=url.port, target=url.target + path.encode())
         if body is not None:
             length = (b"content-length", str(len(body)).encode())
@@ -201,6 +207,10 @@ class AltibizClient:
         if not_http and network.bytes_received:
             return Outcome(OutcomeKind.NONSENSE, method, detail=f"not HTTP: {detail}", request_left=left)
         return Outcome(OutcomeKind.UNREACHABLE, method, detail=detail, request_left=left)
+
+
+def _trace_header(traceparent: str | None) -> list[tuple[bytes, bytes]]:
+    return [] if traceparent is None else [(b"traceparent", traceparent.encode())]
 
 
 class _Answer(NamedTuple):

@@ -182,6 +182,10 @@ class IntakeSettings(Section):
         return parse_listen(self.listen)
 
 
+class TelemetrySettings(Section):
+    otlp_endpoint: HttpUrl | None = setting(None)
+
+
 class LogSettings(Section):
     level: Literal["debug", "info", "warning", "error", "critical"] = setting("info", live=True)
     format: Literal["auto", "journal", "console", "json"] = setting("auto")

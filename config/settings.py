@@ -1,6 +1,7 @@
 """All settings of a daemon as one value that never changes, and the rules by which they go together."""
 
 import socket
+from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
@@ -45,6 +46,7 @@ class Settings(Section):
     alarms: sections.AlarmsSettings = sections.AlarmsSettings()
     ops: sections.OpsSettings = sections.OpsSettings()
     intake: sections.IntakeSettings = sections.IntakeSettings()
+    telemetry: sections.TelemetrySettings = sections.TelemetrySettings()
     log: sections.LogSettings = sections.LogSettings()
 
     @property
@@ -82,6 +84,9 @@ def _contradictions(settings: Settings) -> list[Contradiction]:
     if settings.ops.token_for_all and settings.ops.token_file is None:
         needs = "/status and /metrics can't ask for a token without ops.token_file"
         problems.append(("ops.token_for_all", ("ops.token_for_all",), needs))
+    otlp = "telemetry.otlp_endpoint"
+    if settings.telemetry.otlp_endpoint is not None and find_spec("opentelemetry") is None:
+        problems.append((otlp, (otlp,), "traces need the extra `otel`, which is not installed: docs/service.md"))
     return problems
 
 

@@ -15,6 +15,7 @@ from actors import messages
 from actors.attribution import Attribution
 from actors.context import ActorContext, SettingsHolder
 from actors.embedded import EmbeddedDatabase
+from actors.traces import make_traces
 from actors.tree import courier, tree
 from alarming import chain_test
 from alarming.actor import AlarmActor, AlarmSnapshot, Configure
@@ -52,6 +53,7 @@ START_CHECK_SECONDS = 2.0
 EMBEDDED_DATABASE = "embedded_database"
 EMBEDDED_START_SECONDS = 600.0
 EMBEDDED_STOP_SECONDS = 300.0
+TRACES_STOP_SECONDS = 2.0
 
 T = TypeVar("T")
 
@@ -111,6 +113,7 @@ class Daemon:
             connect=self.connect,
             token=lambda: self._token,
             seen_server=SeenServer(settings.state_dir / "database-seen"),
+            traces=make_traces(settings.telemetry.otlp_endpoint, self.clock, settings.instance, version),
         )
         self.snapshot = AlarmSnapshot()
         self._alarms = _refuse_start(lambda: alarm_settings(settings))
@@ -163,6 +166,7 @@ class Daemon:
         except StartFailed as error:
             raise StartRefused(f"the daemon can't start: {_root_cause(error)}") from error
         self.status.start()
+        self.context.traces.start()
         self._ops.serve()
         self._intake.serve()
         self._notifier.ready(self.status.summary())
@@ -271,6 +275,7 @@ class Daemon:
         while self._under_way() and self.clock.monotonic() < until:
             threading.Event().wait(0.02)
         self.system.stop(max(1.0, until - self.clock.monotonic()))
+        self.context.traces.stop(TRACES_STOP_SECONDS)
         if self._server is not None:
             self._notifier.extend_timeout(EMBEDDED_STOP_SECONDS)
             self._server.stop()

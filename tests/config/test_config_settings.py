@@ -35,7 +35,7 @@ ops.listen ops.token_file* ops.token_for_all* ops.hosts*
 intake.inbox intake.settle_seconds* intake.listen intake.token_file* intake.certificate_file intake.key_file
 intake.max_body_bytes* intake.max_waiting_bytes* intake.expected_every_seconds.abb_b2x*
 intake.expected_every_seconds.schneider_iem3xxx*
-log.level* log.format
+telemetry.otlp_endpoint log.level* log.format
 """
 TABLE = TABLE_TEXT.split()
 
