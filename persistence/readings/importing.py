@@ -1,5 +1,6 @@
 """Register readings in the database: imported file by file, each whole or not at all, and replaced with a trace."""
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from persistence.connection.statements import execute, fetch, fetch_column, fetc
 from persistence.invoices import recalculation
 from persistence.locks import lock_meters_in_turns
 from persistence.readings.file import REGISTERS, ReadingsRejected, RowStream
-from persistence.readings.partitions import Month, MonthArchived, make_month, missing_months, months_of
+from persistence.readings.partitions import Month, MonthArchived, make_month, missing_months, month_step, months_of
 from persistence.sql import Queries
 
 __all__ = ["ReadingsRejected", "ReadingsReport", "import_readings", "replace_readings"]
@@ -24,6 +25,8 @@ _REPLACING_LOCK = 7_240_063
 _AHEAD = timedelta(hours=1)  # clocks of meters go wrong, too
 _FIRST_AT = datetime(2000, 1, 1, tzinfo=UTC)
 _UNIQUE_VIOLATION = "23505"
+_LARGE_BYTES = 4_000_000
+_MONTH_AT_MOST = timedelta(days=32)
 _COLUMNS = ", ".join(("meter_id", "at", *REGISTERS))
 _SQL = Queries(
     __file__,
@@ -34,7 +37,7 @@ _SQL = Queries(
     NEW_VALUES=", ".join(f"s.{name} AS new_{name}" for name in REGISTERS),
     SETS=", ".join(f"{name} = c.new_{name}" for name in REGISTERS),
 )
-_COPY = f"COPY staged_readings ({_COLUMNS}) FROM STDIN WITH (FORMAT csv)"
+_COPY = f"COPY {{table}} ({_COLUMNS}) FROM STDIN WITH (FORMAT csv)"
 _COPY_LINE = re.compile(r"COPY staged_readings\D+([0-9]+)")  # `line` in the language of the server
 
 _SURVEYED = "SELECT s.*, m.id IS NOT NULL AS known FROM staged_meters s LEFT JOIN meters m ON m.id = s.meter_id"
@@ -93,6 +96,8 @@ def import_readings(
     not at all. The same reading again is no error, a different value for a known instant is. The meters stay locked
     from its last statements until the transaction ends, which is to follow at once.
     """
+    if (filled := _fill_new_month(connection, path, progress, now)) is not None:
+        return _finish(connection, path, *filled, replaced=0)
     staged = _stage(connection, path, progress, now)
     return _take(connection, path, staged, replaced=0)
 
@@ -118,14 +123,83 @@ def replace_readings(
     return _take(connection, path, staged, replaced)
 
 
-def _stage(connection: Connection, path: Path, progress: Callable[[int], None] | None, now: datetime | None) -> _Staged:
+class _LongerWay(Exception):  # noqa: N818 - named for what follows
+    """The quick way can't take a file, or found something amiss in it."""
+
+
+def _fill_new_month(
+    connection: Connection, path: Path, progress: Callable[[int], None] | None, now: datetime | None
+) -> tuple[_Staged, int] | None:
+    """Takes a large file of a month that is new straight into its partition: nothing is written twice.
+
+    Gives also how many rows were new. None if that can't be, or if anything is amiss: then nothing of it stays, and
+    the longer way takes the file or says what is wrong with it, and where.
+    """
+    month = _main_month(path)
+    try:
+        with connection.begin_nested():
+            if month is None or not missing_months(connection, [month]):
+                return None
+            month_step(connection, month, filled=False)
+            rows = RowStream(path, progress)
+            copy_in(connection, _COPY.format(table=month.table), rows)
+            staged = _survey_month(connection, month, rows, now)
+            missed = _take_strays(connection, path, month)
+            month_step(connection, month, filled=True)
+            return staged, rows.rows - missed
+    except (_LongerWay, ReadingsRejected, MonthArchived, RowRefused):
+        return None
+
+
+def _main_month(path: Path) -> Month | None:
+    """The month that a large file is about, if the rows at its begin are one meter's and lie in no more."""
+    if not path.is_file() or path.stat().st_size < _LARGE_BYTES:
+        return None
+    rows = [row.split(b",") for row in next(iter(RowStream(path)), b"").splitlines()]
+    try:
+        of_one_meter = itertools.takewhile(lambda row: row[0] == rows[0][0], rows)
+        instants = [datetime.fromisoformat(row[1].decode()) for row in of_one_meter]
+    except ValueError:  # such as 30 February
+        return None
+    if len(instants) < 2 or abs(instants[-1] - instants[0]) > _MONTH_AT_MOST:
+        return None
+    return Month.of(instants[len(instants) // 2].astimezone(UTC))
+
+
+def _survey_month(connection: Connection, month: Month, rows: RowStream, now: datetime | None) -> _Staged:
+    found = fetch_row(connection, _SQL.survey_month.replace("new_month", month.table))
+    if rows.problem is not None or found is None or not found.right:
+        raise _LongerWay
+    if now is not None and (found.first_at < _FIRST_AT or found.last_at > now + _AHEAD):
+        raise _LongerWay
+    return _Staged(rows.rows, sorted(found.meters.split(",")), found.first_at, found.last_at, side_by_side=True)
+
+
+def _take_strays(connection: Connection, path: Path, month: Month) -> int:
+    """Inserts what doesn't lie in the month; gives how many of these rows were known."""
+    _make_staging(connection)
+    others = f"SELECT {_COLUMNS} FROM {month.table} WHERE NOT ({month.has('at')})"
+    strays = execute(connection, f"INSERT INTO staged_readings ({_COLUMNS}) {others}")
+    if not strays:
+        return 0
+    new = _insert(connection, path, _survey(connection, path, strays))
+    if new < strays and fetch_row(connection, _SQL.first_difference) is not None:
+        raise _LongerWay
+    return strays - new
+
+
+def _make_staging(connection: Connection) -> None:
     for table in ("staged_readings", "staged_meters"):
         execute(connection, f"DROP TABLE IF EXISTS pg_temp.{table}")
     execute(connection, f"SET LOCAL work_mem = '{_WORK_MEMORY}'")
     execute(connection, _SQL.stage)
+
+
+def _stage(connection: Connection, path: Path, progress: Callable[[int], None] | None, now: datetime | None) -> _Staged:
+    _make_staging(connection)
     rows = RowStream(path, progress)
     try:
-        copy_in(connection, _COPY, rows)
+        copy_in(connection, _COPY.format(table="staged_readings"), rows)
     except RowRefused as error:
         raise _refused_by_copy(path, error) or error from error.__cause__
     if rows.problem is not None:
@@ -187,6 +261,10 @@ def _take(connection: Connection, path: Path, staged: _Staged, replaced: int) ->
     new = _insert(connection, path, staged)
     if new < staged.rows:
         _refuse_difference(connection, path)
+    return _finish(connection, path, staged, new, replaced)
+
+
+def _finish(connection: Connection, path: Path, staged: _Staged, new: int, replaced: int) -> ReadingsReport:
     invoices, released = _mark_stale(connection, staged, replaced) if new or replaced else ((), 0)
     return ReadingsReport(
         str(path),

@@ -13,6 +13,19 @@ SELECT meter_id, min(line) AS first_line, min(at) AS first_at, max(at) AS last_a
     ) AS wrong_sum_line
 FROM staged_readings GROUP BY meter_id
 
+-- Whether all is right with what lies in a month's table, which new_month stands for: the rows of a meter lie side by side.
+-- name: survey_month
+WITH found AS (
+    SELECT meter_id, min(ctid) AS first_place, max(ctid) AS last_place, min(at) AS first_at, max(at) AS last_at,
+        bool_and(active_import_total_wh = active_import_t1_wh + active_import_t2_wh) AS sums_right
+    FROM new_month GROUP BY meter_id
+), ordered AS (
+    SELECT *, first_place > coalesce(lag(last_place) OVER (ORDER BY first_place), '(0,0)') AS apart FROM found
+)
+SELECT string_agg(o.meter_id, ',') AS meters, min(o.first_at) AS first_at, max(o.last_at) AS last_at,
+    bool_and(o.sums_right AND o.apart AND m.id IS NOT NULL) AS "right"
+FROM ordered o LEFT JOIN meters m ON m.id = o.meter_id
+
 -- What stands already where the file's rows belong: next to nothing for a new month, each meter's first instant.
 -- name: known
 CREATE TEMPORARY TABLE known_readings ON COMMIT DROP AS

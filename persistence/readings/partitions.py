@@ -82,14 +82,21 @@ def missing_months(connection: Connection, months: Collection[Month]) -> list[Mo
 def make_month(connection: Connection, month: Month, rows: str) -> int:
     """Makes a month's partition of these rows, a SELECT, and gives their number; raises RowRefused for a key twice.
 
-    The key is made over the rows at once, at a third of the cost of one after the other. It is not
-    CREATE TABLE … PARTITION OF, which would lock everyone out. The function has the owner's rights.
+    The key is made over the rows at once, at a third of the cost of one after the other.
     """
-    month_of = "SELECT readings_month(CAST(:first_day AS date), :filled)"
-    execute(connection, month_of, first_day=f"{month}-01", filled=False)
+    month_step(connection, month, filled=False)
     count = execute(connection, f"INSERT INTO {month.table} {rows}")
-    execute(connection, month_of, first_day=f"{month}-01", filled=True)
+    month_step(connection, month, filled=True)
     return count
+
+
+def month_step(connection: Connection, month: Month, *, filled: bool) -> None:
+    """Makes a month's table, without a key; once `filled` removes rows of other months, makes the key and attaches it.
+
+    It is not CREATE TABLE … PARTITION OF, which would lock everyone out. The function has the owner's rights.
+    """
+    sql = "SELECT readings_month(CAST(:first_day AS date), :filled)"
+    execute(connection, sql, first_day=f"{month}-01", filled=filled)
 
 
 def attached_months(connection: Connection, months: Collection[Month]) -> set[Month]:
