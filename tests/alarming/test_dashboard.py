@@ -1,14 +1,18 @@
 """The dashboard: Grafana's structure, and data for each query from a Prometheus that scrapes a daemon."""
 
 import json
+import re
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from actors.metrics import ActorMetrics
 from alarming.dashboard import PANELS, dashboard
 from alarming.documents import main
+from alarming.prometheus import RECORDED
+from daemon.metrics import FAMILIES
 from testkit.ports import free_port
 from testkit.waiting import wait_until
 from tests.support.inbox_deployment import InboxDeployment
@@ -47,6 +51,19 @@ def test_the_document_is_what_grafana_imports() -> None:
         assert (target["refId"], target["datasource"]) == ("A", source)
         assert 'job="$job"' in target["expr"]
         assert "JOB" not in target["expr"]
+
+
+def test_each_panel_reads_what_is_there() -> None:
+    gauges = {name for families in FAMILIES.values() for name, *_ in families}
+    counted = {metric.name for metric in ActorMetrics().registry.collect()}
+    known = gauges | {f"{name}{suffix}" for name in counted for suffix in ("_total", "_sum", "_count")}
+    asked = {
+        name
+        for panels in PANELS.values()
+        for _, _, query_text, _ in panels
+        for name in re.findall(r"[a-z_]*:?billingd_[a-z0-9_]+(?::[a-z0-9_]+)?", query_text)
+    }
+    assert asked - known - set(RECORDED) == set()
 
 
 @pytest.mark.slow

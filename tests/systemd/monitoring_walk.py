@@ -21,7 +21,8 @@ from tests.support.sample import ROOT
 PAGE = ROOT / "docs" / "monitoring.md"
 INSTALLED = Path("/opt/billingd/share/billingd")
 HEARTBEAT_SECONDS = 60.0
-WITHIN_SECONDS = 100.0
+# A heartbeat and the patience for two, or a rule's two minutes, and a busy machine.
+WITHIN_SECONDS = 240.0
 # What is asked again until the page is right; all else is done once.
 QUESTIONS = ("promtool query", "amtool alert")
 HURRY = {
