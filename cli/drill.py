@@ -43,6 +43,9 @@ def drill(
     calls: Annotated[
         bool, typer.Option("--calls", help="Instead of the table: each call to the outside fails once, in each way.")
     ] = False,
+    case: Annotated[
+        str, typer.Option(metavar="REGEX", help="With --calls: only cases in whose name this is found; see --json.")
+    ] = "",
 ) -> int:
     """Make every failure happen for real, in every state of billing, and see whether all four promises hold."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # no process of a drill is left behind
@@ -53,7 +56,7 @@ def drill(
         if storm is not None:
             return 0 if run_storm(seed, storm, folder, print_line) else 1
         if calls:
-            return 0 if run_calls(number, seed, jobs or os.cpu_count() or 1, json_file, print_line) else 1
+            return 0 if run_calls(number, seed, jobs or os.cpu_count() or 1, json_file, print_line, case) else 1
         if outage is not None:
             return 0 if run_outages(outage, folder, print_line) else 1
         cells = choose(failure or [], variant or [], state or [])

@@ -9,10 +9,12 @@ from supervision.clock import Randomness
 
 ERROR, TIMEOUT, LOST = "error", "timeout", "done, answer lost"
 KILLED_BEFORE, KILLED_AFTER, SLOW = "killed before", "killed after", "slow"
+READ_ONLY = "read-only from here on"
+"""This session of the database is answered as by a server that has become a standby."""
 ALL = (ERROR, TIMEOUT, LOST, KILLED_BEFORE, KILLED_AFTER, SLOW)
 _INTERRUPTED = (ERROR, TIMEOUT, KILLED_BEFORE, SLOW)
 FAULTS: Mapping[str, tuple[str, ...]] = {
-    "sql": ALL,
+    "sql": (*ALL, READ_ONLY),
     "http": _INTERRUPTED,
     # Only here is there an answer that can be lost; the other boundaries lie before the request is whole, or behind.
     "http before answer": ALL,

@@ -23,7 +23,7 @@ from drills.environment import FAST, INTAKE_TOKEN, Environment
 from drills.judge import judge
 from drills.workload import ZONE, Workload
 from persistence.invoices import corrections
-from testkit.daemon_log import AlarmLog
+from testkit.daemon_log import AlarmLog, supervision_events
 from testkit.daemon_process import environment_of
 from testkit.deployment import merged
 from testkit.erp import FakeErp
@@ -128,6 +128,7 @@ class Month(Environment):
         self.plan = Plan(case)
         # Such a request reaches the ERP after billingd has asked and been told that there is no booking.
         self._delays_requests = case is not None and case.fault == SLOW and case.site.startswith("http:")
+        self._crashes_nobody = case is None or case.site.startswith(("sql", "http"))
         self._sql = SqlWire(server.port, self.plan, self._kill, 2 * (STATEMENT_SECONDS + 0.3))
         self._http = HttpWire(self.erp.port, self.plan, self._kill, 2 * ERP_SECONDS)
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -160,7 +161,7 @@ class Month(Environment):
             self._end()
         except NotReached as error:
             return [f"{error}: {self.states()}"]
-        return judge(self, offers_again=self._delays_requests) + self._bad_ends()
+        return judge(self, offers_again=self._delays_requests) + self._bad_ends() + self._bad_log()
 
     def calls(self) -> Counter[str]:
         """How often each site was met."""
@@ -276,3 +277,12 @@ class Month(Environment):
         """Ends that no fault explains: a kill is one, a start without a thread or a file may be another."""
         bad = [status for status in self.month_daemon.ends if status != -signal.SIGKILL]
         return [f"the daemon ended by itself with {bad}"] if len(bad) > self.reached() else []
+
+    def _bad_log(self) -> list[str]:
+        """A log that an operator can't go by."""
+        exits = supervision_events(self.home / "daemon.log", "Exited")
+        crashed = any(each["supervision_reason"].startswith("Crashed") for each in exits)
+        wrong = ["an actor crashed: an expected fault crashes nobody"] if crashed and self._crashes_nobody else []
+        return (
+            wrong if self.month_daemon.alarms.all() else [*wrong, "no alarm is in the log, and an invoice was aborted"]
+        )

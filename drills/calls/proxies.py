@@ -9,13 +9,17 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from drills.calls.cases import ERROR, KILLED_AFTER, KILLED_BEFORE, LOST, SLOW, TIMEOUT, Plan
+from drills.calls.cases import ERROR, KILLED_AFTER, KILLED_BEFORE, LOST, READ_ONLY, SLOW, TIMEOUT, Plan
 from testkit.proxy import reset
 
 ANSWER_SECONDS = 5.0
 _CANCEL = 80877102
 _NAME_LENGTH = 60
-_STATUS = {ERROR: (b"53100", b"no space left on device"), TIMEOUT: (b"57014", b"canceling statement due to timeout")}
+_STATUS = {
+    ERROR: (b"53100", b"no space left on device"),
+    TIMEOUT: (b"57014", b"canceling statement due to timeout"),
+    READ_ONLY: (b"25006", b"cannot execute it in a read-only transaction"),
+}
 _READY = b"Z\x00\x00\x00\x05"
 _UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -107,6 +111,7 @@ class _SqlLink:
         self._wire, self._client, self._server = wire, client, server
         self._role = "?"
         self._status = b"I"
+        self._read_only = False
         self._held: list[bytes] | None = None
         self._answered = threading.Event()
 
@@ -146,7 +151,10 @@ class _SqlLink:
     def _call(self, site: str, data: bytes) -> None:
         fault = self._wire.plan.arrive(site)
         connects = site == "sql: connect"
-        if fault is None:
+        self._read_only |= fault == READ_ONLY
+        if self._read_only and not connects:
+            self._refuse(READ_ONLY, data)
+        elif fault in (None, READ_ONLY):
             self._server.sendall(data)
         elif fault in (ERROR, TIMEOUT) and not connects:
             self._refuse(fault, data)

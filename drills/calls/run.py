@@ -1,6 +1,7 @@
 """Records the month, runs it once for each case, keeps each result in a file of JSON lines, and sums them up."""
 
 import json
+import re
 import shutil
 import tempfile
 import threading
@@ -111,12 +112,18 @@ def _months(jobs: int) -> Iterator[Months]:
         shutil.rmtree(server.home, ignore_errors=True)
 
 
-def run_calls(number: int | None, seed: int, jobs: int, json_file: Path | None, tell: Callable[[str], None]) -> bool:
-    """Runs the cases that the file does not have yet or that did not hold, or a number of them; whether all held."""
+def run_calls(
+    number: int | None, seed: int, jobs: int, json_file: Path | None, tell: Callable[[str], None], only: str = ""
+) -> bool:
+    """Runs the cases that the file does not have yet or that did not hold, or a number of them; whether all held.
+
+    `only`: a regular expression that is found in their names.
+    """
     done = _read(json_file)
     with _months(jobs) as months, ThreadPoolExecutor(jobs) as pool:
         known = months.record()
-        cases = [case for case in cases_of(known, seed) if case.key not in done or not done[case.key].held]
+        wanted = (case for case in cases_of(known, seed) if re.search(only, case.key))
+        cases = [case for case in wanted if case.key not in done or not done[case.key].held]
         tell(f"{len(known)} sites, {known.total()} calls, {len(cases)} cases to run, seed {seed}")
         rest = iter(islice(cases, number))
         further: list[Case] = []
@@ -131,7 +138,7 @@ def run_calls(number: int | None, seed: int, jobs: int, json_file: Path | None, 
                 case, result = running.pop(future), future.result()
                 results[result.case] = result
                 _append(json_file, result)
-                if number is None and case.after is None:
+                if number is None and not only and case.after is None:
                     # Calls that only a fault brings about: one of each, with each fault, behind that fault.
                     further += cases_of_new(result, case, known)
                 if not result.held:

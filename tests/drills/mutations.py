@@ -1,4 +1,4 @@
-"""Ways to break billingd, each with the cell that has to notice: the proof that the drills can fail."""
+"""Ways to break billingd, each with the cell and the call that have to notice: the proof that the drills can fail."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,15 @@ class Mutation:
     path: str
     old: str
     new: str
-    cell: tuple[str, str, str]
-    because: str
+    cell: tuple[str, str, str] | None = None
+    because: str = ""
     """What the judge has to say, as a regular expression."""
+    calls: str | None = None
+    """Cases of `drill --calls` of which one must not hold, as a regular expression; empty: none holds without a fault.
+    None: no such call brings it about, it takes what the cell does."""
+    calls_because: str = ""
+    bug: str | None = None
+    """The fault of other systems that it re-creates (docs/testing.md)."""
 
 
 MUTATIONS = (
@@ -26,6 +32,9 @@ MUTATIONS = (
         "            return found, claims.several_open(connection, approved_only=by.approved_only)\n",
         ("D1", "cut_before_commit", "calculated"),
         "was offered though the ERP had it",
+        calls=r"^sql: db_writer: SELECT count\(\*\) > N FROM \(SELECT FROM invoices.* #[2-5]: error$",
+        calls_because="was offered though the ERP had it",
+        bug="an outbox is sent before its deletion is committed",
     ),
     Mutation(
         "no unique constraint on bill_id",
@@ -42,6 +51,9 @@ MUTATIONS = (
         'f"({in_state(State.CALCULATED, State.SENT)} AND NOT {ASK_FIRST} OR ',
         ("S1", "killed", "sending_after"),
         "was offered though the ERP had it",
+        calls=r"^http before answer: PUT #1: done, answer lost$",
+        calls_because="was offered though the ERP had it",
+        bug="Celery: an acknowledgement that is lost, and the task is run again",
     ),
     Mutation(
         "the period is taken from the clock instead of from what is missing",
@@ -50,6 +62,9 @@ MUTATIONS = (
         "due_periods(Period.parse(first), self.now(), schedule, settings.zone)][-1:]",
         ("S1", "down_over_months", "idle"),
         "has no invoice",
+        calls="",
+        calls_because="a step of the month",
+        bug="a cron tick is lost over a downtime",
     ),
     Mutation(
         "a restart forgets whose the claims are",
@@ -61,6 +76,9 @@ MUTATIONS = (
         "    claimed_until = now() + interval '80 seconds',\n",
         ("S1", "killed", "calculating"),
         "not finished within",
+        calls=r"^sql: biller: SELECT wanted.* #1: killed before$",
+        calls_because="a step of the month",
+        bug="a job stuck in `doing` after its worker was killed",
     ),
     Mutation(
         "alarms only in the database",
@@ -69,6 +87,8 @@ MUTATIONS = (
         "        del level\n",
         ("D1", "stopped_fast", "idle"),
         "no alarm database_unreachable",
+        calls="",
+        calls_because="no alarm is in the log",
     ),
     Mutation(
         "blame without a witness",
@@ -85,6 +105,8 @@ MUTATIONS = (
         "WHERE (step_reason IS NOT NULL OR state IS DISTINCT FROM from_state) AND state <> 'registered'\n",
         ("S1", "killed", "sending_before"),
         "its history",
+        calls="",
+        calls_because="its history",
     ),
     Mutation(
         "an alarm that is never cleared",
@@ -93,6 +115,8 @@ MUTATIONS = (
         "            self.invoices.clear()\n",
         ("D1", "stopped_fast", "idle"),
         "still stands",
+        calls=r"^sql: db_writer: begin transaction.* #3: slow$",
+        calls_because="still stands",
     ),
     Mutation(
         "a failover is no reason to ask",
@@ -117,6 +141,8 @@ MUTATIONS = (
         "            raise RuntimeError from error\n            self._registration",
         ("D1", "stopped_fast", "storing"),
         "an actor crashed",
+        calls=r"^sql: db_writer: begin transaction.* #3: error$",
+        calls_because="an actor crashed",
     ),
     Mutation(
         "any total is taken",
@@ -133,6 +159,8 @@ MUTATIONS = (
         "        Item.SUPPLY_BUSINESS_USAGE_FEE: t2,\n",
         ("S2", "raises_once", "storing"),
         "lines is",
+        calls="",
+        calls_because="lines is",
     ),
     Mutation(
         "the pulse goes by the wall clock",
@@ -149,5 +177,24 @@ MUTATIONS = (
         "        if not self._clamped and False:\n",
         ("S1", "database_clock_back", "initiated"),
         "not finished within",
+    ),
+    Mutation(
+        "one refused row ends every claim",
+        "actors/claimer.py",
+        "            if not is_row_fault(error):\n                raise\n        return [each for search",
+        "            raise\n        return [each for search",
+        ("D2", "row_refused", "calculated"),
+        "did not go on",
+        bug="a dead letter that stops the recovery of all others",
+    ),
+    Mutation(
+        "a session that has become read-only is kept",
+        "persistence/connection/session.py",
+        'trusted and fields.get("V") == "ERROR" and fields.get("C") != READ_ONLY',
+        'trusted and fields.get("V") == "ERROR"',
+        cell=None,
+        calls=r"^sql: db_writer: begin transaction.* #2: read-only",
+        calls_because="a step of the month",
+        bug="a pool that keeps its sessions to a read-only server",
     ),
 )
