@@ -93,7 +93,8 @@ class DaemonOfMonth:
                 return
             self.ends.append(status)
         self.ready = False
-        self._running = self._zygote.start(self._home, self._environment, None if self.ends else self._case)
+        case, self._case = self._case, None
+        self._running = self._zygote.start(self._home, self._environment, case)
 
     def signal(self, number: signal.Signals) -> None:
         if self._running is not None:
@@ -108,7 +109,9 @@ class DaemonOfMonth:
             lambda: running.exit_status is not None,
             within_seconds=STOP_SECONDS, what="the daemon ends in order", every_seconds=LOOK_SECONDS,
         )  # fmt: skip
-        return running.exit_status == 0
+        if running.exit_status == 0:
+            self._running = None
+        return self._running is None
 
     def close(self) -> None:
         self.signal(signal.SIGKILL)
@@ -204,12 +207,18 @@ class Month(Environment):
         self._wait(self._finished)
 
     def _end(self) -> None:
-        """Stops the daemon once it has settled. One that fails to stop in order is started again and stopped."""
+        """Stops the daemon once it has settled. One that fails to stop in order is started again and stopped.
+
+        So is one whose database failed in the stop, which is told until the next start.
+        """
+        in_order = False
         for _ in range(STOPS):
             becomes_true(self._has_settled, CLEAR_SECONDS)
-            if self.month_daemon.stop():
+            in_order = self.month_daemon.stop()
+            if in_order and not any(code.startswith("database_") for code, _ in self.standing_alarms()):
                 return
-        raise NotReached(f"the daemon did not end in order, before it ended with {self.month_daemon.ends}")
+        if not in_order:
+            raise NotReached(f"the daemon did not end in order, before it ended with {self.month_daemon.ends}")
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         """Until it is so; what ends meanwhile is started again."""
@@ -263,7 +272,7 @@ class Month(Environment):
     def _finished(self) -> bool:
         if "held" in self.states().values():
             self.retry_held()
-        return self.all_in("registered")
+        return self.all_in("registered") and not self.inbox_problems()
 
     def _has_settled(self) -> bool:
         """The daemon is up, and no alarm has stood for longer than one needs to be raised."""
