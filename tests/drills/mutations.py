@@ -188,6 +188,15 @@ MUTATIONS = (
         bug="a dead letter that stops the recovery of all others",
     ),
     Mutation(
+        "a crash with one invoice in hand is not counted",
+        "actors/write_group.py",
+        "                return [Item(ids[0], Crash(reason, since))]\n",
+        "                return []\n",
+        ("S2", "poison_invoice", "calculating"),
+        "no alarm poison_invoice",
+        bug="a poison message that kills its consumer for ever",
+    ),
+    Mutation(
         "a session that has become read-only is kept",
         "persistence/connection/session.py",
         'trusted and fields.get("V") == "ERROR" and fields.get("C") != READ_ONLY',
