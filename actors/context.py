@@ -17,10 +17,13 @@ from supervision.clock import Clock
 
 
 class SettingsHolder:
-    """The settings in force: replaced as a whole by a reload, read anew at each use."""
+    """The settings in force, and the ERP's token that belongs to them: read anew at each use.
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    A reload replaces both at once, so nobody sees a part of it.
+    """
+
+    def __init__(self, settings: Settings, token: str | None = None) -> None:
+        self.in_force = settings, token
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,8 @@ class ActorContext:
     `now` is the billing clock: what periods close, the schedule and the readings' grace go by (it can be moved in
     tests); every other duration goes by `clock` or the database. `connect` makes a connection of the caller's own,
     under a name that the server shows. `proved_alone` says that the state directory's lock has proved the predecessor
-    dead; else the instance's name is locked in the database. `token` gives the ERP's token as it stands now.
-    `metrics` take what is counted for monitoring, `traces` what each step of an invoice took. `seen_server` is what all
-    connections have seen of the database's.
+    dead; else the instance's name is locked in the database. `metrics` take what is counted for monitoring, `traces`
+    what each step of an invoice took. `seen_server` is what all connections have seen of the database's.
     """
 
     settings_holder: SettingsHolder
@@ -44,7 +46,6 @@ class ActorContext:
     version: str
     proved_alone: bool
     connect: Callable[..., Database]
-    token: Callable[[], str | None]
     metrics: ActorMetrics = field(default_factory=ActorMetrics)
     traces: Traces = field(default_factory=Traces)
     seen_server: SeenServer = field(default_factory=SeenServer)
@@ -71,4 +72,4 @@ class ActorContext:
 
     @property
     def settings(self) -> Settings:
-        return self.settings_holder.settings
+        return self.settings_holder.in_force[0]

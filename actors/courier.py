@@ -95,7 +95,8 @@ class Courier(Actor):
 
         It reads ca_file or the system's trust anew, whether or not a key has changed.
         """
-        erp, token = self._context.settings.erp, self._context.token()
+        settings, token = self._context.settings_holder.in_force
+        erp = settings.erp
         if self._client is None or self._client.distrusts or self._made_with is not erp:
             self._close()
             assert erp.base_url is not None, "run checks erp.base_url"

@@ -99,10 +99,10 @@ class Daemon:
         self._notifier = SystemdNotifier()
         self._server = EmbeddedServer(settings.state_dir) if settings.database.embedded else None
         _refuse_start(lambda: refuse_unusable_files(loaded))
-        self._token, self._room_token, self._intake_token = self._read_tokens(settings)
+        token, self._room_token, self._intake_token = self._read_tokens(settings)
         self._connection = self._server_settings(settings)
         self.context = ActorContext(
-            settings_holder=SettingsHolder(settings),
+            settings_holder=SettingsHolder(settings, token),
             clock=self.clock,
             randomness=system_randomness(),
             now=_refuse_start(lambda: now_from(os.environ, self.clock.wall, self.clock.monotonic)),
@@ -111,7 +111,6 @@ class Daemon:
             version=version,
             proved_alone=self._server is not None,
             connect=self.connect,
-            token=lambda: self._token,
             seen_server=SeenServer(settings.state_dir / "database-seen"),
             traces=make_traces(settings.telemetry.otlp_endpoint, self.clock, settings.instance, version),
         )
@@ -229,8 +228,8 @@ class Daemon:
             lines = [str(change) for change in changes(before, loaded.settings)]
             for line in lines:
                 logger.info("configuration: %s", line)
-            self._token, self._room_token, self._intake_token = tokens
-            self.context.settings_holder.settings = in_force
+            token, self._room_token, self._intake_token = tokens
+            self.context.settings_holder.in_force = in_force, token
             self._connection, self._alarms = connection, alarms
             logs.set_level(in_force.log.level)
             self._tell(messages.ALARMS, Configure(alarms))

@@ -58,7 +58,7 @@ def harness_of(clock: Any, now: Any) -> ActorHarness:
         billing=BillingSettings(schedule="0 2 * * *", look_every_seconds=300),
     )
     parts = ActorContext(
-        SettingsHolder(settings), clock, Random(1), now, "test", uuid4(), "0", True, Database, lambda: None
+        SettingsHolder(settings), clock, Random(1), now, "test", uuid4(), "0", True, Database
     )  # fmt: skip
     return ActorHarness("clock", lambda: Clock(parts))
 

@@ -43,6 +43,6 @@ def test_a_renewed_ca_file_needs_no_restart(tmp_path: Path, distrusted_first: bo
             assert ping(harness) is OutcomeKind.BOOKED
             shutil.copy(OTHER, ca_file)
             assert ping(harness) is OutcomeKind.BOOKED
-            context.settings_holder.settings = Settings.model_validate(context.settings.model_dump())
+            context.settings_holder.in_force = Settings.model_validate(context.settings.model_dump()), None
             assert ping(harness) is OutcomeKind.UNREACHABLE
         harness.actor.on_stop()

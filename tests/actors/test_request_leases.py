@@ -132,7 +132,6 @@ def test_item_14_suspend_a_courier_sends_nothing_after_its_lease(action: Literal
             "0",
             True,
             Database,
-            lambda: None,
         )
         harness = ActorHarness("courier-1", lambda: Courier(parts))
         delivery = Delivery(INVOICE, 1, action, "sent", TOTAL, offer_body(), 0, 0, 0)

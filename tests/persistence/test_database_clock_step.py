@@ -75,7 +75,6 @@ def registration(clock: Any = None) -> InstanceRegistration:
         "0",
         True,
         Database,
-        lambda: None,
     )
     return InstanceRegistration(parts, ConditionReporter(lambda *_: None, ()))
 

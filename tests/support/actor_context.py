@@ -37,5 +37,4 @@ def make_context(database_url: str, clock: SystemClock | None = None, **settings
         version="test",
         proved_alone=True,
         connect=lambda _name, listen=False: Database(connection, listen=listen),
-        token=lambda: None,
     )
