@@ -2,12 +2,14 @@
 
 A session is a function in a thread of its own; it stops at each `pause()` until it is its turn. Whoever waits for a
 lock of another is left to wait while the others have their turns. An order is the list of turns; each run follows one
-to its end and then goes on with the first session that can, and each choice that it passes by becomes an order to try.
+to its end and then goes on with the session that had the last turn, and each choice that it passes by becomes an order
+to try. A bound on preemptions (turns that are taken from a session that could go on) keeps their number in hand.
 """
 
+import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import text
@@ -18,6 +20,10 @@ DEADLINE_SECONDS = 30.0
 _HERE = threading.local()
 
 
+class Over(BaseException):
+    """Nobody will ever do what this session waits for."""
+
+
 @dataclass
 class _Stepper:
     name: str
@@ -25,21 +31,31 @@ class _Stepper:
     lock: threading.Condition
     state: str = "running"
     failure: BaseException | None = None
+    ready: Callable[[], bool] = lambda: True
+    gives_way: bool = False
 
-    def pause(self) -> None:
+    @property
+    def able(self) -> bool:
+        return self.state == "paused" and self.ready()
+
+    def pause(self, ready: Callable[[], bool], *, gives_way: bool = False) -> None:
         with self.lock:
-            self.state = "paused"
+            self.ready, self.gives_way, self.state = ready, gives_way, "paused"
             self.lock.notify_all()
-            self.lock.wait_for(lambda: self.state == "running", DEADLINE_SECONDS)
+            self.lock.wait_for(lambda: self.state != "paused", DEADLINE_SECONDS)
+            if self.state == "over":
+                raise Over
 
     def start(self) -> None:
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
         _HERE.stepper = self
-        self.pause()
         try:
+            self.pause(lambda: True)
             self.work()
+        except Over:
+            pass
         except BaseException as error:  # noqa: BLE001 - whoever asked for the run judges it
             self.failure = error
         with self.lock:
@@ -47,11 +63,18 @@ class _Stepper:
             self.lock.notify_all()
 
 
-def pause() -> None:
-    """Ends a step; in a thread that is no session it does nothing."""
+def pause(ready: Callable[[], bool] = lambda: True) -> None:
+    """Ends a step until it is `ready`; in a thread that is no session it does nothing. Raises Over in the end."""
     stepper = getattr(_HERE, "stepper", None)
     if stepper is not None:
-        stepper.pause()
+        stepper.pause(ready)
+
+
+def give_way() -> None:
+    """Ends a step, and lets the others have a turn before the next one: for a session that tries again."""
+    stepper = getattr(_HERE, "stepper", None)
+    if stepper is not None:
+        stepper.pause(lambda: True, gives_way=True)
 
 
 @dataclass
@@ -61,50 +84,97 @@ class Run:
     turns: list[str] = field(default_factory=list)
     options: list[list[str]] = field(default_factory=list)
     failures: dict[str, BaseException] = field(default_factory=dict)
+    strayed: bool = False
+
+    def others(self, start: int, preemptions: int | None, by: Collection[str]) -> Iterator[list[str]]:
+        """The orders that leave this one at `start` or later, with at most so many preemptions, by these (if any)."""
+        spent = 0
+        for place, (turn, able) in enumerate(zip(self.turns, self.options, strict=True)):
+            last = self.turns[place - 1] if place else ""
+            if place >= start:
+                for other in able:
+                    paid = spent + (last in able and other != last)
+                    if other == turn or (by and paid > spent and other not in by):
+                        continue
+                    if preemptions is None or paid <= preemptions:
+                        yield [*self.turns[:place], other]
+            spent += last in able and turn != last
 
 
 def every_order(
-    observer: Database, sessions: Callable[[], Mapping[str, Callable[[], None]]], judge: Callable[[Run], None]
+    observer: Database | None,
+    sessions: Callable[[], Mapping[str, Callable[[], None]]],
+    judge: Callable[[Run], None],
+    preemptions: int | None = None,
+    part: tuple[int, random.Random] | None = None,
+    preempting: Collection[str] = (),
 ) -> int:
     """Runs fresh `sessions` in each order of their steps and has each run judged; returns the number of orders.
 
-    A session's name is the `application_name` of its connection, by which the observer sees that it waits.
+    A session's name is the `application_name` of its connection, by which the observer sees that it waits. `part`: so
+    many orders at most, chosen by chance, and sessions whose work goes by time, too, may stray from theirs.
+    `preempting`: who may take the turn from a session that could go on; all, if nobody is named.
     """
     tried, orders = 0, [list[str]()]
-    while orders:
-        order = orders.pop()
-        run = _run(observer, sessions(), order)
+    while orders and (part is None or tried < part[0]):
+        order = orders.pop(part[1].randrange(len(orders)) if part else -1)
+        run = _run(observer, sessions(), order, may_stray=part is not None)
         judge(run)
         tried += 1
-        for place in range(len(order), len(run.turns)):
-            taken = run.turns[:place]
-            orders += [[*taken, other] for other in run.options[place] if other != run.turns[place]]
+        orders += run.others(len(order), preemptions, preempting)
     return tried
 
 
-def _run(observer: Database, sessions: Mapping[str, Callable[[], None]], order: list[str]) -> Run:
+def _run(
+    observer: Database | None, sessions: Mapping[str, Callable[[], None]], order: list[str], *, may_stray: bool
+) -> Run:
     lock, run = threading.Condition(), Run()
     steppers = {name: _Stepper(name, work, lock) for name, work in sessions.items()}
     for stepper in steppers.values():
         stepper.start()
-    while True:
-        _settle(observer, list(steppers.values()), lock, run.turns)
-        able = [name for name, stepper in steppers.items() if stepper.state == "paused"]
-        if not able:
-            break
+    while able := _able(observer, steppers, lock, run.turns, order):
         place = len(run.turns)
-        chosen = order[place] if place < len(order) else able[0]
-        assert chosen in able, f"{chosen} can't have the turn after {run.turns}: the sessions do not repeat themselves"
+        last = run.turns[-1] if run.turns else ""
+        chosen = order[place] if place < len(order) else last if last in able else able[0]
+        if chosen not in able:
+            assert may_stray, f"{chosen} can't have the turn after {run.turns}: the sessions do not repeat themselves"
+            run.strayed, order, chosen = True, [], last if last in able else able[0]
         run.turns.append(chosen)
         run.options.append(able)
         with lock:
+            for name, stepper in steppers.items():
+                stepper.gives_way &= name == chosen
             steppers[chosen].state = "running"
             lock.notify_all()
+    with lock:
+        for stepper in steppers.values():
+            if stepper.state == "paused":
+                stepper.state = "over"
+        lock.notify_all()
+        assert lock.wait_for(lambda: all(each.state == "ended" for each in steppers.values()), DEADLINE_SECONDS)
     run.failures = {name: each.failure for name, each in steppers.items() if each.failure is not None}
     return run
 
 
-def _settle(observer: Database, steppers: list[_Stepper], lock: threading.Condition, turns: list[str]) -> None:
+def _able(
+    observer: Database | None,
+    steppers: Mapping[str, _Stepper],
+    lock: threading.Condition,
+    turns: list[str],
+    order: list[str],
+) -> list[str]:
+    """Who can have the next turn; one that an order names may need a moment to get the lock that it was given."""
+    until = time.monotonic() + DEADLINE_SECONDS
+    while True:
+        _settle(observer, list(steppers.values()), lock, turns)
+        able = [name for name, stepper in steppers.items() if stepper.able]
+        able = [name for name in able if not steppers[name].gives_way] or able
+        named = order[len(turns) : len(turns) + 1]
+        if set(named) <= set(able) or steppers[named[0]].state != "running" or time.monotonic() > until:
+            return able
+
+
+def _settle(observer: Database | None, steppers: list[_Stepper], lock: threading.Condition, turns: list[str]) -> None:
     """Returns once each session is paused, has ended, or waits for a lock while another can go on."""
     until = time.monotonic() + DEADLINE_SECONDS
     while True:
@@ -112,17 +182,19 @@ def _settle(observer: Database, steppers: list[_Stepper], lock: threading.Condit
             if lock.wait_for(lambda: all(each.state != "running" for each in steppers), 0.005):
                 return
             running = {each.name for each in steppers if each.state == "running"}
-            able = any(each.state == "paused" for each in steppers)
+            able = any(each.able for each in steppers)
         assert time.monotonic() < until, f"a standstill of {sorted(running)} after {turns}"
         if able and running <= _waiting(observer):
             return
 
 
-def _waiting(observer: Database) -> set[str]:
+def _waiting(observer: Database | None) -> set[str]:
+    if observer is None:
+        return set()
     with observer.transaction() as connection:
         return set(
             connection.execute(
-                text("""SELECT application_name FROM pg_stat_activity
-                        WHERE wait_event_type = 'Lock' AND datname = current_database()""")
+                text("""SELECT application_name FROM pg_stat_activity a WHERE datname = current_database()
+                        AND EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND NOT l.granted)""")
             ).scalars()
         )
