@@ -45,10 +45,26 @@ def _sampled(pid: int, stacks: Path | None) -> Iterator[None]:
     if stacks is None:
         yield
         return
-    command = ["py-spy", "record", "--gil", "--threads", "-r", "400", "-f", "raw", "-o", str(stacks), "-p", str(pid)]
+    command = [
+        "py-spy",
+        "record",
+        "--gil",
+        "--threads",
+        "--nonblocking",
+        "-r",
+        "200",
+        "-f",
+        "raw",
+        "-o",
+        str(stacks),
+        "-p",
+        str(pid),
+    ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as sampler:
-        yield
-        sampler.send_signal(signal.SIGINT)  # it then writes its file
+        try:
+            yield
+        finally:
+            sampler.send_signal(signal.SIGINT)  # it then writes its file
 
 
 def _shares(stacks: Path, depth: int) -> str:
