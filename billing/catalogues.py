@@ -1,5 +1,6 @@
 """The kinds of network-user catalogue, and which items and prices each has."""
 
+import functools
 from enum import StrEnum
 
 
@@ -56,6 +57,7 @@ _ITEMS = {
 }
 
 
+@functools.cache
 def items_of(kind: CatalogueKind) -> tuple[Item, ...]:
     """The items of a calculation under a kind of catalogue, in the order of the invoice's lines."""
     return tuple(item for item in Item if item in _ITEMS[kind] | _FOR_ALL)

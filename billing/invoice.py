@@ -182,7 +182,10 @@ def _invoice(basis: InvoiceBasis, regulatory: RegulatoryCatalogue, rounding: Rou
         calculate_items(each, regulatory.prices, rounding, whole=each.is_whole(basis.start, basis.end))
         for each in basis.measurement_locations
     )
-    lines = tuple(Line(*LINES[item], _sum_of(item, calculations)) for item in Item)
+    prices = dict.fromkeys(Item, Decimal("0.00"))
+    for each in (each for calculation in calculations for each in calculation.items):
+        prices[each.item] += each.total_eur
+    lines = tuple(Line(*LINES[item], price_eur) for item, price_eur in prices.items())
     total_eur = sum((line.price_eur for line in lines), Decimal(0))
     return Invoice(
         basis.id,
@@ -206,11 +209,6 @@ def calculate_correction(
     if basis.regulatory_catalogue is None or (basis.asked_for and basis.measurement_locations):
         return calculate(basis, min_coverage_percent, rounding)
     return _invoice(replace(basis, measurement_locations=()), basis.regulatory_catalogue, rounding)
-
-
-def _sum_of(item: Item, calculations: Sequence[Calculation]) -> Decimal:
-    totals = (each.total_eur for calculation in calculations for each in calculation.items if each.item is item)
-    return sum(totals, Decimal("0.00"))
 
 
 def _why_not_ready(basis: InvoiceBasis, min_coverage_percent: Decimal) -> NotReady | None:

@@ -30,6 +30,7 @@ def _unit(decimals: int) -> Decimal:
     return Decimal(1).scaleb(-decimals)
 
 
+@functools.lru_cache(maxsize=4096)
 def format_money(amount: Decimal) -> str:
     """Writes euros with two decimals; raises ValueError when that would lose a digit."""
     rounded = round_half_away(amount, 2)
@@ -38,6 +39,7 @@ def format_money(amount: Decimal) -> str:
     return format(rounded, "f")
 
 
+@functools.lru_cache(maxsize=4096)  # of prices there are few
 def format_plain(value: Decimal) -> str:
     """Writes a decimal without exponent and without trailing zeros."""
     return format(_EXACT.plus(value.normalize(_EXACT)), "f")

@@ -10,10 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from typing import Any
 
 import pg8000.dbapi
-from pg8000.converters import make_params
+from pg8000.converters import TIMESTAMPTZ, make_params, timestamptz_in
 from pg8000.core import IN_TRANSACTION, SYNC_MSG, Context
 from pg8000.exceptions import DatabaseError, InterfaceError
 from scramp import ScramException  # type: ignore[import-untyped] # the driver's, as untyped as it
@@ -48,6 +49,14 @@ _CANCEL_REQUEST = struct.pack("!ii", 16, 80877102)
 def _numbered(operation: str) -> str:
     """The statement with $1 for the first %s, which the driver finds letter by letter: once is enough."""
     return str(pg8000.dbapi.convert_paramstyle("format", operation, ())[0])
+
+
+def _instant(text: str) -> Any:
+    """A timestamptz; the driver's own reading takes ten times as long."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:  # infinity, or a year that Python doesn't have
+        return timestamptz_in(text)
 
 
 class Cursor(pg8000.dbapi.Cursor):  # type: ignore[misc]
@@ -112,6 +121,7 @@ class Session(pg8000.dbapi.Connection):  # type: ignore[misc]
                 if ssl_context is None:
                     raw, ssl_context = with_tls_if_the_server_has_it(raw), False
                 super().__init__(sock=raw, ssl_context=ssl_context, **arguments)
+                self.register_in_adapter(TIMESTAMPTZ, _instant)
             except ScramException as error:
                 raise CredentialsRefused(f"database {where}: the password exchange failed: {error}") from error
             if_failed.pop_all()

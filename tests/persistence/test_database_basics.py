@@ -56,6 +56,21 @@ def test_sessions_are_in_utc_and_read_committed(database: Database) -> None:
     assert isolation == "read committed"
 
 
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("2026-10-25 01:59:59+02", datetime(2026, 10, 24, 23, 59, 59, tzinfo=UTC)),
+        ("2026-01-01 00:00:00.12+00", datetime(2026, 1, 1, 0, 0, 0, 120_000, tzinfo=UTC)),
+        ("1891-10-01 00:00:00.000001+00", datetime(1891, 10, 1, 0, 0, 0, 1, tzinfo=UTC)),
+        ("infinity", "infinity"),
+        ("20260-01-01 00:00:00+00", "20260-01-01 00:00:00+00"),
+    ],
+)
+def test_instants_are_read_exactly(database: Database, written: str, expected: object) -> None:
+    with database.transaction() as connection:
+        assert fetch_value(connection, "SELECT CAST(:text AS timestamptz)", text=written) == expected
+
+
 def test_a_commit_is_durable_though_the_server_is_set_otherwise(database: Database) -> None:
     with database.transaction() as connection:
         # The server says off: testkit/postgres.py.
