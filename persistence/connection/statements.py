@@ -43,7 +43,7 @@ def fetch(source: Source, sql: str, /, **values: object) -> list[Any]:
     """
     if isinstance(source, Reader):
         return source.fetch(sql, values)
-    return list(_execute(source, sql, values))
+    return list(source.execute(_text(sql), values))
 
 
 def fetch_dicts(source: Source, sql: str, /, **values: object) -> list[dict[str, Any]]:
@@ -73,16 +73,12 @@ def session_of(source: Source) -> Session:
 
 def execute(connection: "Connection", sql: str, /, **values: object) -> int:
     """Runs a statement; returns the number of rows that it has changed."""
-    return int(_execute(connection, sql, values).rowcount)
+    return int(connection.execute(_text(sql), values).rowcount)
 
 
 def notify(connection: "Connection", payload: str) -> None:
     """Nudges every listening daemon when the transaction commits; `payload` is ASCII of less than 8000 bytes."""
     execute(connection, "SELECT pg_notify(:channel, :payload)", channel=CHANNEL, payload=payload)
-
-
-def _execute(connection: "Connection", sql: str, values: dict[str, object]) -> Any:
-    return connection.execute(_text(sql), values)
 
 
 @functools.lru_cache(maxsize=512)

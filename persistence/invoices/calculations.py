@@ -5,7 +5,6 @@ import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection
 
@@ -117,7 +116,7 @@ def _store(connection: Connection, by: str, write_id: uuid.UUID, calculated: Seq
 def _row(claim: int, invoice: Invoice) -> str:
     """A row of `_SQL.input`; one by one, as the JSON encoder lets no other thread run while it is at work."""
     total_eur = invoice.total_eur
-    values: dict[str, Any] = {
+    values = {
         "id": str(invoice.id), "claim": claim, "network_user_id": invoice.id.network_user_id,
         "period": str(invoice.id.period), "revision": invoice.id.revision, "state": State.CALCULATED,
         "invoice_date": invoice.invoice_date.isoformat(), "calculations": invoice.calculations_document(),
