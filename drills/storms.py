@@ -4,20 +4,19 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
 from drills.environment import Environment, Setting
-from drills.faults.database import D1, D2, D3
-from drills.faults.erp import E1, E2, E3
 from drills.faults.fault import Fault
-from drills.faults.server import S2, Restarted, frozen_process
+from drills.faults.server import Restarted
 from drills.judge import judge
 from drills.run import Verdict, run_each
 from drills.states import STATES
+from drills.table import FAILURES, make
 from drills.workload import Workload
 from persistence.connection.errors import PersistenceError
 from supervision.clock import Randomness
@@ -64,7 +63,7 @@ class Storm:
         self._env = env
         self._over = threading.Event()
         self._months = list(MONTHS[1:])
-        self._refusing = D2["row_refused"]()
+        self._refusing = make("D2", "row_refused")
 
     def run(self) -> StormResult:
         env = self._env
@@ -72,11 +71,11 @@ class Storm:
         env.import_late_user()
         env.daemon.start()
         injectors = (
-            ("database", self._draw(D1, D2, D3), (0.5, 4.0)),
-            ("ERP's process", self._draw({name: E1[name] for name in PROCESS_FAULTS}), (2.0, 6.0)),
-            ("ERP's answers", self._draw(E1, E2, E3), (0.2, 1.5)),
+            ("database", self._draw("D1", "D2", "D3"), (0.5, 4.0)),
+            ("ERP's process", self._draw("E1", only=PROCESS_FAULTS), (2.0, 6.0)),
+            ("ERP's answers", self._draw("E1", "E2", "E3", but=PROCESS_FAULTS), (0.2, 1.5)),
             ("daemon", self._draw_end, (4.0, 9.0)),
-            ("actors", self._draw(S2), (0.5, 4.0)),
+            ("actors", self._draw("S2"), (0.5, 4.0)),
         )
         threads = [threading.Thread(target=self._inject, args=injector, daemon=True) for injector in injectors]
         for thread in threads:
@@ -88,21 +87,22 @@ class Storm:
         self._recover()
         return self.result
 
-    def _draw(self, *tables: Mapping[str, Callable[[], Fault]]) -> Draw:
-        variants = [(name, make) for table in tables for name, make in table.items() if name not in EXCLUDED]
-        if tables[0] is E1 and len(tables) > 1:
-            variants = [(name, make) for name, make in variants if name not in PROCESS_FAULTS]
+    def _draw(self, *failures: str, only: Collection[str] = (), but: Collection[str] = ()) -> Draw:
+        variants = [
+            (failure, name) for failure in failures for name in FAILURES[failure]
+            if name not in EXCLUDED and name not in but and (not only or name in only)
+        ]  # fmt: skip
 
         def draw(chance: Randomness) -> tuple[str, Fault]:
-            name, make = chance.choice(variants)
-            return name, self._refusing if name == "row_refused" else make()
+            failure, name = chance.choice(variants)
+            return name, self._refusing if name == "row_refused" else make(failure, name)
 
         return draw
 
     def _draw_end(self, chance: Randomness) -> tuple[str, Fault]:
         """The process ends, perhaps until a later month, or stands still for a moment."""
         if chance.random() < 0.25:
-            return "frozen", frozen_process()
+            return "frozen", make("S1", "frozen")
         later = f"{self._months.pop(0)}T00:00:00Z" if self._months and chance.random() < 0.6 else None
         how = chance.choice((signal.SIGKILL, signal.SIGTERM))
         return ("down_over_a_month" if later else how.name.lower()), Restarted(how=how, later=later)

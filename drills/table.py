@@ -1,19 +1,52 @@
-"""docs/spec/failures.md as data: failures, their variants, the states they happen in, and a choice of them."""
+"""docs/spec/failures.md as data: failures and variants out of failures.yaml, their states, and a choice of them."""
 
-from collections.abc import Callable, Iterable, Sequence
+import signal
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
 
-from drills.faults.database import D1, D2, D3
-from drills.faults.erp import E1, E2, E3
-from drills.faults.failover import D4
+import yaml
+
+from drills.environment import Environment, Setting
+from drills.faults import clock, database, erp, failover, locks, server
+from drills.faults import fault as base
 from drills.faults.fault import Fault
-from drills.faults.server import S1, S2
 from drills.states import STATES
 from supervision.clock import Randomness
 
-FAILURES: dict[str, dict[str, Callable[[], Fault]]] = {
-    "D1": D1, "D2": D2, "D3": D3, "D4": D4, "S1": S1, "S2": S2, "E1": E1, "E2": E2, "E3": E3,
-}  # fmt: skip
+_MODULES = (base, clock, database, erp, failover, locks, server)
+_NAMES = {name: each for module in _MODULES for name, each in vars(module).items()}
+_FOLDER = Path(__file__).parent
+FAILURES: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load((_FOLDER / "failures.yaml").read_text("utf-8"))
+
+
+def _call(text: str) -> Callable[[Environment], object]:
+    """What `postgres.stop SIGINT` or `lose_name` does to an environment."""
+    name, *words = text.split()
+    arguments = [signal.Signals.__members__.get(word, word) for word in words]
+    if name in _NAMES:
+        return lambda env: _NAMES[name](env, *arguments)
+    return lambda env: attrgetter(name)(env)(*arguments)
+
+
+_READ: Mapping[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("codes", "begins", "ends"), tuple),
+    **dict.fromkeys(("breaks", "mends", "comes_back"), _call),
+    "can_meet": _NAMES.__getitem__,
+    "how": signal.Signals.__getitem__,
+    "setting": lambda fields: Setting(**fields),
+    "setup": lambda name: (_FOLDER / "faults" / name).read_text("utf-8"),
+}
+"""The fields of a fault that YAML has no form for."""
+
+
+def make(failure: str, variant: str) -> Fault:
+    """A fresh fault of this variant."""
+    fields = {name: _READ.get(name, lambda value: value)(value) for name, value in FAILURES[failure][variant].items()}
+    made: Fault = _NAMES[fields.pop("fault")](**fields)
+    return made
 
 
 @dataclass(frozen=True, order=True)
@@ -26,7 +59,7 @@ class Cell:
     timed: bool = field(default=True, compare=False)
 
     def fault(self) -> Fault:
-        return FAILURES[self.failure][self.variant]()
+        return make(self.failure, self.variant)
 
 
 class UnknownCell(ValueError):  # noqa: N818 - named for what was asked

@@ -10,9 +10,6 @@ from drills.states import State
 from supervision.clock import SystemClock
 from testkit.settable_clock import NOT_INSTALLED, SettableClock, library
 
-HOUR = 3600.0
-DAY = 24 * HOUR
-YEAR = 365 * DAY
 PULSES, PULSE_SECONDS = 3, 5.0
 """So many pulses of the daemon's clock actor have to come, each within so long: there is one a second."""
 OFF_SECONDS = 60.0
@@ -74,12 +71,3 @@ class DaemonClockSet(DatabaseClockSet):
             env.failpoints.enable("clock.receive", f"hold {passed}")
             env.failpoints.wait_for_arrivals("clock.receive", passed + 1, within_seconds=PULSE_SECONDS)
         env.failpoints.disable("clock.receive")
-
-
-CLOCKS: dict[str, Callable[[], Fault]] = {
-    "clock_steps_forward": lambda: DaemonClockSet(by_seconds=120 * DAY),
-    "clock_steps_back": lambda: DaemonClockSet(by_seconds=-HOUR / 2),
-    "clock_steps_back_years": lambda: DaemonClockSet(by_seconds=-10 * YEAR),
-    "database_clock_forward": lambda: DatabaseClockSet(by_seconds=120 * DAY),
-    "database_clock_back": lambda: DatabaseClockSet(by_seconds=-10 * YEAR),
-}

@@ -1,7 +1,6 @@
 """Faults of the database: off the network (D1), throwing (D2), restored from an older backup (D3)."""
 
 import os
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +8,11 @@ from pathlib import Path
 from sqlalchemy import text
 
 from drills.environment import REACH_SECONDS, Environment
-from drills.faults.fault import BRIEF_SECONDS, Fault, SmallDisk, Statements, Switched, before_verdict, finish
-from drills.faults.locks import DAEMON_BACKENDS, LOCKS
+from drills.faults.fault import BRIEF_SECONDS, Fault, SmallDisk, Statements, before_verdict, finish
+from drills.faults.locks import DAEMON_BACKENDS
 from drills.states import State
 from persistence.connection.database import Database
 from persistence.connection.errors import PersistenceError
-from testkit.postgres import APP_USER
 from testkit.proxy import Trap
 from testkit.waiting import becomes_true, wait_until
 
@@ -158,64 +156,12 @@ def _backup(env: Environment) -> Path:
     return env.postgres.home / "backup"
 
 
-def _stopped(mode: signal.Signals) -> Fault:
-    return Switched(UNREACHABLE, on=lambda env: env.postgres.stop(mode), off=lambda env: env.postgres.start())
-
-
-def _lead_to(env: Environment, port: int) -> None:
-    env.proxy.target_port = port
+def lead_to_erp(env: Environment) -> None:
+    """Connections to the database end at something else."""
+    env.proxy.target_port = env.erp.port
     env.proxy.cut()
 
 
-READ_ONLY = ("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
-WRITABLE = ("SET default_transaction_read_only = off", "ALTER SYSTEM RESET default_transaction_read_only",
-            "SELECT pg_reload_conf()")  # fmt: skip
-RENAMED = ("SET lock_timeout = '20s'", "ALTER TABLE invoices RENAME TO invoices_gone")
-NAMED = ("ALTER TABLE IF EXISTS invoices_gone RENAME TO invoices",)
-
-D1: dict[str, Callable[[], Fault]] = {
-    "stopped_fast": lambda: _stopped(signal.SIGINT),
-    "stopped_immediate": lambda: _stopped(signal.SIGQUIT),
-    "cut_in_statement": Trapped,
-    "cut_before_commit": lambda: Trapped(trap="before_commit"),
-    "cut_in_commit": lambda: Trapped(trap="commit"),
-    "frozen": lambda: Switched(
-        UNREACHABLE, silence_seconds=ANSWER_SECONDS, on=lambda e: e.postgres.freeze(), off=lambda e: e.postgres.thaw()
-    ),
-    "wrong_port": lambda: Switched(  # there is something else, which is no PostgreSQL server
-        UNREACHABLE, on=lambda env: _lead_to(env, env.erp.port), off=lambda env: _lead_to(env, env.postgres.port)
-    ),
-    "slots_used_up": SlotsUsedUp,
-}
-D2: dict[str, Callable[[], Fault]] = {
-    "read_only": lambda: Statements(UNREACHABLE, begins=READ_ONLY, ends=WRITABLE),
-    "privilege_dropped": lambda: Statements(
-        begins=(f"REVOKE UPDATE ON invoices FROM {APP_USER}",), ends=(f"GRANT UPDATE ON invoices TO {APP_USER}",)
-    ),
-    **LOCKS,
-    "terminated": Terminated,
-    # One row violates a constraint at each change of its state: in the end it is held, and the others go on.
-    "row_refused": lambda: Statements(
-        ("poison_invoice",),
-        silence_seconds=15.0,
-        affects_one=True,
-        can_meet=before_verdict,
-        setup=Path(__file__).with_name("refuse_row.sql").read_text("utf-8"),
-        begins=("INSERT INTO drill_refused VALUES ('{target}')",),
-        ends=("DELETE FROM drill_refused",),
-    ),
-    "row_refuses_everything": lambda: RowRefusesEverything(
-        silence_seconds=2.0,
-        affects_one=True,
-        can_meet=before_verdict,
-        begins=("ALTER TABLE invoices ADD CONSTRAINT drill CHECK (id <> '{target}') NOT VALID",),
-        ends=("ALTER TABLE invoices DROP CONSTRAINT IF EXISTS drill",),
-    ),
-    "table_missing": lambda: Statements(begins=RENAMED, ends=NAMED),
-    "disk_full": DiskFull,
-}
-D3: dict[str, Callable[[], Fault]] = {
-    "restored": Restored,
-    "restored_while_down": lambda: Restored(while_down=True),
-    "restored_under_running_daemon": RestoredUnderRunningDaemon,
-}
+def lead_to_database(env: Environment) -> None:
+    env.proxy.target_port = env.postgres.port
+    env.proxy.cut()

@@ -3,11 +3,10 @@
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
 from drills.environment import FINISH_SECONDS, Environment, Setting
 from drills.faults.database import ANSWER_SECONDS, UNREACHABLE
-from drills.faults.fault import BRIEF_SECONDS, Fault, finish
+from drills.faults.fault import Fault, finish
 from drills.states import State
 from testkit.standby import HAPROXY
 from testkit.waiting import NotReached
@@ -24,12 +23,12 @@ class Failover(Fault):
     codes: tuple[str, ...] = UNREACHABLE
     setting: Setting = field(default_factory=lambda: Setting(standby="asynchronous", found_by="hosts"))
     books_within_seconds: float | None = 4.0
-    goes: Callable[[Environment], object] = lambda env: env.postgres.stop(signal.SIGKILL)
+    breaks: Callable[[Environment], object] = lambda env: env.postgres.stop(signal.SIGKILL)
     comes_back: Callable[[Environment], object] | None = None
 
     def apply(self, env: Environment, state: State) -> None:
         env.pair.wait_until_caught_up()
-        self.goes(env)
+        self.breaks(env)
 
     def end(self, env: Environment) -> None:
         env.promote()
@@ -63,7 +62,7 @@ class FailoverWithLoss(Failover):
         finish(env, state)
 
     def end(self, env: Environment) -> None:
-        self.goes(env)
+        self.breaks(env)
         env.promote()
 
 
@@ -88,38 +87,19 @@ class SynchronousStandbyGone(Fault):
         env.pair.standby.start()
 
 
-def _cut_off(env: Environment) -> None:
+def cut_off(env: Environment) -> None:
     """The network to the primary is cut: it goes on, and nobody reaches it."""
     env.proxy.target_port = 1
     env.proxy.cut()
 
 
-def _reach_again(env: Environment) -> None:
+def reach_again(env: Environment) -> None:
+    """The old primary is reached again."""
     env.proxy.target_port = env.pair.former.port
 
 
-def _found_by(way: Literal["haproxy", "name"]) -> Failover:
-    return Failover(setting=Setting(standby="asynchronous", found_by=way))
-
-
-def _with_haproxy() -> Fault:
+def failover_by_haproxy() -> Fault:
+    """A failover, if HAProxy is there to lead the daemon."""
     if HAPROXY is None:
         return Fault(lasting=False, can_meet=lambda _: False, unmet_reason="HAProxy is not installed")
-    return _found_by("haproxy")
-
-
-D4: dict[str, Callable[[], Fault]] = {
-    "switchover": lambda: Failover(
-        lasting=False, lasts_seconds=BRIEF_SECONDS, goes=lambda env: env.postgres.stop(signal.SIGINT)
-    ),
-    "synchronous": lambda: Failover(setting=Setting(standby="synchronous", found_by="hosts")),
-    "asynchronous_with_loss": FailoverWithLoss,
-    "old_primary_frozen": lambda: Failover(
-        silence_seconds=ANSWER_SECONDS, goes=lambda env: env.postgres.freeze(),
-        comes_back=lambda env: env.pair.former.thaw(),
-    ),
-    "old_primary_writable": lambda: Failover(goes=_cut_off, comes_back=_reach_again),
-    "haproxy": _with_haproxy,
-    "name_moved": lambda: _found_by("name"),
-    "synchronous_standby_gone": SynchronousStandbyGone,
-}  # fmt: skip
+    return Failover(setting=Setting(standby="asynchronous", found_by="haproxy"))

@@ -118,14 +118,14 @@ class Fault:
 class Switched(Fault):
     """One call on the environment begins it, another ends it."""
 
-    on: Callable[[Environment], object] = lambda _: None
-    off: Callable[[Environment], object] = lambda _: None
+    breaks: Callable[[Environment], object] = lambda _: None
+    mends: Callable[[Environment], object] = lambda _: None
 
     def apply(self, env: Environment, state: State) -> None:
-        self.on(env)
+        self.breaks(env)
 
     def end(self, env: Environment) -> None:
-        self.off(env)
+        self.mends(env)
 
 
 @dataclass

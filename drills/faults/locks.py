@@ -8,7 +8,7 @@ from typing import ClassVar
 from sqlalchemy import Connection, text
 
 from drills.environment import Environment
-from drills.faults.fault import BRIEF_SECONDS, Fault, InThread, at_work
+from drills.faults.fault import BRIEF_SECONDS, InThread, at_work
 from drills.states import State
 from persistence.readings.importing import import_readings
 from testkit.waiting import NotReached, becomes_true
@@ -114,11 +114,3 @@ class Deadlocked(InThread):
     def _deadlocks(env: Environment) -> int:
         rows = env.postgres.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = 'billingd'")
         return int(rows[0].deadlocks)
-
-
-LOCKS: dict[str, Callable[[], Fault]] = {
-    "locked": Locked,
-    "import_while_work": ImportOpen,
-    "deadlock": Deadlocked,
-    "cancelled": Cancelled,
-}

@@ -7,17 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from drills.environment import Environment, Setting
-from drills.faults.clock import CLOCKS
-from drills.faults.fault import BRIEF_SECONDS, Fault, SmallDisk, Switched, at_work
+from drills.faults.fault import BRIEF_SECONDS, Fault, SmallDisk, at_work
 from drills.states import State
 from drills.workload import Workload
 from testkit.daemon_log import wall_seconds
 from testkit.waiting import becomes_true
 
 WAS_DOWN = ("daemon_was_down",)
-HANG_SECONDS = 12.0
-FROZEN_SECONDS = 18.0
-"""Longer than every deadline: the lease is 16 s, the hang deadline 12 s."""
 
 
 @dataclass
@@ -43,14 +39,6 @@ class Restarted(Fault):
 
     def first_sign(self, env: Environment) -> float | None:
         return self.started_at
-
-
-def frozen_process() -> Fault:
-    """The process stands still for longer than every deadline, and goes on."""
-    return Switched(
-        lasting=False, lasts_seconds=FROZEN_SECONDS, on=lambda env: env.daemon.signal(signal.SIGSTOP),
-        off=lambda env: env.daemon.signal(signal.SIGCONT),
-    )  # fmt: skip
 
 
 @dataclass
@@ -165,32 +153,3 @@ class PoisonInFullBatch(Poison):
     def prepare(self, env: Environment) -> None:
         env.workload = Workload(users=MANY_USERS)
         env.workload.load(env.postgres, env.home, late=False)
-
-
-# How often it fails within its time is chance, and the limit has a row of its own.
-MANY_RESTARTS = Setting(daemon={"supervision": {"max_restarts": 100}})
-FEW_RESTARTS = Setting(daemon={"supervision": {"max_restarts": 2}})
-S1: dict[str, Callable[[], Fault]] = {
-    "terminated": lambda: Restarted(how=signal.SIGTERM),
-    "killed": Restarted,
-    "down_over_a_month": lambda: Restarted(later="2026-12-15T00:00:00Z"),
-    "down_over_months": lambda: Restarted(later="2027-01-15T00:00:00Z"),
-    "frozen": frozen_process,
-    "clock_forward": lambda: Restarted(how=signal.SIGTERM, later="2026-12-02T00:00:00Z", lasting=False),
-    "clock_back": lambda: Restarted(how=signal.SIGTERM, later="2026-11-02T00:00:00Z", lasting=False),
-    "inbox_full": InboxDisk,
-    "inbox_read_only": lambda: InboxDisk(read_only=True),
-    **CLOCKS,
-}
-S2: dict[str, Callable[[], Fault]] = {
-    "raises_once": Raises,
-    "raises_on_every": RaisesEvery,
-    "poison_invoice": Poison,
-    "poison_in_full_batch": PoisonInFullBatch,
-    "hangs": lambda: Raises(codes=("actor_hung",), action="hang once", silence_seconds=HANG_SECONDS),
-    "fails_to_start": lambda: Raises(no_start=True, lasts_seconds=3.0, setting=MANY_RESTARTS),
-    "thread_dies": lambda: Raises(action="exit once"),
-    "restart_limit": lambda: RaisesEvery(
-        WAS_DOWN, alarm_after_end=True, silence_seconds=30.0, ends_process=True, setting=FEW_RESTARTS
-    ),
-}

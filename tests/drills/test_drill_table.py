@@ -1,9 +1,16 @@
 """The table of failures as data: it is whole, samples are even, and what is asked for by a wrong name is refused."""
 
+from inspect import signature
+
 import pytest
 
+from drills.faults import database, erp, failover
+from drills.faults.fault import Fault
 from drills.states import STATES
-from drills.table import FAILURES, Cell, UnknownCell, choose, sample
+from drills.table import FAILURES, Cell, UnknownCell, choose, make, sample
+from testkit.daemon_process import DaemonProcess
+from testkit.erp import FakeErp
+from testkit.postgres import PostgresServer
 
 
 def test_the_table_has_each_variant_of_each_failure_in_each_state() -> None:
@@ -12,6 +19,22 @@ def test_the_table_has_each_variant_of_each_failure_in_each_state() -> None:
     assert len(set(cells)) == len(cells)
     assert set(FAILURES) == {"D1", "D2", "D3", "D4", "S1", "S2", "E1", "E2", "E3"}
     assert len(STATES) == 12
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_what_breaks_something_is_there_to_be_called(failure: str) -> None:
+    """Only a drill calls it: the table is data, and no type checker reads it."""
+    stations = {"postgres": PostgresServer, "erp": FakeErp, "daemon": DaemonProcess, "former": PostgresServer}
+    for variant, fields in FAILURES[failure].items():
+        assert isinstance(make(failure, variant), Fault)
+        for name in ("breaks", "mends", "comes_back"):
+            called, *arguments = fields.get(name, "erp.kill").split()
+            if "." in called:
+                *_, station, method = called.split(".")
+                parameters = signature(getattr(stations[station], method)).parameters
+                assert len(arguments) < len(parameters), variant
+            else:
+                assert any(callable(vars(module).get(called)) for module in (database, erp, failover)), variant
 
 
 def test_each_status_strikes_once_for_long_and_for_one_invoice() -> None:
