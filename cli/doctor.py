@@ -24,7 +24,7 @@ from cli.output import print_json, print_line
 from config.files import refuse_unusable_files, unsafe
 from config.load import ConfigurationRejected, load
 from config.settings import Settings
-from daemon.database import limits, server_settings
+from daemon.database import present_settings
 from network.resolver import resolve
 from persistence.connection.database import Database
 from persistence.connection.errors import PersistenceError, SchemaMismatch, ServerUnsuitable
@@ -134,14 +134,10 @@ def _time_zone(key: str) -> Check:
 
 def _database(settings: Settings) -> Iterator[Check]:
     try:
-        if settings.database.embedded:
-            server = EmbeddedServer(settings.state_dir)
-            if server.pid is None:
-                yield Check("database", Health.UNKNOWN, "embedded, and not running: `billingd run` starts it")
-                return
-            connection_settings = server.settings(**limits(settings, "doctor"))
-        else:
-            connection_settings = server_settings(settings, "doctor")
+        if settings.database.embedded and EmbeddedServer(settings.state_dir).pid is None:
+            yield Check("database", Health.UNKNOWN, "embedded, and not running: `billingd run` starts it")
+            return
+        connection_settings = present_settings(settings, "doctor")
     except (OSError, ValueError, RuntimeError) as error:
         yield Check("database", Health.BAD, str(error), "mend database.url or the password's file")
         return

@@ -1,6 +1,5 @@
 """The status of a daemon that does not answer, from the database: starts nothing, takes two seconds at most."""
 
-from dataclasses import replace
 from typing import Any
 
 from alarming.formats import SERIOUS, to_json
@@ -8,11 +7,10 @@ from cli.ops_client import NoAnswer
 from config.load import Loaded
 from config.secrets import SecretUnreadable
 from config.settings import Settings
-from daemon.database import limits, server_settings
+from daemon.database import present_settings
 from persistence.alarms import find
 from persistence.connection.database import ConnectionSettings, Database
 from persistence.connection.errors import PersistenceError
-from persistence.embedded.server import EmbeddedServer
 from persistence.invoices.overview import Overview, Seen, last_seen, overview
 from supervision.clock import SystemClock
 from web.formatting import cell
@@ -73,14 +71,6 @@ def _last_known(settings: Settings) -> tuple[Seen | None, Overview, list[dict[st
 
 
 def _connection(settings: Settings) -> ConnectionSettings:
-    quick = limits(settings, "status") | {
-        "connect_timeout_seconds": min(TIMEOUT_SECONDS, settings.database.connect_timeout_seconds),
-        "statement_timeout_seconds": TIMEOUT_SECONDS,
-        "lock_timeout_seconds": TIMEOUT_SECONDS,
-    }
-    if settings.database.embedded:
-        server = EmbeddedServer(settings.state_dir)
-        if server.pid is None:
-            raise OSError("the embedded server is not running")
-        return server.settings(**quick)
-    return replace(server_settings(settings, "status"), **quick)
+    connect_seconds = min(TIMEOUT_SECONDS, settings.database.connect_timeout_seconds)
+    quick = dict.fromkeys(("statement_timeout_seconds", "lock_timeout_seconds"), TIMEOUT_SECONDS)
+    return present_settings(settings, "status", connect_timeout_seconds=connect_seconds, **quick)

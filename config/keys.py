@@ -1,6 +1,6 @@
 """The settings as a flat table of dotted keys, for whoever shows or compares them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from operator import attrgetter
@@ -62,6 +62,15 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
         for section in sections:
             place = place.setdefault(section, {})
         place[last] = value
+    return result
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the first with the second's values laid over it."""
+    result = dict(below)
+    for name, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(name), Mapping)
+        result[name] = merged(result[name], value) if both else value
     return result
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from config.document import Document, Problem, read
-from config.keys import KEYS, nested, section_of
+from config.keys import KEYS, merged, nested, section_of
 from config.refusals import problems_of
 from config.sections import Section
 from config.settings import Settings
@@ -74,7 +74,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> L
         if key in document.lines and _is_stated(stated, key):
             sources[name] = Source("file", f"line {document.line(key)}")
     filled = nested({name: value for name, (value, _) in surroundings.items()})
-    settings = _validated(_overlaid(filled, stated), document, found)
+    settings = _validated(merged(filled, stated), document, found)
     return Loaded(settings, found, hashlib.sha256(content).hexdigest() if found else None, sources)
 
 
@@ -124,14 +124,6 @@ def _without_empty_sections(values: dict[str, Any], model: type[Section]) -> dic
 
 def _is_stated(values: Any, path: tuple[str, ...]) -> bool:
     return not path or (isinstance(values, dict) and path[0] in values and _is_stated(values[path[0]], path[1:]))
-
-
-def _overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    result = dict(below)
-    for name, value in above.items():
-        lower = result.get(name)
-        result[name] = _overlaid(lower, value) if isinstance(lower, dict) and isinstance(value, dict) else value
-    return result
 
 
 def _validated(values: dict[str, Any], document: Document, path: Path | None) -> Settings:

@@ -75,21 +75,19 @@ def _problem(detail: ErrorDetails, document: Document) -> Problem:
 def _suggestion(path: KeyPath) -> str:
     """Return `, did you mean X?` for the known key that is most like it: a neighbour, else any."""
     name, parent = str(path[-1]), dotted(path[:-1])
-    if path[:2] == ("alarms", "rules"):
-        near = difflib.get_close_matches(name, AlarmRule.model_fields, n=1)
-        return f", did you mean {near[0]}?" if near else ""
-    flat = {key.replace(".", "_"): key for key in KEYS}
-    near = difflib.get_close_matches(dotted(path).replace(".", "_"), sorted(flat), n=1, cutoff=0.95)
-    if near:
-        return f", did you mean {flat[near[0]]}?"
     prefix = f"{parent}." if parent else ""
     neighbours = {key.removeprefix(prefix).partition(".")[0] for key in KEYS if key.startswith(prefix)}
-    near = difflib.get_close_matches(name, sorted(neighbours), n=1)
-    if near:
-        return f", did you mean {prefix}{near[0]}?"
-    by_last_part = {key.rpartition(".")[2]: key for key in KEYS}
-    near = difflib.get_close_matches(name, sorted(by_last_part), n=1, cutoff=0.7)
-    return f", did you mean {by_last_part[near[0]]}?" if near else ""
+    searches: list[tuple[str, dict[str, str], float]] = [
+        (dotted(path).replace(".", "_"), {key.replace(".", "_"): key for key in KEYS}, 0.95),
+        (name, {each: prefix + each for each in neighbours}, 0.6),
+        (name, {key.rpartition(".")[2]: key for key in KEYS}, 0.7),
+    ]
+    if path[:2] == ("alarms", "rules"):
+        searches = [(name, {each: each for each in AlarmRule.model_fields}, 0.6)]
+    for word, known, cutoff in searches:
+        if near := difflib.get_close_matches(word, sorted(known), n=1, cutoff=cutoff):
+            return f", did you mean {known[near[0]]}?"
+    return ""
 
 
 def _without(values: dict[str, Any], paths: list[tuple[str | int, ...]]) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """The connection settings of the configured database: address, password and time limits."""
 
+from dataclasses import replace
 from typing import Any
 
 from config.secrets import database_password
 from config.settings import Settings
 from persistence.connection.database import ConnectionSettings
+from persistence.embedded.server import EmbeddedServer
 
 
 def limits(settings: Settings, name: str) -> dict[str, Any]:
@@ -26,3 +28,16 @@ def server_settings(settings: Settings, name: str) -> ConnectionSettings:
         password=password.get_secret_value() if password else None,
         **limits(settings, name),
     )
+
+
+def present_settings(settings: Settings, name: str, **more: Any) -> ConnectionSettings:
+    """How to reach the database as it stands: nothing is started for it. `more` replaces limits.
+
+    Raises OSError for an embedded server that does not run, SecretUnreadable, ValueError.
+    """
+    if not settings.database.embedded:
+        return replace(server_settings(settings, name), **more)
+    server = EmbeddedServer(settings.state_dir)
+    if server.pid is None:
+        raise OSError("the embedded server is not running")
+    return server.settings(**limits(settings, name) | more)

@@ -12,12 +12,13 @@ from typing import Any, Literal
 import httpx
 import yaml
 
+from config.keys import merged
 from drills.workload import Workload
 from persistence.connection.errors import PersistenceError
 from persistence.connection.statements import notify
 from persistence.invoices.held_invoices import held_ids, retry_held
 from persistence.readings.importing import import_readings
-from testkit.deployment import NOW, Deployment, merged
+from testkit.deployment import NOW, Deployment
 from testkit.erp import CERTIFICATES, FakeErp
 from testkit.postgres import VOLATILE, PostgresServer
 from testkit.proxy import Proxy

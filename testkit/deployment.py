@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from config.keys import merged
 from persistence.connection.database import ConnectionSettings, Database
 from persistence.embedded.server import EmbeddedServer
 from persistence.invoices import queries
@@ -96,12 +97,3 @@ class Deployment:
             self.erp.close()
         if self.database_url == "embedded":
             EmbeddedServer(self.state).stop()
-
-
-def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """The first with the second's values laid over it."""
-    result = dict(one)
-    for key, value in other.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if both else value
-    return result

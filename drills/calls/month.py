@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from altibiz.fake.server import FakeAltibiz
+from config.keys import merged
 from drills.calls.cases import SLOW, Case, Plan
 from drills.calls.proxies import HttpWire, SqlWire
 from drills.calls.zygote import ForkedDaemon, Zygote
@@ -25,7 +26,6 @@ from drills.workload import ZONE, Workload
 from persistence.invoices import corrections
 from testkit.daemon_log import AlarmLog, supervision_events
 from testkit.daemon_process import environment_of
-from testkit.deployment import merged
 from testkit.erp import FakeErp
 from testkit.postgres import APP_PASSWORD, APP_USER, PostgresServer
 from testkit.waiting import NotReached, becomes_true, wait_until

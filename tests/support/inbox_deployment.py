@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from testkit.deployment import Deployment, merged
+from config.keys import merged
+from testkit.deployment import Deployment
 
 _numbers = itertools.count(1)
 

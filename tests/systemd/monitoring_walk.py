@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from testkit.deployment import merged
+from config.keys import merged
 from testkit.waiting import wait_until
 from tests.cli.operations import Step, is_shown, plain, steps
 from tests.support.dead_man import DeadManSwitch
