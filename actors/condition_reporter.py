@@ -46,6 +46,10 @@ class ConditionReporter:
         if len(reporters) != 1 or None in reporters:
             self.clear(code)
 
+    def reported(self, code: Code) -> bool:
+        """Whether it has failed and not worked since."""
+        return bool(self._subjects.get(code))
+
     def clear_all(self, subject: str | None = None) -> None:
         for code in self._subjects:
             if self._subjects[code] or code in self._never_cleared:

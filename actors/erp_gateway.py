@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 PENDING_LOOK_SECONDS = 2.0
 BREAKER_LOOK_SECONDS = 0.5
 ANSWER_OVERDUE_SECONDS = 30.0
+# After so long without an answer of the database, the ERP is tried without an invoice.
+UNANSWERED_SECONDS = 0.3
 # How much is claimed ahead: for so long, so that another daemon finds work too, and so many for each courier.
 AHEAD_SECONDS = 1.0
 AHEAD_PER_COURIER_AT_LEAST, AHEAD_PER_COURIER_AT_MOST = 2, 16
@@ -109,7 +111,7 @@ class ErpGateway(Actor):
             case CourierReady(courier=courier):
                 self._courier_ready(courier)
             case _Pulse():
-                pass
+                self._ping_meanwhile()
             case _Overdue():
                 self._asked = None
             case InvoiceHeld(invoice_id=invoice_id):
@@ -145,6 +147,8 @@ class ErpGateway(Actor):
         if probe or offers or questions:
             self._asked = self.after(ANSWER_OVERDUE_SECONDS, _Overdue())
             self._asked_at_seconds = at = self._context.clock.boottime()
+            if probe:
+                self.after(UNANSWERED_SECONDS, _Pulse())
             never = self._breaker.last_failed
             logger.debug("asks for %s offers and %s questions", offers, questions)
             self.tell(DB_WRITER, ClaimDeliveries(self._in_hand(), offers, questions, at, probe, never))
@@ -192,6 +196,19 @@ class ErpGateway(Actor):
         self._breaker.begin_probe()
         epoch = self._breaker.epoch
         self._hand(courier, Ping(epoch) if delivery is None else SendRequest(delivery, leave_by, epoch))
+
+    def _ping_meanwhile(self) -> None:
+        """Tries an ERP that has failed though the database gives no invoice for it: its alarm is to say how it is."""
+        asked_seconds_ago = self._context.clock.boottime() - self._asked_at_seconds
+        if self._asked is None or asked_seconds_ago < UNANSWERED_SECONDS or self._draining:
+            return
+        if any(self._couriers.values()) or not self._couriers:
+            return
+        if self._breaker.probe_due():
+            self._breaker.begin_probe()
+        elif not self._breaker.allows_requests() or not self._conditions.reported(Code.ERP_UNREACHABLE):
+            return
+        self._hand(next(iter(self._couriers)), Ping(self._breaker.epoch))
 
     # Work goes out
 
@@ -305,6 +322,8 @@ class ErpGateway(Actor):
             case ErpHealth.FAILS:
                 if self._breaker.record_failure(epoch, invoice_id, several_open=self._several_open):
                     logger.warning("the ERP fails (%s): only probes are sent", outcome.detail)
+                if (seconds := self._breaker.next_try_seconds()) is not None:
+                    self.after(seconds, _Pulse())
             case ErpHealth.REFUSES_CREDENTIALS:
                 if self._breaker.record_refused_credentials(epoch, invoice_id):
                     logger.warning("the ERP refuses our credentials (%s): only probes are sent", outcome.detail)

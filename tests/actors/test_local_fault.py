@@ -57,3 +57,33 @@ def test_item_8_it_gives_all_back_and_tries_without_an_invoice_until_something_l
 
 def codes(harness: ActorHarness, kind: type[ConditionActive] | type[ConditionCleared]) -> set[Code | str]:
     return {message.code for name, message in harness.told if name == ALARMS and isinstance(message, kind)}
+
+
+class Later(SkippingClock):
+    def boottime(self) -> float:
+        return super().boottime() + self.skipped_seconds
+
+
+def test_an_erp_that_has_failed_is_tried_while_the_database_gives_no_invoice() -> None:
+    clock = Later()
+    harness = ActorHarness(ERP_GATEWAY, lambda: ErpGateway(make_context("postgresql://nobody@nowhere/none", clock)))
+    gateway = harness.actor
+    gateway.on_start()
+    for name in ("courier-1", "courier-2"):
+        gateway.on_receive(CourierReady(name))
+    cut = Outcome(OutcomeKind.UNREACHABLE, "PUT", detail="cut")
+    gateway.on_receive(
+        ExchangeFinished("courier-1", Delivery(IDS[0], 1, "offer", "sent", Decimal(1), b"{}", 0, 0, 0), cut, 0)
+    )
+    assert not any(isinstance(message, Ping) for _, message in harness.told), "the database may answer yet"
+    clock.skipped_seconds += 1
+    gateway.on_receive(_Pulse())
+    gateway.on_receive(_Pulse())
+    (ping,) = [message for _, message in harness.told if isinstance(message, Ping)]
+    harness.told.clear()
+    works = Outcome(OutcomeKind.BOOKED, "GET", 200, "it answers")
+    gateway.on_receive(ExchangeFinished("courier-1", None, works, ping.breaker_epoch))
+    assert Code.ERP_UNREACHABLE in codes(harness, ConditionCleared)
+    clock.skipped_seconds += 1
+    gateway.on_receive(_Pulse())
+    assert not any(isinstance(message, Ping) for _, message in harness.told), "it works: there is nothing to find out"

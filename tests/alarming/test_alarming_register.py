@@ -196,20 +196,6 @@ def test_an_alarm_that_flaps_says_so_for_as_long_as_it_stands() -> None:
     assert line(cleared.change, cleared.record).endswith(f"(no connection{said.replace('2', '3', 1)})")
 
 
-def test_what_a_database_that_is_away_keeps_from_being_tried_again_is_no_alarm_of_its_own() -> None:
-    register = AlarmRegister("one")
-    register.activate(ConditionActive(Code.ERP_UNREACHABLE, "cut", subject=A), at(0))
-    register.activate(database(), at(1))
-    assert [action.record.code for action in register.tick(at(6)) if isinstance(action, Action)] == [
-        "database_unreachable"
-    ]
-    register.clear(ConditionCleared(Code.DATABASE_UNREACHABLE), at(20))
-    assert register.tick(at(23.9)) == [], "the ERP is asked again first"
-    (raised,) = register.tick(at(24.1))
-    assert isinstance(raised, Action)
-    assert raised.record.code == "erp_unreachable"
-
-
 @given(
     st.lists(
         st.tuples(st.floats(0.05, 30), st.booleans(), st.sampled_from(["biller", "db_writer", None])), max_size=300
