@@ -8,7 +8,9 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 from benchmarks.environment import MONTH, deployments, one, server, start_erp, table, wait_registered
 from benchmarks.pipeline import QUIET, SPAN
@@ -19,10 +21,17 @@ from tests.support.small_load import write_load
 HEADS = ["invoices/s", "CPU ms an invoice: daemon", "PostgreSQL"]
 
 
-def measure(folder: Path, users: int, delay_ms: int, stacks: Path | None = None) -> list[float]:
+def measure(
+    folder: Path, users: int, delay_ms: int, stacks: Path | None = None, collector: str | None = None
+) -> list[float]:
     """What HEADS says, without the daemon's start; `stacks` is where py-spy's samples go."""
     master, readings = write_load(folder / "load", users=users, first=MONTH, months=1)
-    with server(folder / "server") as made, deployments(folder, made.url(), QUIET) as (deployment,):
+    with (
+        server(folder / "server") as made,
+        deployments(folder, made.url(), QUIET | ({"telemetry": {"otlp_endpoint": collector}} if collector else {})) as (
+            deployment,
+        ),
+    ):
         start_erp(deployment, delay_ms / 1000)
         deployment.daemon.start()
         start = cpu_seconds(deployment.daemon.running_pid())
@@ -38,6 +47,40 @@ def measure(folder: Path, users: int, delay_ms: int, stacks: Path | None = None)
             daemon, database = cpu_seconds(pid) - start, cpu_seconds(made.pid or 0, children=True) - before
         with deployment.database() as connected:
             return [users / float(one(connected, SPAN)), 1000 * daemon / users, 1000 * database / users]
+
+
+class _Collector(BaseHTTPRequestHandler):
+    """Takes all traces, and forgets them."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+        """Says nothing."""
+
+
+def _cost_of_traces(folder: Path, users: int, delay_ms: int, rounds: int) -> None:
+    """Pairs of runs with traces and without, each first in every other one."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Collector) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url, ratios = f"http://127.0.0.1:{server.server_port}", []
+        for number in range(rounds):
+            found = {
+                on: measure(folder / f"{number}-{on}", users, delay_ms, collector=url if on else None)
+                for on in (bool(number % 2), not number % 2)
+            }
+            ratios.append([traced / plain for plain, traced in zip(found[False], found[True], strict=True)])
+            print(number, found, flush=True)
+        print(
+            "with traces to without, medians:",
+            dict(zip(HEADS, map(statistics.median, zip(*ratios, strict=True)), strict=True)),
+        )
+        server.shutdown()
 
 
 @contextmanager
@@ -91,9 +134,13 @@ def main() -> None:
     arguments.add_argument(
         "--shares", type=int, default=0, metavar="ROWS", help="of code, in one further round; py-spy"
     )
+    arguments.add_argument("--traces", action="store_true", help="what traces cost instead")
     chosen = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="billingd-profile-") as name:
         folder = Path(name)
+        if chosen.traces:
+            _cost_of_traces(folder, chosen.users, chosen.delay_ms, chosen.rounds)
+            return
         rounds = [measure(folder / str(each), chosen.users, chosen.delay_ms) for each in range(chosen.rounds)]
         print(table(HEADS, [list(each) for each in rounds]), flush=True)
         if rounds:
