@@ -31,6 +31,7 @@ from persistence.invoices.corrections import OrderRefused
 from supervision.mailbox import Envelope
 from supervision.testing import ActorHarness
 from supervision.timers import Timer
+from tests.model.traces import first_refused
 from tests.support.actor_context import SkippingClock, make_context
 from tests.support.interleaving import Run, give_way, pause
 from tests.support.small_field import REGISTERED, TWICE, Field
@@ -47,6 +48,13 @@ READY = """
     SELECT id, state, claimed_by FROM invoices WHERE state IN ('due', 'calculated', 'sent')
     AND (NOT :approved OR approved_at IS NOT NULL OR state = 'due')
     AND (next_attempt_at IS NULL OR next_attempt_at <= now() OR claimed_by IS NOT NULL)
+"""
+HISTORIES = """
+    SELECT id, (SELECT json_agg(json_build_array(from_state, to_state) ORDER BY seq) FROM invoice_history h
+                WHERE h.invoice_id = i.id) AS history,
+        (SELECT coalesce(json_agg(json_build_array(method, outcome) ORDER BY seq), '[]') FROM erp_exchanges e
+         WHERE e.invoice_id = i.id AND e.instance <> '') AS exchanges
+    FROM invoices i WHERE id <> :registered
 """
 
 
@@ -293,5 +301,8 @@ class Play:
             rows = connection.execute(text("SELECT id, state FROM invoices WHERE id <> :id"), {"id": REGISTERED})
             registered = {each.id for each in rows if each.state == "registered"}
             self.field.judge_waiting(connection, order)
+            for each in connection.execute(text(HISTORIES), {"registered": REGISTERED}):
+                refused = first_refused([tuple(row) for row in each.history], [tuple(row) for row in each.exchanges])
+                assert not refused, f"{order}: the model of a delivery does not allow for {each.id}: {refused}"
         assert registered == set(self.erp.booked), f"{order}: registered {registered}, booked {set(self.erp.booked)}"
         assert not self.erp.offered_again, f"{order}: offered though the ERP had it: {self.erp.offered_again}"
