@@ -15,7 +15,7 @@ INSTALLER = @DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' PYTHON='
 
 FUZZ ?= 100000
 
-.PHONY: help demo test bench drill faults fuzz check clean install rollback uninstall deb lock
+.PHONY: help demo test bench drill faults mutants fuzz check clean install rollback uninstall deb lock
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -50,6 +50,10 @@ faults: $(STAMP) ## SEED= JOBS= each call to the outside fails once in each way 
 	@mkdir -p var; $(BIN)/billingd drill --calls --json var/calls.jsonl $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
 	@BILLINGD_FAULTS=all $(BIN)/python -m pytest -rP tests/model tests/interleavings
 	@BILLINGD_FAULTS=all $(BIN)/python -m pytest tests/drills/test_mutations.py -k by_the_calls
+	@$(BIN)/python -m tests.mutation
+
+mutants: $(STAMP) ## PARTS= each small change of the source has to fail a quick test (goes on where it was ended)
+	@nice -n 15 $(BIN)/python -m tests.mutation $(PARTS)
 
 fuzz: $(STAMP) ## FUZZ=100000 SEED= that many inputs for every parser that takes foreign bytes
 	@BILLINGD_FUZZ=$(FUZZ) $(if $(SEED),BILLINGD_TEST_SEED=$(SEED)) $(BIN)/python -m pytest -n 2 --timeout 0 tests/fuzz

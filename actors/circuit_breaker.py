@@ -54,7 +54,6 @@ class CircuitBreaker:
             fail_max=policy.failure_threshold,
             reset_timeout=NEVER_BY_ITSELF_SECONDS,
             success_threshold=policy.success_threshold,
-            throw_new_error_on_trip=False,
         )
         self.epoch = 0
         self.open_reason: OpenReason | None = None
@@ -194,8 +193,6 @@ class CircuitBreaker:
     def _close(self) -> bool:
         self.open_reason = None
         self.epoch += 1
-        self._refused_probes = 0
-        self._probe_out = False
         self._pybreaker.close()
         return True
 
@@ -204,5 +201,6 @@ class CircuitBreaker:
             if failed:
                 raise _FailedError
 
-        with contextlib.suppress(_FailedError):
+        # While it is open and no probe is out, only a probe that was given up can answer: pybreaker refuses that.
+        with contextlib.suppress(_FailedError, pybreaker.CircuitBreakerError):
             self._pybreaker.call(outcome)

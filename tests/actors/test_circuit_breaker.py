@@ -1,5 +1,7 @@
 """The circuit breaker of the ERP: when it opens, which invoice it is tried with, and what doesn't count."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -187,3 +189,164 @@ def test_it_says_when_the_erp_is_tried_next(breaker: CircuitBreaker, time: Time)
     assert breaker.next_try_seconds() == POLICY.reset_seconds
     breaker.pause(60)
     assert breaker.next_try_seconds() == 60, "Retry-After holds a probe back, too"
+    time.now += 100
+    assert breaker.next_try_seconds() == 0, "it is time, and may have been for long"
+    breaker.pause(0.5)
+    assert breaker.next_try_seconds() == 0.5
+
+
+class Shortest(Random):
+    """Draws the lower end of each range, and keeps the ranges."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ranges: list[tuple[float, float]] = []
+
+    def uniform(self, a: float, b: float) -> float:
+        self.ranges.append((a, b))
+        return a
+
+
+def test_new_thresholds_and_times_count_at_once(breaker: CircuitBreaker, time: Time) -> None:
+    breaker.configure(replace(POLICY, failure_threshold=2, success_threshold=1, reset_seconds=7.0))
+    assert fail(breaker, "a", "b") == [False, True]
+    assert not breaker.record_failure(probe(breaker, time), "a", several_open=True)
+    time.now += 6.9
+    assert not breaker.probe_due()
+    time.now += 0.1
+    assert breaker.probe_due()
+    breaker.begin_probe()
+    assert breaker.record_success(breaker.epoch)
+
+
+def test_an_answer_from_before_an_outage_counts_after_it_neither(breaker: CircuitBreaker, time: Time) -> None:
+    before = breaker.epoch
+    breaker.record_refused_credentials(before, "a")
+    during = breaker.epoch
+    assert breaker.record_success(during)
+    fail(breaker, "a", "b")
+    for epoch in (before, during):
+        assert not breaker.record_failure(epoch, "c", several_open=True)
+        assert not breaker.record_refused_credentials(epoch, "c")
+        assert breaker.last_failed == "b"
+        assert not breaker.record_success(epoch)
+    assert fail(breaker, "c") == [True], "the row went on"
+
+
+def test_the_first_probe_comes_half_way_to_the_alarm_but_never_at_once(breaker: CircuitBreaker, time: Time) -> None:
+    fail(breaker, "a")
+    breaker.record_success(breaker.epoch)
+    time.now += 100.0
+    trip(breaker)
+    time.now += 2.4
+    assert not breaker.probe_due()
+    time.now += 0.1
+    assert breaker.probe_due()
+
+
+def test_after_failures_that_took_long_the_probe_comes_soon(breaker: CircuitBreaker, time: Time) -> None:
+    fail(breaker, "a", "b")
+    time.now += 50.0
+    fail(breaker, "c")
+    assert not breaker.probe_due()
+    time.now += 0.11
+    assert breaker.probe_due()
+
+
+def test_who_failed_before_a_success_is_no_second_invoice(breaker: CircuitBreaker) -> None:
+    fail(breaker, "a")
+    breaker.record_success(breaker.epoch)
+    assert not any(fail(breaker, *["poison"] * 5))
+
+
+def test_an_outcome_of_before_it_opened_does_not_end_the_probe(breaker: CircuitBreaker, time: Time) -> None:
+    before = breaker.epoch
+    breaker.record_neutral(before)
+    trip(breaker)
+    probe(breaker, time)
+    breaker.record_neutral(before)
+    time.now += 100.0
+    assert not breaker.probe_due(), "it is still out"
+
+
+def test_a_neutral_outcome_without_a_probe_brings_none_forward(breaker: CircuitBreaker, time: Time) -> None:
+    trip(breaker)
+    breaker.record_failure(probe(breaker, time), "a", several_open=True)
+    breaker.record_neutral(breaker.epoch)
+    time.now += 2 * POLICY.retry_base_seconds
+    assert not breaker.probe_due()
+
+
+def test_a_probe_that_succeeds_late_is_followed_at_once(breaker: CircuitBreaker, time: Time) -> None:
+    trip(breaker)
+    epoch = probe(breaker, time)
+    breaker.record_neutral(epoch)
+    assert not breaker.record_success(epoch)
+    assert breaker.probe_due()
+
+
+@pytest.mark.parametrize("late", ["success", "failure"])
+def test_the_late_answer_of_a_probe_that_was_given_up_counts_for_nothing(
+    breaker: CircuitBreaker, time: Time, late: str
+) -> None:
+    trip(breaker)
+    given_up = probe(breaker, time)
+    breaker.record_neutral(given_up)
+    breaker.record_failure(probe(breaker, time), "a", several_open=True)
+    if late == "success":
+        assert not breaker.record_success(given_up)
+    else:
+        assert not breaker.record_failure(given_up, "b", several_open=True)
+    assert (breaker.state, breaker.allows_requests()) == ("open", False)
+    assert breaker._pybreaker.reset_timeout > 5 * 365 * 86400, "nor does a clock that can be set"
+
+
+def test_a_probe_that_fails_while_credentials_are_refused_waits_with_backoff(time: Time) -> None:
+    chance = Shortest()
+    breaker = CircuitBreaker(POLICY, time, chance)
+    breaker.record_refused_credentials(breaker.epoch, "a")
+    assert breaker.last_failed == "a"
+    for wait in (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0):
+        assert not breaker.probe_due()
+        time.now += wait - 0.1
+        assert not breaker.probe_due()
+        time.now += 0.1
+        assert breaker.probe_due()
+        breaker.begin_probe()
+        assert breaker.state == "closed", "pybreaker counts failures only"
+        assert not breaker.record_failure(breaker.epoch, "b", several_open=True)
+        assert (breaker.open_reason, breaker.last_failed) == ("credentials", "b")
+    assert all(high == 2 * low for low, high in chance.ranges)
+
+
+@pytest.mark.parametrize("stop", [CircuitBreaker.record_local_fault, lambda b, e: b.record_refused_credentials(e, "a")])
+def test_each_outage_begins_with_the_shortest_wait(time: Time, stop: Callable[[CircuitBreaker, int], bool]) -> None:
+    breaker = CircuitBreaker(POLICY, time, Shortest())
+    for _ in range(2):
+        assert stop(breaker, breaker.epoch)
+        for wait in (1.0, 2.0, 4.0):
+            assert not breaker.probe_due()
+            time.now += wait
+            assert breaker.probe_due()
+            breaker.begin_probe()
+            assert not stop(breaker, breaker.epoch)
+        time.now += 100.0
+        breaker.begin_probe()
+        assert breaker.record_sent(breaker.epoch) or breaker.record_success(breaker.epoch)
+
+
+def test_what_opened_it_gives_way_to_refused_credentials(breaker: CircuitBreaker, time: Time) -> None:
+    trip(breaker)
+    assert breaker.record_refused_credentials(probe(breaker, time), "a")
+    time.now += 2.0
+    breaker.begin_probe()
+    assert breaker.record_success(breaker.epoch)
+    assert (breaker.state, breaker.open_reason) == ("closed", None)
+    assert fail(breaker, "a", "b", "c") == [False, False, True], "it counts from nothing"
+
+
+def test_nothing_is_paused_on_a_machine_that_has_just_started(breaker: CircuitBreaker, time: Time) -> None:
+    time.now = 0.0
+    assert breaker.allows_requests()
+    breaker.pause(0.5)
+    assert breaker.next_try_seconds() == 0.5

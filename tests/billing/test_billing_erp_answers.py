@@ -22,6 +22,7 @@ from billing.erp_answers import (
     Outcome,
     OutcomeKind,
     decide,
+    not_sent,
 )
 from billing.states import FINAL_STATES, State, is_allowed
 
@@ -243,3 +244,48 @@ def test_a_question_leaves_the_last_outcome_of_the_offer_as_it_was(
 ) -> None:
     stored = decide(state, replace(outcome, method="GET"), counts, JITTER).outcome
     assert stored == ("absent" if outcome.kind is OutcomeKind.ABSENT else None)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        (booking("registered", bill_id="B-1"), "the ERP booked it as B-1"),
+        (booking("aborted", reason="no contract"), "the ERP aborted it: no contract"),
+        (booking("initiated"), "the ERP has it, its verdict is open"),
+        (Outcome(OutcomeKind.ERROR, "GET", 500, "HTTP 500"), "GET: HTTP 500"),
+        (Outcome(OutcomeKind.ERROR, "PUT", 500), "PUT: error"),
+    ],
+)
+def test_the_history_says_what_the_answer_was(outcome: Outcome, reason: str) -> None:
+    assert decide(State.SENT, outcome, LATE, POLICY).reason == reason
+
+
+def test_jitter_reaches_from_nothing_to_the_whole_backoff() -> None:
+    ranges: list[tuple[float, float]] = []
+
+    def uniform(low: float, high: float) -> float:
+        ranges.append((low, high))
+        return high
+
+    policy = replace(POLICY, uniform=uniform)
+    for failures in (0, 1, 2, 8, 9, 100_000):
+        policy.retry_seconds(failures)
+    assert ranges == [(0.0, 1.0), (0.0, 2.0), (0.0, 4.0), (0.0, 256.0), (0.0, 300.0), (0.0, 300.0)]
+
+
+def test_what_is_stored_of_an_answer_is_called_as_the_schema_says() -> None:
+    assert [*OutcomeKind] == [
+        "booked", "absent", "conflict", "refused", "credentials", "unreachable", "error", "not_contract", "nonsense",
+        "incorrect", "not_sent",
+    ]  # fmt: skip
+
+
+def test_what_is_not_said_of_an_outcome_counts_and_decision_is_nothing() -> None:
+    assert Outcome(OutcomeKind.ERROR, "PUT") == Outcome(
+        OutcomeKind.ERROR, "PUT", None, "", None, None, request_left=True, local_fault=None, duration_seconds=0.0
+    )
+    assert Counts() == Counts(failures=0, polls=0, incorrect=0, witnessed=False)
+    assert Decision(reason="") == Decision(reason="", failures=0, polls=0, given_back=False, passed=False)
+    assert not_sent("PUT", "why", "trust") == Outcome(
+        OutcomeKind.NOT_SENT, "PUT", detail="why", request_left=False, local_fault="trust"
+    )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.identity import InvoiceId, is_network_user_id, is_oib
+from billing.identity import InvoiceId, is_invoice_id, is_network_user_id, is_oib
 from billing.periods import Period
 
 network_user_ids = st.from_regex(r"[A-Za-z0-9-]{1,64}", fullmatch=True)
@@ -14,6 +14,7 @@ network_user_ids = st.from_regex(r"[A-Za-z0-9-]{1,64}", fullmatch=True)
 def test_an_invoice_id_reads_back_as_it_was_built(user: str, year: int, month: int, revision: int) -> None:
     invoice_id = InvoiceId(user, Period(year, month), revision)
     assert InvoiceId.parse(str(invoice_id)) == invoice_id
+    assert is_invoice_id(str(invoice_id))
     assert str(invoice_id.next_revision()) == f"{user}.{invoice_id.period}.{revision + 1}"
 
 
@@ -25,6 +26,7 @@ def test_an_invoice_id_reads_back_as_it_was_built(user: str, year: int, month: i
 def test_what_is_no_invoice_id_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="invoice id"):
         InvoiceId.parse(text)
+    assert not is_invoice_id(text)
 
 
 def test_an_invoice_id_cannot_be_built_from_a_bad_user() -> None:

@@ -58,3 +58,11 @@ def test_a_difference_says_what_each_side_has() -> None:
     assert amount == Difference(ID, Kind.AMOUNT, "125.00", "126.00")
     (missing,) = compare(ID, None, [BOOKED]).differences
     assert (missing.ours, missing.theirs) == (None, "registered ALT-1 125.00 EUR")
+    both = "registered ALT-1 125.00 EUR, registered ALT-2 125.00 EUR"
+    for ours, text in ((None, None), (BOOKED, "registered ALT-1 125.00 EUR")):
+        doubled = compare(ID, ours, [BOOKED, side("registered", "ALT-2")]).differences[0]
+        assert (doubled.ours, doubled.theirs) == (text, both)
+
+
+def test_the_kinds_are_called_as_the_interface_says() -> None:
+    assert [*Kind] == ["missing_there", "missing_here", "amount", "state", "bill_id", "doubled"]

@@ -25,6 +25,7 @@ def test_a_quarter_hour_beyond_the_power_of_the_connection(power_w: int | None, 
     found = remarks(basis(location(max_step_wh=4275, power_w=power_w)))
     words = f"meter meter-1 needed 17100 W in a quarter hour, its connection has {power_w} W"
     assert found == ([words] if odd else [])
+    assert remarks(basis(location(max_step_wh=None, power_w=3))) == [], "nothing was measured"
 
 
 def test_a_peak_after_a_repeated_reading_where_peaks_are_billed() -> None:
@@ -32,6 +33,8 @@ def test_a_peak_after_a_repeated_reading_where_peaks_are_billed() -> None:
     assert remarks(basis(location(segments=(odd,)))) == []
     (words,) = remarks(basis(location(segments=(odd,), catalogue=RED)))
     assert words.startswith("meter meter-1: the highest quarter hour at 2026-09-30T22:00:00Z follows a reading that")
+    (words,) = remarks(basis(location(segments=(replace(odd, max_t1_step_at=None),), catalogue=RED)))
+    assert words.startswith("meter meter-1: the highest quarter hour follows a reading that")
     higher = replace(segment(max_t1_step_wh=9_999), repeated_before_peak=False)
     assert remarks(basis(location(segments=(odd, higher), catalogue=RED))) == []
 
