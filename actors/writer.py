@@ -232,7 +232,7 @@ class DbWriter(Actor):
         if self._make_due_asked:
             if self._scheduler.make_due():
                 self._nudge(BILLER, Poll())
-            self._make_due_asked = False
+            self._make_due_asked = self._scheduler.unfinished
 
     def _show_life(self) -> None:
         # Not run again after a deadlock: what it has found in the database it keeps.

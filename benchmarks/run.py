@@ -15,7 +15,7 @@ from benchmarks.importing import import_and_calculate
 from benchmarks.intake import deliveries_while_importing, gateways
 from benchmarks.peers.compare import peers
 from benchmarks.pipeline import cost_of_safety, whole_pipeline
-from benchmarks.several import backlog, two_daemons
+from benchmarks.several import backlog, large_backlog, two_daemons
 
 
 def kernel(_folder: Path, _scale: Scale) -> dict[str, Any]:
@@ -34,6 +34,7 @@ PARTS = {
         cost_of_safety,
         import_and_calculate,
         backlog,
+        large_backlog,
         two_daemons,
         growth,
         deliveries_while_importing,

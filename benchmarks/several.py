@@ -15,10 +15,18 @@ FIRST = "2026-01"
 
 
 def backlog(folder: Path, scale: Scale) -> dict[str, Any]:
-    """Killed in the middle of the delivery of ten months, with nine tenths or more of the invoices open."""
-    users = scale.of(1000, 30)
+    """Killed in the middle of the delivery of ten months, with nine tenths or more of 10,000 invoices open."""
+    return _backlog(folder, scale.of(1000, 30), scale.pairs)
+
+
+def large_backlog(folder: Path, scale: Scale) -> dict[str, Any]:
+    """The same, once, with nearly all of 100,000 invoices open."""
+    return _backlog(folder, scale.of(10_000, 60), 1)
+
+
+def _backlog(folder: Path, users: int, times: int) -> dict[str, Any]:
     master, readings = write_load(folder / "load", users=users, first=FIRST, months=10)
-    rounds = [_killed(folder / str(number), master, readings, users * 10) for number in range(scale.pairs)]
+    rounds = [_killed(folder / str(number), master, readings, users * 10) for number in range(times)]
     rows: list[list[object]] = [
         [name, *(f(each[name] for each in rounds) for f in (min, statistics.median, max))] for name in rounds[0]
     ]
@@ -31,7 +39,7 @@ def _killed(folder: Path, master: Path, readings: Path, number: int) -> dict[str
         deployment.do("import", "readings", str(readings))
         deployment.daemon.start()
         wait_until(
-            lambda: deployment.counts().get("due", 0) == 0 < sum(deployment.counts().values()), within_seconds=600
+            lambda: deployment.counts().get("due", 0) == 0 < sum(deployment.counts().values()), within_seconds=1800
         )
         start_erp(deployment, 0.02)
         wait_until(lambda: deployment.counts().get("registered", 0) >= min(100, number // 10), within_seconds=120)
@@ -40,14 +48,16 @@ def _killed(folder: Path, master: Path, readings: Path, number: int) -> dict[str
         with deployment.database() as database:
             began = one(database, "SELECT clock_timestamp()")
             deployment.daemon.start(wait=False)
-            wait_registered(deployment, number, within_seconds=900)
+            wait_registered(deployment, number, within_seconds=1800)
             booked = (
                 "SELECT extract(epoch FROM {}(at) - :began)::float8 FROM invoice_history WHERE to_state = 'registered'"
             )
             first = one(database, f"{booked.format('min')} AND at > :began", began=began)
             last = one(database, booked.format("max"), began=began)
-        offers = Counter(booking["offers"] for booking in deployment.erp.ledger().values())
+        stats = deployment.erp.stats()
+    offers = Counter(stats["offers"].values())
     assert sum(offers.values()) == number
+    assert all(times == 1 or stats["asks"].get(each) for each, times in stats["offers"].items()), "offered blindly"
     assert max(offers) <= 2
     assert offers[2] <= LANES
     return {

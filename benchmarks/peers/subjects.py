@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,7 +44,7 @@ PEERS = (
     Peer("Loop without a queue", ("pg8000",), setup=True),
     Peer("Dramatiq", ("dramatiq", "redis", *SYNC), redis=True),
     Peer("PgQueuer", ("pgqueuer", "asyncpg"), setup=True),
-    Peer("Celery", ("celery", "redis", *SYNC), redis=True),
+    Peer("Celery", ("celery", "redis", "packaging", *SYNC), redis=True),
     Peer("Procrastinate", ("procrastinate", "asyncpg"), setup=True),
     Peer("DBOS", ("dbos", *SYNC), setup=True),
 )
@@ -147,7 +147,8 @@ class Queue:
 
     def kill(self) -> None:
         if self._worker is not None:
-            os.killpg(self._worker.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it never ran, or has ended
+                os.killpg(self._worker.pid, signal.SIGKILL)
             self._worker.wait()
             self._worker = None
 
@@ -212,6 +213,8 @@ def _redis(folder: Path) -> Iterator[str]:
     options = ["--port", str(port), "--dir", str(folder), "--appendonly", "yes", "--save", "", "--bind", "127.0.0.1"]
     with subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL) as server:
         ping = ["redis-cli", "-p", str(port), "ping"]
-        wait_until(lambda: subprocess.run(ping, capture_output=True, check=False).stdout == b"PONG\n")
-        yield f"redis://127.0.0.1:{port}/0"
-        server.terminate()
+        try:
+            wait_until(lambda: subprocess.run(ping, capture_output=True, check=False).stdout == b"PONG\n")
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            server.terminate()

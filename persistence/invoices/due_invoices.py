@@ -38,6 +38,7 @@ def make_due(
     left_out: Sequence[str] = (),
     only: Sequence[str] | None = None,
     time_zone: str = TIME_ZONE,
+    at_most: int | None = None,
 ) -> int:
     """Makes the invoices of these periods due where they are missing; returns how many were made.
 
@@ -46,7 +47,7 @@ def make_due(
     """
     if not periods:
         return 0
-    values = _missing_values(periods, users, left_out, only, time_zone)
+    values = _missing_values(periods, users, left_out, only, time_zone) | {"at_most": at_most}
     return len(change_state(connection, _MAKE_DUE, by, reason=reason, **values))
 
 
@@ -76,6 +77,7 @@ def _missing_values(
 ) -> dict[str, Any]:
     return {
         "time_zone": time_zone,
+        "at_most": None,
         "periods": list(periods),
         "users": None if users is None else list(users),
         "left_out": list(left_out),

@@ -12,7 +12,7 @@ WHERE {ASKED_FOR}
 AND of.network_user_id || '.' || of.period || '.' || of.revision <> ALL(CAST(:left_out AS text[]))
 AND (CAST(:only AS text[]) IS NULL
     OR of.network_user_id || '.' || of.period || '.' || of.revision = ANY(CAST(:only AS text[])))
-ORDER BY of.period, of.network_user_id
+ORDER BY of.period, of.network_user_id LIMIT CAST(:at_most AS bigint)
 
 -- name: not_billed
 SELECT u.id, CASE WHEN :period < u.billed_from THEN 'is billed from ' || u.billed_from
