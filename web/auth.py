@@ -119,7 +119,7 @@ def is_cross_site(request: Request, hosts: Collection[str]) -> bool:
     if site is not None and site not in ("same-origin", "none"):
         return True
     origin = request.headers.get("origin")
-    if origin is None or urlsplit(origin).netloc == request.headers.get("host"):
+    if origin is None or origin.partition("://")[2] == request.headers.get("host"):
         return False
     return _hostname(origin) not in {each.lower() for each in hosts}
 

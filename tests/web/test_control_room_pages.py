@@ -256,6 +256,7 @@ def test_after_some_wrong_tokens_the_next_ones_have_to_wait_but_nobody_who_has_t
         ({"origin": "http://here:9465"}, True),
         ({"origin": "https://elsewhere"}, True),
         ({"origin": "null"}, True),
+        ({"origin": "http://[127.0.0.1"}, True),
     ],
 )
 def test_what_a_page_of_another_site_sends_is_known(headers: dict[str, str], foreign: bool) -> None:
