@@ -21,6 +21,7 @@ LEFT_OUT = "[…]"
 _VARIABLE = [
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"), "AT"),
     (re.compile(r"\(\d+ (s|min|h|d)\)"), "(AGO)"),
+    (re.compile(r", (tried \d+ s ago, next try in \d+ s|being tried now)"), ""),
     (re.compile(r"last success (AT \(AGO\)|not yet)"), "last success AT (AGO)"),
     (re.compile(r"\d+(?= booked in the last minute| under way| queued)"), "N"),
     (re.compile(r"  \d+ initiated, "), "  N initiated, "),

@@ -164,6 +164,7 @@ def test_a_socket_that_can_not_be_removed_does_not_fail_the_stop(
 
 
 def test_a_request_that_a_stop_cuts_off_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "uvicorn.error")
     begun = threading.Event()
 
     async def never_answer(_scope: Scope, _receive: Receive, _send: Send) -> None:
