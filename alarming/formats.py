@@ -16,6 +16,7 @@ SEVERITIES: Final = tuple(Severity)
 SERIOUS: Final = SEVERITIES[:2]
 """Those with which all is not well."""
 _INSTANTS = ("raised_at", "last_at", "cleared_at", "acked_at")
+_LARGEST_COUNT = 2**63 - 1  # of the table's column
 
 
 def to_json(record: AlarmRecord) -> dict[str, Any]:
@@ -44,12 +45,21 @@ def from_spool(entry: Mapping[str, Any]) -> AlarmRecord:
     if any(at is not None and at.utcoffset() is None for at in instants.values()):
         raise ValueError("an instant without a zone")
     instants = {name: at and at.astimezone(UTC) for name, at in instants.items()}
+    context = dict(entry["context"])
+    for name in {"signs", "reopened"} & context.keys():
+        _count(context[name])
     return AlarmRecord(
         id=str(entry["id"]), code=str(entry["code"]), key=str(entry["key"]), severity=Severity(entry["severity"]),
-        summary=str(entry["summary"]), count=int(entry["count"]), instance=str(entry["instance"]),
-        context=dict(entry["context"]), reopened=int(entry["reopened"]),
+        summary=str(entry["summary"]), count=_count(entry["count"]), instance=str(entry["instance"]),
+        context=context, reopened=_count(entry["reopened"]),
         active_subjects=tuple(map(str, entry["ailing"])), **instants,
     )  # fmt: skip
+
+
+def _count(number: object) -> int:
+    if type(number) is not int or not 0 <= number <= _LARGEST_COUNT:
+        raise ValueError(f"no count: {number!r}")
+    return number
 
 
 def line(change: Change, record: AlarmRecord) -> str:

@@ -1,6 +1,7 @@
 """The spool: what it keeps over a restart, a torn line, and a disk that refuses."""
 
 import dataclasses
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -83,6 +84,16 @@ def test_a_torn_or_foreign_line_loses_nothing_else(tmp_path: Path) -> None:
         assert expected <= set(Spool(spool.path).entries)
     spool.path.write_bytes(b"\xff\xfe{}\n[1]\nnull\n" + whole)
     assert set(Spool(spool.path).entries) == {"a", "b"}
+
+
+@pytest.mark.parametrize("count", [-1, 2**63, 1.5, float("inf"), "3", True, None, [1]])
+@pytest.mark.parametrize("place", ["count", "reopened", "context signs", "context reopened"])
+def test_a_line_with_a_foreign_count_is_passed_over(tmp_path: Path, place: str, count: object) -> None:
+    line = to_spool(record("a")) | {"said": True, "stored": True}
+    *inside, name = place.split()
+    (line["context"] if inside else line)[name] = count
+    (tmp_path / "alarms.jsonl").write_text(json.dumps(line) + "\n")
+    assert Spool(tmp_path / "alarms.jsonl").entries == {}
 
 
 def test_the_file_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
