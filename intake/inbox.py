@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from files.content_id import CONTENT_ID
+
 PARTIAL = (".part", ".tmp", ".filepart")
 REASON = ".reason"
 SUMS = "SHA256SUMS"
@@ -27,7 +29,7 @@ PROBE = ".probe"
 PROBE_BYTES = 65_536
 NAME_BYTES_AT_MOST = 200
 """Of a name that gets endings: file systems take 255."""
-POSTED = re.compile(r"([0-9a-f]{32})@([0-9A-Za-z.:%_-]*)\.(readings|master)")
+POSTED = re.compile(rf"({CONTENT_ID.pattern})@([0-9A-Za-z.:%_-]*)\.(readings|master)")
 
 
 @dataclass(frozen=True, slots=True)

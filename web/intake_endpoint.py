@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from config.sections import IntakeSettings
+from files.content_id import CONTENT_ID
 from intake.posting import KeyTaken, Postbox, Upload
 from persistence.connection.database import Database
 from persistence.imports import find
@@ -37,6 +38,7 @@ MEDIA_TYPES: dict[Kind, set[str]] = {
 BLOCK_BYTES = 1 << 18
 KEY_CHARACTERS = 200
 RETRY_SECONDS = "30"
+NO_IMPORT = "there is no import with this id"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -157,6 +159,8 @@ class IntakeEndpoint:
 
     async def _show(self, request: Request) -> Response:
         import_id = request.path_params["id"]
+        if not CONTENT_ID.fullmatch(import_id):
+            raise Refused(404, NO_IMPORT)
         if await asyncio.to_thread(self._postbox.is_waiting, import_id):
             return JSONResponse({"id": import_id, "state": "queued"})
         try:
@@ -164,7 +168,7 @@ class IntakeEndpoint:
         except DatabaseUnavailable as error:
             raise Refused(503, str(error), Retry_After=RETRY_SECONDS) from error
         if not found:
-            raise Refused(404, "there is no import with this id")
+            raise Refused(404, NO_IMPORT)
         return Response(json.dumps(found[0], default=plain), media_type="application/json")
 
 

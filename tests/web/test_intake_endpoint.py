@@ -137,6 +137,8 @@ def test_what_cannot_be_taken_has_a_clear_answer(deployment: InboxDeployment, ga
 
     assert status(gateway.readings(HEADER, Authorization="")) == 401
     assert status(gateway.readings(HEADER, Authorization="Bearer wrong")) == 401
+    for odd in ("x", "%00", "A" * 32, "%F0%9F%98%80"):
+        assert status(gateway("GET", f"/v1/imports/{odd}")) == 404
     assert status(gateway("GET", "/v1/imports/x", Authorization="Bearer é")) == 401
     assert status(gateway.readings(b"x" * 1_000_001)) == 413
     assert status(gateway.readings(b"x" * 300_000 for _ in range(4))) == 413
