@@ -3,7 +3,6 @@
 import logging
 import os
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -19,7 +18,6 @@ from alarming.catalogue import Code
 from files.content_id import content_id
 from intake.inbox import POSTED, REASON, Inbox, WaitingFile
 from persistence import imports
-from persistence.connection.database import Database
 from persistence.connection.errors import DatabaseFailed, PersistenceError, RowRefused
 from persistence.connection.statements import fetch_value
 from persistence.imports import Arrival
@@ -52,10 +50,7 @@ class Importer(Actor):
         folder = context.settings.intake.inbox
         self._inbox = None if folder is None else Inbox(folder, context.clock.monotonic)
         self._watch = context.connect("importer watch")
-        # An import has no limit of its own: what it goes by is the heartbeat.
-        unlimited = replace(context.connect("importer").settings, statement_timeout_seconds=0)
-        timed = context.metrics.transactions.labels("importer").time
-        self._database = Database(unlimited, heartbeat=self._heartbeat, timed=timed)
+        self._database = context.connect("importer", heartbeat=self._heartbeat)
         self._backoff = DatabaseBackoff()
         self._began_seconds = 0.0
         self._not_before: dict[str, float] = {}

@@ -39,6 +39,7 @@ from persistence import instances
 from persistence.connection.database import ConnectionSettings, Database
 from persistence.connection.errors import PersistenceError, ServerUnsuitable
 from persistence.connection.seen_server import SeenServer
+from persistence.connection.session import Heartbeat
 from persistence.embedded.server import EmbeddedServer
 from supervision import ChildSpec, StartFailed, SupervisionError, System, dump_stacks, fan_out, log_events
 from supervision.clock import SystemClock, system_randomness
@@ -138,19 +139,22 @@ class Daemon:
             control_room=room,
         )
 
-    def connect(self, name: str, *, listen: bool = False) -> Database:
-        """A connection of the caller's own to the database in force.
+    def connect(self, name: str, *, listen: bool = False, heartbeat: Heartbeat | None = None) -> Database:
+        """A connection of the caller's own to the database in force; one with a heartbeat has no limit but that.
 
         What it takes was read at the start or the last reload: a file that is lost later keeps no actor from starting.
         """
         of_now = limits(self.context.settings, name)
+        if heartbeat is not None:
+            of_now["statement_timeout_seconds"] = 0
         if self._server is not None:
             settings = self._server.settings(**of_now)
         else:
             assert self._connection is not None, "without a server of our own there is a configured one"
             settings = replace(self._connection, **of_now)
         timed = self.context.metrics.transactions.labels(name).time
-        return Database(settings, listen=listen, seen_server=self.context.seen_server, timed=timed)
+        seen_server = self.context.seen_server
+        return Database(settings, listen=listen, heartbeat=heartbeat, seen_server=seen_server, timed=timed)
 
     def run(self) -> int:
         """Starts, works until told to stop or unable to go on, ends; returns the exit status."""

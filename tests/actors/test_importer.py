@@ -38,6 +38,11 @@ def imports(server: PostgresServer) -> list[tuple[str, str, int]]:
     return [(row.name, row.state, row.new) for row in rows]
 
 
+def subjects(deployment: InboxDeployment, code: str) -> list[str]:
+    alarm = deployment.daemon.standing().get(code)
+    return alarm["context"].get("subjects", []) if alarm else []
+
+
 def test_what_is_dropped_becomes_invoices(deployment: InboxDeployment, server: PostgresServer) -> None:
     deployment.daemon.start()
     deployment.drop(SAMPLE / "master.yaml", "whatever it is called")
@@ -87,6 +92,17 @@ def test_while_the_database_is_away_files_wait_and_one_alarm_stands(
     server.start()
     wait_until(lambda: all(deployment.done(name) for name in names))
     wait_until(lambda: "database_unreachable" not in deployment.daemon.standing())
+
+
+def test_nothing_is_imported_into_an_old_primary(deployment: InboxDeployment, server: PostgresServer) -> None:
+    (system,) = server.rows("SELECT system_identifier AS identifier FROM pg_control_system()")
+    deployment.state.mkdir(parents=True, exist_ok=True)
+    (deployment.state / "database-seen").write_text(f"{system.identifier} 99 0\n")
+    name = deployment.drop(SAMPLE / "master.yaml")
+    deployment.daemon.start()
+    wait_until(lambda: "importer" in subjects(deployment, "database_unreachable"))
+    assert deployment.waiting() == [name]
+    assert imports(server) == []
 
 
 @pytest.mark.parametrize("failpoint", ["importer.take", "importer.import", "importer.imported"])

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from actors.context import ActorContext, SettingsHolder
 from config.settings import Settings
 from persistence.connection.database import ConnectionSettings, Database
+from persistence.connection.session import Heartbeat
 from supervision.clock import SystemClock
 
 
@@ -27,6 +28,10 @@ def make_context(database_url: str, clock: SystemClock | None = None, **settings
         statement_timeout_seconds=in_force.database.statement_timeout_seconds,
         lock_timeout_seconds=in_force.database.lock_timeout_seconds,
     )
+
+    def connect(_name: str, *, listen: bool = False, heartbeat: Heartbeat | None = None) -> Database:
+        return Database(connection, listen=listen, heartbeat=heartbeat)
+
     return ActorContext(
         settings_holder=SettingsHolder(in_force),
         clock=clock or SystemClock(),
@@ -36,5 +41,5 @@ def make_context(database_url: str, clock: SystemClock | None = None, **settings
         incarnation=uuid.uuid4(),
         version="test",
         proved_alone=True,
-        connect=lambda _name, listen=False: Database(connection, listen=listen),
+        connect=connect,
     )
