@@ -3,6 +3,7 @@
 import logging
 import os
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +17,7 @@ from actors.metrics import WaitingFiles
 from actors.silent_meters import SilentMeters
 from alarming.catalogue import Code
 from files.content_id import content_id
+from files.opening import open_regular
 from intake.inbox import POSTED, REASON, Inbox, WaitingFile
 from persistence import imports
 from persistence.connection.errors import DatabaseFailed, PersistenceError, RowRefused
@@ -220,7 +222,9 @@ class Importer(Actor):
         elif refused != self._reported[0] or now > self._reported[1] + REMINDER_SECONDS:
             self._reported = (refused, now)
             reasons = refused[-1].with_name(refused[-1].name + REASON)
-            first, *_ = [*reasons.read_text("utf-8", "replace").splitlines(), "no reason"] if reasons.exists() else [""]
+            first = ""
+            with suppress(OSError), open_regular(reasons, "r", encoding="utf-8", errors="replace") as file:
+                first = file.readline(1000).strip() or "no reason"
             number = f"{len(refused)} file{'s' if len(refused) > 1 else ''}"
             self._conditions.raise_condition(
                 Code.IMPORT_REFUSED,

@@ -179,8 +179,9 @@ def _import_file(
 @contextmanager
 def _readable_again(file: Path) -> Iterator[Path]:
     """The file, or a copy of all that a pipe gives: a transaction that is repeated reads from the beginning."""
-    if str(file) != "-" and not (file.is_fifo() or file.is_char_device()):
-        yield file
+    path = Path(os.path.realpath(file))
+    if str(file) != "-" and (path.is_file() or path.is_dir() or not file.exists()):
+        yield path
         return
     with tempfile.NamedTemporaryFile() as copy:
         try:

@@ -14,7 +14,7 @@ from config.keys import KEYS, merged, nested, section_of
 from config.refusals import problems_of
 from config.sections import Section
 from config.settings import Settings
-from network.trust import refuse_pipe
+from files.opening import open_regular
 
 DEFAULT_FILE = Path(__file__).with_name("billingd.yaml")
 """Every key with its default, and what it means to operators."""
@@ -82,8 +82,7 @@ def _find(path: Path | None, environ: Mapping[str, str]) -> tuple[Path | None, b
     named = path or (Path(environ["BILLINGD_CONFIG"]) if environ.get("BILLINGD_CONFIG") else None)
     chosen = named or SYSTEM_FILE
     try:
-        refuse_pipe(chosen)
-        with chosen.open("rb") as file:
+        with open_regular(chosen, follow_links=True) as file:
             content = file.read(_MOST_BYTES + 1)
     except OSError as error:
         if named is None and isinstance(error, FileNotFoundError | NotADirectoryError):

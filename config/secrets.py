@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from pydantic import SecretStr
 
 from config.settings import Settings
-from network.trust import refuse_pipe
+from files.opening import open_regular
 
 PLACEHOLDERS = frozenset({"", "-", "none", "placeholder", "changeme"})
 """Contents that count as no secret: a unit's LoadCredential fails when the file is missing."""
@@ -27,8 +27,7 @@ def read_secret(path: Path, key: str, what: str = "token") -> SecretStr | None:
     """
     where = f"the {what} file {path} (key {key})"
     try:
-        refuse_pipe(path)
-        with path.open("rb") as file:
+        with open_regular(path, follow_links=True) as file:
             content = file.read(_MOST_BYTES + 1)
     except PermissionError as error:
         advice = "permission denied; give the service's user read access"

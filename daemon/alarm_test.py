@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import threading
 import time
 import uuid
@@ -15,6 +14,7 @@ from pathlib import Path
 from alarming.chain_test import Arrival
 from billing.periods import Schedule
 from config.settings import Settings
+from files.opening import open_regular
 
 _LOGGER = logging.getLogger("billingd.alarms.test")
 _ORDER, _OUTCOME = "alarm-test.order", "alarm-test.json"
@@ -72,7 +72,8 @@ def order_test(folder: Path) -> list[Arrival]:
     _write(folder / _ORDER, order)
     while time.monotonic() - begun < _DONE_SECONDS:
         with suppress(OSError, ValueError, KeyError, TypeError):
-            outcome = json.loads((folder / _OUTCOME).read_text("utf-8"))
+            with open_regular(folder / _OUTCOME) as file:
+                outcome = json.loads(file.read())
             if outcome["order"] == order:
                 return [Arrival(**one) for one in outcome["arrivals"]]
         if time.monotonic() - begun > _TAKEN_SECONDS and _take(folder / _ORDER) is not None:
@@ -85,7 +86,7 @@ def _write(path: Path, content: str) -> None:
     """As a whole or not at all, and never through a link. Raises OSError."""
     beside = path.with_suffix(".new")
     beside.unlink(missing_ok=True)
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "w") as file:
+    with beside.open("x") as file:
         file.write(content)
     beside.replace(path)
 
@@ -93,8 +94,8 @@ def _write(path: Path, content: str) -> None:
 def _take(path: Path) -> str | None:
     """The order, which is gone then; None if there is none."""
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
-            order = file.read(_ORDER_BYTES)
+        with open_regular(path, "r") as file:
+            order = str(file.read(_ORDER_BYTES))
         path.unlink()
     except (OSError, ValueError):
         return None

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from files.opening import open_regular
+
 FILE_NAME = "reload.json"
 
 
@@ -40,7 +42,8 @@ def write_outcome(path: Path, lines: Sequence[str], *, accepted: bool) -> None:
 def last_outcome(path: Path) -> ReloadOutcome | None:
     """The outcome of the last reload; None if there was none, or it can't be read."""
     try:
-        found = json.loads(path.read_text("utf-8"))
+        with open_regular(path) as file:
+            found = json.loads(file.read())
         return ReloadOutcome(bool(found["accepted"]), tuple(map(str, found["lines"])), str(found["serial"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -49,14 +52,12 @@ def last_outcome(path: Path) -> ReloadOutcome | None:
 def running_process(state_dir: Path) -> int | None:
     """The process number of the daemon that holds the state directory; None if none does. Raises OSError."""
     try:
-        file = os.open(state_dir / "lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with open_regular(state_dir / "lock") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                purpose, _, number = file.read(200).decode(errors="replace").strip().rpartition(", process ")
+                return int(number) if purpose == "billingd run" and number.isdecimal() else None
     except FileNotFoundError:
         return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        purpose, _, number = os.read(file, 200).decode(errors="replace").strip().rpartition(", process ")
-        return int(number) if purpose == "billingd run" and number.isdecimal() else None
-    finally:
-        os.close(file)
     return None

@@ -1,1 +1,1 @@
-"""The room of files that people write: YAML as nodes with their lines, and the id of a file."""
+"""The room of files that people write: opened as regular files, YAML as nodes with lines, the id of a file."""

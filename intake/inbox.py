@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from files.content_id import CONTENT_ID
+from files.opening import open_regular
 
 PARTIAL = (".part", ".tmp", ".filepart")
 REASON = ".reason"
@@ -29,6 +30,7 @@ PROBE = ".probe"
 PROBE_BYTES = 65_536
 NAME_BYTES_AT_MOST = 200
 """Of a name that gets endings: file systems take 255."""
+_SUM = re.compile(rb"^([0-9a-f]{64})  ([^./\n][^/\n]*)$", re.M)  # no name leads out of the folder
 POSTED = re.compile(rf"({CONTENT_ID.pattern})@([0-9A-Za-z.:%_-]*)\.(readings|master)")
 
 
@@ -100,7 +102,7 @@ class Inbox:
         """Makes sure that there is room for what is posted and moved."""
         probe = self.folder / PROBE
         try:
-            probe.write_bytes(bytes(PROBE_BYTES))
+            _write_new(probe, bytes(PROBE_BYTES))
         finally:
             probe.unlink(missing_ok=True)
 
@@ -123,11 +125,11 @@ class Inbox:
         """Moves a file to done/, with a note, and what was refused of the same subject too."""
         folder = self._done(at)
         # Before the move: what is in done/ and not in the database is found by this list (`put_back`).
-        with (folder / SUMS).open("ab") as sums:
+        with open_regular(folder / SUMS, "ab") as sums:
             target = _free(folder / file.path.name, sha256)
             sums.write(f"{sha256}  ".encode() + os.fsencode(target.name) + b"\n")
         if note is not None:
-            _beside(target, ".note").write_text(note + "\n", "utf-8")
+            _write_new(_beside(target, ".note"), f"{note}\n".encode())
         self._settle_refused(file.subject, folder)
         file.path.replace(target)
 
@@ -137,7 +139,7 @@ class Inbox:
         target = _free(self.refused_folder / file.path.name, sha256)
         text = "".join(f"{reason}\n" for reason in reasons)
         reason = _beside(target, REASON)
-        reason.write_text(text, "utf-8", errors="backslashreplace")
+        _write_new(reason, text.encode(errors="backslashreplace"))
         reason.chmod(0o640)  # for whoever sent the file
         file.path.replace(target)
 
@@ -152,10 +154,11 @@ class Inbox:
         """What was taken in the last months, or in all, and still lies there, by its content's SHA-256."""
         found: dict[str, Path] = {}
         for sums in sorted((self.folder / "done").glob(f"????-??/{SUMS}"))[-(months or 0) :]:
-            for line in filter(None, sums.read_bytes().split(b"\n")):
-                path = sums.with_name(os.fsdecode(line[66:]) or SUMS)
-                if path.exists():
-                    found[line[:64].decode("ascii", "replace")] = path
+            with open_regular(sums) as file:
+                for sha256, name in _SUM.findall(file.read()):
+                    path = sums.with_name(os.fsdecode(name))
+                    if path.exists():
+                        found[sha256.decode()] = path
         return found
 
     def put_back(self, path: Path) -> None:
@@ -190,6 +193,13 @@ def _files(folder: Path, *, every: bool = False) -> Iterator[tuple[Path, os.stat
 
 def _signature(status: os.stat_result) -> tuple[int, ...]:
     return (status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """In place of what somebody else has put there, and never into it, such as a link or a pipe."""
+    path.unlink(missing_ok=True)
+    with path.open("xb") as file:
+        file.write(content)
 
 
 def _beside(path: Path, ending: str) -> Path:

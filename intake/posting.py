@@ -11,6 +11,7 @@ from typing import Literal
 
 from files.content_id import content_id
 from files.durable import sync_folder, write_all
+from files.opening import open_regular
 from intake.inbox import POSTED
 
 SPOOL = ".spool"
@@ -104,7 +105,7 @@ class Upload:
 
 def _sha256_if_there(path: Path) -> str | None:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         return None

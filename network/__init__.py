@@ -1,1 +1,1 @@
-"""Addresses of other machines: resolving and connecting under a deadline, URLs. It imports nothing of ours."""
+"""Addresses of other machines: resolving and connecting under a deadline, URLs. It imports files only."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from files.content_id import content_id
+from files.opening import open_regular
 from persistence.connection.statements import Source, execute, fetch_column, fetch_dicts, fetch_row
 from persistence.sql import Queries
 from persistence.storable_text import clean_line
@@ -60,7 +61,7 @@ class Arrival:
 def sha256_of(path: Path, progress: Callable[[], object] = lambda: None) -> str:
     """The SHA-256 of a file in hexadecimal. Raises OSError."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
             progress()
@@ -69,7 +70,7 @@ def sha256_of(path: Path, progress: Callable[[], object] = lambda: None) -> str:
 
 def kind_of(path: Path) -> Kind:
     """What a file is, by its content; where that doesn't tell, by its name. Raises OSError."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(_HEAD_BYTES)
     if head.startswith(b"\x1f\x8b"):
         try:

@@ -19,6 +19,7 @@ from billing.foreign_text import steers
 from billing.identity import is_network_user_id, is_oib
 from billing.periods import Period
 from billing.segments import Registers
+from files.opening import open_regular
 from files.yaml_nodes import NotYaml, compose, key_values, line_of
 from persistence import master_assignments
 from persistence.master_assignments import instant, whole_number
@@ -195,7 +196,7 @@ def read_master(path: Path) -> MasterFile:
     """Reads a file of master data; what is wrong with it stands in `problems`, unreadable YAML included."""
     master = MasterFile(path)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             root = compose(_unpacked(file.read(_BYTES_AT_MOST + 1)))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         master.fail(1, "file", f"the compressed file is cut short or damaged: {error}")

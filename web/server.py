@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from config.values import TcpAddress, UnixAddress
-from network.trust import refuse_pipe
+from files.opening import open_regular
 from web.connections import Connection
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class HttpServer:
         try:
             if self.certificate is not None:
                 for each in self.certificate:
-                    refuse_pipe(each)
+                    open_regular(each, follow_links=True).close()
                 ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*self.certificate)
             self._socket = _listening_socket(self.address, self.protocol.connections_at_most)
         except ssl.SSLError as error:

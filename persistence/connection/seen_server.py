@@ -1,11 +1,11 @@
 """What was last seen of the database's server: refuses an old primary, and notices one that was set back."""
 
 import logging
-import os
 import threading
 from pathlib import Path
 from weakref import WeakSet
 
+from files.opening import open_regular
 from persistence.connection.errors import DatabaseUnreachable
 from persistence.connection.session import Session
 from persistence.connection.statements import Reader, Source, fetch_row, fetch_value
@@ -17,10 +17,6 @@ _POSITION = "(pg_current_wal_insert_lsn() - '0/0')::bigint"
 SERVER = f"""SELECT (pg_control_system()).system_identifier,
     ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int AS timeline, {_POSITION} AS position"""
 """The server that answers, which is no standby: whose data it has, its timeline, and how much it has written."""
-
-
-def _without_following_links(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
 
 
 class SeenServer:
@@ -77,9 +73,8 @@ class SeenServer:
         self._position = max(self._position, position)
         if self._path is not None and self._system_identifier is not None:
             try:
-                line = f"{self._system_identifier} {self._timeline} {self._position}\n"
-                with open(self._path, "w", opener=_without_following_links) as file:
-                    file.write(line)
+                with open_regular(self._path, "w") as file:
+                    file.write(f"{self._system_identifier} {self._timeline} {self._position}\n")
                 self._unwritable = False
             except OSError as error:
                 if not self._unwritable:  # said once, not with each claim
@@ -90,7 +85,8 @@ class SeenServer:
         if self._path is None or not self._path.exists():
             return None, 0, 0
         try:
-            system_identifier, timeline, position = map(int, self._path.read_text().split())
+            with open_regular(self._path, "r") as file:
+                system_identifier, timeline, position = map(int, file.read().split())
         except (OSError, ValueError):
             self.changed = True  # half a file, or emptied by a person who accepts an older server
             return None, 0, 0

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from io import BufferedIOBase
 from pathlib import Path
 
+from files.opening import open_regular
+
 COLUMNS = (
     "meter_id",
     "timestamp",
@@ -60,7 +62,7 @@ class RowStream:
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 if file.peek(2)[:2] == _GZIP_MAGIC:
                     with gzip.open(file) as unpacked:
                         yield from self._rows(unpacked)

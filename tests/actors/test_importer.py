@@ -261,3 +261,34 @@ def test_meters_that_fall_silent_are_one_alarm_with_a_count(deployment: InboxDep
     deployment.daemon.start()
     wait_until(lambda: deployment.daemon.status()["database"]["state"] == "connected")
     wait_until(lambda: "meters_silent" not in deployment.daemon.standing())
+
+
+def test_a_file_that_somebody_swaps_for_a_link_shows_nothing_of_what_it_leads_to(
+    server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox, secret = tmp_path / "inbox", tmp_path / "secret"
+    inbox.mkdir()
+    secret.write_text("s3cret")
+    file = inbox / "a.csv"
+    file.write_text(HEADER)
+    swapped: list[str] = []
+
+    def swap(name: str, *_: object) -> None:
+        if name == "importer.take":
+            file.unlink(missing_ok=True)
+            file.symlink_to(secret)
+            swapped.append(name)
+
+    monkeypatch.setattr(importer, "failpoint", swap)
+    context = make_context(server.url(), intake={"inbox": str(inbox), "settle_seconds": 0.01})
+    alone = ActorHarness(IMPORTER, lambda: Importer(context, Counter()))
+    alone.actor.on_start()
+
+    def looked() -> bool:
+        alone.actor.on_receive(Poll())
+        return bool(swapped)
+
+    wait_until(looked)
+    alone.actor.on_stop()
+    assert not list(inbox.glob("refused/*"))
+    assert server.rows("SELECT * FROM imports") == []

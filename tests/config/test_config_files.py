@@ -19,7 +19,7 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "not PEM": (lambda path: path.write_bytes(bytes(range(256))), "it holds no certificate in PEM form"),
     "cut off": (lambda path: path.write_bytes(GOOD.read_bytes()[:200]), "it holds no certificate in PEM form"),
     "a directory": (lambda path: path.mkdir(), "is a directory"),
-    "a pipe": (lambda path: os.mkfifo(path), "is a pipe"),
+    "a pipe": (lambda path: os.mkfifo(path), "is no regular file"),
     "unreadable": (lambda path: path.touch(0), "permission denied"),
 }
 
@@ -67,7 +67,7 @@ NO_SECRET: dict[str, tuple[Callable[[Path], object], str]] = {
     "a placeholder": (lambda path: path.write_bytes(b"none\n"), "holds no secret"),
     "two lines": (lambda path: path.write_bytes(b"s3cret\ns3cret\n"), "one line of text and nothing else"),
     "a directory": (lambda path: path.mkdir(), "is a directory"),
-    "a pipe": (lambda path: os.mkfifo(path), "is a pipe"),
+    "a pipe": (lambda path: os.mkfifo(path), "is no regular file"),
     "unreadable": (lambda path: path.touch(0), "permission denied"),
 }
 
@@ -96,7 +96,8 @@ def test_a_file_of_a_secret_that_cannot_be_used_is_refused_with_key_and_line(
 def test_a_placeholder_that_systemd_hands_over_is_not_refused(tmp_path: Path) -> None:
     for name in ("erp-token", "database-password"):
         (tmp_path / name).write_text("none")
-    refuse_unusable_files(load(Path("/dev/null"), {"CREDENTIALS_DIRECTORY": str(tmp_path)}))
+    (tmp_path / "billingd.yaml").touch()
+    refuse_unusable_files(load(tmp_path / "billingd.yaml", {"CREDENTIALS_DIRECTORY": str(tmp_path)}))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root looks with another user's eyes")

@@ -1,6 +1,7 @@
 """Where the configuration is found, and how everything wrong with it is named."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,9 +145,12 @@ def test_a_named_file_that_is_missing_is_a_problem(tmp_path: Path) -> None:
         load(None, {"BILLINGD_CONFIG": str(tmp_path / "none.yaml")})
 
 
-def test_a_directory_or_an_endless_file_is_a_problem(tmp_path: Path) -> None:
+def test_a_directory_a_device_or_a_very_large_file_is_a_problem(tmp_path: Path) -> None:
     assert problems(tmp_path) == ["cannot read the configuration file: is a directory"]
-    assert problems(Path("/dev/zero")) == ["the file is larger than 1000000 bytes"]
+    assert problems(Path("/dev/zero")) == ["cannot read the configuration file: is no regular file"]
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", 1_000_001)
+    assert problems(tmp_path / "large") == ["the file is larger than 1000000 bytes"]
 
 
 def test_each_value_names_its_source(write: Write, tmp_path: Path) -> None:

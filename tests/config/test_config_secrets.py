@@ -98,6 +98,7 @@ def test_the_password_file_wins_over_the_url_and_a_placeholder_leaves_it_to_the_
 def test_credentials_of_systemd_are_found(tmp_path: Path) -> None:
     (tmp_path / "erp-token").write_text("t")
     (tmp_path / "database-password").write_text("p")
-    settings = load(Path("/dev/null"), {"CREDENTIALS_DIRECTORY": str(tmp_path)}).settings
+    (tmp_path / "billingd.yaml").touch()
+    settings = load(tmp_path / "billingd.yaml", {"CREDENTIALS_DIRECTORY": str(tmp_path)}).settings
     assert token(settings, "erp.token_file") == SecretStr("t")
     assert database_password(settings) == SecretStr("p")

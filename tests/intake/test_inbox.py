@@ -1,12 +1,13 @@
 """The inbox as a folder: what counts as whole, in which order, and that no move writes over anything."""
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from intake.inbox import REASON, Inbox, WaitingFile
+from intake.inbox import PROBE, REASON, SUMS, Inbox, WaitingFile
 
 AT = datetime(2026, 11, 25, tzinfo=UTC)
 A, B = "a" * 64, "b" * 64
@@ -135,3 +136,38 @@ def test_an_inbox_is_one_daemons(inbox: Inbox, tmp_path: Path) -> None:
     inbox.close()
     assert other.acquire()
     other.close()
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("../secret")], ids=["pipe", "link"])
+def test_what_somebody_has_put_where_the_inbox_writes_is_neither_waited_for_nor_written_through(
+    inbox: Inbox, make: Callable[[Path], object]
+) -> None:
+    folder = inbox.folder / "in"
+    folder.mkdir()
+    secret = drop(inbox, "secret", "s3cret")
+    inside = Inbox(folder, Clock())
+    make(folder / PROBE)
+    inside.check()
+    assert not os.path.lexists(folder / PROBE)
+    drop(inside, "a.csv")
+    inside.refused_folder.mkdir()
+    reason = inside.refused_folder / f"a.csv{REASON}"
+    make(reason)
+    inside.refuse(only(inside), A, ["why"])
+    assert (reason.is_symlink(), reason.read_text()) == (False, "why\n")
+    drop(inside, "b.csv")
+    (folder / "done/2026-11").mkdir(parents=True)
+    make(folder / "done/2026-11" / SUMS)
+    with pytest.raises(OSError, match=r"no regular file|No such device|Too many levels"):
+        inside.take(only(inside), A, AT)
+    assert secret.read_text() == "s3cret"
+
+
+@pytest.mark.parametrize("name", ["../../secret", "..", ".", "", "/etc/passwd"])
+def test_a_list_of_what_was_taken_leads_to_nothing_outside_of_its_folder(inbox: Inbox, name: str) -> None:
+    drop(inbox, "secret")
+    folder = inbox.folder / "done/2026-11"
+    folder.mkdir(parents=True)
+    (folder / SUMS).write_text(f"{A}  {name}\n")
+    assert inbox.done() == {}
