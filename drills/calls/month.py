@@ -290,7 +290,7 @@ class Month(Environment):
     def _bad_log(self) -> list[str]:
         """A log that an operator can't go by."""
         exits = supervision_events(self.home / "daemon.log", "Exited")
-        crashed = any(each["supervision_reason"].startswith("Crashed") for each in exits)
+        crashed = any(each["supervision_reason"].startswith(("Crashed", "FailedToStart")) for each in exits)
         wrong = ["an actor crashed: an expected fault crashes nobody"] if crashed and self._crashes_nobody else []
         if not self.month_daemon.alarms.all() and self.postgres.rows("SELECT 1 FROM alarms LIMIT 1"):
             wrong.append("no alarm is in the log, and the database has one")

@@ -141,7 +141,7 @@ MUTATIONS = (
         "            raise RuntimeError from error\n            self._registration",
         ("D1", "stopped_fast", "storing"),
         "an actor crashed",
-        calls=r"^sql: db_writer: begin transaction.* #3: error$",
+        calls=r"^sql: db_writer: SELECT count\(\*\) > N FROM \(SELECT FROM invoices.* #[2-5]: error$",
         calls_because="an actor crashed",
     ),
     Mutation(
