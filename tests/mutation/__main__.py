@@ -136,7 +136,7 @@ def _report(paths: Iterable[str], stored: dict[tuple[str, str], Result], *, whol
     print(f"{'module':40} mutants killed equivalent surviving  score", file=out)
     for path in paths:
         everyone = mutants(path)
-        counts, found = judged(path, everyone, stored, known)
+        counts, found = judged(path, everyone, stored, known, whole=whole)
         problems += found
         if whole:
             problems += [f"{path}: not judged: {each.name}" for each in everyone if (path, each.name) not in stored]
@@ -152,9 +152,12 @@ def _report(paths: Iterable[str], stored: dict[tuple[str, str], Result], *, whol
 
 def judged(
     path: str, everyone: Sequence[Mutant], stored: dict[tuple[str, str], Result],
-    known: dict[str, dict[str, dict[str, list[str]]]],
+    known: dict[str, dict[str, dict[str, list[str]]]], *, whole: bool = True,
 ) -> tuple[Counter[str], list[str]]:  # fmt: skip
-    """How many of each kind, and where `survivors.yaml` is wrong; `known`: kind to path to reason to names."""
+    """How many of each kind, and where `survivors.yaml` is wrong; `known`: kind to path to reason to names.
+
+    Only the whole run finds a listed one killed to be wrong: a busy machine can fail a test, too.
+    """
     listed = {name: kind for kind in known for names in (known[kind].get(path) or {}).values() for name in names}
     names = {each.name for each in everyone}
     problems = [f"{path}: {KNOWN.name} names what is no mutant: {name}" for name in listed if name not in names]
@@ -166,7 +169,7 @@ def judged(
         counts["mutants"] += 1
         if result.killed_by is not None:
             counts["killed"] += 1
-            problems += [f"{path}: is killed, so no survivor: {name}"] * (name in listed)
+            problems += [f"{path}: is killed, so no survivor: {name}"] * (whole and name in listed)
         elif name in listed:
             counts[listed[name]] += 1
         else:

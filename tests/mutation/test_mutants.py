@@ -80,6 +80,8 @@ def test_a_survivor_has_to_be_listed_and_what_is_killed_must_not_be(source: str)
     known["surviving"][source]["why"] = [lives, dies, "f: 1 => 2"]
     _, problems = judged(source, found, stored, known)
     assert len(problems) == 2
+    _, problems = judged(source, found, stored, known, whole=False)
+    assert len(problems) == 1
 
 
 @pytest.mark.timeout(320)
