@@ -14,9 +14,6 @@ from persistence.invoices import claims, due_invoices
 
 logger = logging.getLogger(__name__)
 
-DUE_AT_ONCE = 5000
-"""Invoices that one statement makes due: with ten times as many a slow server never gets to its end in time."""
-
 
 class InvoiceScheduler:
     """Works in few statements for all invoices; a row that refuses one is isolated and left out."""
@@ -30,35 +27,33 @@ class InvoiceScheduler:
 
     def make_due(self) -> bool:
         """Makes the invoices of closed periods due where they are missing; whether there were any."""
-        made = 0
-        for part, outcome in isolate(self.make_these_due, self._missing, self._transactions.has_time):
-            if isinstance(outcome, Failed):
-                self._refused_rows.add(part[0], str(outcome.error))
-            else:
-                made += outcome
+        made, found = 0, 1
+        while found and self._transactions.has_time():
+            found = 0
+            for part, outcome in isolate(self.make_these_due, self._missing, self._transactions.has_time):
+                if isinstance(outcome, Failed):
+                    self._refused_rows.add(part[0], str(outcome.error))
+                    found += 1
+                else:
+                    made += outcome
+                    found += outcome
+        self.unfinished = found > 0 or not self._transactions.has_time()
         if made:
             logger.debug("made %s invoices due", made)
         return made > 0
 
     def make_these_due(self, only: Sequence[str] | None) -> int:
-        """Makes these due, None: all but what is refused. Raises as `DeadlineTransactions.run` does."""
+        """Makes some of these due, None: of all but what is refused. Raises as `DeadlineTransactions.run` does."""
         refused = self._refused_rows.ids if only is None else ()
 
         def make(connection: Connection) -> int:
             periods, time_zone = self._due_periods(connection), self._context.settings.billing.time_zone
             by = self._context.claimer
             return due_invoices.make_due(
-                connection, by, periods, reason="the period is due", left_out=refused, only=only, time_zone=time_zone,
-                at_most=DUE_AT_ONCE,
-            )  # fmt: skip
+                connection, by, periods, reason="the period is due", left_out=refused, only=only, time_zone=time_zone
+            )
 
-        total, self.unfinished = 0, False
-        while made := self._transactions.run(make):
-            total += made
-            if not self._transactions.has_time():
-                self.unfinished = True
-                break
-        return total
+        return self._transactions.run(make)
 
     def _missing(self) -> list[str]:
         refused = self._refused_rows.ids
@@ -68,6 +63,7 @@ class InvoiceScheduler:
                 self._due_periods(connection),
                 left_out=refused,
                 time_zone=self._context.settings.billing.time_zone,
+                at_most=due_invoices.MADE_AT_ONCE,
             )
         )
 

@@ -34,22 +34,27 @@ def issue(
     users = list(dict.fromkeys(network_user)) if network_user else None
     with database(settings, "issue") as opened:
 
-        def make(connection: Connection) -> tuple[int, int, dict[str, str]]:
+        def check(connection: Connection) -> None:
             if not clocks_agree(connection, SystemClock().wall()):
                 raise CommandFailed(
                     "this machine's clock and the database's are more than an hour apart: mend them first"
                 )
             if unknown := due_invoices.unknown_users(connection, users or []):
                 raise CommandFailed(f"no such network user in the master data: {', '.join(unknown)}")
-            made = due_invoices.make_due(
+
+        def make(connection: Connection) -> int:
+            notify(connection, State.DUE)
+            return due_invoices.make_due(
                 connection, caller_identity(), [period], users=users, reason="issued by hand",
                 time_zone=settings.billing.time_zone,
             )  # fmt: skip
-            notify(connection, State.DUE)
-            there = due_invoices.existing(connection, period, users) - made
-            return made, there, due_invoices.not_billed(connection, period, users or [])
 
-        made, there, left_out = opened.run(make)
+        opened.run(check)
+        made = 0
+        while step := opened.run(make):
+            made += step
+        there = opened.run(lambda connection: due_invoices.existing(connection, period, users)) - made
+        left_out = opened.run(lambda connection: due_invoices.not_billed(connection, period, users or []))
         for user, reason in left_out.items():
             print_note(f"note: no invoice of {period} for network user {user}: it {reason}")
         print_line(f"{period}: {made} invoices made due, {there} were there")
