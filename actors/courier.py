@@ -74,13 +74,12 @@ class Courier(Actor):
         except TrustUnusable as error:
             return not_sent(method, str(error), "trust")
         invoice_id, total = delivery.invoice_id, delivery.total_with_tax_eur
-        traceparent = self._context.traces.traceparent(invoice_id)
         if delivery.action == "offer":
             assert delivery.body is not None, "an offer carries its body"
-            outcome = client.offer(invoice_id, delivery.body, total, leave_by_seconds=leave_by, traceparent=traceparent)
+            outcome = client.offer(invoice_id, delivery.body, total, leave_by_seconds=leave_by)
         else:
-            outcome = client.ask(invoice_id, total, leave_by_seconds=leave_by, traceparent=traceparent)
-        self._context.traces.exchanged(invoice_id, traceparent, outcome)
+            outcome = client.ask(invoice_id, total, leave_by_seconds=leave_by)
+        self._context.traces.exchanged(invoice_id, outcome)
         return outcome
 
     def _ping(self) -> Outcome:
@@ -100,8 +99,10 @@ class Courier(Actor):
         if self._client is None or self._client.distrusts or self._made_with is not erp:
             self._close()
             assert erp.base_url is not None, "run checks erp.base_url"
-            clock = self._context.clock
-            self._client = AltibizClient.from_settings(erp, token, now=clock.wall, boottime=clock.boottime)
+            clock, traceparent = self._context.clock, self._context.traces.traceparent
+            self._client = AltibizClient.from_settings(
+                erp, token, now=clock.wall, boottime=clock.boottime, traceparent=traceparent
+            )
             self._made_with = erp
         return self._client
 

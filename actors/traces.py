@@ -51,12 +51,12 @@ class Traces:
         """These were claimed, just now; `asked_at_seconds` by CLOCK_BOOTTIME."""
 
     def traceparent(self, invoice_id: str) -> str | None:
-        """The header of W3C Trace Context for a request about the invoice: a span of its own."""
+        """The header of W3C Trace Context for the next request about the invoice: a span of its own."""
         del invoice_id
         return None
 
-    def exchanged(self, invoice_id: str, traceparent: str | None, outcome: Outcome) -> None:
-        """The request with this header has ended, just now."""
+    def exchanged(self, invoice_id: str, outcome: Outcome) -> None:
+        """The request about the invoice has ended, just now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,7 @@ class OtlpTraces(BackgroundThread[None], Traces):
         self._waiting: deque[_Span] = deque()
         self._lock = Lock()
         self._lost = 0
+        self._asked: dict[str, bytes] = {}  # by invoice the span of the request under way: there is one at most
 
     def calculated(self, due: Iterable[tuple[str, datetime]], took_seconds: float) -> None:
         now = self._clock.wall().timestamp()
@@ -100,12 +101,13 @@ class OtlpTraces(BackgroundThread[None], Traces):
             self._add(_Span(trace, self._new_id(), root, "claim", begun_at, now))
 
     def traceparent(self, invoice_id: str) -> str | None:
-        return f"00-{_ids(invoice_id)[0].hex()}-{self._new_id().hex()}-01"
+        span_id = self._asked[invoice_id] = self._new_id()
+        return f"00-{_ids(invoice_id)[0].hex()}-{span_id.hex()}-01"
 
-    def exchanged(self, invoice_id: str, traceparent: str | None, outcome: Outcome) -> None:
-        if traceparent is not None and outcome.kind is not OutcomeKind.NOT_SENT:
+    def exchanged(self, invoice_id: str, outcome: Outcome) -> None:
+        span_id = self._asked.pop(invoice_id, None)
+        if span_id is not None and outcome.kind is not OutcomeKind.NOT_SENT:
             now, (trace, root) = self._clock.wall().timestamp(), _ids(invoice_id)
-            span_id = bytes.fromhex(traceparent[36:52])
             begun_at = now - outcome.duration_seconds
             self._add(_Span(trace, span_id, root, outcome.method, begun_at, now, outcome))
 

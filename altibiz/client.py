@@ -54,11 +54,14 @@ class AltibizClient:
         total_timeout_seconds: float = 30.0,
         ca_file: Path | None = None,
         boottime: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+        traceparent: Callable[[str], str | None] = lambda _: None,
     ) -> None:
         """Connects to nothing yet; raises ValueError for an address or token that can't be used.
 
-        Raises TrustUnusable for a ca_file that can't be.
+        Raises TrustUnusable for a ca_file that can't be. `traceparent` gives the header of W3C Trace Context for a
+        request about an invoice.
         """
+        self._traceparent = traceparent
         self._now = now
         self._total_timeout_seconds = total_timeout_seconds
         self._network = DeadlineNetworkBackend(connect_timeout_seconds, read_timeout_seconds, boottime)
@@ -85,36 +88,30 @@ class AltibizClient:
         ]  # fmt: skip
         if token is not None:
             self._headers.append((b"authorization", b"Bearer " + _checked_token(token).encode()))
-        self._of_request: list[tuple[bytes, bytes]] = []
 
     @classmethod
-    def from_settings(cls, erp: Any, token: str | None, **clocks: Any) -> Self:
-        """For the section `erp` of the configuration; `clocks` are `now` and `boottime`. Raises as the constructor."""
+    def from_settings(cls, erp: Any, token: str | None, **others: Any) -> Self:
+        """For the section `erp` of the configuration, and what is none of its keys. Raises as the constructor."""
         names = ("connect_timeout_seconds", "read_timeout_seconds", "total_timeout_seconds", "ca_file")
-        return cls(erp.base_url, token=token, **{name: getattr(erp, name) for name in names}, **clocks)
+        return cls(erp.base_url, token=token, **{name: getattr(erp, name) for name in names}, **others)
 
     def offer(
-        self, invoice_id: str, body: bytes, total_with_tax: Decimal, *, leave_by_seconds: float = float("inf"),
-        traceparent: str | None = None,
-    ) -> Outcome:  # fmt: skip
+        self, invoice_id: str, body: bytes, total_with_tax: Decimal, *, leave_by_seconds: float = float("inf")
+    ) -> Outcome:
         """PUT the stored bytes of an invoice; never raises. NOT_SENT past `leave_by_seconds` of CLOCK_BOOTTIME."""
-        self._of_request = _trace_header(traceparent)
         return self._about_invoice("PUT", invoice_id, body, total_with_tax, leave_by_seconds)
 
     def ask(
-        self, invoice_id: str, total_with_tax: Decimal | None, *, leave_by_seconds: float = float("inf"),
-        traceparent: str | None = None,
-    ) -> Outcome:  # fmt: skip
+        self, invoice_id: str, total_with_tax: Decimal | None, *, leave_by_seconds: float = float("inf")
+    ) -> Outcome:
         """GET the booking of an invoice; without a total the answer's is not compared. Else as `offer`."""
-        self._of_request = _trace_header(traceparent)
         return self._about_invoice("GET", invoice_id, None, total_with_tax, leave_by_seconds)
 
     def page(self, after: str | None = None, limit: int = PAGE_BOOKINGS) -> Page | Outcome:
         """GET the bookings that follow the id `after`, oldest first; never raises."""
-        self._of_request = []
         query = f"?limit={limit}" + (f"&after={quote(after, safe='')}" if after is not None else "")
         begun = time.monotonic()
-        answer = self._exchange("GET", query, None)
+        answer = self._exchange("GET", self._request("GET", query))
         read = answer if isinstance(answer, Outcome) else classify_page(*answer, self._now)
         return read if isinstance(read, Page) else self._told(read, self._invoices_url, begun)
 
@@ -135,7 +132,8 @@ class AltibizClient:
     ) -> Outcome:
         path = f"/{quote(invoice_id, safe='')}"
         begun = time.monotonic()
-        outcome = self._exchange(method, path, body, leave_by_seconds)
+        request = self._request(method, path, body, self._traceparent(invoice_id))
+        outcome = self._exchange(method, request, leave_by_seconds)
         if isinstance(outcome, _Answer):
             outcome = classify(method, invoice_id, total, *outcome, self._now)
         return self._told(outcome, self._invoices_url + path, begun)
@@ -146,8 +144,19 @@ class AltibizClient:
             self._connection.close()  # the next answer on this connection might be this one's rest
         return replace(outcome, detail=detail, duration_seconds=time.monotonic() - begun)
 
+    def _request(
+        self, method: Method, path: str, body: bytes | None = None, traceparent: str | None = None
+    ) -> httpcore.Request:
+        url, headers = self._invoices, self._headers.copy()
+        if body is not None:
+            headers += [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/json")]
+        if traceparent is not None:
+            headers.append((b"traceparent", traceparent.encode()))
+        target = httpcore.URL(scheme=url.scheme, host=url.host, port=url.port, target=url.target + path.encode())
+        return httpcore.Request(method, target, headers=headers, content=body)
+
     def _exchange(
-        self, method: Method, path: str, body: bytes | None, leave_by_seconds: float = float("inf")
+        self, method: Method, request: httpcore.Request, leave_by_seconds: float = float("inf")
     ) -> "_Answer | Outcome":
         if self._network.aborted:
             return not_sent(method, "aborted")
@@ -155,13 +164,13 @@ class AltibizClient:
         if self._network.too_late:
             return not_sent(method, TOO_LATE)
         try:
-            return self._send(method, path, body)
+            return self._send(method, request)
         except _TRANSPORT_ERRORS as error:
             if not self._never_left_a_kept_connection():
                 return self._failed(method, error)
         self._network.begin_again()
         try:
-            return self._send(method, path, body)
+            return self._send(method, request)
         except _TRANSPORT_ERRORS as error:
             return self._failed(method, error)
 
@@ -170,30 +179,25 @@ class AltibizClient:
         network = self._network
         return not (network.connects_anew or network.bytes_sent or network.bytes_received or network.aborted)
 
-    def _send(self, method: Method, path: str, body: bytes | None) -> "_Answer | Outcome":
-        url, headers = self._invoices, self._headers + self._of_request
-        target = httpcore.URL(scheme=url.scheme, host=url.host, port=url.port, target=url.target + path.encode())
-        if body is not None:
-            length = (b"content-length", str(len(body)).encode())
-            headers = [*headers, (b"content-type", b"application/json"), length]
+    def _send(self, method: Method, request: httpcore.Request) -> "_Answer | Outcome":
         if self._connection.is_closed() or self._connection.has_expired():
             self._connection.close()
             self._connection = self._new_connection()
-        answer = self._connection.handle_request(httpcore.Request(method, target, headers=headers, content=body))
-        received = httpx.Headers(answer.headers)
+        answer = self._connection.handle_request(request)
+        headers = httpx.Headers(answer.headers)
         status_decides = kind_of_status(method, answer.status) is not None
-        content: bytes | None = b""
+        body: bytes | None = b""
         try:
-            content = _read_limited(answer, received)
+            body = _read_limited(answer, headers)
         except _TRANSPORT_ERRORS:
             if not status_decides:
                 raise
         finally:
             answer.close()
-        if content is None and not status_decides:
+        if body is None and not status_decides:
             detail = f"body longer than {BODY_LIMIT_BYTES} bytes or compressed"
             return Outcome(OutcomeKind.NONSENSE, method, answer.status, detail)
-        return _Answer(answer.status, received, content or b"")
+        return _Answer(answer.status, headers, body or b"")
 
     def _failed(self, method: Method, error: Exception) -> Outcome:
         network = self._network
@@ -207,10 +211,6 @@ class AltibizClient:
         if not_http and network.bytes_received:
             return Outcome(OutcomeKind.NONSENSE, method, detail=f"not HTTP: {detail}", request_left=left)
         return Outcome(OutcomeKind.UNREACHABLE, method, detail=detail, request_left=left)
-
-
-def _trace_header(traceparent: str | None) -> list[tuple[bytes, bytes]]:
-    return [] if traceparent is None else [(b"traceparent", traceparent.encode())]
 
 
 class _Answer(NamedTuple):
