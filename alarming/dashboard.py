@@ -1,62 +1,18 @@
 """The dashboard for Grafana: a row for each question an operator has, as a short table of panels and their queries."""
 
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
+
+import yaml
 
 _PER_ROW, _WIDTH, _HEIGHT = 3, 8, 7
 _JOB = 'job="$job"'
 _SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 
-# By row: title, unit, query, and the name of each line. In a query `JOB` stands for the job that is chosen on the page.
-PANELS: Final[Mapping[str, tuple[tuple[str, str, str, str], ...]]] = {
-    "Verdict": (
-        ("Daemon", "bool_yes_no", "billingd_up{JOB}", "{{instance}}"),
-        ("Alarms that stand", "short",
-         "count by (job) (billingd_alarm_standing{JOB}) or 0 * max by (job) (billingd_up{JOB})", "alarms"),
-        ("Program", "short", "billingd_build_info{JOB}", "{{instance}}: {{version}}, Python {{python}}"),
-    ),
-    "Pipeline": (
-        ("Invoices by state", "short", "job_state:billingd_invoices:max{JOB}", "{{state}}"),
-        ("Oldest by state", "s", "job_state:billingd_invoice_oldest_seconds:max{JOB}", "{{state}}"),
-        ("Wait for readings", "short", "billingd_invoices_waiting_for_readings{JOB}", "{{instance}}"),
-        ("Wait for a courier, 95 %", "s", "job:billingd_queue_wait_seconds:p95_1h{JOB}", "wait"),
-        ("Delivery by outcome, 95 %", "s", "job_outcome:billingd_delivery_seconds:p95_1h{JOB}", "{{outcome}}"),
-        ("Period's end to booking, mean", "s", "billingd_period_end_to_registered_seconds_sum{JOB}"
-         " / billingd_period_end_to_registered_seconds_count{JOB}", "{{instance}}"),
-    ),
-    "ERP": (
-        ("Requests may leave", "bool_yes_no", "billingd_erp_up{JOB}", "{{instance}}"),
-        ("Circuit breaker", "bool_yes_no", "billingd_erp_breaker{JOB}", "{{instance}} {{state}}"),
-        ("Requests by outcome", "reqps", "job_outcome:billingd_erp_requests:rate5m{JOB}", "{{method}} {{outcome}}"),
-        ("Request, 95 %", "s", "job:billingd_erp_request_seconds:p95_5m{JOB}", "request"),
-        ("On their way", "short", "billingd_erp_in_flight{JOB}", "{{instance}}"),
-        ("Claimed, not sent", "short", "billingd_erp_queued{JOB}", "{{instance}}"),
-    ),
-    "Database": (
-        ("Answers", "bool_yes_no", "billingd_database_up{JOB}", "{{instance}}"),
-        ("Transaction, 95 %", "s", "job_name:billingd_database_transaction_seconds:p95_5m{JOB}", "{{name}}"),
-        ("Oldest write that waits", "s", "billingd_writer_lag_seconds{JOB}", "{{instance}}"),
-    ),
-    "Tree": (
-        ("Restarts in an hour", "short", "topk(5, increase(billingd_restarts_total{JOB}[1h]))", "{{name}}"),
-        ("Parts that are not up", "short", "sum by (instance) (1 - billingd_part_up{JOB})", "{{instance}}"),
-        ("Messages that wait", "short", "billingd_mailbox_messages{JOB}", "{{name}}"),
-    ),
-    "Alarms": (
-        ("Standing", "short", "count by (code, severity) (billingd_alarm_standing{JOB})", "{{severity}} {{code}}"),
-        ("Raised in an hour", "short", "increase(billingd_alarms_raised_total{JOB}[1h])", "{{code}}"),
-        ("Over before an alarm was due", "short", "increase(billingd_alarm_blips_total{JOB}[1h])", "{{code}}"),
-    ),
-    "Intake": (
-        ("Files that wait", "short", "billingd_intake_waiting_files{JOB}", "{{instance}}"),
-        ("Oldest file", "s", "billingd_intake_oldest_seconds{JOB}", "{{instance}}"),
-        ("Refused files", "short", "billingd_intake_refused_files{JOB}", "{{instance}}"),
-        ("Files in an hour", "short", "increase(billingd_imports_total{JOB}[1h])", "{{kind}} {{state}}"),
-        ("Import, mean", "s", "billingd_import_seconds_sum{JOB} / billingd_import_seconds_count{JOB}",
-         "{{kind}} {{state}}"),
-        ("Rows in an hour", "short", "increase(billingd_imported_rows_total{JOB}[1h])", "{{instance}}"),
-    ),
-}  # fmt: skip
+PANELS: Final[dict[str, list[tuple[str, str, str, str]]]] = yaml.safe_load(
+    Path(__file__).with_suffix(".yaml").read_text("utf-8")
+)
+"""By row, as dashboard.yaml says."""
 
 
 def dashboard() -> dict[str, Any]:

@@ -16,8 +16,6 @@ from persistence.master_assignments import line_of_key, referred
 from persistence.master_file import FIELDS, Entry, MasterFile, read_master
 from persistence.sql import Queries
 
-__all__ = ["MasterRejected", "MasterReport", "import_master"]
-
 # which field of which list has to be an id of which other list
 _REFERENCES = (
     ("locations", "regulatory_catalogue", "regulatory_catalogues"),

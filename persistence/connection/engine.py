@@ -13,8 +13,6 @@ from sqlalchemy.pool import NullPool
 from persistence.connection.errors import PersistenceError
 from persistence.connection.session import Session
 
-__all__ = ["connect", "copy_in"]
-
 _COPY_CHUNK_BYTES = 65536
 
 

@@ -1,18 +1,5 @@
 """The few errors that leave this room: past it nobody meets one of the driver's, SQLAlchemy's or Alembic's."""
 
-__all__ = [
-    "CommitHangs",
-    "CommitUnknown",
-    "CredentialsRefused",
-    "DatabaseFailed",
-    "DatabaseUnreachable",
-    "PersistenceError",
-    "RowHeldUp",
-    "RowRefused",
-    "SchemaMismatch",
-    "ServerUnsuitable",
-]
-
 
 class PersistenceError(Exception):
     """The base of them all; `str()` of each is one line for people, and never holds a password."""

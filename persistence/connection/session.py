@@ -28,8 +28,6 @@ from persistence.connection.errors import (
 from persistence.connection.sockets import with_tls_if_the_server_has_it
 from persistence.connection.translation import fields_of, translate
 
-__all__ = ["ANSWER_GRACE_SECONDS", "READ_ONLY", "Heartbeat", "Session", "translate"]
-
 ANSWER_GRACE_SECONDS = 5.0
 """How much longer than the server's own limit the client waits for its answer."""
 _PASSWORD_REQUESTS = (3, 5)  # AuthenticationCleartextPassword, AuthenticationMD5Password

@@ -9,8 +9,6 @@ from pathlib import Path
 from network.resolver import AddressInfo, resolve
 from network.trust import client_context
 
-__all__ = ["Address", "addresses_of", "open_socket", "tls", "with_tls_if_the_server_has_it"]
-
 _KEEPALIVE_SECONDS = 15
 _UNIX_PATH_BYTES = 107
 _TLS_REQUEST = struct.pack("!ii", 8, 80877103)

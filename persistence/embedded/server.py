@@ -22,8 +22,6 @@ from persistence.connection.errors import DatabaseFailed, DatabaseUnreachable
 from persistence.connection.statements import fetch_value
 from persistence.embedded.unprivileged import prepare, run_as
 
-__all__ = ["EmbeddedServer", "LockTaken", "StateLock", "borrowed"]
-
 _USER = "billingd"
 _DATABASE = "billingd"
 _PORT = 5432

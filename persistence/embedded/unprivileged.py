@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["prepare", "run_as"]
-
 _INSIDE_UID = 1000
 """Any but root's and the overflow id: what we are called in the namespace. Outside, files stay ours."""
 

@@ -11,8 +11,6 @@ from persistence.connection.statements import Source, execute, fetch_value, sess
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["check_schema", "current_revision", "expected_revision", "revisions", "upgrade"]
-
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _COLLATIONS = Path(__file__).parent / "collations.sql"
 _MIGRATING_LOCK = 7_240_062
