@@ -38,11 +38,11 @@ _OF_FILES: dict[str, Exception] = {
 _WRITING = os.O_WRONLY | os.O_RDWR
 
 
-def install(calls: Path, case: dict[str, Any] | None) -> None:
+def install(calls: Path, case: Case | None) -> None:
     """Puts the doors into this process, which writes each call's site to the file `calls`."""
     written = os.open(calls, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     write, sleep = os.write, threading.Event().wait
-    plan = Plan(_case(case), lambda site: void(write(written, f"{site}\n".encode())))
+    plan = Plan(case, lambda site: void(write(written, f"{site}\n".encode())))
 
     def door(site: str | None, real: Callable[[], Any]) -> Any:
         if site is None:
@@ -87,10 +87,6 @@ def install(calls: Path, case: dict[str, Any] | None) -> None:
 
 def void(_: object) -> None:
     """Drops what a call returns."""
-
-
-def _case(case: dict[str, Any] | None) -> Case | None:
-    return None if case is None else Case(case["site"], case["number"], case["fault"], _case(case["after"]))
 
 
 def _site(kind: str) -> str | None:

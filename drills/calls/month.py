@@ -18,8 +18,8 @@ import httpx
 from altibiz.fake.server import FakeAltibiz
 from config.keys import merged
 from drills.calls.cases import SLOW, Case, Plan
+from drills.calls.forks import ForkedDaemon
 from drills.calls.proxies import HttpWire, SqlWire
-from drills.calls.zygote import ForkedDaemon, Zygote
 from drills.environment import FAST, INTAKE_TOKEN, Environment
 from drills.judge import judge
 from drills.workload import ZONE, Workload
@@ -77,13 +77,13 @@ class ThreadErp(FakeErp):
 class DaemonOfMonth:
     """The daemon, started again whenever it ends without having been asked."""
 
-    def __init__(self, home: Path, environment: dict[str, str], zygote: Zygote, case: Case | None) -> None:
+    def __init__(self, home: Path, environment: dict[str, str], case: Case | None) -> None:
         self.alarms = AlarmLog(home / "daemon.log")
         self.ends: list[int] = []
         """The exit statuses of all ends that nobody asked for."""
         self.ready = False
         """Whether the one that runs has said so."""
-        self._home, self._environment, self._zygote, self._case = home, environment, zygote, case
+        self._home, self._environment, self._case = home, environment, case
         self._running: ForkedDaemon | None = None
 
     def keep_running(self) -> None:
@@ -94,7 +94,7 @@ class DaemonOfMonth:
             self.ends.append(status)
         self.ready = False
         case, self._case = self._case, None
-        self._running = self._zygote.start(self._home, self._environment, case)
+        self._running = ForkedDaemon(self._home, self._environment, case)
 
     def signal(self, number: signal.Signals) -> None:
         if self._running is not None:
@@ -120,7 +120,7 @@ class DaemonOfMonth:
 class Month(Environment):
     """One run of the month, below a folder of its own, on a database of its own."""
 
-    def __init__(self, home: Path, server: PostgresServer, name: str, zygote: Zygote, case: Case | None) -> None:
+    def __init__(self, home: Path, server: PostgresServer, name: str, case: Case | None) -> None:
         home.mkdir(parents=True)
         self.home, self.workload, self.now, self.late = home, workload(), NOW, False
         self._name, self._server = name, server
@@ -142,7 +142,7 @@ class Month(Environment):
         (home / "token").write_text(INTAKE_TOKEN)
         self._configure({})
         environment = environment_of(home / "billingd.yaml", NOW, {"NOTIFY_SOCKET": f"{home}/notify"})
-        self.month_daemon = DaemonOfMonth(home, environment, zygote, case)
+        self.month_daemon = DaemonOfMonth(home, environment, case)
         self.daemon: Any = self.month_daemon  # as far as the judge looks at it
 
     def _configure(self, more: dict[str, Any]) -> None:

@@ -14,11 +14,9 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import count, islice
 from pathlib import Path
-from queue import SimpleQueue
 
 from drills.calls.cases import Case, cases_of, kind_of
 from drills.calls.month import Month, workload
-from drills.calls.zygote import Zygote
 from drills.environment import POSTGRES
 from testkit.postgres import PostgresServer
 
@@ -42,15 +40,11 @@ class Result:
 
 
 class Months:
-    """Runs months on one server, each thread with a zygote of its own."""
+    """Runs months on one server."""
 
-    def __init__(self, folder: Path, server: PostgresServer, jobs: int) -> None:
+    def __init__(self, folder: Path, server: PostgresServer) -> None:
         self._folder, self._server = folder, server
         self._numbers = count(1)
-        self._zygotes: SimpleQueue[Zygote] = SimpleQueue()
-        self._all = [Zygote() for _ in range(jobs)]
-        for each in self._all:
-            self._zygotes.put(each)
         self._creating = threading.Lock()
 
     def record(self) -> Counter[str]:
@@ -82,20 +76,13 @@ class Months:
         result.seconds = round(time.monotonic() - began, 2)
         return result
 
-    def close(self) -> None:
-        for each in self._all:
-            each.close()
-
     def _run(self, case: Case | None) -> tuple[list[str], Counter[str], int, Path]:
-        number, zygote = next(self._numbers), self._zygotes.get()
-        try:
-            home = self._folder / f"m{number}"
-            with self._creating:  # a template is copied by one at a time
-                month = Month(home, self._server, f"month_{number}", zygote, case)
-            with closing(month):
-                return month.run(), month.calls(), month.reached(), home
-        finally:
-            self._zygotes.put(zygote)
+        number = next(self._numbers)
+        home = self._folder / f"m{number}"
+        with self._creating:  # a template is copied by one at a time
+            month = Month(home, self._server, f"month_{number}", case)
+        with closing(month):
+            return month.run(), month.calls(), month.reached(), home
 
 
 @contextmanager
@@ -105,8 +92,7 @@ def _months(jobs: int) -> Iterator[Months]:
     try:
         workload().load(server, folder, late=False)
         server.create_app_user()
-        with closing(Months(folder, server, jobs)) as months:
-            yield months
+        yield Months(folder, server)
     finally:
         server.close()
         shutil.rmtree(server.home, ignore_errors=True)
