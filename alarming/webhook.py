@@ -75,9 +75,8 @@ def alert(record: AlarmRecord, now: datetime, ends_after_seconds: float) -> dict
         text = entry.english
         annotations |= {"description": f"{text.title}. {text.meaning} {text.effect}", "action": text.action}
     ends_at = min(record.cleared_at, now) if record.cleared_at else now + timedelta(seconds=ends_after_seconds)
-    if (
-        record.code == Code.ALARM_TEST
-    ):  # an Alertmanager tells people after its group_wait (30 s), and only of what stands then
+    if record.code == Code.ALARM_TEST:
+        # An Alertmanager tells people after its group_wait (30 s), and only of what stands then.
         ends_at = min(record.raised_at, now) + _TEST_LIVES
     return {"labels": labels, "annotations": annotations, **_span(record.raised_at, ends_at, now)}
 

@@ -115,12 +115,16 @@ class Invoice:
     sub_project_code: str
     invoice_date: date
     lines: tuple[Line, ...]
+    total_eur: Decimal = field(init=False)
     tax_rate_percent: Decimal
     tax_eur: Decimal
     calculations: tuple[Calculation, ...]
     snapshot: Mapping[str, object]
     meter_versions: Mapping[str, int] = field(default_factory=dict, compare=False)
     holds_remarks: bool = field(default=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "total_eur", sum((line.price_eur for line in self.lines), Decimal("0.00")))
 
     @property
     def remarked(self) -> bool:
@@ -131,11 +135,6 @@ class Invoice:
     def energy_kwh(self) -> Decimal:
         """The active energy T0 of all measurement locations."""
         return energy_kwh(self.calculations)
-
-    @property
-    def total_eur(self) -> Decimal:
-        """The sum of the ten lines."""
-        return sum((line.price_eur for line in self.lines), Decimal("0.00"))
 
     @property
     def total_with_tax_eur(self) -> Decimal:
@@ -152,16 +151,15 @@ class Invoice:
 
     def body(self) -> bytes:
         """The JSON that each offer to the ERP sends, in UTF-8: made once, then stored."""
-        total_eur = self.total_eur
         document = {
             "network_user_invoice_id": str(self.id),
             "sub_project_code": self.sub_project_code,
             "invoice_date": self.invoice_date.isoformat(),
             "items": self.lines_document(),
-            "total_eur": format_money(total_eur),
+            "total_eur": format_money(self.total_eur),
             "tax_rate_percent": format_plain(self.tax_rate_percent),
             "tax_eur": format_money(self.tax_eur),
-            "total_with_tax_eur": format_money(total_eur + self.tax_eur),
+            "total_with_tax_eur": format_money(self.total_with_tax_eur),
         }
         return _encode(document).encode()
 
@@ -186,7 +184,7 @@ def _invoice(basis: InvoiceBasis, regulatory: RegulatoryCatalogue, rounding: Rou
     for each in (each for calculation in calculations for each in calculation.items):
         prices[each.item] += each.total_eur
     lines = tuple(Line(*LINES[item], price_eur) for item, price_eur in prices.items())
-    total_eur = sum((line.price_eur for line in lines), Decimal(0))
+    total_eur = sum((line.price_eur for line in lines), Decimal("0.00"))
     return Invoice(
         basis.id,
         basis.sub_project_code,

@@ -12,9 +12,9 @@ def main() -> None:
     if _command() == "run":
         # Importing takes most of a second, and the usual answer to these signals is to end.
         signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
-    from cli.app import main as run_command  # only now
+    from cli import app  # only now
 
-    run_command()
+    app.main()
 
 
 def _command() -> str | None:

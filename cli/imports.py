@@ -1,5 +1,6 @@
 """`billingd import`: master data and readings from files."""
 
+import dataclasses
 import os
 import shutil
 import sys
@@ -7,7 +8,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace as with_changes
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -162,7 +162,7 @@ def _import_file(
     take: Callable[[Connection, Arrival, Path], Report],
     show: Callable[[Path, Report], None],
 ) -> int:
-    arrival = with_changes(Arrival.of(path, kind, caller_identity(), SystemClock().wall()), name=str(file))
+    arrival = dataclasses.replace(Arrival.of(path, kind, caller_identity(), SystemClock().wall()), name=str(file))
     try:
         report = opened.run(lambda connection: take(connection, arrival, path))
     except (MasterRejected, ReadingsRejected) as error:

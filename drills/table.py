@@ -10,13 +10,12 @@ from typing import Any
 import yaml
 
 from drills.environment import Environment, Setting
-from drills.faults import clock, database, erp, failover, locks, server
-from drills.faults import fault as base
+from drills.faults import clock, database, erp, failover, fault, locks, server
 from drills.faults.fault import Fault
 from drills.states import STATES
 from supervision.clock import Randomness
 
-_MODULES = (base, clock, database, erp, failover, locks, server)
+_MODULES = (fault, clock, database, erp, failover, locks, server)
 _NAMES = {name: each for module in _MODULES for name, each in vars(module).items()}
 _FOLDER = Path(__file__).parent
 FAILURES: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load((_FOLDER / "failures.yaml").read_text("utf-8"))

@@ -87,8 +87,9 @@ class HttpServer:
 
     def _expect_at_stop(self, record: logging.LogRecord) -> bool:
         """A request that a stop cuts off is no error, which would raise an alarm: the client makes it again."""
-        if self._server is not None and self._server.should_exit and record.threadName == self.thread_name:
-            record.levelno, record.levelname = min((record.levelno, record.levelname), (logging.WARNING, "WARNING"))
+        stops = self._server is not None and self._server.should_exit and record.threadName == self.thread_name
+        if stops and record.levelno > logging.WARNING:
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
         return True
 
     def close(self) -> None:

@@ -115,15 +115,14 @@ def _store(connection: Connection, by: str, write_id: uuid.UUID, calculated: Seq
 
 def _row(claim: int, invoice: Invoice) -> str:
     """A row of `_SQL.input`; one by one, as the JSON encoder lets no other thread run while it is at work."""
-    total_eur = invoice.total_eur
     values = {
         "id": str(invoice.id), "claim": claim, "network_user_id": invoice.id.network_user_id,
         "period": str(invoice.id.period), "revision": invoice.id.revision, "state": State.CALCULATED,
         "invoice_date": invoice.invoice_date.isoformat(), "calculations": invoice.calculations_document(),
         "energy_kwh": str(invoice.energy_kwh), "remarked": invoice.remarked,
-        "snapshot": invoice.snapshot, "body": invoice.body().decode("utf-8"), "total_eur": str(total_eur),
+        "snapshot": invoice.snapshot, "body": invoice.body().decode("utf-8"), "total_eur": str(invoice.total_eur),
         "tax_rate_percent": str(invoice.tax_rate_percent), "tax_eur": str(invoice.tax_eur),
-        "total_with_tax_eur": str(total_eur + invoice.tax_eur),
+        "total_with_tax_eur": str(invoice.total_with_tax_eur),
     }  # fmt: skip
     return json.dumps(values)
 
