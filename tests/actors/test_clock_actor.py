@@ -17,7 +17,7 @@ from config.sections import BillingSettings, DatabaseSettings, ErpSettings
 from config.settings import Settings
 from persistence.connection.database import Database
 from supervision.clock import SystemClock
-from supervision.testing import ActorHarness, FakeClock, wait_until
+from tests.support.supervision import ActorHarness, FakeClock, wait_until
 
 YEARS_SECONDS = 10 * 365 * 86_400.0
 

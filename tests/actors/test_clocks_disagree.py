@@ -11,8 +11,8 @@ from actors.context import ActorContext
 from actors.messages import BILLER, MakeDue, Poll
 from persistence.connection.database import Database
 from supervision.clock import SystemClock
-from supervision.testing import ActorHarness
 from tests.support.billed_months import calculate_august
+from tests.support.supervision import ActorHarness
 from tests.support.writer_alone import WriterAlone, context_on, import_three_users
 
 YEARS = 10 * 365 * 86_400.0

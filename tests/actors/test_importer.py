@@ -13,13 +13,13 @@ import pytest
 from actors import importer
 from actors.importer import Importer
 from actors.messages import IMPORTER, Poll
-from supervision.testing import ActorHarness
 from testkit.postgres import PostgresServer
 from testkit.waiting import wait_until
 from tests.support.actor_context import make_context
 from tests.support.inbox_deployment import InboxDeployment
 from tests.support.sample import BAD, SAMPLE
 from tests.support.small_load import HEADER, write_load
+from tests.support.supervision import ActorHarness
 
 SETTINGS = {"database": {"connect_timeout_seconds": 1}, "alarms": {"raise_within_seconds": 1}}
 REFUSED = ("readings-wrong-header.csv.gz", "readings-unknown-meter.csv.gz", "master-missing-price.yaml")

@@ -14,10 +14,10 @@ from persistence import instances
 from persistence.connection.database import Database
 from persistence.connection.statements import notify
 from persistence.invoices import delivery_pause
-from supervision.testing import ActorHarness
 from testkit.waiting import wait_until
 from tests.support.actor_context import SkippingClock, make_context
 from tests.support.invoice_rows import add_invoices, add_users
+from tests.support.supervision import ActorHarness
 
 
 @pytest.fixture

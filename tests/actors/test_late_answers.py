@@ -26,9 +26,9 @@ from persistence.invoices.claims import Delivery
 from persistence.invoices.queries import counts
 from persistence.master_data import import_master
 from persistence.readings.importing import import_readings
-from supervision.testing import ActorHarness
 from tests.support.actor_context import make_context
 from tests.support.sample import BAD
+from tests.support.supervision import ActorHarness
 
 STEPS_AT_MOST = 60
 

@@ -19,8 +19,8 @@ from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
 from billing.erp_answers import Outcome, OutcomeKind, not_sent
 from persistence.invoices.claims import Delivery
-from supervision.testing import ActorHarness
 from tests.support.actor_context import SkippingClock, make_context
+from tests.support.supervision import ActorHarness
 
 IDS = ("NU-0001.2026-10.1", "NU-0002.2026-10.1")
 

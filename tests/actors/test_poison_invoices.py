@@ -32,9 +32,9 @@ from persistence.connection.database import Database
 from persistence.invoices.claims import Delivery
 from persistence.master_data import import_master
 from persistence.readings.importing import import_readings
-from supervision.testing import ActorHarness
 from tests.support.biller_alone import BillerAlone
 from tests.support.small_load import write_load
+from tests.support.supervision import ActorHarness
 from tests.support.writer_alone import WriterAlone, calculated, context_on, rows
 
 USERS = 100

@@ -10,10 +10,10 @@ from actors.messages import ExchangeFinished, Ping
 from altibiz.fake import FakeAltibiz
 from billing.erp_answers import OutcomeKind
 from config.settings import Settings
-from supervision.testing import ActorHarness
 from tests.support.actor_context import make_context
 from tests.support.altibiz_samples import CERTIFICATE, KEY
 from tests.support.sample import ROOT
+from tests.support.supervision import ActorHarness
 
 OTHER = ROOT / "testkit" / "certificates" / "trusted.pem"
 

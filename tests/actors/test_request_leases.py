@@ -17,7 +17,6 @@ from config.sections import ErpSettings
 from config.settings import Settings
 from persistence.connection.database import Database
 from persistence.invoices.claims import Delivery
-from supervision.testing import ActorHarness, FakeClock
 from tests.support.altibiz_samples import (
     INVOICE,
     TOTAL,
@@ -29,6 +28,7 @@ from tests.support.altibiz_samples import (
     peer,
     read_request,
 )
+from tests.support.supervision import ActorHarness, FakeClock
 
 SUSPENDED_SECONDS = 3600.0
 

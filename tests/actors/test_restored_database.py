@@ -30,10 +30,10 @@ from persistence.invoices import claims
 from persistence.invoices.calculation_inputs import fetch_inputs
 from persistence.invoices.calculations import store_calculations
 from persistence.invoices.claims import Delivery
-from supervision.testing import ActorHarness
 from tests.support.actor_context import make_context
 from tests.support.billed_months import AUGUST, calculate_august, claim_offers
 from tests.support.calculated_rows import BY
+from tests.support.supervision import ActorHarness
 
 TABLES = ("instances", "invoices", "invoice_documents", "invoice_history", "billed_spans")
 

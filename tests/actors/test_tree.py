@@ -12,8 +12,8 @@ from actors.tree import courier, isolates_invoice, tree
 from persistence.invoices.claims import Delivery
 from supervision import Actor, EndKind, SupervisorSpec
 from supervision.spec import ChildSpec
-from supervision.testing import DrivenSystem
 from tests.support.actor_context import make_context
+from tests.support.supervision import DrivenSystem
 
 NAME = courier_name(1)
 

@@ -29,12 +29,12 @@ from persistence.connection.database import Database
 from persistence.connection.session import Session
 from persistence.invoices.corrections import OrderRefused
 from supervision.mailbox import Envelope
-from supervision.testing import ActorHarness
 from supervision.timers import Timer
 from tests.model.traces import first_refused
 from tests.support.actor_context import SkippingClock, make_context
 from tests.support.interleaving import Run, give_way, pause
 from tests.support.small_field import REGISTERED, TWICE, Field
+from tests.support.supervision import ActorHarness
 
 MOMENT_SECONDS = 2.0
 COURIER = "courier-1"

@@ -17,9 +17,9 @@ from billing.erp_answers import Outcome, OutcomeKind
 from config.settings import Settings
 from daemon.lifecycle import Daemon
 from persistence.invoices.claims import Delivery
-from supervision.testing import ActorHarness
 from tests.support.actor_context import make_context
 from tests.support.interleaving import Run, every_order, pause
+from tests.support.supervision import ActorHarness
 
 OLD, NEW = (60.0, "token-of-old"), (61.0, "token-of-new")
 REQUESTS = 3

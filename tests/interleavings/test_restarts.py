@@ -15,9 +15,9 @@ import pytest
 from supervision.clock import SystemClock
 from supervision.events import Exited
 from supervision.mailbox import Reader
-from supervision.testing import DrivenSystem, InlineThreads
 from supervision.worker import Worker
 from tests.supervision.supervision_kit import Probes, root
+from tests.support.supervision import DrivenSystem, InlineThreads
 
 ALL = os.environ.get("BILLINGD_FAULTS") == "all"
 SEED = int(os.environ.get("BILLINGD_TEST_SEED", SystemClock().wall().toordinal()))

@@ -12,9 +12,9 @@ from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
 from persistence.connection.database import ConnectionSettings, Database
 from persistence.connection.errors import CommitHangs, CommitUnknown
-from supervision.testing import ActorHarness
 from testkit.postgres import PostgresServer
 from testkit.waiting import wait_until
+from tests.support.supervision import ActorHarness
 from tests.support.writer_alone import context_on
 
 LIMITS = {"database": {"statement_timeout_seconds": 1, "lock_timeout_seconds": 1}}

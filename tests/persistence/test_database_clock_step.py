@@ -25,9 +25,9 @@ from persistence.invoices.delivery_pause import pause
 from persistence.invoices.exchanges import Exchange
 from persistence.invoices.overview import pause_in_force
 from supervision.clock import SystemClock
-from supervision.testing import FakeClock
 from tests.support.billed_months import AUGUST, calculate_august, claim_offers
 from tests.support.calculated_rows import BY
+from tests.support.supervision import FakeClock
 
 STEP_SECONDS = 10 * 365 * 86_400.0
 FIRST, SECOND, THIRD = AUGUST

@@ -18,7 +18,7 @@ from supervision import (
     Strategy,
     SupervisorSpec,
 )
-from supervision.testing import DrivenSystem, InlineThreads
+from tests.support.supervision import DrivenSystem, InlineThreads
 
 E = TypeVar("E", bound=Event)
 

@@ -29,7 +29,6 @@ from supervision import (
     SupervisorSpec,
     UnknownName,
 )
-from supervision.testing import DrivenSystem, InlineThreads
 from tests.supervision.supervision_kit import (
     BoomError,
     Probes,
@@ -44,6 +43,7 @@ from tests.supervision.supervision_kit import (
     states,
     sub,
 )
+from tests.support.supervision import DrivenSystem, InlineThreads
 
 
 def test_case_01_a_supervisor_without_children_is_up_and_ends_with_shutdown() -> None:

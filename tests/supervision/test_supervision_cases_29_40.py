@@ -32,7 +32,6 @@ from supervision import (
     log_events,
     pool,
 )
-from supervision.testing import DrivenSystem
 from tests.supervision.supervision_kit import (
     BoomError,
     Probe,
@@ -48,6 +47,7 @@ from tests.supervision.supervision_kit import (
     states,
     sub,
 )
+from tests.support.supervision import DrivenSystem
 
 
 def test_case_29_a_child_that_will_not_stop_is_freed_then_abandoned_within_its_budget() -> None:

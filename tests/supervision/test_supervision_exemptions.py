@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from supervision import ChildSpec, EndKind, Exited, GivenUp, Hung, Restarting, SpecError, Strategy, WrittenOff
-from supervision.testing import DrivenSystem, Stuck
 from tests.supervision.supervision_kit import Probes, epochs, kill, of, root, row, started, states, sub
+from tests.support.supervision import DrivenSystem, Stuck
 
 
 def always(_: Exited) -> bool:

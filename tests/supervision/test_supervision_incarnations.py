@@ -35,7 +35,7 @@ from supervision import (
     dump_stacks,
     start_thread,
 )
-from supervision.testing import wait_until
+from tests.support.supervision import wait_until
 
 
 class Board:

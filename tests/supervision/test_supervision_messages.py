@@ -26,7 +26,6 @@ from supervision import (
     UnknownName,
     WrittenOff,
 )
-from supervision.testing import ActorHarness, DrivenSystem, Stuck, wait_until
 from tests.supervision.supervision_kit import (
     Probe,
     Probes,
@@ -39,6 +38,7 @@ from tests.supervision.supervision_kit import (
     started,
     sub,
 )
+from tests.support.supervision import ActorHarness, DrivenSystem, Stuck, wait_until
 
 LONG = {"backoff_base_seconds": 1000.0, "backoff_max_seconds": 1000.0}
 

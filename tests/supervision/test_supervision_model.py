@@ -22,9 +22,9 @@ from supervision import (
     SupervisorSpec,
     UnknownName,
 )
-from supervision.testing import DrivenSystem
 from tests.supervision.supervision_kit import FullWait, Probes, raised, states
 from tests.supervision.supervision_model import Member, Model
+from tests.support.supervision import DrivenSystem
 
 SEQUENCES = int(os.environ.get("SUPERVISION_SEQUENCES", "1000"))
 WORKERS = "abcdefgh"

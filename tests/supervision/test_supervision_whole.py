@@ -34,7 +34,6 @@ from supervision import (
     Unstarted,
     WrittenOff,
 )
-from supervision.testing import DrivenSystem, InlineThreads, Stuck, wait_until
 from tests.supervision.supervision_kit import (
     FullWait,
     Probe,
@@ -49,6 +48,7 @@ from tests.supervision.supervision_kit import (
     states,
     sub,
 )
+from tests.support.supervision import DrivenSystem, InlineThreads, Stuck, wait_until
 
 
 def test_hanging_is_counted_in_the_kernels_own_ticks_so_that_a_freeze_makes_nobody_late() -> None:

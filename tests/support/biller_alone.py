@@ -11,7 +11,7 @@ from actors.context import ActorContext
 from actors.messages import ALARMS, BILLER, DB_WRITER, Poll
 from actors.writer import DbWriter
 from alarming.conditions import ConditionActive, ConditionCleared
-from supervision.testing import ActorHarness
+from tests.support.supervision import ActorHarness
 
 
 class BillerAlone:

@@ -28,9 +28,9 @@ from persistence.invoices.calculation_inputs import fetch_inputs
 from persistence.master_data import import_master
 from persistence.readings.importing import import_readings
 from supervision.mailbox import Envelope
-from supervision.testing import ActorHarness
 from tests.support.actor_context import make_context
 from tests.support.sample import BAD
+from tests.support.supervision import ActorHarness
 
 PATIENCE_SECONDS = 10.0
 # As short as the rules between the settings allow, so that what waits for a limit is soon over.

@@ -155,7 +155,7 @@ class ActorHarness(Kernel):
         self.incarnation = Incarnation(spec, 1, self, lambda _: None, lambda _: None)
         self.actor = self.incarnation.make()
 
-    def tell(self, _: Reader | None, name: str, message: Any, wait_seconds: float = 0.0) -> None:  # noqa: ARG002
+    def tell(self, _: Reader | None, name: str, message: Any, wait_seconds: float = 0.0) -> None:
         self.told.append((name, message))
 
     def after(self, seconds: float, action: Callable[[], None], repeat: bool = False) -> Timer:
