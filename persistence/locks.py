@@ -12,7 +12,7 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from persistence.connection.errors import DatabaseFailed
-from persistence.connection.statements import execute, fetch, fetch_column
+from persistence.connection.statements import execute, fetch, fetch_column, fetch_value
 
 LOCK_NOT_AVAILABLE = "55P03"
 PATIENCE_SECONDS = 60.0
@@ -54,6 +54,7 @@ def lock_meters_in_turns(connection: Connection, meter_ids: Collection[str], inv
     on. Raises DatabaseFailed, which names the session in the way, after PATIENCE_SECONDS.
     """
     give_up = time.monotonic() + PATIENCE_SECONDS
+    timeout = fetch_value(connection, "SELECT current_setting('lock_timeout')")
     while True:
         try:
             with connection.begin_nested():
@@ -64,6 +65,7 @@ def lock_meters_in_turns(connection: Connection, meter_ids: Collection[str], inv
             if error.sqlstate != LOCK_NOT_AVAILABLE:
                 raise
         else:
+            execute(connection, "SELECT set_config('lock_timeout', :timeout, true)", timeout=timeout)
             return
         if time.monotonic() >= give_up:
             table: Table = "meters"
@@ -97,8 +99,8 @@ def lock_tables_at_once(connection: Connection) -> None:
 def locked_by(connection: Connection, table: Table, ids: Collection[str]) -> dict[str, str]:
     """Which of these rows another session has locked or changed in a transaction that still runs, and which one.
 
-    A row that is locked bears the number of the transaction, and that transaction's session holds a lock on it. It
-    only reads. A row that several sessions share a lock on is not found.
+    A row that is locked bears the number of the transaction, and that transaction's session holds a lock on it. With a
+    savepoint's number, or that of several who share a lock, only trying tells whether it holds, and nothing says whose.
     """
     rows = fetch(
         connection,
@@ -110,9 +112,13 @@ def locked_by(connection: Connection, table: Table, ids: Collection[str]) -> dic
                  WHERE t.id = ANY(CAST(:ids AS text[])) AND l.pid <> pg_backend_pid()""",
         ids=sorted(ids),
     )
-    return {
+    found = {
         row.id: f"session {row.pid} ({row.application})" + (f" since {row.since}Z" if row.since else "") for row in rows
     }
+    touched = f"SELECT id FROM {table} WHERE id = ANY(CAST(:ids AS text[])) AND CAST(xmax AS text) <> '0'"
+    unsure = fetch_column(connection, touched, ids=sorted(set(ids).difference(found)))
+    free = (lock_meters if table == "meters" else lock_invoices)(connection, unsure, wait=False)
+    return found | dict.fromkeys(set(unsure).difference(free), "another session")
 
 
 def _lock(connection: Connection, table: str, strength: str, ids: Collection[str], *, wait: bool) -> list[str]:

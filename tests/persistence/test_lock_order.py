@@ -15,7 +15,7 @@ from persistence.connection.database import Database
 from persistence.connection.errors import DatabaseFailed
 from persistence.connection.statements import notify
 from persistence.invoices import claims, corrections, due_invoices, held_invoices, recalculation
-from persistence.locks import lock_invoices, lock_meters
+from persistence.locks import lock_invoices, lock_meters, lock_meters_in_turns, locked_by
 from persistence.master_data import import_master
 from persistence.readings.importing import import_readings
 from tests.billing.billing_samples import ZAGREB
@@ -258,3 +258,21 @@ def test_item_11_a_correction_holds_its_meters_against_imports(
         until_it_waits(observer, "importing")
     importing.result()
     assert states(database)["user-004.2026-08.2"] == "calculated"
+
+
+def test_a_lock_that_was_taken_in_a_savepoint_is_seen(due: Database) -> None:
+    """The row bears the number of the savepoint, which no session is said to have."""
+    with Database(due.settings) as idle, idle.transaction() as holding:
+        with holding.begin_nested():
+            lock_invoices(holding, AUGUST[:1])
+        with due.transaction() as connection:
+            assert locked_by(connection, "invoices", AUGUST) == {AUGUST[0]: "another session"}
+    with due.transaction() as connection:
+        assert locked_by(connection, "invoices", AUGUST) == {}
+
+
+def test_an_import_that_has_its_meters_waits_for_other_locks_as_before(due: Database) -> None:
+    with due.transaction() as connection:
+        before = connection.execute(text("SHOW lock_timeout")).scalar_one()
+        lock_meters_in_turns(connection, METERS)
+        assert connection.execute(text("SHOW lock_timeout")).scalar_one() == before
