@@ -41,6 +41,10 @@ class _FileChanged(Exception):  # noqa: N818 - it says what happened
     """The file was written to while it was imported: it was not whole."""
 
 
+class _PutBack(Exception):  # noqa: N818 - it says what happened
+    """Files wait again that are older than those of this look, which may need them."""
+
+
 class Importer(Actor):
     """Looks every second. A file leaves the inbox after its transaction, so nothing is lost with the actor."""
 
@@ -81,6 +85,8 @@ class Importer(Actor):
                 self._conditions.clear_all(self.name)
             if self._inbox is not None:
                 self._look(self._inbox)
+        except _PutBack:
+            self.after(0, Poll())
         except PersistenceError as error:
             report_database_error(self._conditions, error, self.name)
         except OSError as error:
@@ -146,7 +152,7 @@ class Importer(Actor):
                 self._import(inbox, file, arrival)
         except (_FileChanged, FileNotFoundError):
             logger.info("%s changed or went while it was read: it is looked at again", file.path)
-        except (OSError, PersistenceError):
+        except (OSError, PersistenceError, _PutBack):
             del self._attempts[name]  # no fault of the file's
             raise
         self._attempts.pop(name, None)
@@ -170,6 +176,7 @@ class Importer(Actor):
         try:
             note = self._database.run(work)
         except REFUSALS as error:
+            self._put_back_lost(inbox)
             reasons = error.problems if isinstance(error, MasterRejected) else [str(error)]
             self._refuse(inbox, file, arrival, reasons)
             return
@@ -205,14 +212,16 @@ class Importer(Actor):
         return Arrival(import_id, sha256, kind, name, source, file.received_at)
 
     def _put_back_lost(self, inbox: Inbox) -> None:
-        """Lets files wait again that were taken and that a failover or an older backup lost."""
+        """Lets files wait again that were taken and that a failover or an older backup lost. Raises _PutBack then."""
         first = self._put_back_due_seconds == float("-inf")
         done = inbox.done(None if first else MONTHS_LOOKED_AT)
-        for sha256 in self._database.run(lambda connection: imports.not_imported(connection, list(done))):
+        for sha256 in (lost := self._database.run(lambda connection: imports.not_imported(connection, list(done)))):
             logger.warning("the database does not have %s, which was imported: it is imported again", done[sha256])
             inbox.put_back(done[sha256])
         self._put_back_due_seconds = self._context.clock.monotonic() + PUT_BACK_SECONDS
         self._conditions.clear_all(self.name)
+        if lost:
+            raise _PutBack
 
     def _report_refused(self, refused: list[Path]) -> None:
         """Reports at each change, and again after a while, since a report may be lost."""

@@ -162,9 +162,10 @@ class Inbox:
         return found
 
     def put_back(self, path: Path) -> None:
-        """Lets a file of done/ or refused/ wait again."""
+        """Lets a file of done/ or refused/ wait again; it is known to be whole."""
         _beside(path, REASON).unlink(missing_ok=True)
-        path.replace(_free(self.folder / path.name, "again"))
+        waiting = path.replace(_free(self.folder / path.name, "again"))
+        self._seen[waiting] = (_signature(waiting.stat()), float("-inf"))
 
     def _done(self, at: datetime) -> Path:
         folder = self.folder / "done" / f"{at:%Y-%m}"

@@ -196,6 +196,30 @@ def test_a_database_that_was_restored_is_asked_at_once(
     alone.actor.on_stop()
 
 
+def test_what_a_restored_database_has_lost_comes_before_what_waits(server: PostgresServer, tmp_path: Path) -> None:
+    master, readings = write_load(tmp_path / "load", users=3, first="2026-05", months=2)
+    server.back_up(tmp_path / "backup")
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    alone = ActorHarness(
+        IMPORTER,
+        lambda: Importer(make_context(server.url(), intake={"inbox": str(inbox), "settle_seconds": 0.5}), Counter()),
+    )
+    alone.actor.on_start()
+    shutil.copyfile(master, inbox / "master.yaml")
+
+    def taken() -> int:
+        alone.actor.on_receive(Poll())
+        return len(imports(server))
+
+    wait_until(lambda: taken() == 1)
+    server.restore(tmp_path / "backup")
+    shutil.copyfile(readings, inbox / f"{'a' * 32}@local.readings")  # as it is posted: whole at once
+    wait_until(lambda: taken() == 2)
+    assert [state for _, state, _ in imports(server)] == ["imported", "imported"]
+    alone.actor.on_stop()
+
+
 def test_readings_that_came_before_their_master_data_are_tried_again(
     deployment: InboxDeployment, tmp_path: Path
 ) -> None:

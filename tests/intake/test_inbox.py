@@ -127,6 +127,7 @@ def test_what_was_taken_can_be_put_back(inbox: Inbox) -> None:
     inbox.put_back(inbox.done(2)[A])
     assert inbox.done() == {}
     assert sorted(file.path.read_text() for file in inbox.waiting(0)) == ["another", "taken"]
+    assert [file.path.read_text() for file in inbox.waiting(60) if file.whole] == ["taken"]
 
 
 def test_an_inbox_is_one_daemons(inbox: Inbox, tmp_path: Path) -> None:
