@@ -1,15 +1,19 @@
 """Judges a drill: compares database, ledger, readings and log with each other, and with its own arithmetic."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from drills.environment import Environment
 from drills.workload import ORDINALS, Debt
+from testkit.daemon_log import AlarmLine
 from testkit.waiting import becomes_true
 
 TAKEN_WITHIN_SECONDS = 15.0
+ALARM_LINES_AT_MOST = 3
+"""Of one alarm until it is cleared (docs/spec/failures.md)."""
 ARROWS = {
     "due": {"calculated", "held", "aborted"},
     "calculated": {"sent", "initiated", "registered", "aborted", "held"},
@@ -53,6 +57,23 @@ def judge(env: Environment, *, offers_again: bool = False) -> list[str]:
     wrong += [f"the alarm {code} ({key}) still stands" for code, key in sorted(env.standing_alarms())]
     becomes_true(lambda: not env.inbox_problems(), TAKEN_WITHIN_SECONDS)
     return wrong + env.inbox_problems() + _judge_history(env, invoices)
+
+
+def judge_alarms(lines: Sequence[AlarmLine], codes: Collection[str], further: Collection[str]) -> list[str]:
+    """Returns where a cause has more than one alarm, an alarm too many lines, or no cause.
+
+    `codes`: those by which the fault may be told; `further`: those of further causes, each of which is one.
+    What comes again after it was cleared is the same alarm, so its lines are counted together.
+    """
+    told = Counter((line.code, line.key) for line in lines if line.state != "cleared")
+    of_cause: dict[str, list[str]] = defaultdict(list)
+    for code, key in told:
+        of_cause["the fault" if code in codes else code].append(f"{code} ({key})")
+    causes = {"the fault", *further}
+    wrong = [f"{', '.join(alarms)}: {len(alarms)} alarms of one cause" for alarms in of_cause.values() if alarms[1:]]
+    wrong += [f"nothing here causes the alarm {alarms[0]}" for cause, alarms in of_cause.items() if cause not in causes]
+    many = {identity: number for identity, number in told.items() if number > ALARM_LINES_AT_MOST}
+    return wrong + [f"{number} lines of the alarm {code} ({key})" for (code, key), number in many.items()]
 
 
 def _compare(debt: Debt, row: Any, document: Any, booking: dict[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """The states in which a fault can happen (docs/spec/failures.md): how each is reached, and released again."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from drills.environment import Environment
 from testkit.waiting import NotReached
@@ -18,6 +19,8 @@ class State:
     has_work: bool = True
     next_seconds: float = 0.5
     """Within how long it next needs the database or the ERP, once it is let go."""
+    codes: tuple[str, ...] = ()
+    """The alarms that the state itself may raise, whatever the fault."""
 
     def reach(self, env: Environment) -> None:
         """Starts the daemon and brings it there. Raises NotReached."""
@@ -106,6 +109,8 @@ class Arriving(Idle):
         pass
 
 
+# The readings that are held up are missing meanwhile.
+ARRIVING: dict[str, Any] = {"has_work": False, "next_seconds": 2.0, "codes": ("readings_incomplete",)}
 STATES: dict[str, State] = {
     state.name: state
     for state in (
@@ -114,12 +119,13 @@ STATES: dict[str, State] = {
         State("storing", "db_writer.store", "db_writer", next_seconds=2.0),
         State("calculated", "db_writer.claim_deliveries", "db_writer", asks_erp=True),
         Sending("sending_before", "courier.send", "courier", asks_erp=True),
-        Sending("sending_after", "courier.answered", "courier", asks_erp=True),
+        # The ERP was last seen to lose its answers, and a fault may keep the daemon from asking it again.
+        Sending("sending_after", "courier.answered", "courier", asks_erp=True, codes=("erp_unreachable",)),
         Initiated("initiated", "courier.send", "courier", asks_erp=True, next_seconds=3.0),
         State("storing_verdict", "db_writer.store_verdict", "db_writer", next_seconds=2.0),
         Idle("idle", "biller.receive", "biller", has_work=False, next_seconds=2.0),
-        Arriving("arriving", "importer.take", "importer", has_work=False, next_seconds=2.0),
-        Arriving("importing", "importer.import", "importer", has_work=False, next_seconds=2.0),
-        Arriving("imported_not_moved", "importer.imported", "importer", has_work=False, next_seconds=2.0),
+        Arriving("arriving", "importer.take", "importer", **ARRIVING),
+        Arriving("importing", "importer.import", "importer", **ARRIVING),
+        Arriving("imported_not_moved", "importer.imported", "importer", **ARRIVING),
     )
 }

@@ -31,7 +31,7 @@ def _call(text: str) -> Callable[[Environment], object]:
 
 
 _READ: Mapping[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("codes", "begins", "ends"), tuple),
+    **dict.fromkeys(("codes", "further_codes", "begins", "ends"), tuple),
     **dict.fromkeys(("breaks", "mends", "comes_back"), _call),
     "can_meet": _NAMES.__getitem__,
     "how": signal.Signals.__getitem__,

@@ -44,11 +44,13 @@ def finish(env: Environment, state: State) -> None:
 class Fault:
     """A fault that does nothing: the base of all faults.
 
-    `codes`: the alarms of which one has to be raised, if it is `lasting` and met. `silence_seconds`: at the most so
-    long after the daemon meets it comes its first sign. `affects_one`: it is about one invoice, and the others go on.
+    `codes`: the alarms of which one has to be raised, if it is `lasting` and met, and else may be. `further_codes`:
+    those of what it truly brings about besides. `silence_seconds`: at the most so long after the daemon meets it comes
+    its first sign. `affects_one`: it is about one invoice, and the others go on.
     """
 
     codes: tuple[str, ...] = ()
+    further_codes: tuple[str, ...] = ()
     lasting: bool = True
     lasts_seconds: float = LONG_SECONDS
     silence_seconds: float = 0.0

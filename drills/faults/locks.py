@@ -11,7 +11,7 @@ from drills.environment import Environment
 from drills.faults.fault import BRIEF_SECONDS, InThread, at_work
 from drills.states import State
 from persistence.readings.importing import import_readings
-from testkit.waiting import NotReached, becomes_true
+from testkit.waiting import becomes_true
 
 LOCK_SECONDS = 0.5
 DAEMON_BACKENDS = "datname = 'billingd' AND application_name LIKE 'billingd%'"
@@ -61,13 +61,6 @@ class ImportOpen(Locked):
         concerned = f"{env.workload.user_id(self.USER)}."
         return [debt for debt in env.debts if not debt.startswith(concerned)]
 
-    def end(self, env: Environment) -> None:
-        super().end(env)
-        # Posted readings that are still held up are missing meanwhile.
-        waits = {"readings_incomplete"} if env.late else set[str]()
-        if raised := {each.code for each in env.daemon.alarms.all()} - waits:
-            raise NotReached(f"an import under way is no alarm: {', '.join(sorted(raised))}")
-
     def lock(self, env: Environment, connection: Connection) -> None:
         import_readings(connection, env.workload.write_further_readings(env.home / "further.csv", self.USER))
 
@@ -76,7 +69,6 @@ class ImportOpen(Locked):
 class Cancelled(Locked):
     """A statement of the daemon's that provably runs, since it waits for a lock, is cancelled; once."""
 
-    codes: tuple[str, ...] = ()
     lasting: bool = False
 
     def wait(self, env: Environment, state: State) -> None:

@@ -119,6 +119,22 @@ MUTATIONS = (
         calls_because="still stands",
     ),
     Mutation(
+        "each actor's trouble with a cause is an alarm of its own",
+        "alarming/register.py",
+        "alarm = self._alarm(report.code, report.key or self.instance, report, now)",
+        "alarm = self._alarm(report.code, report.key or report.subject or self.instance, report, now)",
+        ("D1", "stopped_fast", "storing"),
+        "alarms of one cause",
+    ),
+    Mutation(
+        "an alarm is told again at each look",
+        "alarming/register.py",
+        "        tenfold = age_seconds >= LINE_EVERY_SECONDS and alarm.count >= 10 * alarm.line_count\n",
+        "        tenfold = True\n",
+        ("D1", "stopped_fast", "idle"),
+        "lines of the alarm database_unreachable",
+    ),
+    Mutation(
         "a failover is no reason to ask",
         "persistence/timelines.py",
         'ASK_FIRST = "(period <=',

@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
-from testkit.daemon_log import AlarmLog, log_entries, supervision_events
+import pytest
+
+from drills.judge import judge_alarms
+from testkit.daemon_log import AlarmLine, AlarmLog, log_entries, supervision_events
 
 CRASHED = {"supervision_event": "Exited", "supervision_name": "biller", "supervision_reason": "Crashed: ValueError: no"}
 RAISED = {
@@ -22,3 +25,21 @@ def test_item_4_a_message_that_quotes_an_event_is_none(tmp_path: Path) -> None:
     assert supervision_events(log, "GivenUp") == []
     assert [(seen.code, seen.state) for seen in AlarmLog(log).all()] == [("erp_error", "raised")]
     assert supervision_events(tmp_path / "none.log", "Exited") == []
+
+
+@pytest.mark.parametrize(
+    ("told", "wrong"),
+    [
+        ("a (one) raised, a (one) updated, a (one) cleared, a (one) raised, a (one) cleared", []),
+        ("a (one) raised, truth (data) raised", []),
+        ("a (one) raised, a (two) raised", ["a (one), a (two): 2 alarms of one cause"]),
+        ("a (one) raised, b (one) raised", ["a (one), b (one): 2 alarms of one cause"]),
+        ("truth (data) raised, truth (one) raised", ["truth (data), truth (one): 2 alarms of one cause"]),
+        ("a (one) raised, c (one) raised", ["nothing here causes the alarm c (one)"]),
+        ("a (one) raised" + ", a (one) updated" * 3, ["4 lines of the alarm a (one)"]),
+        (", ".join(["a (one) raised, a (one) cleared"] * 4), ["4 lines of the alarm a (one)"]),
+    ],
+)
+def test_a_cause_is_one_alarm_of_three_lines(told: str, wrong: list[str]) -> None:
+    lines = [AlarmLine(0.0, code, key[1:-1], state, "") for code, key, state in map(str.split, told.split(", "))]
+    assert judge_alarms(lines, ("a", "b"), ("truth",)) == wrong
