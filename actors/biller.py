@@ -114,6 +114,7 @@ class Biller(Actor):
                 self._work_on(message)
             case _Overdue():
                 self._asked = None
+                self._look(newly_due=False)
             case _:
                 logger.warning("biller was told what it does not know: %r", message)
 

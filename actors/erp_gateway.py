@@ -114,6 +114,7 @@ class ErpGateway(Actor):
                 self._ping_meanwhile()
             case _Overdue():
                 self._asked = None
+                self._claim()
             case InvoiceHeld(invoice_id=invoice_id):
                 self._conditions.clear_all(invoice_id)  # its alarm follows from the database now
             case BookingContradicted(invoice_id=invoice_id, reason=reason):
@@ -291,8 +292,6 @@ class ErpGateway(Actor):
         if delivery is not None:
             logger.debug("%s: %s", delivery.invoice_id, outcome.kind)
             self.tell(DB_WRITER, WriteOutcome(delivery, outcome))
-            # What the ERP does not have can be offered again at once.
-            self._nothing_more = self._nothing_more and outcome.kind is not OutcomeKind.ABSENT
         if outcome.pauses_gateway and outcome.retry_after_seconds is not None:
             self._breaker.pause(outcome.retry_after_seconds)
         self._breaker.configure(self._breaker_policy())

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from actors.condition_reporter import DATABASE_CODES, ConditionReporter, DatabaseBackoff, report_database_error
 from actors.context import ActorContext
 from actors.failpoints import failpoint
-from actors.messages import Poll
+from actors.messages import DB_WRITER, Poll, try_tell
 from actors.metrics import WaitingFiles
 from actors.silent_meters import SilentMeters
 from alarming.catalogue import Code
@@ -62,6 +62,7 @@ class Importer(Actor):
         self._not_before: dict[str, float] = {}
         self._put_back_due_seconds = float("-inf")
         self._reported: tuple[list[Path], float] = ([], float("-inf"))
+        self._imported = False
         self._silent = SilentMeters(context, self._database)
 
     def on_start(self) -> None:
@@ -131,6 +132,9 @@ class Importer(Actor):
                 failed = error
                 self._not_before[file.path.name] = clock.monotonic() + self._backoff.next_seconds()
                 self._put_back_due_seconds = 0.0  # so that the next look asks the database, whatever waits then
+        if self._imported:
+            self._imported = False
+            try_tell(self.tell, DB_WRITER, Poll())  # it need not wait for its next look
         if failed is not None:
             raise failed
         inbox.check()
@@ -184,6 +188,7 @@ class Importer(Actor):
         inbox.take(file, arrival.sha256, self._context.clock.wall(), note)
         self._count(arrival, "known" if note else "imported", note or f"{rows[0]} rows")
         self._context.metrics.imported_rows.inc(rows[0])
+        self._imported = True
         if arrival.kind == "master" and note is None:
             # Readings that came before the master data of their meters.
             for path in inbox.refused():

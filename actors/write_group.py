@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from actors.context import ActorContext
 from actors.failpoints import failpoint
 from actors.messages import BILLER, ERP_GATEWAY, CountCrash, InvoiceHeld, Poll, WriteCalculations, WriteOutcome
-from billing.erp_answers import AnswerPolicy
+from billing.erp_answers import AnswerPolicy, OutcomeKind
 from billing.invoice import Invoice
 from billing.quarantine import backoff_seconds
 from billing.states import FINAL_STATES, State
@@ -211,6 +211,8 @@ class GroupWriter:
             self._context.randomness.uniform,
         )  # fmt: skip
         stored = store_answers(self._connection, self._context.claimer, self._write_id, answers, policy)
+        if any(outcome.kind is OutcomeKind.ABSENT for _, outcome in answers):  # they can be offered at once
+            self._result.nudges.append((ERP_GATEWAY, Poll()))
         if any(change.to_state == State.REGISTERED for change in stored.changes):
             failpoint("db_writer.store_verdict", *ready)
         self._result.nudges += [(ERP_GATEWAY, InvoiceHeld(each)) for each in sorted(stored.held)]

@@ -73,11 +73,6 @@ BILL_ID_TAKEN, BILLED_TWICE = "invoices_bill_id_key", "billed_spans_once"
 
 
 @dataclass(frozen=True, slots=True)
-class _Tick:
-    """Time to look at what others say, and to say that we live."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Retry:
     """Time to try the database again."""
 
@@ -119,7 +114,7 @@ class DbWriter(Actor):
         if self.epoch > 1:
             self._take_over()
         self.on_unblock(self._database.unblock)
-        self.every(TICK_SECONDS, _Tick())
+        self.every(TICK_SECONDS, Poll())
         self._work(tick=True)
 
     def on_receive(self, message: object) -> object:
@@ -134,7 +129,7 @@ class DbWriter(Actor):
             messages += self.take_waiting(GROUP_AT_MOST)
         for each in messages:
             match each:
-                case _Tick():
+                case Poll():
                     pass
                 case _Retry():
                     self._resting = False
@@ -150,7 +145,7 @@ class DbWriter(Actor):
                     self._make_due_asked = True
                 case _:
                     logger.warning("db_writer was told what it does not know: %r", each)
-        tick = _Tick() in messages
+        tick = Poll() in messages
         self._note_lag()
         if not self._resting:
             self._work(tick=tick)

@@ -12,7 +12,7 @@ import pytest
 
 from actors import importer
 from actors.importer import Importer
-from actors.messages import IMPORTER, Poll
+from actors.messages import DB_WRITER, IMPORTER, Poll
 from testkit.postgres import PostgresServer
 from testkit.waiting import wait_until
 from tests.support.actor_context import make_context
@@ -190,6 +190,7 @@ def test_a_database_that_was_restored_is_asked_at_once(
         return len(imports(server))
 
     wait_until(lambda: taken() == 1)
+    assert alone.told.count((DB_WRITER, Poll())) == 1, "it has something to look at"
     server.execute("DELETE FROM imports")
     alone.actor.on_receive(Poll(restored=True))
     wait_until(lambda: taken() == 1)

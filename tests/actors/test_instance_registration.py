@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from actors.messages import ALARMS, BILLER, DB_WRITER, ERP_GATEWAY, Poll
-from actors.writer import DbWriter, _Tick
+from actors.writer import DbWriter
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
 from persistence import instances
@@ -45,16 +45,16 @@ def end_its_session(database: Database) -> None:
 def test_item_14_what_was_notified_while_the_listener_was_away_is_found(
     writer: ActorHarness, database: Database
 ) -> None:
-    writer.actor.on_receive(_Tick())
+    writer.actor.on_receive(Poll())
     assert writer.told == [], "nothing was said and nothing missed"
     end_its_session(database)
     with database.transaction() as connection:
         notify(connection, "due")
-    writer.actor.on_receive(_Tick())
+    writer.actor.on_receive(Poll())
     assert (BILLER, Poll(newly_due=True)) in writer.told
     assert (ERP_GATEWAY, Poll()) in writer.told
     writer.told.clear()
-    writer.actor.on_receive(_Tick())
+    writer.actor.on_receive(Poll())
     assert writer.told == []
 
 
@@ -74,7 +74,7 @@ def test_item_14_what_waits_for_a_person_keeps_no_alarm_of_a_downtime(
     harness.actor.on_start()
     assert isinstance(told_of_downtime(harness), ConditionActive)
     clock.skipped_seconds += 10
-    harness.actor.on_receive(_Tick())
+    harness.actor.on_receive(Poll())
     assert isinstance(told_of_downtime(harness), ConditionCleared)
     harness.actor.on_stop()
 

@@ -20,7 +20,7 @@ from actors.messages import (
     SendRequest,
     WriteOutcome,
 )
-from actors.writer import DbWriter, _Tick
+from actors.writer import DbWriter
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive
 from billing.invoice import Invoice, calculate
@@ -97,7 +97,7 @@ def test_item_13_a_daemon_that_the_restored_database_does_not_know_registers_ane
     ours = instance(database)[0]
     backup.restore()
     assert instance(database)[0] == str(predecessor)
-    writer.actor.on_receive(_Tick())
+    writer.actor.on_receive(Poll())
     assert instance(database) == (ours, True)
     assert (BILLER, Poll(newly_due=True)) in writer.told
     assert (ERP_GATEWAY, Poll(restored=True)) in writer.told
@@ -107,7 +107,7 @@ def test_item_13_a_daemon_that_the_restored_database_does_not_know_registers_ane
         rows = connection.execute(text("SELECT claimed_by, unclean_ends FROM invoices WHERE state = 'sent'")).all()
     assert [tuple(row) for row in rows] == [(None, 0)], "what its predecessor had in hand is free, and nobody's fault"
     writer.told.clear()
-    writer.actor.on_receive(_Tick())
+    writer.actor.on_receive(Poll())
     assert (ERP_GATEWAY, Poll(restored=True)) not in writer.told
 
 
@@ -115,7 +115,7 @@ def test_item_13_one_whose_backup_has_no_instance_registers_anew_too(writer: Act
     ours = instance(database)
     with database.transaction() as connection:
         connection.execute(text("DELETE FROM instances"))
-    writer.actor.on_receive(_Tick())
+    writer.actor.on_receive(Poll())
     assert instance(database) == ours
 
 

@@ -74,6 +74,25 @@ def test_a_late_booking_of_what_is_registered_changes_nothing_and_is_an_alarm(
         writer.close()
 
 
+def test_what_the_erp_does_not_have_is_offered_after_an_older_ask_has_found_nothing(
+    database: Database, database_url: str
+) -> None:
+    import_three_users(database)
+    writer = WriterAlone(context_on(database_url))
+    try:
+        writer.tell(MakeDue(), writer.claim_due())
+        writer.tell(WriteCalculations(calculated(database, rows(database, "claim"))))
+        writer.tell(writer.claim_deliveries())
+        (claimed,) = [each for each in writer.told(ERP_GATEWAY) if isinstance(each, ClaimedDeliveries)]
+        writer.tell(writer.claim_deliveries())
+        assert writer.told(ERP_GATEWAY)[-1].deliveries == []
+        absent = Outcome(OutcomeKind.ABSENT, "GET", 404, "it does not have it")
+        writer.tell(WriteOutcome(claimed.deliveries[0], absent))
+        assert writer.told(ERP_GATEWAY)[-1] == Poll()
+    finally:
+        writer.close()
+
+
 class Arriving(SystemClock):
     """Whoever waits by it finds that something has arrived meanwhile."""
 

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from actors import writer
 from actors.biller import Biller
 from actors.context import ActorContext
 from actors.courier import Courier, leave_by_seconds
@@ -210,7 +209,7 @@ class Daemon:
 
     def tick(self) -> None:
         """The db_writer looks at what others say, as it does every two seconds."""
-        self.posts[DB_WRITER].put(writer._Tick())
+        self.posts[DB_WRITER].put(Poll())
 
     def close(self) -> None:
         for database in self.databases.values():

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 
-from actors.messages import ALARMS, DB_WRITER
-from actors.writer import DbWriter, _Retry, _Tick
+from actors.messages import ALARMS, DB_WRITER, Poll
+from actors.writer import DbWriter, _Retry
 from alarming.catalogue import Code
 from alarming.conditions import ConditionActive, ConditionCleared
 from persistence.connection.database import ConnectionSettings, Database
@@ -76,7 +76,7 @@ def test_the_writer_raises_one_true_alarm_and_keeps_its_name(without_standby: Po
     harness.actor._registration.doubt()  # type: ignore[attr-defined]
     for _ in range(3):
         harness.actor.on_receive(_Retry())
-        harness.actor.on_receive(_Tick())
+        harness.actor.on_receive(Poll())
         assert len(without_standby.rows(WAITING)) <= 1
     signs = [sign for name, sign in harness.told if name == ALARMS]
     assert {sign.code for sign in signs if isinstance(sign, ConditionActive)} == {Code.DATABASE_ERROR}
@@ -84,7 +84,7 @@ def test_the_writer_raises_one_true_alarm_and_keeps_its_name(without_standby: Po
     set_standbys(without_standby, "")
     harness.told.clear()
     harness.actor.on_receive(_Retry())
-    harness.actor.on_receive(_Tick())
+    harness.actor.on_receive(Poll())
     assert (ALARMS, ConditionCleared(Code.DATABASE_ERROR, subject=DB_WRITER)) in harness.told
     harness.actor.on_stop()
 

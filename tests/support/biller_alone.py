@@ -32,7 +32,7 @@ class BillerAlone:
         while not (found := condition()):
             assert time.monotonic() < end, f"not within {seconds} s"
             self._talk()
-            beats = {BILLER: (biller._Overdue(), Poll()), DB_WRITER: (writer._Retry(), writer._Tick())}
+            beats = {BILLER: (biller._Overdue(), Poll()), DB_WRITER: (writer._Retry(), Poll())}
             for name, messages in beats.items():
                 for each in messages:
                     self.stages[name].actor.on_receive(each)

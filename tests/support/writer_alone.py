@@ -19,6 +19,7 @@ from actors.messages import (
     ClaimDue,
     ClaimedDeliveries,
     ClaimedDue,
+    Poll,
 )
 from actors.writer import DbWriter
 from alarming.conditions import ConditionActive, ConditionCleared
@@ -74,7 +75,7 @@ class WriterAlone:
 
     def let_time_pass(self) -> None:
         """Its timers fire."""
-        self.tell(writer._Retry(), writer._Tick())
+        self.tell(writer._Retry(), Poll())
 
     def until(
         self, condition: Callable[[], Any], *asks: Callable[[], object], seconds: float = PATIENCE_SECONDS
