@@ -71,7 +71,8 @@ class InstanceRegistration:
         # Asked at each look, since the lock lasts only as long as the session.
         self._name_is_ours = context.proved_alone or try_instance_lock(connection, context.instance)
         if not self._name_is_ours:
-            self._former_session_has_name = instance_lock_holder(connection, context.instance) == self._session_number
+            holder = instance_lock_holder(connection, context.instance)  # None: it has ended since
+            self._former_session_has_name = holder in (self._session_number, None)
             return
         self._session_number = session_number(connection)
         self._show(connection)
@@ -139,7 +140,7 @@ class InstanceRegistration:
     def report(self) -> None:
         """Tells the alarms what was found: after the transaction, so that nothing is said that did not happen."""
         if not self._name_is_ours and self._former_session_has_name:
-            logger.warning("a session of this daemon that was left still holds its name at the server")
+            logger.warning("a session that was left, or has just ended, held this daemon's name at the server")
             return
         if not self._name_is_ours:
             summary = f"another session holds the instance name {self._context.instance}"

@@ -1,11 +1,13 @@
 """What the db_writer makes of its daemon's standing in the database, and of what it may have missed."""
 
+import dataclasses
 import uuid
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
+from actors import instance_registration
 from actors.messages import ALARMS, BILLER, DB_WRITER, ERP_GATEWAY, Poll
 from actors.writer import DbWriter
 from alarming.catalogue import Code
@@ -56,6 +58,33 @@ def test_item_14_what_was_notified_while_the_listener_was_away_is_found(
     writer.told.clear()
     writer.actor.on_receive(Poll())
     assert writer.told == []
+
+
+def test_a_session_that_ends_while_it_is_asked_who_it_is_has_taken_no_name(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = dataclasses.replace(make_context(database_url), proved_alone=False)
+    harness = ActorHarness(DB_WRITER, lambda: DbWriter(context))
+    harness.actor.on_start()
+    with Database(database.settings) as other:
+
+        def tried(connection: Connection, name: str) -> bool:
+            if got := instances.try_instance_lock(connection, name):
+                return got
+            other.close()
+            wait_until(lambda: instances.instance_lock_holder(connection, name) is None)
+            return False
+
+        end_its_session(database)
+        with other.transaction() as connection:
+            assert instances.try_instance_lock(connection, "here")
+        monkeypatch.setattr(instance_registration, "try_instance_lock", tried)
+        harness.actor._registration.doubt()  # type: ignore[attr-defined]
+        harness.actor.on_receive(Poll())
+        harness.actor.on_receive(Poll())
+    raised = {sign.code for name, sign in harness.told if name == ALARMS and isinstance(sign, ConditionActive)}
+    assert raised == set()
+    harness.actor.on_stop()
 
 
 @pytest.mark.parametrize("waits_for", ["approval", "the end of a pause"])
