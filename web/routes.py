@@ -301,7 +301,7 @@ async def _form(request: Request) -> Form:
             if len(body) > FORM_BYTES_AT_MOST:
                 body.clear()
                 break
-        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=20)
+        fields = parse_qs(body.decode("utf-8", "replace"))
         request.state.form = {name: values[-1] for name, values in fields.items()}
     form: Form = request.state.form
     return form

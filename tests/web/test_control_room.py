@@ -109,6 +109,7 @@ def test_without_the_token_nobody_does_anything(deployment: Deployment) -> None:
         assert stranger.post(f"/room/invoices/{HELD}/retry", data={"reason": "mine"}).status_code == 401
         assert stranger.post("/room/sign-out").status_code == 401
         assert stranger.get(f"/room/invoices/{HELD}/retry").status_code == 405
+        assert stranger.post("/room/sign-in", content=b"a=1&" * 30).status_code == 400
     assert history(deployment, HELD) == before
 
 
