@@ -46,7 +46,7 @@ drill: $(STAMP) ## SEED= JOBS= every failure in every state, 20 storms, mutation
 	@for seed in $$(seq 1 20); do $(BIN)/billingd drill --storm 60 --seed $$seed || exit 1; done
 	@BILLINGD_DRILL=all $(BIN)/python -m pytest tests/drills/test_mutations.py tests/daemon/test_patroni.py
 
-faults: $(STAMP) ## SEED= JOBS= each call to the outside fails once in each way (hours; goes on where it was ended), what it has to notice, every order of the protocols, the model at its largest
+faults: $(STAMP) ## SEED= JOBS= each call to the outside fails once in each way, every order of steps (hours; goes on where it ended)
 	@mkdir -p var; $(BIN)/billingd drill --calls --json var/calls.jsonl $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
 	@BILLINGD_FAULTS=all $(BIN)/python -m pytest -rP tests/model tests/interleavings
 	@BILLINGD_FAULTS=all $(BIN)/python -m pytest tests/drills/test_mutations.py -k by_the_calls
