@@ -3,7 +3,6 @@
 import difflib
 import textwrap
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -72,7 +71,7 @@ def stats(
     with database(configuration(context).settings, "alarms stats") as opened, opened.reading() as reader:
         found = statistics(reader, days)
     if as_json:
-        print_json([asdict(each) for each in found])
+        print_json([each._asdict() for each in found])
         return
     titles = ("code", "alarms", "standing", "came back", "stood for s", "longest s")
     rows = [

@@ -11,7 +11,7 @@ from daemon.database import present_settings
 from persistence.alarms import find
 from persistence.connection.database import ConnectionSettings, Database
 from persistence.connection.errors import PersistenceError
-from persistence.invoices.overview import Overview, Seen, last_seen, overview
+from persistence.invoices.overview import Overview, last_seen, overview
 from supervision.clock import SystemClock
 from web.formatting import cell
 
@@ -62,7 +62,7 @@ def cached_status(loaded: Loaded, error: NoAnswer) -> tuple[dict[str, Any], bool
     return document, running and not off
 
 
-def _last_known(settings: Settings) -> tuple[Seen | None, Overview, list[dict[str, Any]]]:
+def _last_known(settings: Settings) -> tuple[Any, Overview, list[dict[str, Any]]]:
     """When the daemon was last seen, the invoices and the alarms, from a database that answers at once."""
     with Database(_connection(settings)) as database, database.reading(TIMEOUT_SECONDS) as reader:
         seen = last_seen(reader, settings.instance)

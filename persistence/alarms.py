@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from billing.invoice import WAITS_FOR_DATA
-from persistence.connection.statements import Source, execute, fetch_column, fetch_dicts, fetch_row, fetch_value
+from persistence.connection.statements import Source, execute, fetch, fetch_column, fetch_dicts, fetch_row, fetch_value
 from persistence.sql import Queries
 from persistence.storable_text import clean_context, clean_line
 
@@ -64,18 +64,6 @@ class AlarmRecord:
     context: Mapping[str, Any] = field(default_factory=dict)
     reopened: int = 0
     active_subjects: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class CodeStatistics:
-    """How one code behaved: raised so often, came back so often within one alarm, stood so long."""
-
-    code: str
-    alarms: int
-    reopened: int
-    standing: int
-    standing_seconds: float
-    longest_seconds: float
 
 
 @dataclass(frozen=True)
@@ -156,10 +144,13 @@ def find(source: Source, *, cleared_too: bool = False) -> list[AlarmRecord]:
     return [_record(row) for row in fetch_dicts(source, _SQL.find, cleared_too=cleared_too)]
 
 
-def statistics(source: Source, days: float = 30) -> list[CodeStatistics]:
-    """Per code, the most frequent first: of the alarms raised or cleared in the last days, or standing."""
-    rows = fetch_dicts(source, _SQL.statistics, seconds=days * 86400)
-    return [CodeStatistics(**row) for row in rows]
+def statistics(source: Source, days: float = 30) -> list[Any]:
+    """Per `code`, the most frequent first: of the alarms raised or cleared in the last days, or standing.
+
+    Columns: how many `alarms`, how often they were `reopened`, how many are `standing`, `standing_seconds` in all, and
+    `longest_seconds`.
+    """
+    return fetch(source, _SQL.statistics, seconds=days * 86400)
 
 
 def store(connection: "Connection", record: AlarmRecord) -> AlarmRecord:

@@ -1,17 +1,16 @@
 """The daemons on one database: their signs of life, how they ended, and what a predecessor left in hand."""
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from persistence.connection.bisection import Failed, bisect
 from persistence.connection.statements import execute, fetch, fetch_column, fetch_row, fetch_value, session_of
 from persistence.invoices.conditions import OPEN
-from persistence.locks import lock_invoices
+from persistence.locks import change_each
 from persistence.sql import Queries
 
 _SQL = Queries(__file__)
@@ -79,24 +78,7 @@ def _free(connection: Connection, name: str, *, unclean: bool) -> tuple[list[Row
     def free(ids: Sequence[str]) -> None:
         execute(connection, _SQL.free, ids=list(ids), twice=twice, limit=limit, name=name, unclean=unclean)
 
-    return in_hand, _each_that_can_be(connection, [row.id for row in marked], free)
-
-
-def _each_that_can_be(
-    connection: Connection, ids: Sequence[str], work: Callable[[Sequence[str]], None]
-) -> dict[str, str]:
-    """Does the work on these invoices, in savepoints; returns which are locked or refused, and why."""
-    free = lock_invoices(connection, ids, wait=False)
-    stuck = dict.fromkeys(set(ids) - set(free), "somebody else has locked its row")
-
-    def in_savepoint(part: Sequence[str]) -> None:
-        with connection.begin_nested():
-            work(part)
-
-    for part, outcome in bisect(free, in_savepoint):
-        if isinstance(outcome, Failed):
-            stuck[part[0]] = str(outcome.error)
-    return stuck
+    return in_hand, change_each(connection, [row.id for row in marked], free)
 
 
 def heartbeat(connection: Connection, name: str, incarnation: uuid.UUID) -> bool:
@@ -128,7 +110,7 @@ def deregister(connection: Connection, name: str, incarnation: uuid.UUID, how: s
         execute(connection, _SQL.end_claims, by=by, ids=list(ids))
 
     # What can't be freed the next incarnation finds in hand.
-    _each_that_can_be(connection, in_hand, free)
+    change_each(connection, in_hand, free)
 
 
 def left_over(connection: Connection, name: str, *, approved_only: bool) -> bool:

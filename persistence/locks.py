@@ -6,11 +6,12 @@ before it changes one. So no two writers wait for each other in a ring.
 
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 from sqlalchemy import Connection
 
+from persistence.connection.bisection import Failed, bisect
 from persistence.connection.errors import DatabaseFailed
 from persistence.connection.statements import execute, fetch, fetch_column, fetch_value
 
@@ -36,6 +37,23 @@ def lock_meters(connection: Connection, meter_ids: Collection[str], *, wait: boo
 def lock_invoices(connection: Connection, invoice_ids: Collection[str], *, wait: bool = True) -> list[str]:
     """Locks these invoices for a change; returns those that it has got, as `lock_meters` does."""
     return _lock(connection, "invoices", "FOR UPDATE", invoice_ids, wait=wait)
+
+
+def change_each(
+    connection: Connection, invoice_ids: Collection[str], work: Callable[[Sequence[str]], object]
+) -> dict[str, str]:
+    """Does the work on these invoices, in savepoints; returns which are locked or refused, and why."""
+    free = lock_invoices(connection, invoice_ids, wait=False)
+    stuck = dict.fromkeys(set(invoice_ids) - set(free), "somebody else has locked its row")
+
+    def in_savepoint(part: Sequence[str]) -> None:
+        with connection.begin_nested():
+            work(part)
+
+    for part, outcome in bisect(free, in_savepoint):
+        if isinstance(outcome, Failed):
+            stuck[part[0]] = str(outcome.error)
+    return stuck
 
 
 def held_by_others(connection: Connection, table: Table, ids: Collection[str], got: Collection[str]) -> set[str]:

@@ -8,44 +8,9 @@ from typing import Any
 from persistence.connection.statements import Source, fetch, fetch_dicts, fetch_row, fetch_value
 from persistence.sql import Queries
 
-_COLUMNS = """id, network_user_id, period, revision, state, bill_id, abort_reason, held_code, held_reason, total_eur,
-    tax_rate_percent, tax_eur, total_with_tax_eur, invoice_date, attempts, next_attempt_at, created_at, updated_at"""
-
-_WANTED = """(CAST(:period AS text) IS NULL OR period = :period)
-    AND (CAST(:state AS text) IS NULL OR state = :state)
-    AND (CAST(:network_user AS text) IS NULL OR network_user_id = :network_user)
-    AND (CAST(:code AS text) IS NULL OR held_code = :code)"""
-"""The condition of a Filter, whose fields are its values."""
-_SQL = Queries(__file__, COLUMNS=_COLUMNS, WANTED=_WANTED)
-
-
-# The columns of the table of invoices: title, SQL, SQL of the greatest width, and whether it stands to the right.
-_CELLS = (
-    ("invoice", "id", "max(length(id))", False),
-    ("state", "state", "max(length(state))", False),
-    (
-        "EUR with tax",
-        "coalesce(CAST(total_with_tax_eur AS text), '-')",
-        "coalesce(length(CAST(max(total_with_tax_eur) AS text)), 0)",
-        True,
-    ),
-    ("bill", r"coalesce(translate(bill_id, E'\n\r\t', '   '), '-')", "coalesce(max(length(bill_id)), 0)", False),
-    (
-        "next try",
-        """coalesce(to_char(next_attempt_at, 'YYYY-MM-DD HH24:MI:SS"Z"'), '-')""",
-        "20 * CAST(count(next_attempt_at) > 0 AS int)",
-        False,
-    ),
-)
-_NOTE = r"""CASE WHEN held_code IS NULL AND abort_reason IS NULL THEN '-'
-    ELSE translate(coalesce(held_code || ': ' || held_reason, nullif(abort_reason, ''), '-'), E'\n\r\t', '   ') END"""
-_WIDTHS = f"""
-    SELECT {", ".join(f'{width} AS "{title}"' for title, _, width, _ in _CELLS)}
-    FROM invoices WHERE {_WANTED} HAVING count(*) > 0"""
-# `format` alone takes as long as one of its cells would by a function of its own.
-_TABLE = f"""
-    SELECT string_agg(format(:line, {", ".join(cell for _, cell, _, _ in _CELLS)}, {_NOTE}), E'\\n')
-    FROM (SELECT * FROM invoices WHERE {_WANTED} ORDER BY period, network_user_id, revision) AS listed"""
+_SQL = Queries(__file__)
+_TITLES = ("invoice", "state", "EUR with tax", "bill", "next try", "why")
+_TO_THE_RIGHT = "EUR with tax"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +71,15 @@ def show_invoices(source: Source, ids: Sequence[str]) -> list[dict[str, Any]]:
 def table(source: Source, wanted: Filter) -> Table:
     """The table of `invoices list`. The server draws it, as a hundred thousand rows would keep Python for seconds."""
     values = asdict(wanted)
-    widths = fetch_row(source, _WIDTHS, **values)
+    widths = fetch_row(source, _SQL.widths, **values)
     if widths is None:
         return Table("", 0, {})
-    sized = zip(_CELLS, widths, strict=True)
-    forms = [f"%{max(len(title), width) * (1 if right else -1)}s" for (title, _, _, right), width in sized]
+    sized = zip(_TITLES, widths, strict=False)  # the last has no width
+    forms = [f"%{max(len(title), width) * (1 if title == _TO_THE_RIGHT else -1)}s" for title, width in sized]
     line = "  ".join([*forms, "%s"])
-    drawn = str(fetch_value(source, _TABLE, **values, line=line))
+    drawn = str(fetch_value(source, _SQL.drawn, **values, line=line))
     codes = {row.held_code: row.number for row in fetch(source, _SQL.codes, **values)}
-    titles = line % (*(title for title, _, _, _ in _CELLS), "why")
-    return Table(f"{titles}\n{drawn}", drawn.count("\n") + 1, codes)
+    return Table(f"{line % _TITLES}\n{drawn}", drawn.count("\n") + 1, codes)
 
 
 def last_hours(source: Source, hours: int = 24) -> Sequence[Hour]:

@@ -1,12 +1,23 @@
+-- name: columns
+id, network_user_id, period, revision, state, bill_id, abort_reason, held_code, held_reason, total_eur,
+    tax_rate_percent, tax_eur, total_with_tax_eur, invoice_date, attempts, next_attempt_at, created_at, updated_at
+
+-- The condition of a Filter, whose fields are its values.
+-- name: wanted
+(CAST(:period AS text) IS NULL OR period = :period)
+    AND (CAST(:state AS text) IS NULL OR state = :state)
+    AND (CAST(:network_user AS text) IS NULL OR network_user_id = :network_user)
+    AND (CAST(:code AS text) IS NULL OR held_code = :code)
+
 -- name: page
-SELECT {COLUMNS} FROM invoices
+SELECT {columns} FROM invoices
 WHERE id > :after AND starts_with(id, :beginning)
 AND (CAST(:state AS text) IS NULL OR state = :state) AND (CAST(:period AS text) IS NULL OR period = :period)
 ORDER BY id LIMIT :most
 
 -- name: codes
 SELECT held_code, count(*) AS number FROM invoices
-WHERE state NOT IN ('registered', 'aborted') AND held_code IS NOT NULL AND {WANTED}
+WHERE state NOT IN ('registered', 'aborted') AND held_code IS NOT NULL AND {wanted}
 GROUP BY 1 ORDER BY 2 DESC, 1
 
 -- What ended in an hour is represented by the oldest of it: at an instant, the oldest of all that ended later was open.
@@ -38,10 +49,10 @@ SELECT s.start, coalesce(p.calculated, 0) AS calculated, coalesce(p.registered, 
 FROM slots s LEFT JOIN passed p USING (start) ORDER BY s.start
 
 -- name: listed
-SELECT {COLUMNS} FROM invoices WHERE {WANTED} ORDER BY period, network_user_id, revision
+SELECT {columns} FROM invoices WHERE {wanted} ORDER BY period, network_user_id, revision
 
 -- name: these
-SELECT {COLUMNS} FROM invoices WHERE id = ANY(CAST(:ids AS text[]))
+SELECT {columns} FROM invoices WHERE id = ANY(CAST(:ids AS text[]))
 
 -- name: documents
 SELECT invoice_id, lines, calculations, snapshot, body FROM invoice_documents
@@ -54,3 +65,19 @@ WHERE invoice_id = ANY(CAST(:ids AS text[])) ORDER BY invoice_id, seq
 -- name: exchanges
 SELECT invoice_id, method, outcome, status, detail, first_at, last_at, times FROM erp_exchanges
 WHERE invoice_id = ANY(CAST(:ids AS text[])) ORDER BY invoice_id, seq
+
+-- The greatest width of each column of the table of invoices but the last; no row if there are no invoices.
+-- name: widths
+SELECT max(length(id)), max(length(state)), coalesce(length(CAST(max(total_with_tax_eur) AS text)), 0),
+    coalesce(max(length(bill_id)), 0), 20 * CAST(count(next_attempt_at) > 0 AS int)
+FROM invoices WHERE {wanted} HAVING count(*) > 0
+
+-- `format` alone takes as long as one of its cells would by a function of its own.
+-- name: drawn
+SELECT string_agg(format(:line, id, state, coalesce(CAST(total_with_tax_eur AS text), '-'),
+    coalesce(translate(bill_id, E'\n\r\t', '   '), '-'),
+    coalesce(to_char(next_attempt_at, 'YYYY-MM-DD HH24:MI:SS"Z"'), '-'),
+    CASE WHEN held_code IS NULL AND abort_reason IS NULL THEN '-'
+        ELSE translate(coalesce(held_code || ': ' || held_reason, nullif(abort_reason, ''), '-'), E'\n\r\t', '   ') END
+), E'\n')
+FROM (SELECT * FROM invoices WHERE {wanted} ORDER BY period, network_user_id, revision) AS listed

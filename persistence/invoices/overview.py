@@ -1,44 +1,29 @@
 """How all stands, in few statements: counts by month, what is stuck and why, what a person has ordered, who lives."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
 from billing.states import State
-from persistence.connection.statements import Source, fetch, fetch_dicts, fetch_row, fetch_value
+from persistence.connection.statements import Source, fetch, fetch_row, fetch_value
 from persistence.sql import Queries
 
 _SQL = Queries(__file__, STATES=", ".join(f"'{state}'" for state in State))
 
 
 @dataclass(frozen=True, slots=True)
-class Stuck:
-    """Invoices that are stuck in one state for one code (None: they are tried again), with one for an example.
+class Overview:
+    """What one look finds. `oldest_seconds` is by state, `pace` counts bookings of the last minute.
 
+    Each row of `stuck` are invoices in one state for one code (None: they are tried again), with one for an example.
     `reason` is the most frequent one of `reasons`, for `seconds` the oldest of them has stood so.
     """
 
-    state: str
-    code: str | None
-    invoices: int
-    first_period: str
-    last_period: str
-    example: str
-    since: datetime
-    seconds: float
-    next_attempt_at: datetime | None
-    reason: str
-    reasons: int
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """What one look finds. `oldest_seconds` is by state, `pace` counts bookings of the last minute."""
-
     periods: dict[str, dict[str, int]] = field(default_factory=dict)
     oldest_seconds: dict[str, float] = field(default_factory=dict)
-    stuck: tuple[Stuck, ...] = ()
+    stuck: Sequence[Any] = ()
     unapproved: int = 0
     pause: dict[str, Any] | None = None
     pace: int = 0
@@ -59,7 +44,7 @@ class Overview:
             "periods": self.periods,
             "oldest_seconds": self.oldest_seconds,
             "waiting": self.waiting,
-            "stuck": [asdict(group) for group in self.stuck],
+            "stuck": [group._asdict() for group in self.stuck],
             "unapproved": self.unapproved,
             "pause": self.pause,
         }
@@ -74,7 +59,7 @@ def overview(source: Source, *, approval_required: bool) -> Overview:
     return Overview(
         periods=periods,
         oldest_seconds={row.state: row.seconds for row in fetch(source, _SQL.oldest)},
-        stuck=tuple(Stuck(**row) for row in fetch_dicts(source, _SQL.stuck)),
+        stuck=fetch(source, _SQL.stuck),
         unapproved=int(fetch_value(source, _SQL.unapproved, approval_required=approval_required)),
         pause=None if pause is None else asdict(pause),
         pace=int(fetch_value(source, _SQL.pace)),
@@ -103,18 +88,9 @@ def pause_in_force(source: Source) -> Pause | None:
     return Pause(*found) if found else None
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """When an instance was last heard of; `ended_how` is None while it runs, and after an end without a word."""
+def last_seen(source: Source, name: str) -> Any:
+    """When an instance has `started_at`, was `seen_at`, `ended_at`, and `ended_how`; None if it is unknown.
 
-    started_at: datetime
-    seen_at: datetime
-    ended_at: datetime | None
-    ended_how: str | None
-    alive: bool
-
-
-def last_seen(source: Source, name: str) -> Seen | None:
-    """What the database knows of an instance; alive is one with a sign of life in the last 15 s, and no end."""
-    found = fetch_row(source, _SQL.last_seen, name=name)
-    return Seen(*found) if found else None
+    It is `alive` with a sign of life in the last 15 s and no end. `ended_how` is None after an end without a word, too.
+    """
+    return fetch_row(source, _SQL.last_seen, name=name)

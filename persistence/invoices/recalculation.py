@@ -5,14 +5,12 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import Connection
 
 from billing.invoice import WAITS_FOR_DATA
-from persistence.connection.errors import DatabaseFailed, RowRefused
 from persistence.connection.statements import execute, fetch, fetch_column, fetch_value, notify
-from persistence.locks import lock_invoices
+from persistence.locks import change_each
 from persistence.sql import Queries
 
 REQUESTS_AT_MOST = 20_000
 """Taken up in one transaction."""
-_CORRUPTED = ("XX001", "XX002")
 
 # A due invoice that nobody has claimed and that does not wait will be calculated from the data of then anyway.
 _HAS_OLD_DATA = """state = 'due'
@@ -46,26 +44,11 @@ def take_up(connection: Connection) -> int:
     of_all = any(row.meter_id is None and row.invoice_id is None for row in taken)
     values = {"codes": list(WAITS_FOR_DATA), "all": of_all, "meters": meters, "invoices": invoices}
     wanted = set(fetch_column(connection, _SQL.concerned, **values))
-    locked = lock_invoices(connection, wanted, wait=False)
-    released, refused = _release(connection, locked)
-    if kept := sorted((wanted - set(locked)).union(refused)):
-        execute(connection, _SQL.request_invoices, ids=kept)
-    return released
+    released: list[int] = []
 
+    def release(ids: Sequence[str]) -> None:
+        released.append(execute(connection, _SQL.release, codes=list(WAITS_FOR_DATA), ids=list(ids)))
 
-def _release(connection: Connection, invoice_ids: Sequence[str]) -> tuple[int, list[str]]:
-    """Releases these invoices, which are locked; gives how many, and which alone the database refuses."""
-    if not invoice_ids:
-        return 0, []
-    try:
-        with connection.begin_nested():
-            values = {"codes": list(WAITS_FOR_DATA), "ids": list(invoice_ids)}
-            return execute(connection, _SQL.release, **values), []
-    except DatabaseFailed as error:
-        if not isinstance(error, RowRefused) and error.sqlstate not in _CORRUPTED:
-            raise
-        if len(invoice_ids) == 1:
-            return 0, list(invoice_ids)
-    half = len(invoice_ids) // 2
-    parts = [_release(connection, part) for part in (invoice_ids[:half], invoice_ids[half:])]
-    return sum(number for number, _ in parts), [each for _, refused in parts for each in refused]
+    if kept := change_each(connection, wanted, release):
+        execute(connection, _SQL.request_invoices, ids=sorted(kept))
+    return sum(released)
