@@ -71,9 +71,6 @@ class Initiated(State):
         env.daemon.start()
         env.wait_all_in("initiated")
 
-    def release(self, env: Environment) -> None:
-        pass
-
     def after(self, env: Environment) -> None:
         env.erp.clear_faults(env.verdicts_wait)
         env.erp.give_verdicts()
@@ -85,9 +82,6 @@ class Idle(State):
     def reach(self, env: Environment) -> None:
         env.daemon.start()
         env.wait_all_in("registered")
-
-    def release(self, env: Environment) -> None:
-        pass
 
     def after(self, env: Environment) -> None:
         env.import_late_user()
@@ -101,9 +95,6 @@ class Arriving(Idle):
         env.failpoints.enable(self.failpoint, "hold 1")
         env.deliver_late_user()
         env.failpoints.wait_for_arrivals(self.failpoint, 2)
-
-    def release(self, env: Environment) -> None:
-        env.failpoints.disable(self.failpoint)
 
     def after(self, env: Environment) -> None:
         pass

@@ -15,8 +15,36 @@ _RESET = struct.pack("ii", 1, 0)
 _CHUNK_BYTES = 65536
 
 
-class Proxy:
-    """Forwards connections made to an address of this machine to a port of the loopback until it is closed."""
+class Listener:
+    """Takes connections to an address of this machine until it is closed, each in a thread of its own."""
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._listener = socket.create_server((host, port))
+        self.port = int(self._listener.getsockname()[1])
+        self._thread = threading.Thread(target=self._accept, name="drill proxy", daemon=True)
+        self._thread.start()
+
+    def serve(self, client: socket.socket) -> None:
+        """Serves one connection."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(5)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(client,), name="drill proxy link", daemon=True).start()
+
+
+class Proxy(Listener):
+    """Forwards connections to a port of the loopback."""
 
     def __init__(self, target_port: int, host: str = "127.0.0.1", port: int = 0) -> None:
         self.target_port = target_port
@@ -25,10 +53,7 @@ class Proxy:
         self._trap: Trap | None = None
         self._lock = threading.Lock()
         self._open: set[_Link] = set()
-        self._listener = socket.create_server((host, port))
-        self.port = int(self._listener.getsockname()[1])
-        self._thread = threading.Thread(target=self._accept, name="drill proxy", daemon=True)
-        self._thread.start()
+        super().__init__(host, port)
 
     def cut(self) -> int:
         """Resets every open connection; returns how many there were."""
@@ -53,33 +78,26 @@ class Proxy:
         return trap
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        super().close()
         self.cut()
-        self._thread.join(5)
 
     def forget(self, link: "_Link") -> None:
         """Removes a link that has ended by itself."""
         with self._lock:
             self._open.discard(link)
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            try:
-                server = socket.create_connection(("127.0.0.1", self.target_port), timeout=5)
-            except OSError:
-                reset(client)
-                continue
-            server.settimeout(None)
-            link = _Link(self, client, server)
-            with self._lock:
-                self._open.add(link)
-            link.start()
+    def serve(self, client: socket.socket) -> None:
+        """Connects it to the target, for as long as both go on."""
+        try:
+            server = socket.create_connection(("127.0.0.1", self.target_port), timeout=5)
+        except OSError:
+            reset(client)
+            return
+        server.settimeout(None)
+        link = _Link(self, client, server)
+        with self._lock:
+            self._open.add(link)
+        link.run()
 
 
 class _Link:
@@ -91,9 +109,9 @@ class _Link:
         self._mute = False
         self._answered = threading.Event()
 
-    def start(self) -> None:
-        for work in (self._to_server, self._to_client):
-            threading.Thread(target=work, name="drill proxy link", daemon=True).start()
+    def run(self) -> None:
+        threading.Thread(target=self._to_client, name="drill proxy link", daemon=True).start()
+        self._to_server()
 
     def cut(self) -> None:
         """Ends it as a network that has gone does: with a reset on the daemon's side."""

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from drills.calls.cases import ERROR, KILLED_AFTER, KILLED_BEFORE, LOST, READ_ONLY, SLOW, TIMEOUT, Plan
-from testkit.proxy import reset
+from testkit.proxy import Listener, reset
 
 ANSWER_SECONDS = 5.0
 _CANCEL = 80877102
@@ -28,18 +28,15 @@ class Ended(Exception):  # noqa: N818 - named for what is so
     """This connection is over, in order or by a fault."""
 
 
-class Wire(ABC):
-    """Listens on the loopback for the daemon, forwards to `target_port`, and has a thread for each connection."""
+class Wire(Listener, ABC):
+    """Listens on the loopback for the daemon, and forwards to `target_port`."""
 
     def __init__(self, target_port: int, plan: Plan, kill: Callable[[], None], slow_seconds: float) -> None:
         """`kill` ends the daemon as a power cut would."""
         self.target_port, self.plan, self.kill, self.slow_seconds = target_port, plan, kill, slow_seconds
         self.closed = threading.Event()
         self._open: set[socket.socket] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        self._thread = threading.Thread(target=self._accept, name="wire", daemon=True)
-        self._thread.start()
+        super().__init__()
 
     @abstractmethod
     def forward(self, client: socket.socket, server: socket.socket) -> None:
@@ -47,40 +44,25 @@ class Wire(ABC):
 
     def close(self) -> None:
         self.closed.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        super().close()
         for each in list(self._open):
             _shut(each)
-        self._thread.join(5)
 
     def interrupt(self, fault: str, client: socket.socket) -> None:
         """Injects a fault that lets nothing pass, or not yet. Raises Ended, but for what is only slow."""
         if fault in (KILLED_BEFORE, KILLED_AFTER):
             self.kill()
         elif fault == TIMEOUT:
-            self._wait_for_end(client, ANSWER_SECONDS)
+            client.settimeout(ANSWER_SECONDS)
+            with contextlib.suppress(OSError):  # says nothing until the daemon gives the connection up
+                while client.recv(65536):
+                    pass
         elif fault == SLOW:
             self.closed.wait(self.slow_seconds)
             return
         raise Ended
 
-    def _wait_for_end(self, client: socket.socket, seconds: float) -> None:
-        """Says nothing until the daemon gives the connection up."""
-        client.settimeout(seconds)
-        with contextlib.suppress(OSError):
-            while client.recv(65536):
-                pass
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), name="wire", daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
+    def serve(self, client: socket.socket) -> None:
         server: socket.socket | None = None
         try:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
