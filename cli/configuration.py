@@ -6,9 +6,9 @@ import typer
 
 from cli.invocation import AsJson, config_path, configuration
 from cli.lazy_group import command_group
-from cli.output import print_json, print_line, print_note
+from cli.output import columns, print_json, print_line, print_lines, print_note
 from config.files import refuse_unusable_files, unsafe
-from config.keys import KEYS, Shown, shown_values
+from config.keys import KEYS, shown_values
 from config.load import DEFAULT_FILE, ConfigurationRejected, load
 
 app = command_group("The configuration in force, or the default file.")
@@ -51,14 +51,11 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
     print_line(
         f"# {loaded.path or 'no file: built-in defaults'}" + (f", sha256 {loaded.sha256}" if loaded.path else "")
     )
-    rows = [(name, _text(value), str(loaded.sources[name])) for name, value in values.items()]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    for name, text, source in rows:
-        print_line(f"{name:<{widths[0]}}  {text:<{widths[1]}}  {source}")
-
-
-def _text(value: Shown) -> str:
-    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    rows = [
+        (name, f"{value:g}" if isinstance(value, float) else value, loaded.sources[name])
+        for name, value in values.items()
+    ]
+    print_lines(columns(("", "", ""), rows))
 
 
 @app.command()

@@ -18,7 +18,6 @@ from cli.erp import erp_client
 from cli.invocation import CommandFailed, InvoiceArgument, Reason, caller_identity, configuration, month, resolve_reason
 from cli.output import columns, print_line, print_lines, print_note
 from config.settings import Settings
-from persistence.connection.database import Database
 from persistence.invoices import corrections
 from persistence.invoices.corrections import Order, OrderRefused, TakenUp
 from persistence.invoices.exchanges import Exchange, keep_exchanges
@@ -95,40 +94,37 @@ def execute_order(settings: Settings, order: Order, invoice_id: str, reason: str
 
     Raises CommandFailed with the reason.
     """
+    by, total_seconds = caller_identity(), settings.erp.total_timeout_seconds
+    # A request leaves while enough of its claim's lease remains for it to end within: after that none is under way.
+    seconds = {
+        "offer_seconds": max(settings.work.lease_seconds, total_seconds + MARGIN_SECONDS),
+        "lease_seconds": 2 * total_seconds + 60,
+    }
     try:
         with database(settings, f"invoices {order}") as opened:
-            return _execute(settings, opened, order, invoice_id, reason)
+            taken = opened.run(lambda connection: corrections.take_up(connection, order, invoice_id, by, **seconds))
+            try:
+                exchange = _ask(settings, taken)
+                return opened.run(lambda connection: _write(settings, connection, order, taken, by, reason, exchange))
+            except (OrderRefused, CommandFailed, KeyboardInterrupt):
+                opened.run(lambda connection: corrections.put_down(connection, taken))
+                raise
     except OrderRefused as error:
         raise CommandFailed(f"{invoice_id}: {error}") from error
 
 
-def _execute(settings: Settings, opened: Database, order: Order, invoice_id: str, reason: str) -> Invoice | None:
-    by, total_seconds = caller_identity(), settings.erp.total_timeout_seconds
-    # A request leaves while enough of its claim's lease remains for it to end within: after that none is under way.
-    offer_seconds = max(settings.work.lease_seconds, total_seconds + MARGIN_SECONDS)
-    taken = opened.run(
-        lambda connection: corrections.take_up(
-            connection, order, invoice_id, by, offer_seconds=offer_seconds, lease_seconds=2 * total_seconds + 60
-        )
-    )
-    try:
-        exchange = _ask(settings, taken)
-
-        def write(connection: Connection) -> Invoice | None:
-            made = None
-            if order == "waive":
-                corrections.waive(connection, taken, by, reason)
-            else:
-                coverage = settings.billing.min_coverage_percent
-                rounding = Rounding(settings.billing.rounding)
-                made = corrections.correct(connection, taken, by, reason, settings.zone, coverage, rounding)
-            keep_exchanges(connection, exchange)  # it locks the invoice, so it comes after the meters
-            return made
-
-        return opened.run(write)
-    except (OrderRefused, CommandFailed, KeyboardInterrupt):
-        opened.run(lambda connection: corrections.put_down(connection, taken))
-        raise
+def _write(
+    settings: Settings, connection: Connection, order: Order, taken: TakenUp, by: str, reason: str,
+    exchange: dict[str, Exchange],
+) -> Invoice | None:  # fmt: skip
+    made = None
+    if order == "waive":
+        corrections.waive(connection, taken, by, reason)
+    else:
+        rules = settings.billing.min_coverage_percent, Rounding(settings.billing.rounding)
+        made = corrections.correct(connection, taken, by, reason, settings.zone, *rules)
+    keep_exchanges(connection, exchange)  # it locks the invoice, so it comes after the meters
+    return made
 
 
 def _ask(settings: Settings, taken: TakenUp) -> dict[str, Exchange]:

@@ -15,7 +15,6 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from config.values import TcpAddress, UnixAddress
 from web.connections import RateLimiter
 from web.formatting import plain
 from web.routes import ControlRoom
@@ -27,33 +26,27 @@ PAGE_SECONDS = 0.25
 """A page is served again for so long, so that many requests cost little more than one."""
 
 
-@dataclass
-class OpsEndpoint:
+@dataclass(kw_only=True)
+class OpsEndpoint(HttpServer):
     """Serves its pages in one thread, which holds no lock that billing waits for.
 
     `metrics` makes the text for Prometheus out of the status document. None of the functions may block.
     """
 
-    address: TcpAddress | UnixAddress | None
+    key: str = "ops.listen"
+    thread_name: str = "ops"
     alive: Callable[[], bool]
     ready: Callable[[], bool]
     status: Callable[[], dict[str, Any]]
     metrics: Callable[[dict[str, Any]], bytes]
     control_room: ControlRoom
 
-    def __post_init__(self) -> None:
-        self._server = HttpServer(self.address, "ops.listen", "ops")
-
-    def bind(self) -> None:
-        """Takes the address. Raises web.server.CannotListen."""
-        self._server.bind()
-
-    def serve(self) -> None:
-        self._server.serve(_rate_limited(self.application()))
+    def serve(self, application: ASGIApp | None = None) -> None:
+        super().serve(application or _rate_limited(self.application()))
 
     def close(self) -> None:
         self.control_room.close()
-        self._server.close()
+        super().close()
 
     def application(self) -> Starlette:
         status = self.status

@@ -57,7 +57,7 @@ class Refused(Exception):  # noqa: N818 - an answer
         self.response = JSONResponse({"error": why}, status, named)
 
 
-class IntakeEndpoint:
+class IntakeEndpoint(HttpServer):
     """Works without the database; only what became of an import is asked of it."""
 
     def __init__(
@@ -70,22 +70,12 @@ class IntakeEndpoint:
         intake = settings()
         pair = intake.certificate_file, intake.key_file
         certificate = (pair[0], pair[1]) if pair[0] is not None and pair[1] is not None else None
-        self._server = HttpServer(intake.address, "intake.listen", "intake", IntakeConnection, certificate)
+        super().__init__(intake.address, "intake.listen", "intake", IntakeConnection, certificate)
         self._settings = settings
         self._token = token
         self._postbox = Postbox(intake.inbox or Path())
         self._queries = BackgroundQueries(connect)
         self._names = map(str, itertools.count())
-
-    def bind(self) -> None:
-        """Takes the address. Raises web.server.CannotListen."""
-        self._server.bind()
-
-    def serve(self) -> None:
-        self._server.serve(self.application())
-
-    def close(self) -> None:
-        self._server.close()
 
     def application(self) -> Starlette:
         routes = [

@@ -211,17 +211,8 @@ class ControlRoom:
         if asked["state"] not in ("", *State):
             return self._problem(session, 404, "Invoices", "there is no such state")
 
-        def look(connection: Connection) -> list[dict[str, Any]]:
-            return browse(
-                connection,
-                state=asked["state"] or None,
-                period=asked["period"] or None,
-                beginning=asked["beginning"],
-                after=after,
-                most=PAGE_SIZE + 1,
-            )
-
-        found = await self._queries.run(look)
+        filters: dict[str, Any] = {name: value for name, value in {**asked, "after": after}.items() if value}
+        found = await self._queries.run(lambda connection: browse(connection, **filters, most=PAGE_SIZE + 1))
         return self._page(
             session, "invoice_list.html", "Invoices", **list_context(found, asked, self._status()["invoices"])
         )

@@ -59,12 +59,17 @@ class HttpServer:
                 "choose another address, or off"
             ) from error
 
-    def serve(self, application: ASGIApp) -> None:
+    def application(self) -> ASGIApp:
+        """Its own."""
+        raise NotImplementedError
+
+    def serve(self, application: ASGIApp | None = None) -> None:
+        """Begins to serve this, else its own application."""
         if self._socket is None:
             return
         certificate, key = self.certificate or (None, None)
         config = uvicorn.Config(
-            application, http=self.protocol, ws="none", loop="asyncio", lifespan="off",
+            application or self.application(), http=self.protocol, ws="none", loop="asyncio", lifespan="off",
             log_config=None, access_log=False, headers=[("Connection", "close")],
             backlog=self.protocol.connections_at_most, timeout_graceful_shutdown=1,
             ssl_certfile=certificate, ssl_keyfile=key,
