@@ -14,7 +14,7 @@ from actors.attribution import tell_of_exception
 from actors.condition_reporter import DATABASE_CODES, ConditionReporter, DatabaseBackoff, report_database_error
 from actors.context import ActorContext
 from actors.failpoints import failpoint
-from actors.messages import DB_WRITER, ClaimDue, ClaimedDue, CountCrash, MakeDue, Poll, WriteCalculations
+from actors.messages import DB_WRITER, ClaimDue, ClaimedDue, CountCrash, MakeDue, Overdue, Poll, WriteCalculations
 from billing.invoice import Invoice, InvoiceBasis, NotReady, calculate
 from billing.quarantine import backoff_seconds
 from billing.rounding import Rounding
@@ -40,11 +40,6 @@ BATCH_SHARE, BATCH_LEAST_SECONDS = 1 / 6, 1.0
 UNREAD_AT_MOST = 3
 # Reading again what can't be read takes no more than this share of the biller's time.
 WAIT_FACTOR = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Overdue:
-    """The answer to what was asked of the db_writer is late, or the wait after a failure is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +107,7 @@ class Biller(Actor):
                 logger.info("a part of a batch came too late: it is claimed again")
             case _Part():
                 self._work_on(message)
-            case _Overdue():
+            case Overdue():
                 self._asked = None
                 self._look(newly_due=False)
             case _:
@@ -126,7 +121,7 @@ class Biller(Actor):
             logger.debug("asks for what is due to be made")
             self.tell(DB_WRITER, MakeDue())
         if self._asked is None and self._split_batch is None:
-            self._asked = self.after(ANSWER_OVERDUE_SECONDS, _Overdue())
+            self._asked = self.after(ANSWER_OVERDUE_SECONDS, Overdue())
             self._batch_size = min(self._batch_size, self._context.settings.billing.batch_size)
             self._ask += 1
             self.tell(DB_WRITER, ClaimDue(self._batch_size, self._ask))
@@ -241,7 +236,7 @@ class Biller(Actor):
         """It is the database: the claims are given up, and the poll after the wait takes them up again."""
         report_database_error(self._conditions, error, self.name)
         self._split_batch = None
-        self._asked = self.after(self._backoff.next_seconds(), _Overdue())
+        self._asked = self.after(self._backoff.next_seconds(), Overdue())
 
     def _let_wait(self, unread: Sequence[tuple[Claimed, DatabaseFailed, float]]) -> None:
         """These alone can't be read, while others can: each stays due, by itself, and is tried again ever later."""

@@ -1,11 +1,10 @@
 """The actor that closes the books: says when a month is closed, and makes each day's root of the audit trail."""
 
 import logging
-from dataclasses import dataclass
 
 from actors.condition_reporter import DATABASE_CODES, ConditionReporter, report_database_error
 from actors.context import ActorContext
-from actors.messages import ALARMS, try_tell
+from actors.messages import ALARMS, Poll, try_tell
 from alarming.actor import Announce
 from alarming.webhook import Notice
 from persistence.clock_step import clocks_agree, database_now
@@ -22,11 +21,6 @@ ROOT_LOOK_SECONDS = 60.0
 LOCK_NOT_AVAILABLE = "55P03"
 
 
-@dataclass(frozen=True, slots=True)
-class _Poll:
-    """Time to look."""
-
-
 class Bookkeeper(Actor):
     """Looks every few seconds; whatever it has to say follows from the database, so nothing is lost with it."""
 
@@ -40,10 +34,10 @@ class Bookkeeper(Actor):
     def on_start(self) -> None:
         self._conditions = ConditionReporter(self.tell, DATABASE_CODES)
         self.on_unblock(self._database.unblock)
-        self.every(LOOK_SECONDS, _Poll())
+        self.every(LOOK_SECONDS, Poll())
 
     def on_receive(self, message: object) -> None:
-        if not isinstance(message, _Poll):
+        if not isinstance(message, Poll):
             logger.warning("bookkeeper was told what it does not know: %r", message)
             return
         try:
@@ -52,7 +46,7 @@ class Bookkeeper(Actor):
         except PersistenceError as error:
             report_database_error(self._conditions, error, self.name)
             if self._retry is None or not self._retry.pending:  # before an alarm is due
-                self._retry = self.after(RETRY_SECONDS, _Poll())
+                self._retry = self.after(RETRY_SECONDS, Poll())
         else:
             self._conditions.clear_all(self.name)
 

@@ -1,9 +1,9 @@
 """The actor that keeps the embedded database server up and its schema current, for as long as the daemon lives."""
 
 import logging
-from dataclasses import dataclass
 
 from actors.condition_reporter import DATABASE_CODES, ConditionReporter, report_database_error
+from actors.messages import Poll
 from persistence.connection.database import Database
 from persistence.connection.errors import DatabaseUnreachable, PersistenceError
 from persistence.embedded.server import EmbeddedServer
@@ -14,11 +14,6 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 RECOVERY_IS_LONG_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Poll:
-    """Is the server up?"""
 
 
 class EmbeddedDatabase(Actor):
@@ -38,11 +33,11 @@ class EmbeddedDatabase(Actor):
             self._server.settings()
         except DatabaseUnreachable:
             self._ensure()
-        self.after(0, _Poll())
-        self.every(LOOK_SECONDS, _Poll())
+        self.after(0, Poll())
+        self.every(LOOK_SECONDS, Poll())
 
     def on_receive(self, message: object) -> None:
-        if not isinstance(message, _Poll):
+        if not isinstance(message, Poll):
             logger.warning("embedded_database was told what it does not know: %r", message)
             return
         try:

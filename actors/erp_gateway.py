@@ -20,6 +20,7 @@ from actors.messages import (
     ExchangeFinished,
     GetErpStatus,
     InvoiceHeld,
+    Overdue,
     Ping,
     Poll,
     ResetBackoffs,
@@ -53,11 +54,6 @@ SUMMARIES = {
     OutcomeKind.ERROR: "{url} answers {method} with {detail}",
 }
 OTHER_SUMMARY = "{url} answers {method} in a way that can't be taken: {detail}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Overdue:
-    """The answer to what was asked of the db_writer is late: it was lost, or the database is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +108,7 @@ class ErpGateway(Actor):
                 self._courier_ready(courier)
             case _Pulse():
                 self._ping_meanwhile()
-            case _Overdue():
+            case Overdue():
                 self._asked = None
                 self._claim()
             case InvoiceHeld(invoice_id=invoice_id):
@@ -146,7 +142,7 @@ class ErpGateway(Actor):
         ask = self._more_questions and not probe
         questions = max(0, self._couriers_for_questions() * 2 - len(self._questions)) if ask else 0
         if probe or offers or questions:
-            self._asked = self.after(ANSWER_OVERDUE_SECONDS, _Overdue())
+            self._asked = self.after(ANSWER_OVERDUE_SECONDS, Overdue())
             self._asked_at_seconds = at = self._context.clock.boottime()
             if probe:
                 self.after(UNANSWERED_SECONDS, _Pulse())

@@ -66,6 +66,11 @@ class Poll:
     restored: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """To itself: the db_writer has not answered in time (lost, or no database), or the wait after a failure is over."""
+
+
 # biller -> db_writer -> biller
 
 

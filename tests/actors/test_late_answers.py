@@ -5,7 +5,6 @@ from decimal import Decimal
 
 import pytest
 
-from actors import biller, erp_gateway
 from actors.biller import Biller
 from actors.context import ActorContext
 from actors.erp_gateway import ErpGateway
@@ -17,6 +16,7 @@ from actors.messages import (
     ClaimedDeliveries,
     ClaimedDue,
     CourierReady,
+    Overdue,
     Poll,
     SendRequest,
 )
@@ -52,7 +52,7 @@ def test_a_late_answer_starts_no_second_round_in_which_each_takes_the_batch_from
     }
     for harness in harnesses.values():
         harness.actor.on_start()
-    for asks_again in (Poll(), biller._Overdue()):
+    for asks_again in (Poll(), Overdue()):
         harnesses[BILLER].actor.on_receive(asks_again)
     waiting: deque[tuple[str, object]] = deque()
     batches = steps = 0
@@ -77,7 +77,7 @@ def test_a_late_answer_starts_no_second_round_in_which_each_takes_the_batch_from
 def test_the_gateway_hands_out_only_what_its_last_ask_has_claimed(parts: ActorContext) -> None:
     harness = ActorHarness(ERP_GATEWAY, lambda: ErpGateway(parts))
     harness.actor.on_start()
-    for message in (CourierReady("courier-1"), erp_gateway._Overdue()):
+    for message in (CourierReady("courier-1"), Overdue()):
         harness.actor.on_receive(message)
     early, late = (message.asked_at_seconds for _, message in harness.told if isinstance(message, ClaimDeliveries))
     claimed = [Delivery("user-004.2026-08.1", 1, "offer", "sent", Decimal(1), b"{}", 0, 0, 0)]

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from actors import biller, writer
+from actors import writer
 from actors.biller import Biller
 from actors.context import ActorContext
-from actors.messages import ALARMS, BILLER, DB_WRITER, Poll
+from actors.messages import ALARMS, BILLER, DB_WRITER, Overdue, Poll
 from actors.writer import DbWriter
 from alarming.conditions import ConditionActive, ConditionCleared
 from tests.support.supervision import ActorHarness
@@ -32,7 +32,7 @@ class BillerAlone:
         while not (found := condition()):
             assert time.monotonic() < end, f"not within {seconds} s"
             self._talk()
-            beats = {BILLER: (biller._Overdue(), Poll()), DB_WRITER: (writer._Retry(), Poll())}
+            beats = {BILLER: (Overdue(), Poll()), DB_WRITER: (writer._Retry(), Poll())}
             for name, messages in beats.items():
                 for each in messages:
                     self.stages[name].actor.on_receive(each)
