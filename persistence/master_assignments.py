@@ -18,17 +18,9 @@ LISTS = {
 }
 """For the key of what holds always: the key of the list instead of it, and the key of its entries."""
 OPTIONAL = {
-    *LISTS,
-    "meters",
-    "network_users",
-    "catalogues",
-    "from",
-    "until",
-    "opening",
-    "closing",
-    "gaps",
+    *LISTS, *(listed for listed, _ in LISTS.values()), "from", "until", "opening", "closing", "gaps",
     "connection_power_w",
-}
+}  # fmt: skip
 _INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|z|[+-][0-9]{2}:[0-9]{2})")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 

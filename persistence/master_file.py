@@ -71,6 +71,14 @@ class MasterFile:
         self.problems.append((line, f"{self.path}:{line}: {where}: {reason}"))
 
 
+def _phases(node: yaml.Node) -> list[str]:
+    items = node.value if isinstance(node, yaml.SequenceNode) else []
+    phases = [item.value for item in items if isinstance(item, yaml.ScalarNode)]
+    if not phases or len(phases) != len(items) or len(set(phases)) < len(phases) or not set(phases) <= set(_PHASES):
+        raise ValueError(f"has to be a list of {', '.join(_PHASES)}, each once at most")
+    return phases
+
+
 def _string(node: yaml.ScalarNode) -> str:
     if node.tag != _STRING:
         raise ValueError(f"{node.value!r} is not text; put it in quotes")
@@ -306,50 +314,30 @@ def _read_mapping(
         if value is None or value.tag == _NULL:
             if name not in _OPTIONAL:
                 master.fail(line_of(value or node), f"{where}.{name}", "is missing")
-        elif isinstance(check, Mapping):
-            values[name] = _read_nested(master, value, check, f"{where}.{name}")
-        elif isinstance(check, list):
-            values[name] = _read_mappings(master, value, check[0], f"{where}.{name}")
-        elif check is None:
-            values[name] = _read_phases(master, value, f"{where}.{name}")
         else:
-            values[name] = _read_scalar(master, value, check, f"{where}.{name}")
+            values[name] = _read(master, value, check, f"{where}.{name}")
     return values
 
 
-def _read_nested(
-    master: MasterFile, node: yaml.Node, fields: Mapping[str, FieldCheck], where: str
-) -> dict[str, object]:
-    inner = {each: child for each, _, child in _pairs(master, node, where)}
-    return _read_mapping(master, node, inner, fields, where) if isinstance(node, yaml.MappingNode) else {}
-
-
-def _read_mappings(
-    master: MasterFile, node: yaml.Node, fields: Mapping[str, FieldCheck], where: str
-) -> list[dict[str, object]]:
-    if not isinstance(node, yaml.SequenceNode) or not node.value:
+def _read(master: MasterFile, node: yaml.Node, check: FieldCheck, where: str) -> object:
+    """What a node holds; None or what is left of it where that is a problem."""
+    if isinstance(check, Mapping):
+        inner = {each: child for each, _, child in _pairs(master, node, where)}
+        return _read_mapping(master, node, inner, check, where) if isinstance(node, yaml.MappingNode) else {}
+    if isinstance(check, list):
+        if isinstance(node, yaml.SequenceNode) and node.value:
+            return [_read(master, item, check[0], f"{where}[{place}]") for place, item in enumerate(node.value, 1)]
         master.fail(line_of(node), where, "has to be a list of mappings")
         return []
-    return [_read_nested(master, item, fields, f"{where}[{place}]") for place, item in enumerate(node.value, 1)]
-
-
-def _read_scalar(master: MasterFile, node: yaml.Node, check: Check, where: str) -> str | None:
-    if not isinstance(node, yaml.ScalarNode):
-        master.fail(line_of(node), where, "has to be a single value")
-        return None
     try:
+        if check is None:
+            return _phases(node)
+        if not isinstance(node, yaml.ScalarNode):
+            raise ValueError("has to be a single value")
         return check(node)
     except ValueError as error:
         master.fail(line_of(node), where, str(error))
         return None
-
-
-def _read_phases(master: MasterFile, node: yaml.Node, where: str) -> list[str]:
-    items = node.value if isinstance(node, yaml.SequenceNode) else []
-    phases = [item.value for item in items if isinstance(item, yaml.ScalarNode)]
-    if not phases or len(phases) != len(items) or len(set(phases)) < len(phases) or not set(phases) <= set(_PHASES):
-        master.fail(line_of(node), where, f"has to be a list of {', '.join(_PHASES)}, each once at most")
-    return phases
 
 
 def _find_doubles(master: MasterFile) -> None:
