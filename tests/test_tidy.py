@@ -137,7 +137,9 @@ def test_each_migration_follows_the_one_with_the_number_before() -> None:
         values = {
             node.targets[0].id: ast.literal_eval(node.value)
             for node in tree(name).body
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+            if isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and isinstance(node.value, ast.Constant)
         }
         number = Path(name).name[:4]
         assert (values["revision"], values["down_revision"]) == (number, before), name

@@ -1,11 +1,7 @@
 """${message}."""
 
-from persistence.schema.sql_files import run_files
+from persistence.schema.sql_files import upgrade_by
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
-
-
-def upgrade() -> None:
-    """Says what it changes, and why."""
-    ${upgrades if upgrades else "run_files(revision=revision)"}
+upgrade = upgrade_by(revision=revision)

@@ -1,11 +1,7 @@
 """Every import is kept with what became of it."""
 
-from persistence.schema.sql_files import run_files
+from persistence.schema.sql_files import upgrade_by
 
 revision = "0003"
 down_revision = "0002"
-
-
-def upgrade() -> None:
-    """Migrates the schema."""
-    run_files("imports", revision=revision)
+upgrade = upgrade_by("imports", revision=revision)

@@ -1,11 +1,7 @@
 """The daemon's role may be another than the tables' owner."""
 
-from persistence.schema.sql_files import run_files
+from persistence.schema.sql_files import upgrade_by
 
 revision = "0007"
 down_revision = "0006"
-
-
-def upgrade() -> None:
-    """Migrates the schema."""
-    run_files("roles", revision=revision)
+upgrade = upgrade_by("roles", revision=revision)

@@ -1,11 +1,7 @@
 """The energy of an invoice, and whether it waits because of its remarks."""
 
-from persistence.schema.sql_files import run_files
+from persistence.schema.sql_files import upgrade_by
 
 revision = "0008"
 down_revision = "0007"
-
-
-def upgrade() -> None:
-    """Migrates the schema."""
-    run_files("remarks", revision=revision)
+upgrade = upgrade_by("remarks", revision=revision)
