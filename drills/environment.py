@@ -94,8 +94,8 @@ class Environment:
         self.inbox.mkdir()
         token = self.home / "intake-token"
         token.write_text(INTAKE_TOKEN)
-        self._intake_socket = f"{self._short.name}/intake.sock"
-        listen = f"unix:{self._intake_socket}"
+        self.intake_socket = f"{self._short.name}/intake.sock"
+        listen = f"unix:{self.intake_socket}"
         return {"inbox": str(self.inbox), "settle_seconds": 0.1, "listen": listen, "token_file": str(token)}
 
     def _find_primary(self, found_by: str) -> str:
@@ -172,19 +172,28 @@ class Environment:
     def deliver_late_user(self) -> None:
         """The same by itself: the master data is dropped into the inbox, the readings are posted."""
         self.late = True
-        master, _ = self.workload.write(self.home, late=True)
         now = datetime.fromisoformat(self.now)
+        self.drop_master()
         readings = self.workload.write_late_readings(self.home / "readings.csv", until=now)
-        shutil.copyfile(master, self.inbox / ".master.yaml")
-        (self.inbox / ".master.yaml").rename(self.inbox / "master.yaml")
         wait_until(lambda: list(self.inbox.glob("done/*/master.yaml")), what="the master data is taken")
         with self.postgres.session() as connection:
             # Nobody can have sent them by now.
             import_readings(connection, self.workload.write_late_readings(self.home / "future.csv", after=now))
-        headers = {"Authorization": f"Bearer {INTAKE_TOKEN}"}
-        with httpx.Client(transport=httpx.HTTPTransport(uds=self._intake_socket), headers=headers) as gateway:
-            answer = gateway.post("http://intake/v1/readings", content=readings.read_bytes())
+        answer = self.post_readings(readings)
         assert answer.status_code == 202, answer.text
+
+    def drop_master(self) -> None:
+        """Puts the late user's master data into the inbox."""
+        master, _ = self.workload.write(self.home, late=True)
+        shutil.copyfile(master, self.inbox / ".master.yaml")
+        (self.inbox / ".master.yaml").rename(self.inbox / "master.yaml")
+
+    def post_readings(self, path: Path, timeout_seconds: float = 5.0) -> httpx.Response:
+        """As a gateway does. Raises httpx.HTTPError."""
+        headers = {"Authorization": f"Bearer {INTAKE_TOKEN}"}
+        transport = httpx.HTTPTransport(uds=self.intake_socket, verify=False)
+        with httpx.Client(transport=transport, headers=headers, timeout=timeout_seconds) as gateway:
+            return gateway.post("http://intake/v1/readings", content=path.read_bytes())
 
     def inbox_problems(self) -> list[str]:
         """What was not taken, though all faults are over."""

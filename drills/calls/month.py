@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 import signal
 import socket
 import time
@@ -137,7 +136,7 @@ class Month(Environment):
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._unsettled_at = time.monotonic()
         self._notify.bind(f"{home}/notify")
-        self.inbox = home / "inbox"
+        self.inbox, self.intake_socket = home / "inbox", f"{home}/in.sock"
         self.inbox.mkdir()
         (home / "token").write_text(INTAKE_TOKEN)
         self._configure({})
@@ -152,7 +151,7 @@ class Month(Environment):
             "database": {"url": f"postgresql://{user}@127.0.0.1:{self._sql.port}/{self._name}?sslmode=disable"},
             "erp": {"base_url": f"http://127.0.0.1:{self._http.port}/api/v1"},
             "ops": {"listen": "off"},
-            "intake": {"inbox": str(self.inbox), "settle_seconds": 0.1, "listen": f"unix:{self.home}/in.sock",
+            "intake": {"inbox": str(self.inbox), "settle_seconds": 0.1, "listen": f"unix:{self.intake_socket}",
                        "token_file": f"{self.home}/token"},
         }  # fmt: skip
         (self.home / "billingd.yaml").write_text(json.dumps(merged(merged(SETTINGS, own), more)), "utf-8")
@@ -195,7 +194,7 @@ class Month(Environment):
         ]
         self._wait(lambda: True)
         self.late = True
-        self._drop_master()
+        self.drop_master()
         self._wait(lambda: self.all_in("aborted", [REFUSED]))
         becomes_true(self._is_held, HELD_SECONDS)
         self._wait(self._correct)
@@ -236,11 +235,6 @@ class Month(Environment):
     def _kill(self) -> None:
         self.month_daemon.signal(signal.SIGKILL)
 
-    def _drop_master(self) -> None:
-        master, _ = self.workload.write(self.home, late=True)
-        shutil.copyfile(master, self.inbox / ".master.yaml")
-        (self.inbox / ".master.yaml").rename(self.inbox / "master.yaml")
-
     def _correct(self) -> bool:
         """As `billingd invoices correct`, of an invoice that the ERP needn't be asked about."""
         try:
@@ -256,14 +250,10 @@ class Month(Environment):
         """A gateway posts the late user's readings until they are taken."""
         now = datetime.fromisoformat(NOW)
         path = self.workload.write_late_readings(self.home / "readings.csv", until=now)
-        headers = {"Authorization": f"Bearer {INTAKE_TOKEN}"}
         try:
-            transport = httpx.HTTPTransport(uds=f"{self.home}/in.sock", verify=False)
-            with httpx.Client(transport=transport, headers=headers, timeout=2 * ERP_SECONDS) as gateway:
-                answer = gateway.post("http://intake/v1/readings", content=path.read_bytes())
+            return self.post_readings(path, 2 * ERP_SECONDS).status_code == 202
         except httpx.HTTPError:
             return False
-        return answer.status_code == 202
 
     def _is_held(self) -> bool:
         self._keep_running()
