@@ -61,6 +61,7 @@ class ConditionReporter:
         return self._subjects.setdefault(code, set())
 
 
+BACKOFF_BASE_SECONDS, BACKOFF_MOST_SECONDS = 0.1, 1.0
 DATABASE_CODES = (Code.DATABASE_UNREACHABLE, Code.DATABASE_ERROR)
 
 
@@ -74,13 +75,11 @@ def report_database_error(conditions: ConditionReporter, error: PersistenceError
 class DatabaseBackoff:
     """How long an actor waits between its tries while the database is away: short, so that work resumes soon."""
 
-    def __init__(self, base_seconds: float = 0.1, most_seconds: float = 1.0) -> None:
-        self._base, self._most = base_seconds, most_seconds
-        self._failures = 0
+    _failures = 0
 
     def next_seconds(self) -> float:
         self._failures += 1
-        return backoff_seconds(self._failures - 1, self._base, self._most)
+        return backoff_seconds(self._failures - 1, BACKOFF_BASE_SECONDS, BACKOFF_MOST_SECONDS)
 
     def reset(self) -> None:
         self._failures = 0

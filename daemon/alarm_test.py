@@ -14,6 +14,7 @@ from pathlib import Path
 from alarming.chain_test import Arrival
 from billing.periods import Schedule
 from config.settings import Settings
+from files.durable import replace_whole
 from files.opening import open_regular
 
 _LOGGER = logging.getLogger("billingd.alarms.test")
@@ -61,7 +62,9 @@ class AlarmTester:
         said = (f"{one.place} {one.problem or f'after {one.seconds:.1f} s'}" for one in arrivals)
         _LOGGER.info("the test of the alarms: %s", "; ".join(said))
         try:
-            _write(folder / _OUTCOME, json.dumps({"order": order, "arrivals": [asdict(one) for one in arrivals]}))
+            replace_whole(
+                folder / _OUTCOME, json.dumps({"order": order, "arrivals": [asdict(one) for one in arrivals]})
+            )
         except OSError as error:
             _LOGGER.warning("what came of the test could not be left for `billingd alarms test`: %s", error)
 
@@ -69,7 +72,7 @@ class AlarmTester:
 def order_test(folder: Path) -> list[Arrival]:
     """Has the daemon of this state directory test its alarms, and waits for the outcome. Raises NotTested, OSError."""
     order, begun = str(uuid.uuid4()), time.monotonic()
-    _write(folder / _ORDER, order)
+    replace_whole(folder / _ORDER, order)
     while time.monotonic() - begun < _DONE_SECONDS:
         with suppress(OSError, ValueError, KeyError, TypeError):
             with open_regular(folder / _OUTCOME) as file:
@@ -80,15 +83,6 @@ def order_test(folder: Path) -> list[Arrival]:
             raise NotTested("the daemon does not take the order: it hangs, or is of an earlier version")
         threading.Event().wait(_LOOK_SECONDS)
     raise NotTested(f"the daemon has not said within {_DONE_SECONDS:g} s what came of the test")
-
-
-def _write(path: Path, content: str) -> None:
-    """As a whole or not at all, and never through a link. Raises OSError."""
-    beside = path.with_suffix(".new")
-    beside.unlink(missing_ok=True)
-    with beside.open("x") as file:
-        file.write(content)
-    beside.replace(path)
 
 
 def _take(path: Path) -> str | None:

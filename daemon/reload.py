@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from files.durable import replace_whole
 from files.opening import open_regular
 
 FILE_NAME = "reload.json"
@@ -33,10 +34,7 @@ def outcome_path(state_dir: Path) -> Path:
 
 def write_outcome(path: Path, lines: Sequence[str], *, accepted: bool) -> None:
     """Leaves the outcome of a reload, as a whole or not at all. Raises OSError."""
-    beside = path.with_suffix(".new")
-    beside.unlink(missing_ok=True)  # never through a link
-    beside.write_text(json.dumps(asdict(ReloadOutcome(accepted, tuple(lines), str(uuid.uuid4())))), "utf-8")
-    beside.replace(path)
+    replace_whole(path, json.dumps(asdict(ReloadOutcome(accepted, tuple(lines), str(uuid.uuid4())))))
 
 
 def last_outcome(path: Path) -> ReloadOutcome | None:

@@ -1,4 +1,4 @@
-"""Files that outlast a power cut: written whole, on disk (fsync), and known to their folder."""
+"""Files written whole or not at all, on disk (fsync) and known to their folder where they outlast a power cut."""
 
 import os
 from pathlib import Path
@@ -17,3 +17,12 @@ def sync_folder(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def replace_whole(path: Path, content: str) -> None:
+    """Puts a file in place of the one before, never through a link; it need not outlast a power cut. Raises OSError."""
+    beside = path.with_suffix(".new")
+    beside.unlink(missing_ok=True)
+    with beside.open("x", encoding="utf-8") as file:
+        file.write(content)
+    beside.replace(path)

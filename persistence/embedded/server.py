@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -84,14 +84,6 @@ class StateLock:
         self.release()
 
 
-@dataclass(frozen=True)
-class _Postmaster:
-    """What postmaster.pid says of a server that is alive."""
-
-    pid: int
-    status: str
-
-
 class EmbeddedServer:
     """The server of one state directory. Whoever starts or stops it holds the directory's StateLock.
 
@@ -123,7 +115,7 @@ class EmbeddedServer:
     def pid(self) -> int | None:
         """The process number of the server at work on the cluster, whoever started it; None: there is none."""
         postmaster = self._postmaster()
-        return None if postmaster is None else postmaster.pid
+        return postmaster and postmaster[0]
 
     def start_or_adopt(self, waiting: Callable[[float], None] | None = None) -> bool:
         """Gives a server that takes connections, with the database made; True if it had to be started.
@@ -155,7 +147,7 @@ class EmbeddedServer:
                 self._start()
                 started = True
                 next_start = now + _NEXT_START_SECONDS
-            elif postmaster is not None and postmaster.status == "ready" and self._has_database():
+            elif postmaster is not None and postmaster[1] == "ready" and self._has_database():
                 return started
             if waiting is not None and waited - told >= 1:
                 told = waited
@@ -246,8 +238,11 @@ class EmbeddedServer:
         """Whether the process we started, if any, is no more: before that, another would only collide with it."""
         return self._process is None or self._process.poll() is not None
 
-    def _postmaster(self) -> _Postmaster | None:
-        """The live server on our cluster; what a dead one left behind is none, even if its pid lives again."""
+    def _postmaster(self) -> tuple[int, str] | None:
+        """Process number and status of the live server on our cluster.
+
+        What a dead one left behind is none, even if its pid lives again.
+        """
         if self._process is not None:
             self._process.poll()  # reaps it, so that a dead one doesn't look alive
         try:
@@ -257,7 +252,7 @@ class EmbeddedServer:
                 return None
         except (OSError, ValueError, IndexError):
             return None
-        return _Postmaster(pid, lines[7].strip() if len(lines) > 7 else "starting")
+        return pid, (lines[7].strip() if len(lines) > 7 else "starting")
 
     def _discard_foreign_pid_file(self) -> None:
         """Removes a stale postmaster.pid whose number another program has by now: PostgreSQL would give way to it.
