@@ -14,7 +14,7 @@ from billing.segments import Segment
 from billing.states import State
 from persistence.connection.statements import fetch_column
 from persistence.invoices.changes import Change, apply_changes, end_stale
-from persistence.invoices.conditions import END_CLAIM, in_state
+from persistence.invoices.conditions import in_state
 from persistence.invoices.transitions import Creation, Step, change_state
 from persistence.locks import held_by_others, lock_invoices, lock_meters
 from persistence.sql import Queries
@@ -52,12 +52,7 @@ _STORE = Step(
     where=in_state(State.DUE, prefix="i."),
     to_state="r.state",
     reason="'calculated from the readings'",
-    sets=f"""
-            invoice_date = r.invoice_date, energy_kwh = r.energy_kwh, remarked = r.remarked,
-            total_eur = r.total_eur, tax_rate_percent = r.tax_rate_percent,
-            tax_eur = r.tax_eur, total_with_tax_eur = r.total_with_tax_eur,
-            held_code = NULL, held_reason = NULL, next_attempt_at = NULL, failures = 0,
-            crash_count = 0, crash_since = NULL, unclean_ends = 0, batch_limit = NULL, {END_CLAIM}""",
+    sets=_SQL.sets,
     then=_SQL.store_documents,
 )
 _INSERT = Creation(

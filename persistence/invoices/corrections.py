@@ -20,7 +20,7 @@ from billing.rounding import Rounding
 from billing.states import FINAL_STATES, State
 from persistence.connection.statements import execute, fetch_column, fetch_row, fetch_value, notify
 from persistence.invoices.calculations import insert_calculated
-from persistence.invoices.conditions import END_CLAIM, OPEN
+from persistence.invoices.conditions import OPEN
 from persistence.invoices.next_revisions import next_revisions
 from persistence.invoices.transitions import Step, change_state
 from persistence.locks import lock_invoices, lock_meters
@@ -151,9 +151,7 @@ _ABORT = Step(
     where=OPEN,
     to_state=f"'{State.ABORTED}'",
     reason="CAST(:reason AS text)",
-    sets=f"""
-            abort_reason = :abort_reason, ended_by = :ended_by, held_code = NULL, held_reason = NULL, held_from = NULL,
-            next_attempt_at = NULL, batch_limit = NULL, {END_CLAIM}""",
+    sets=_SQL.abort,
 )
 
 

@@ -17,3 +17,8 @@ SELECT DISTINCT meter_id FROM meter_assignments WHERE network_user = :user
 -- name: later
 SELECT id FROM invoices WHERE network_user_id = :user AND period = :period AND revision > :revision
 ORDER BY revision DESC LIMIT 1
+
+-- Assignments to the invoice.
+-- name: abort
+abort_reason = :abort_reason, ended_by = :ended_by, held_code = NULL, held_reason = NULL, held_from = NULL,
+next_attempt_at = NULL, batch_limit = NULL, {END_CLAIM}

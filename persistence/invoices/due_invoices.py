@@ -7,7 +7,6 @@ from sqlalchemy import Connection
 
 from billing.states import State
 from persistence.connection.statements import fetch, fetch_column, fetch_value
-from persistence.invoices.conditions import END_CLAIM
 from persistence.invoices.transitions import Creation, Step, change_state
 from persistence.sql import Queries
 
@@ -16,14 +15,11 @@ _SQL = Queries(__file__)
 _MAKE_DUE = Creation(
     input=_SQL.missing, columns="id, network_user_id, period, revision", if_known="ON CONFLICT DO NOTHING"
 )
-_REASON = "master data no longer asks for it"
 _TAKE_BACK = Step(
     where="i.id = ANY(CAST(:ids AS text[])) AND (i.state = 'due' OR i.held_from = 'due')",
     to_state=f"'{State.ABORTED}'",
-    reason=f"'{_REASON}'",
-    sets=f"""
-            abort_reason = '{_REASON}', ended_by = 'master data', held_code = NULL, held_reason = NULL,
-            held_from = NULL, next_attempt_at = NULL, batch_limit = NULL, claim = i.claim + 1, {END_CLAIM}""",
+    reason=_SQL.taken_back_since,
+    sets=_SQL.take_back,
 )
 TIME_ZONE = "Europe/Zagreb"
 """That of `billing.time_zone` unless configured."""

@@ -32,3 +32,11 @@ SELECT count(DISTINCT network_user_id) FROM invoices WHERE period = :period AND 
 
 -- name: not_asked_for
 SELECT of.id FROM invoices of WHERE (of.state = '{DUE}' OR of.held_from = '{DUE}') AND NOT {ASKED_FOR} ORDER BY of.id
+
+-- name: taken_back_since
+'master data no longer asks for it'
+
+-- Assignments to the invoice `i`.
+-- name: take_back
+abort_reason = {taken_back_since}, ended_by = 'master data', held_code = NULL, held_reason = NULL, held_from = NULL,
+next_attempt_at = NULL, batch_limit = NULL, claim = i.claim + 1, {END_CLAIM}

@@ -8,17 +8,11 @@ from persistence.invoices.conditions import IS_HELD
 from persistence.invoices.queries import state_of
 from persistence.invoices.transitions import Step, change_state
 from persistence.locks import lock_invoices
+from persistence.sql import Queries
 
-# Of a last outcome only those are kept after which the ERP surely has nothing.
+_SQL = Queries(__file__)
 _RETRY = Step(
-    where=f"i.id = :id AND {IS_HELD}",
-    to_state="i.held_from",
-    reason="CAST(:reason AS text)",
-    sets="""
-            held_from = NULL, held_code = NULL, held_reason = NULL, next_attempt_at = NULL, failures = 0,
-            refused_since = NULL, incorrect_count = 0, incorrect_since = NULL, crash_count = 0, crash_since = NULL,
-            unclean_ends = 0, batch_limit = NULL,
-            last_outcome = CASE WHEN last_outcome IN ('refused', 'not_sent', 'absent') THEN last_outcome END""",
+    where=f"i.id = :id AND {IS_HELD}", to_state="i.held_from", reason="CAST(:reason AS text)", sets=_SQL.retry
 )
 
 
@@ -45,9 +39,7 @@ def why_no_retry(connection: Connection, invoice_id: str) -> str | None:
 
 def held_ids(connection: Connection, code: str | None = None, period: str | None = None) -> list[str]:
     """The held invoices, with this code and of this period; None means any."""
-    among = "(CAST(:code AS text) IS NULL OR held_code = :code) AND (CAST(:period AS text) IS NULL OR period = :period)"
-    held = f"SELECT id FROM invoices WHERE {IS_HELD} AND {among} ORDER BY id"
-    return fetch_column(connection, held, code=code, period=period)
+    return fetch_column(connection, _SQL.held, code=code, period=period)
 
 
 def lock_held(connection: Connection, code: str | None = None, period: str | None = None) -> list[str]:

@@ -17,22 +17,10 @@ from billing.quarantine import backoff_seconds, is_held
 from billing.states import State
 from persistence.connection.statements import execute, fetch, fetch_column, fetch_value
 from persistence.invoices.changes import Change, apply_changes
-from persistence.invoices.conditions import INSTANCE, OPEN, instance_of
+from persistence.invoices.conditions import instance_of
 from persistence.sql import Queries
 
-# Each begins a search for a witness, and its `at` is when it passed.
 _SQL = Queries(__file__)
-_BOOKED = (
-    "SELECT FROM (SELECT *, last_at AS at FROM erp_exchanges) AS e WHERE outcome = 'booked' AND instance = :instance"
-)
-PASSED_OFFER = f"{_BOOKED} AND method = 'PUT'"
-PASSED_QUESTION = f"{_BOOKED} AND method = 'GET'"
-PASSED_DELIVERY = f"{_BOOKED} AND method IN ('PUT', 'GET')"
-PASSED_CALCULATION = f"""SELECT FROM invoice_history
-    WHERE from_state = '{State.DUE}' AND to_state = '{State.CALCULATED}'
-        AND {INSTANCE.replace("claimed_by", "actor")} = :instance"""
-# The work that passes for a claim of this kind.
-PASSED = {"calculation": PASSED_CALCULATION, "delivery": PASSED_DELIVERY}
 
 
 def answer_witnessed(connection: Connection, by: str, invoice_id: str, method: str, counted: CounterName) -> bool:
@@ -41,21 +29,13 @@ def answer_witnessed(connection: Connection, by: str, invoice_id: str, method: s
     The same step: an offer's refusal is witnessed by an offer that was booked, an answer's by its own method.
     """
     since = fetch_value(connection, f"SELECT {counted}_since FROM invoices WHERE id = :id", id=invoice_id)
-    passed = PASSED_OFFER if method == "PUT" else PASSED_QUESTION
-    return since is not None and _witnessed(connection, by, passed, invoice_id, since)
+    return since is not None and _witnessed(connection, by, method, invoice_id, since)
 
 
 def count_answers(connection: Connection, by: str, counted: CounterName, claims: Collection[tuple[str, int]]) -> None:
     """Counts such an answer against invoices, of id and claim number, whose claims still stand."""
     ids, numbers = zip(*claims, strict=True)
-    more = ", incorrect_count = incorrect_count + 1" if counted == "incorrect" else ""
-    execute(
-        connection,
-        f"""UPDATE invoices i SET {counted}_since = coalesce({counted}_since, clock_timestamp()){more}
-            FROM unnest(CAST(:ids AS text[]), CAST(:claims AS bigint[])) AS r(id, claim)
-            WHERE i.id = r.id AND i.claim = r.claim AND i.claimed_by = :by AND {OPEN}""",
-        ids=list(ids), claims=list(numbers), by=by,
-    )  # fmt: skip
+    execute(connection, getattr(_SQL, f"count_{counted}"), ids=list(ids), claims=list(numbers), by=by)
 
 
 def count_crash(
@@ -87,7 +67,7 @@ def count_crash(
             invoice_id=row.id, claim=row.claim, reason=reason, failures=row.failures, polls=row.polls, alone=True,
             delay_seconds=backoff_seconds(count, backoff_base_seconds, backoff_max_seconds),
         )  # fmt: skip
-        witnessed = count >= max_attempts and _witnessed(connection, by, PASSED[row.claimed_for], row.id, row.since)
+        witnessed = count >= max_attempts and _witnessed(connection, by, row.claimed_for, row.id, row.since)
         if is_held(count, max_attempts, witnessed=witnessed):
             change = replace(
                 change, to_state=State.HELD, held_code="poison_invoice", delay_seconds=None,
@@ -115,7 +95,8 @@ def crashing_without_witness(connection: Connection, invoice_ids: Sequence[str],
     return fetch_column(connection, _SQL.crashing, ids=list(invoice_ids), most=max_attempts)
 
 
-def _witnessed(connection: Connection, by: str, passed: str, invoice_id: str, since: object) -> bool:
+def _witnessed(connection: Connection, by: str, step: str, invoice_id: str, since: object) -> bool:
     # What lies ahead of the clock passed before the clock was set back: nobody knows whether that was since then.
+    passed = getattr(_SQL, f"passed_{step}")
     search = f"SELECT EXISTS ({passed} AND at BETWEEN :since AND clock_timestamp() AND invoice_id <> :id)"
     return bool(fetch_value(connection, search, since=since, id=invoice_id, instance=instance_of(by)))

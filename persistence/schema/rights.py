@@ -7,7 +7,9 @@ from sqlalchemy import Connection
 
 from persistence.connection.errors import DatabaseFailed
 from persistence.connection.statements import execute, fetch
+from persistence.sql import Queries
 
+_SQL = Queries(__file__)
 _INSUFFICIENT_PRIVILEGE, _DUPLICATE_TABLE = "42501", "42P07"
 _RIGHTS = re.compile(r"^ +\('(\w+)', '([A-Z, ]+)'\)", re.MULTILINE)
 _TRIED = {
@@ -33,13 +35,7 @@ def grants(owner: str, daemon: str, reader: str) -> str:
 def lacking_rights(connection: Connection) -> list[str]:
     """Each right that the daemon uses and this user has not: each is tried, and all of it is rolled back."""
     rights = dict(_RIGHTS.findall(grants("", "", "")))
-    columns = fetch(
-        connection,
-        """SELECT c.relname AS name, min(a.attname) AS column_name
-            FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-            WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-                AND a.attnum > 0 AND a.attidentity = '' AND NOT a.attisdropped GROUP BY 1 ORDER BY 1""",
-    )
+    columns = fetch(connection, _SQL.columns)
     tried = dict(_OTHERS)
     for row in columns:
         for right in ("SELECT", *filter(None, rights.get(row.name, "").split(", "))):
