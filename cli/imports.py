@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar, cast
+from typing import Annotated, cast
 
 import typer
 from sqlalchemy import Connection
@@ -38,7 +38,8 @@ RowsRead = Callable[[int], None]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait as long as the database is away.")]
 WAIT_SECONDS = 1.0
 
-Report = TypeVar("Report", MasterReport, ReadingsReport)
+Take = Callable[[Connection, Arrival, Path], Callable[[], None]]
+"""Imports a file; what it returns prints what came of it."""
 
 
 @app.command()
@@ -58,10 +59,11 @@ def master(
     settings = configuration(context).settings
     limits = MasterLimits(settings.billing.time_zone, partial(_due_periods, settings), yes_make, yes_take_back)
 
-    def take(connection: Connection, arrival: Arrival, path: Path) -> MasterReport:
-        return cast(MasterReport, import_file(connection, arrival, path, limits=limits))
+    def take(connection: Connection, arrival: Arrival, path: Path) -> Callable[[], None]:
+        report = cast(MasterReport, import_file(connection, arrival, path, limits=limits))
+        return partial(_print_master_report, arrival.name, report)
 
-    return _import(context, [file], "master", take, _print_master_report, wait=wait)
+    return _import(context, [file], "master", take, wait=wait)
 
 
 def _now() -> datetime:
@@ -74,7 +76,7 @@ def _due_periods(settings: Settings, first: str) -> list[str]:
     return [str(each) for each in due_periods(Period.parse(first), _now(), schedule, settings.zone)]
 
 
-def _print_master_report(file: Path, report: MasterReport) -> None:
+def _print_master_report(file: str, report: MasterReport) -> None:
     for warning in report.warnings:
         print_note(f"note: {warning}")
     print_line(f"{file}: imported")
@@ -114,26 +116,19 @@ def readings(
     given = resolve_reason(reason) if replace else None
     now, by = None if any_time else _now(), caller_identity()
 
-    def take(connection: Connection, arrival: Arrival, path: Path) -> ReadingsReport:
+    def take(connection: Connection, arrival: Arrival, path: Path) -> Callable[[], None]:
         with _bar(arrival.name) as progress:
             if given is None:
-                return cast(ReadingsReport, import_file(connection, arrival, path, progress=progress, now=now))
-            report = replace_readings(connection, path, given, by, progress=progress, now=now)
-            record(connection, arrival, report)
-            return report
+                report = cast(ReadingsReport, import_file(connection, arrival, path, progress=progress, now=now))
+            else:
+                report = replace_readings(connection, path, given, by, progress=progress, now=now)
+                record(connection, arrival, report)
+            return partial(_print_readings_report, arrival.name, report)
 
-    return _import(context, files, "readings", take, _print_readings_report, wait=wait)
+    return _import(context, files, "readings", take, wait=wait)
 
 
-def _import(
-    context: typer.Context,
-    files: Sequence[Path],
-    kind: Kind,
-    take: Callable[[Connection, Arrival, Path], Report],
-    show: Callable[[Path, Report], None],
-    *,
-    wait: bool,
-) -> int:
+def _import(context: typer.Context, files: Sequence[Path], kind: Kind, take: Take, *, wait: bool) -> int:
     """Imports each file in a transaction of its own; 1 if one was refused. With `wait` it stands an absent database."""
     settings, told, status = configuration(context).settings, False, 0
     with ExitStack() as stack:
@@ -142,7 +137,7 @@ def _import(
             try:
                 with database(settings, f"import {kind}", unlimited=True) as opened:
                     while left:
-                        status |= _import_file(opened, *left[0], kind, take, show)
+                        status |= _import_file(opened, *left[0], kind, take)
                         del left[0]
             except DatabaseUnreachable as error:
                 if not wait:
@@ -154,17 +149,10 @@ def _import(
     return status
 
 
-def _import_file(
-    opened: Database,
-    file: Path,
-    path: Path,
-    kind: Kind,
-    take: Callable[[Connection, Arrival, Path], Report],
-    show: Callable[[Path, Report], None],
-) -> int:
+def _import_file(opened: Database, file: Path, path: Path, kind: Kind, take: Take) -> int:
     arrival = dataclasses.replace(Arrival.of(path, kind, caller_identity(), SystemClock().wall()), name=str(file))
     try:
-        report = opened.run(lambda connection: take(connection, arrival, path))
+        show = opened.run(lambda connection: take(connection, arrival, path))
     except (MasterRejected, ReadingsRejected) as error:
         problems = error.problems if isinstance(error, MasterRejected) else [str(error)]
         reasons = [problem.replace(str(path), arrival.name, 1) for problem in problems]
@@ -172,7 +160,7 @@ def _import_file(
             print_note(reason)
         opened.run(lambda connection: record_refusal(connection, arrival, reasons))
         return 1
-    show(file, report)
+    show()
     return 0
 
 
@@ -193,7 +181,7 @@ def _readable_again(file: Path) -> Iterator[Path]:
         yield Path(copy.name)
 
 
-def _print_readings_report(file: Path, report: ReadingsReport) -> None:
+def _print_readings_report(file: str, report: ReadingsReport) -> None:
     replaced = f", {report.replaced} replaced" if report.replaced else ""
     span = f"{report.first_at:%Y-%m-%dT%H:%MZ} to {report.last_at:%Y-%m-%dT%H:%MZ}"
     print_line(
