@@ -44,7 +44,7 @@ class FakeErp:
             options["key_file"] = str(CERTIFICATES / f"{name}-key.pem")
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "testkit.erp_process", json.dumps(options)],
+                [sys.executable, "-m", "altibiz.fake.server", json.dumps(options)],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         wait_until(self._answers, what="the ERP answers", abort=self._check_runs)

@@ -1,5 +1,6 @@
 """Owns running the fake ERP: as a process of its own, or as a thread of a test or a demonstration."""
 
+import json
 import signal
 import socket
 import sys
@@ -111,3 +112,7 @@ def serve(**options: Any) -> None:
     sys.stderr.write(f"listening on {erp.base_url}\n")
     sys.stderr.flush()
     erp.run()
+
+
+if __name__ == "__main__":  # its argument is a JSON document of the options
+    serve(**json.loads(sys.argv[1]))

@@ -7,7 +7,7 @@ import pytest
 
 from actors.courier import Courier
 from actors.messages import ExchangeFinished, Ping
-from altibiz.fake import FakeAltibiz
+from altibiz.fake.server import FakeAltibiz
 from billing.erp_answers import OutcomeKind
 from config.settings import Settings
 from tests.support.actor_context import make_context

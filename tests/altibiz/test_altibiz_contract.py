@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from altibiz.client import AltibizClient
-from altibiz.fake import FakeAltibiz
+from altibiz.fake.server import FakeAltibiz
 from altibiz.outcomes import Page
 from billing.erp_answers import Booking, Outcome, OutcomeKind
 from tests.altibiz.openapi_contract import check_answer, document

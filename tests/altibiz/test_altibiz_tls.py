@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from altibiz.fake import FakeAltibiz
+from altibiz.fake.server import FakeAltibiz
 from billing.erp_answers import OutcomeKind
 from tests.support.altibiz_samples import CERTIFICATE, INVOICE, KEY, TOTAL, client_of, invoice_id, offer_body, peer
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from altibiz.client import AltibizClient
-from altibiz.fake import FakeAltibiz
 from altibiz.fake.faults import BOOKING_KINDS, INCORRECT_KINDS, NONSENSE_KINDS
+from altibiz.fake.server import FakeAltibiz
 from billing.erp_answers import Outcome, OutcomeKind
 from testkit.waiting import wait_until
 from tests.support.altibiz_samples import INVOICE, TOTAL, Clock, client_of, invoice_id, offer_body

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 PROGRAM = """
 import sys
-from altibiz.fake import serve
+from altibiz.fake.server import serve
 serve(ledger_path=sys.argv[1])
 """
 
