@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml
 
 from altibiz.fake.server import FakeAltibiz
 from config.keys import merged
@@ -39,22 +40,9 @@ LOOK_SECONDS = 0.03
 SETTLED_SECONDS = 0.6
 HELD_SECONDS = 5.0
 """After a kill it may take until other invoices are sent: no invoice is blamed without a witness."""
-# By the faster clock; a busy machine must not be taken for a fault.
-ERP_SECONDS = 1.5
-STATEMENT_SECONDS = 3.0
-SETTINGS = merged(
-    FAST,
-    {
-        "instance": "drill", "log": {"format": "json"},
-        "database": {"connect_timeout_seconds": 1.5, "statement_timeout_seconds": STATEMENT_SECONDS},
-        "erp": {
-            "connect_timeout_seconds": 1.0, "read_timeout_seconds": 1.2, "total_timeout_seconds": ERP_SECONDS,
-            "max_in_flight": 2, "poll_interval_seconds": 0.2, "retry": {"base_seconds": 0.1, "max_seconds": 0.4},
-        },
-        "supervision": {"hang_seconds": 13}, "work": {"lease_seconds": 17},
-        "alarms": {"raise_within_seconds": 1, "quiet_seconds": 2},
-    },
-)  # fmt: skip
+SETTINGS = merged(FAST, yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8")))
+ERP_SECONDS: float = SETTINGS["erp"]["total_timeout_seconds"]
+STATEMENT_SECONDS: float = SETTINGS["database"]["statement_timeout_seconds"]
 
 
 def workload() -> Workload:
