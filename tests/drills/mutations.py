@@ -28,11 +28,12 @@ MUTATIONS = (
         "actors/claimer.py",
         "            return found, claims.several_open(connection, approved_only=by.approved_only)\n",
         "            self._tell(ERP_GATEWAY, ClaimedDeliveries(found, request.asked_at_seconds, True, request.probe))\n"
-        "            __import__('threading').Event().wait(0.3)\n"
+        "            __import__('threading').Event().wait(0.3 if found else 0)\n"
         "            return found, claims.several_open(connection, approved_only=by.approved_only)\n",
         ("D1", "cut_before_commit", "calculated"),
         "was offered though the ERP had it",
-        calls=r"^sql: db_writer: SELECT count\(\*\) > N FROM \(SELECT FROM invoices.* #[2-5]: error$",
+        # After an error it may claim again under the same fence before the first answer is there: that one counts then.
+        calls=r"^sql: db_writer: SELECT count\(\*\) > N FROM \(SELECT FROM invoices.* #[2-6]: killed before$",
         calls_because="was offered though the ERP had it",
         bug="an outbox is sent before its deletion is committed",
     ),
