@@ -50,6 +50,7 @@ def probe(breaker: CircuitBreaker, time: Time) -> int:
 
 
 def test_it_opens_on_so_many_failures_in_a_row_of_at_least_two_invoices(breaker: CircuitBreaker) -> None:
+    assert breaker.last_failed is None
     assert fail(breaker, "a", "b") == [False, False]
     assert breaker.allows_requests()
     assert fail(breaker, "a") == [True]
@@ -233,6 +234,15 @@ def test_an_answer_from_before_an_outage_counts_after_it_neither(breaker: Circui
     assert fail(breaker, "c") == [True], "the row went on"
 
 
+def test_an_answer_from_an_earlier_outage_counts_in_a_later_one_neither(breaker: CircuitBreaker) -> None:
+    breaker.record_refused_credentials(breaker.epoch, "a")
+    earlier = breaker.epoch
+    assert breaker.record_success(earlier)
+    breaker.record_refused_credentials(breaker.epoch, "a")
+    assert not breaker.record_success(earlier)
+    assert breaker.open_reason == "credentials"
+
+
 def test_the_first_probe_comes_half_way_to_the_alarm_but_never_at_once(breaker: CircuitBreaker, time: Time) -> None:
     fail(breaker, "a")
     breaker.record_success(breaker.epoch)
@@ -283,6 +293,15 @@ def test_a_probe_that_succeeds_late_is_followed_at_once(breaker: CircuitBreaker,
     breaker.record_neutral(epoch)
     assert not breaker.record_success(epoch)
     assert breaker.probe_due()
+
+
+def test_a_probe_that_was_put_off_prolongs_no_pause_of_later(breaker: CircuitBreaker, time: Time) -> None:
+    breaker.record_refused_credentials(breaker.epoch, "a")
+    epoch = probe(breaker, time)
+    breaker.record_neutral(epoch)
+    assert breaker.record_success(epoch)
+    breaker.pause(0.5)
+    assert breaker.next_try_seconds() == 0.5
 
 
 @pytest.mark.parametrize("late", ["success", "failure"])

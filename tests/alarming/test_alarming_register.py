@@ -307,3 +307,91 @@ def test_a_rules_own_code_has_the_severity_it_was_given_and_ends_by_being_quiet(
     assert isinstance(raised, Action)
     assert (raised.record.key, raised.record.severity) == ("sda", Severity.WARNING)
     assert changes(register.tick(at(100))) == [Change.CLEARED]
+
+
+def test_an_alarm_that_turns_up_in_the_table_is_cleared_if_its_end_was_seen() -> None:
+    cleared: set[tuple[str, str]] = set()
+    AlarmRegister("one", cleared=cleared).clear(ConditionCleared(Code.DATABASE_UNREACHABLE), at(0))
+    register = AlarmRegister("one", cleared=cleared)
+    assert register.adopt(restored("database_unreachable"), at(1))
+    assert not register.adopt(restored("database_unreachable"), at(1)), "it is here already"
+    assert changes(register.tick(at(1))) == [Change.CLEARED]
+
+
+def test_an_alarm_that_turns_up_in_the_table_stands_if_it_came_back_since() -> None:
+    cleared: set[tuple[str, str]] = set()
+    before = AlarmRegister("one", cleared=cleared)
+    before.clear(ConditionCleared(Code.DATABASE_UNREACHABLE), at(0))
+    before.activate(database(), at(1))
+    register = AlarmRegister("one", cleared=cleared)
+    assert register.adopt(restored("database_unreachable"), at(2))
+    assert register.tick(at(1000)) == []
+    before.clear(ConditionCleared(Code.DATABASE_UNREACHABLE), at(3))
+    again = AlarmRegister("one", cleared=cleared)
+    again.adopt(restored("database_unreachable"), at(4))
+    assert changes(again.tick(at(4))) == [Change.CLEARED], "what was over before it was raised was seen, too"
+
+
+def test_an_alarm_takes_the_id_under_which_it_stands_in_the_table() -> None:
+    register = AlarmRegister("one")
+    register.activate(database(), at(0))
+    kept = restored("database_unreachable", acked_at=at(-10).at)
+    assert register.adopt_id(kept, kept) is kept, "it does not stand yet"
+    (raised,) = register.tick(at(4))
+    assert isinstance(raised, Action)
+    assert len(raised.record.id) == 12
+    assert register.adopt_id(raised.record, kept) == register.standing()[0]
+    (record,) = register.standing()
+    assert (record.id, record.raised_at, record.acked_at) == ("abc", kept.raised_at, kept.acked_at)
+    assert record.instance == "one"
+
+
+def test_what_follows_from_the_invoices_is_told_of_all_alarms() -> None:
+    register = AlarmRegister("one")
+    others = Group("erp_conflict", "2026-11", 1, (B,), "409", 1, None, at(-60).at)
+    assert changes(register.follow([group(3), others], at(0))) == [Change.RAISED] * 2
+    assert changes(register.follow([], at(4))) == [Change.CLEARED] * 2
+    for invoice in (A, B):
+        period = f"period of {invoice}"
+        register.activate(ConditionActive(Code.ERP_INCORRECT_DATA, "total", key=period, subject=invoice), at(10))
+    assert changes(register.tick(at(14))) == [Change.RAISED] * 2
+    assert register.clear_final([], at(15)) == []
+    assert changes(register.clear_final([A, B], at(16))) == [Change.CLEARED] * 2
+
+
+def test_each_return_is_counted_and_makes_it_stay_three_times_as_long() -> None:
+    register, seconds, stays = AlarmRegister("one"), 0.0, []
+    for _ in range(4):
+        register.activate(database(), at(seconds))
+        (raised,) = register.tick(at(seconds + 4))
+        assert isinstance(raised, Action)
+        outcomes = register.clear(ConditionCleared(Code.DATABASE_UNREACHABLE), at(seconds + 4))
+        began = seconds = seconds + 4
+        while not outcomes:
+            seconds += 1
+            outcomes = register.tick(at(seconds))
+        stays.append(seconds - began)
+    assert raised.record.reopened == 3
+    assert stays == [0, 60, 180, 540]
+
+
+def test_an_alarm_cleared_before_a_restart_is_the_same_for_ten_minutes() -> None:
+    for since, same in ((-600.0, True), (-601.0, False)):
+        register = AlarmRegister("one")
+        assert register.restore(restored("database_unreachable", cleared_at=at(since).at), at(0))
+        register.activate(ConditionActive(Code.DATABASE_UNREACHABLE, "no", immediately=True, seen_at=at(0).at), at(0))
+        (record,) = register.standing()
+        assert (record.id == "abc") is same
+
+
+def test_transients_are_counted_and_no_alarm_of_later() -> None:
+    register = AlarmRegister("one")
+    for seconds in (0, 10):
+        register.activate(database(), at(seconds))
+        (transient,) = register.clear(ConditionCleared(Code.DATABASE_UNREACHABLE), at(seconds + 0.5))
+        assert transient == Transient("database_unreachable", "no connection", 0.5)
+    assert register.transients == {"database_unreachable": 2}
+    register.activate(database(), at(20))
+    (raised,) = register.tick(at(24))
+    assert isinstance(raised, Action)
+    assert raised.record.reopened == 0

@@ -1,5 +1,6 @@
 """Periods and schedules: what a month is in a time zone, and when it becomes due."""
 
+import time
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from billing.instants import format_instant
 from billing.periods import QUARTER_HOUR, Period, Schedule, due_periods
 from tests.billing.billing_samples import ZAGREB
 
@@ -32,6 +34,24 @@ def test_october_2026_has_745_hours_because_summer_time_ends_in_it() -> None:
 def test_what_is_no_month_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="month"):
         Period.parse(text)
+
+
+@pytest.mark.parametrize(("year", "month"), [(0, 1), (9999, 1), (2026, 0), (2026, 13)])
+def test_a_month_has_a_year_whose_end_can_be_told(year: int, month: int) -> None:
+    with pytest.raises(ValueError, match="no month"):
+        Period(year, month)
+    assert Period(1, 1) < Period(9998, 12)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Zagreb", "America/Santiago"])
+def test_instants_are_utc_whatever_the_machines_zone(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    october = Period(2026, 10)
+    assert october.start(ZAGREB).tzinfo is october.due_at(FIRST_OF_MONTH, ZAGREB).tzinfo is UTC
+    assert format_instant(october.start(ZAGREB)) == "2026-09-30T22:00:00Z"
+    monkeypatch.undo()
+    time.tzset()
 
 
 @given(periods)

@@ -56,12 +56,25 @@ def test_each_pair_is_judged(ours: Side | None, theirs: list[Side], kinds: list[
 def test_a_difference_says_what_each_side_has() -> None:
     (amount,) = compare(ID, BOOKED, [side("registered", "ALT-1", "126.00")]).differences
     assert amount == Difference(ID, Kind.AMOUNT, "125.00", "126.00")
-    (missing,) = compare(ID, None, [BOOKED]).differences
-    assert (missing.ours, missing.theirs) == (None, "registered ALT-1 125.00 EUR")
-    both = "registered ALT-1 125.00 EUR, registered ALT-2 125.00 EUR"
-    for ours, text in ((None, None), (BOOKED, "registered ALT-1 125.00 EUR")):
-        doubled = compare(ID, ours, [BOOKED, side("registered", "ALT-2")]).differences[0]
-        assert (doubled.ours, doubled.theirs) == (text, both)
+    (here,) = compare(ID, None, [BOOKED]).differences
+    assert here == Difference(ID, Kind.MISSING_HERE, None, "registered ALT-1 125.00 EUR")
+    (there,) = compare(ID, BOOKED, []).differences
+    assert there == Difference(ID, Kind.MISSING_THERE, "registered ALT-1 125.00 EUR", None)
+    (state,) = compare(ID, BOOKED, [side("aborted")]).differences
+    assert state == Difference(ID, Kind.STATE, "registered", "aborted")
+    (bill_id,) = compare(ID, BOOKED, [side("registered", "ALT-2")]).differences
+    assert bill_id == Difference(ID, Kind.BILL_ID, "ALT-1", "ALT-2")
+    doubled, _ = compare(ID, None, [BOOKED, side("registered", "ALT-2")]).differences
+    assert doubled == Difference(ID, Kind.DOUBLED, None, "registered ALT-1 125.00 EUR, registered ALT-2 125.00 EUR")
+    (doubled,) = compare(ID, side("held"), [side("initiated"), BOOKED]).differences
+    assert doubled.ours == "held 125.00 EUR"
+
+
+def test_what_is_open_keeps_what_was_found() -> None:
+    """Two bookings differ whatever the state."""
+    found = compare(ID, side("held"), [side("initiated"), side("initiated")])
+    assert [each.kind for each in found.differences] == [Kind.DOUBLED]
+    assert found.is_open
 
 
 def test_the_kinds_are_called_as_the_interface_says() -> None:

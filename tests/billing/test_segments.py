@@ -1,7 +1,7 @@
 """Properties of segments: splitting a month changes no amount by more than the rounding that is specified."""
 
 from dataclasses import replace
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,6 +88,11 @@ def test_a_half_is_rounded_away_from_zero_or_to_even_as_configured() -> None:
     assert t1 == [3, 2]
     assert "rounding" not in up.snapshot
     assert even.snapshot["rounding"] == "half_even"
+
+
+def test_a_threads_own_context_of_decimals_changes_no_amount() -> None:
+    with localcontext(prec=3):
+        assert Rounding.HALF_UP.round(Decimal("123456.785"), 2) == Decimal("123456.79")
 
 
 def test_a_whole_month_looks_as_it_always_did_and_a_part_says_which() -> None:
