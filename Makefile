@@ -52,8 +52,8 @@ faults: $(STAMP) ## SEED= JOBS= each call to the outside fails once in each way,
 	@BILLINGD_FAULTS=all $(BIN)/python -m pytest tests/drills/test_mutations.py -k by_the_calls
 	@$(BIN)/python -m tests.mutation
 
-mutants: $(STAMP) ## PARTS= each small change of the source has to fail a quick test (goes on where it was ended)
-	@nice -n 15 $(BIN)/python -m tests.mutation $(PARTS)
+mutants: $(STAMP) ## MUTANTS='billing.*' judges these anew: each small change of the source has to fail a quick test (goes on where it was ended)
+	@nice -n 15 $(BIN)/python -m tests.mutation $(MUTANTS)
 
 fuzz: $(STAMP) ## FUZZ=100000 SEED= that many inputs for every parser that takes foreign bytes
 	@BILLINGD_FUZZ=$(FUZZ) $(if $(SEED),BILLINGD_TEST_SEED=$(SEED)) $(BIN)/python -m pytest -n 2 --timeout 0 tests/fuzz
@@ -87,4 +87,4 @@ lock: ## UPGRADE=--upgrade: pins what pyproject.toml asks for, with hashes (need
 	echo hatchling | $(LOCK) -c requirements/development.txt - -o requirements/build.txt
 
 clean: ## removes what the other targets made; a database that was tried out in var/ stays
-	rm -rf $(VENV) var/bench var/drill.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) mutants var/bench var/drill.json .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,6 +18,14 @@ from tests.support import superuser
 # How long an example takes says how busy the machine is: speed is measured in benchmarks/.
 hypothesis.settings.register_profile("billingd", deadline=None)
 hypothesis.settings.load_profile("billingd")
+# For `make mutants`: always the same examples, and a failing one is neither made smaller nor kept.
+hypothesis.settings.register_profile(
+    "mutants",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate),
+)
 
 # Commands in a test's own process take readings of any month that a test bills, whatever the date is.
 os.environ |= {"BILLINGD_TEST": "1", "BILLINGD_TEST_NOW": "2028-01-01T00:00:00Z"}
@@ -25,6 +33,8 @@ os.environ |= {"BILLINGD_TEST": "1", "BILLINGD_TEST_NOW": "2028-01-01T00:00:00Z"
 _numbers = itertools.count(1)
 AS_DAEMON = os.environ.get("BILLINGD_TEST_ROLE") == "daemon"
 """Whether tests use their database as the daemon's role of `billingd db grants`, and not as a superuser."""
+KEPT_CLUSTER = os.environ.get("BILLINGD_TEST_CLUSTER")
+"""Where one run leaves the cluster that the next ones copy: `make mutants` has a run for each mutant."""
 
 # A shell lets what it runs in the background ignore ctrl-C, and everything that it starts too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -33,10 +43,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The state directory of a migrated server that is stopped, to be copied."""
-    server = PostgresServer.make(tmp_path_factory.mktemp("cluster") / "template")
-    server.create_app_user()
-    server.stop()
-    return server.home
+    home = Path(KEPT_CLUSTER) if KEPT_CLUSTER else tmp_path_factory.mktemp("cluster") / "template"
+    if not home.exists():
+        server = PostgresServer.make(home)
+        server.create_app_user()
+        server.stop()
+    return home
 
 
 @pytest.fixture(scope="session")

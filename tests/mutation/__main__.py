@@ -1,193 +1,124 @@
-"""`python -m tests.mutation [PART ...]`: judges the mutants of each part's modules by the part's own, quick tests.
+"""`python -m tests.mutation [MUTANT ...]`: runs mutmut, and compares what survived with `survivors.yaml`."""
 
-Results are added to a file of JSON lines. One that stands there is not judged again while module and killing test, or
-for a survivor all of the part's tests, are the same.
-"""
-
-import argparse
-import functools
-import hashlib
-import json
 import os
-import random
-import re
+import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 import yaml
-
-from tests.mutation.mutator import Mutant, mutants
-from tests.mutation.warm import Judge
+from mutmut.configuration import config
+from mutmut.mutation.data import SourceFileMutationData
+from mutmut.mutation.diff_apply import get_diff_for_mutant
+from mutmut.mutation.file_mutation import filter_mutants_with_type_checker
+from mutmut.stats import status_by_exit_code
+from mutmut.utils.file_utils import walk_mutatable_files
 
 LEAST_SCORE = 0.95
-KNOWN = Path(__file__).with_name("survivors.yaml")
-_BILLING = "tests/billing/test_billing_"
-PARTS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
-    "erp_answers": (("billing/erp_answers.py", "billing/quarantine.py"), (f"{_BILLING}erp_answers.py",)),
-    "states": (("billing/states.py",), ("tests/billing/test_billing_states.py",)),
-    "periods": (("billing/periods.py",), ("tests/billing/test_billing_periods.py",)),
-    "reconciliation": (("billing/reconciliation.py",), ("tests/billing/test_billing_reconciliation.py",)),
-    "remarks": (("billing/remarks.py",), ("tests/billing/test_remarks.py",)),
-    "identity": (("billing/identity.py",), ("tests/billing/test_billing_identity.py",)),
-    "money": (
-        ("billing/calculation.py", "billing/catalogues.py", "billing/corrections.py", "billing/foreign_text.py",
-         "billing/instants.py", "billing/invoice.py", "billing/recomputation.py", "billing/rounding.py",
-         "billing/segments.py"),
-        (f"{_BILLING}calculation.py", f"{_BILLING}corrections.py", f"{_BILLING}invoice.py",
-         "tests/billing/test_segments.py"),
-    ),
-    "circuit_breaker": (("actors/circuit_breaker.py",), ("tests/actors/test_circuit_breaker.py",)),
-    "alarm_register": (("alarming/register.py",), ("tests/alarming/test_alarming_register.py",)),
-    "transitions": (("persistence/invoices/transitions.py",), ("tests/persistence/test_claims.py",)),
-    "claims": (("persistence/invoices/claims.py",), ("tests/persistence/test_claims.py",)),
-    "supervisor": (
-        ("supervision/supervisor.py",),
-        [f"tests/supervision/test_supervision_cases_{cases}.py" for cases in ("01_16", "17_28", "29_40")],
-    ),
+SURVIVORS = Path(__file__).with_name("survivors.yaml")
+KINDS = {
+    "killed": "killed", "timeout": "killed", "segfault": "killed", "survived": "surviving", "no tests": "surviving",
 }  # fmt: skip
-SAMPLED = ("circuit_breaker", "reconciliation", "remarks", "identity")
-"""Those that `make test` takes its sample from: no server, and their tests take a second."""
+"""By mutmut's status. What survives is `refused` if mypy finds it, `equivalent` if it is listed."""
+OWN_FORM = ("no-redef", "unused-ignore", "no-any-return", "has-type")
+"""The errors of mypy that a module with mutants has of itself: an attribute is declared in each mutant of __init__."""
 
 
 @dataclass(frozen=True)
-class Result:
-    """`killed_by` None: it survived so many tests; `digest` is `_digest` of it."""
+class Mutant:
+    """A changed function, and what became of it: a kind, or mutmut's status if it was not judged."""
 
     path: str
     name: str
-    digest: str
-    killed_by: str | None
-    tests: int
-    seconds: float
+    kind: str
+
+    @property
+    def change(self) -> str:
+        """As `survivors.yaml` names it: the function, the lines before and after."""
+        lines = get_diff_for_mutant(self.name, path=self.path).splitlines()[2:]
+        before, after = (" ".join(each[1:].strip() for each in lines if each[:1] == sign) for sign in "-+")
+        function = self.name.rpartition(".")[2].partition("__mutmut_")[0].removeprefix("x").replace("ǁ", ".")
+        return f"{function.removeprefix('_').removeprefix('.')}: {before} => {after}"
+
+    def is_listed(self, listed: "Listed") -> bool:
+        return any(self.change in changes for changes in listed.get(self.path, {}).values())
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 1 if a mutant survived that `survivors.yaml` doesn't name, or the file names one that doesn't survive."""
-    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--json", type=Path, default=Path("var/mutants.jsonl"))
-    parser.add_argument(
-        "--sample", type=float, metavar="SECONDS", help="begins no mutant after these, in an order by chance"
-    )
-    parser.add_argument("--seed", type=int, default=1)
-    chosen = parser.parse_args(arguments)
-    chosen.json.parent.mkdir(exist_ok=True)
-    out = os.fdopen(os.dup(1), "w", buffering=1)
-    until = time.monotonic() + (chosen.sample or float("inf"))
-    parts, whole = chosen.parts or list(PARTS), chosen.sample is None
-    for part in parts:
-        _judge_part(part, chosen.json, until, random.Random(chosen.seed) if not whole else None, out)
-    return _report([path for part in parts for path in PARTS[part][0]], _stored(chosen.json), whole=whole, out=out)
+Listed = Mapping[str, Mapping[str, Sequence[str]]]
+"""Path to reason to changes."""
 
 
-def _judge_part(part: str, file: Path, until: float, chance: random.Random | None, out: TextIO) -> None:
-    paths, tests = PARTS[part]
-    stored = _stored(file)
-    left = [each for path in paths for each in mutants(path) if (path, each.name) not in stored]
-    if chance is not None:
-        chance.shuffle(left)
-    if not left:
-        return
-
-    def work(judge: Judge) -> None:
-        with file.open("a", buffering=1) as lines:
-            for number, mutant in enumerate(left, 1):
-                if time.monotonic() > until:
-                    return
-                end = judge.judge(mutant)
-                result = Result(mutant.path, mutant.name, _digest(mutant.path, end.killed_by), **asdict(end))
-                lines.write(json.dumps(asdict(result)) + "\n")
-                what = f"killed by {end.killed_by}" if end.killed_by else f"SURVIVED {end.tests} tests"
-                print(f"{part} {number}/{len(left)} {mutant.path}:{mutant.line} {mutant.name}: {what}", file=out)
-
-    Judge(paths, work).run(tests)
+def main(names: Sequence[str]) -> int:
+    """Returns 1 if `compared` finds anything wrong. What survives unlisted is tried again: its tests may be new."""
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    os.environ["BILLINGD_TEST_CLUSTER"] = str(Path("mutants/cluster").absolute())
+    run_mutmut(*names)
+    listed, refused = yaml.safe_load(SURVIVORS.read_text()), refused_by_mypy()
+    if again := [each.name for each in judged(refused) if each.kind == "surviving" and not each.is_listed(listed)]:
+        run_mutmut(*again)
+    counts, wrong = compared(list(judged(refused)), listed)
+    print(f"{'module':38} mutants killed refused equivalent surviving  score")
+    for path, count in [*counts.items(), ("all", sum(counts.values(), Counter()))]:
+        print(f"{path:38} {count.total():7} {count['killed']:6} {count['refused']:7} {count['equivalent']:10}"
+              f" {count['surviving']:9} {score(count):6.1%}")  # fmt: skip
+    print(*wrong, sep="\n")
+    return 1 if wrong else 0
 
 
-@functools.cache
-def _digest(path: str, killed_by: str | None) -> str:
-    """Of a module and of the test that kills its mutant; None: of all its tests, which let it live."""
-    found = hashlib.sha256(Path(path).read_bytes())
-    if killed_by is None:
-        for tests in next(tests for paths, tests in PARTS.values() if path in paths):
-            found.update(Path(tests).read_bytes())
-    elif "::" in killed_by:
-        file, _, name = killed_by.partition("::")
-        source = Path(file).read_text() if Path(file).exists() else ""
-        function = re.search(rf"^def {name.split('[')[0]}\(.*?(?=^\S|\Z)", source, re.MULTILINE | re.DOTALL)
-        found.update(function[0].strip().encode() if function else b"gone")
-    return found.hexdigest()[:16]
+def run_mutmut(*names: str) -> None:
+    """Has mutmut judge what it has not yet, or these in any case. Raises CalledProcessError if it could not."""
+    subprocess.run(["mutmut", "run", "--max-children", "2", *names], check=True)
 
 
-def _stored(file: Path) -> dict[tuple[str, str], Result]:
-    lines = file.read_text().splitlines() if file.exists() else []
-    results = [Result(**json.loads(line)) for line in lines]
-    return {(each.path, each.name): each for each in results if each.digest == _digest(each.path, each.killed_by)}
+def refused_by_mypy() -> Collection[str]:
+    off = [option for code in OWN_FORM for option in ("--disable-error-code", code)]
+    config().type_check_command = ["mypy", "--output", "json", *off, *map(str, walk_mutatable_files())]
+    refused: Collection[str] = filter_mutants_with_type_checker()
+    return refused
 
 
-def _report(paths: Iterable[str], stored: dict[tuple[str, str], Result], *, whole: bool, out: TextIO) -> int:
-    known: dict[str, dict[str, dict[str, list[str]]]] = yaml.safe_load(KNOWN.read_text())
-    problems: list[str] = []
-    total: Counter[str] = Counter()
-    print(f"{'module':40} mutants killed equivalent surviving  score", file=out)
-    for path in paths:
-        everyone = mutants(path)
-        counts, found = judged(path, everyone, stored, known, whole=whole)
-        problems += found
-        if whole:
-            problems += [f"{path}: not judged: {each.name}" for each in everyone if (path, each.name) not in stored]
-        total += counts
-        print(line(path, counts), file=out)
-        if whole and score(counts) < LEAST_SCORE:
-            problems.append(f"{path}: fewer than {LEAST_SCORE:.0%} are killed")
-    print(line("all", total), file=out)
-    for problem in problems:
-        print(problem, file=out)
-    return 1 if problems else 0
+def judged(refused: Collection[str]) -> Iterator[Mutant]:
+    for path in walk_mutatable_files():
+        data = SourceFileMutationData(path=path)
+        data.load()
+        for name, code in data.exit_code_by_key.items():
+            status = status_by_exit_code[code]
+            kind = KINDS.get(status, status)
+            yield Mutant(str(path), name, "refused" if kind == "surviving" and name in refused else kind)
 
 
-def judged(
-    path: str, everyone: Sequence[Mutant], stored: dict[tuple[str, str], Result],
-    known: dict[str, dict[str, dict[str, list[str]]]], *, whole: bool = True,
-) -> tuple[Counter[str], list[str]]:  # fmt: skip
-    """How many of each kind, and where `survivors.yaml` is wrong; `known`: kind to path to reason to names.
-
-    Only the whole run finds a listed one killed to be wrong: a busy machine can fail a test, too.
-    """
-    listed = {name: kind for kind in known for names in (known[kind].get(path) or {}).values() for name in names}
-    names = {each.name for each in everyone}
-    problems = [f"{path}: {KNOWN.name} names what is no mutant: {name}" for name in listed if name not in names]
-    counts: Counter[str] = Counter()
-    for name in names:
-        result = stored.get((path, name))
-        if result is None:
-            continue
-        counts["mutants"] += 1
-        if result.killed_by is not None:
-            counts["killed"] += 1
-            problems += [f"{path}: is killed, so no survivor: {name}"] * (whole and name in listed)
-        elif name in listed:
-            counts[listed[name]] += 1
-        else:
-            counts["surviving"] += 1
-            problems.append(f"{path}: survived: {name}")
-    return counts, problems
+def compared(mutants: Sequence[Mutant], listed: Listed) -> tuple[dict[str, Counter[str]], list[str]]:
+    """How many of each kind a module has, and what is wrong: survivors unlisted, listed ones that are none, scores."""
+    counts: dict[str, Counter[str]] = {each.path: Counter() for each in mutants}
+    wrong, found = [], set()
+    for mutant in mutants:
+        kind = mutant.kind
+        if kind == "surviving":
+            found.add((mutant.path, mutant.change))
+            if mutant.is_listed(listed):
+                kind = "equivalent"
+            else:
+                wrong.append(f"{mutant.path}: survived: {mutant.change} ({mutant.name})")
+        elif kind not in ("refused", *KINDS.values()):
+            wrong.append(f"{mutant.path}: {kind}: {mutant.name}")
+        counts[mutant.path][kind] += 1
+    wrong += [
+        f"{path}: {SURVIVORS.name} names what does not survive: {change}"
+        for path in counts
+        for changes in listed.get(path, {}).values()
+        for change in changes
+        if (path, change) not in found
+    ]
+    wrong += [f"{path}: fewer than {LEAST_SCORE:.0%}" for path, count in counts.items() if score(count) < LEAST_SCORE]
+    return counts, wrong
 
 
-def score(counts: Counter[str]) -> float:
-    """The part killed of those that are not equivalent."""
-    return counts["killed"] / max(1, counts["mutants"] - counts["equivalent"])
-
-
-def line(name: str, counts: Counter[str]) -> str:
-    """A row of the table."""
-    numbers = f"{counts['mutants']:7} {counts['killed']:6} {counts['equivalent']:10} {counts['surviving']:9}"
-    return f"{name:40} {numbers} {score(counts):6.1%}"
+def score(count: Counter[str]) -> float:
+    """The part that tests kill of those that are neither refused nor equivalent."""
+    return count["killed"] / max(1, count.total() - count["refused"] - count["equivalent"])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
