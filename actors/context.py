@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
+from typing import NamedTuple
 
 from actors.metrics import ActorMetrics
 from actors.traces import Traces
@@ -16,14 +17,18 @@ from persistence.invoices.claims import Claimer
 from supervision.clock import Clock
 
 
-class SettingsHolder:
-    """The settings in force, and the ERP's token that belongs to them: read anew at each use.
+class InForce(NamedTuple):
+    """Settings, and the ERP's token that belongs to them."""
 
-    A reload replaces both at once, so nobody sees a part of it.
-    """
+    settings: Settings
+    token: str | None = None
+
+
+class SettingsHolder:
+    """What is in force, read anew at each use: a reload replaces it as a whole, so nobody sees a part of it."""
 
     def __init__(self, settings: Settings, token: str | None = None) -> None:
-        self.in_force = settings, token
+        self.in_force = InForce(settings, token)
 
 
 @dataclass(frozen=True)
@@ -72,4 +77,4 @@ class ActorContext:
 
     @property
     def settings(self) -> Settings:
-        return self.settings_holder.in_force[0]
+        return self.settings_holder.in_force.settings

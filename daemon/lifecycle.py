@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from actors import messages
 from actors.attribution import Attribution
-from actors.context import ActorContext, SettingsHolder
+from actors.context import ActorContext, InForce, SettingsHolder
 from actors.embedded import EmbeddedDatabase
 from actors.traces import make_traces
 from actors.tree import courier, tree
@@ -216,11 +216,11 @@ class Daemon:
         before = self.context.settings
         try:
             loaded = load(self._config_path)
-            in_force = apply_reload(before, loaded.settings)
+            settings = apply_reload(before, loaded.settings)
             refuse_unusable_files(loaded)
-            tokens = self._read_tokens(in_force)
-            connection = self._server_settings(in_force)
-            alarms = _refuse_start(lambda: alarm_settings(in_force))
+            tokens = self._read_tokens(settings)
+            connection = self._server_settings(settings)
+            alarms = _refuse_start(lambda: alarm_settings(settings))
         except (ConfigurationRejected, StartRefused) as error:
             logger.warning("the configuration on disk is rejected, what was in force stays: %s", error)
             self._tell(
@@ -233,9 +233,9 @@ class Daemon:
             for line in lines:
                 logger.info("configuration: %s", line)
             token, self._room_token, self._intake_token = tokens
-            self.context.settings_holder.in_force = in_force, token
+            self.context.settings_holder.in_force = InForce(settings, token)
             self._connection, self._alarms = connection, alarms
-            logs.set_level(in_force.log.level)
+            logs.set_level(settings.log.level)
             self._tell(messages.ALARMS, Configure(alarms))
             self._tell(messages.ALARMS, ConditionCleared(Code.CONFIGURATION_REJECTED))
             for name in (messages.BILLER, messages.ERP_GATEWAY, messages.CLOCK):

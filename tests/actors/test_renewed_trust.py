@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.context import InForce
 from actors.courier import Courier
 from actors.messages import ExchangeFinished, Ping
 from altibiz.fake.server import FakeAltibiz
@@ -43,6 +44,6 @@ def test_a_renewed_ca_file_needs_no_restart(tmp_path: Path, distrusted_first: bo
             assert ping(harness) is OutcomeKind.BOOKED
             shutil.copy(OTHER, ca_file)
             assert ping(harness) is OutcomeKind.BOOKED
-            context.settings_holder.in_force = Settings.model_validate(context.settings.model_dump()), None
+            context.settings_holder.in_force = InForce(Settings.model_validate(context.settings.model_dump()))
             assert ping(harness) is OutcomeKind.UNREACHABLE
         harness.actor.on_stop()

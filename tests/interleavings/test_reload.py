@@ -9,7 +9,7 @@ from unittest.mock import MagicMock
 import pytest
 import yaml
 
-from actors.context import ActorContext, SettingsHolder
+from actors.context import ActorContext, InForce, SettingsHolder
 from actors.courier import Courier
 from actors.messages import SendRequest
 from altibiz.client import AltibizClient
@@ -61,7 +61,7 @@ def context_of(folder: Path, poll_interval_seconds: float, token: str) -> ActorC
     (folder / "billingd.yaml").write_text(yaml.safe_dump({**configuration, "erp": erp}))
     context = make_context("postgresql://u@127.0.0.1/x")
     context.settings_holder.__class__ = GatedHolder
-    context.settings_holder.in_force = Settings.model_validate({**configuration, "erp": erp}), token
+    context.settings_holder.in_force = InForce(Settings.model_validate({**configuration, "erp": erp}), token)
     return context
 
 
@@ -116,7 +116,7 @@ def test_no_order_mixes_two_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 def test_settings_and_token_read_apart_are_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def current_client(self: Any) -> Any:
-        erp, token = self._context.settings_holder.in_force[0].erp, self._context.settings_holder.in_force[1]
+        erp, token = self._context.settings_holder.in_force.settings.erp, self._context.settings_holder.in_force.token
         if self._made_with is not erp:
             self._client = AltibizClient.from_settings(erp, token)
             self._made_with = erp
