@@ -4,7 +4,6 @@ A batch whose inputs can't be read, or that raises, is made smaller down to the 
 others go first. An invoice whose inputs can't be read waits with its own backoff; one that raises counts as a crash.
 """
 
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from billing.invoice import Invoice, InvoiceBasis, NotReady, calculate
 from billing.quarantine import backoff_seconds
 from billing.rounding import Rounding
 from persistence.connection.errors import DatabaseFailed, PersistenceError
-from persistence.invoices.calculation_inputs import due_since, fetch_inputs
+from persistence.invoices.calculation_inputs import fetch_inputs
 from persistence.invoices.changes import Change
 from persistence.invoices.claims import Claimed
 from supervision import Actor, Timer
@@ -149,30 +148,26 @@ class Biller(Actor):
 
     def _calculate(self, batch: Sequence[Claimed]) -> WriteCalculations:
         settings, began = self._context.settings, self._context.clock.monotonic()
-        claim_of = {each.invoice_id: each.claim for each in batch}
+        of_id = {each.invoice_id: each for each in batch}
         limit = settings.database.statement_timeout_seconds
         if len(batch) > 1:
             limit = min(limit, max(BATCH_LEAST_SECONDS, limit * BATCH_SHARE))
-        bases = self._database.run(lambda connection: fetch_inputs(connection, list(claim_of), settings.zone), limit)
+        bases = self._database.run(lambda connection: fetch_inputs(connection, list(of_id), settings.zone), limit)
         calculated: list[tuple[int, Invoice]] = []
         waiting: list[Change] = []
         for basis in bases:
             invoice_id = str(basis.id)
             result = calculate(basis, settings.billing.min_coverage_percent, Rounding(settings.billing.rounding))
             if isinstance(result, NotReady):
-                waiting.append(self._waits(basis, claim_of[invoice_id], result))
+                waiting.append(self._waits(basis, of_id[invoice_id].claim, result))
             else:
-                calculated.append((claim_of[invoice_id], replace(result, holds_remarks=settings.billing.hold_remarks)))
+                invoice = replace(result, holds_remarks=settings.billing.hold_remarks)
+                calculated.append((of_id[invoice_id].claim, invoice))
         logger.debug("calculated %s, waiting %s", [str(invoice.id) for _, invoice in calculated], len(waiting))
-        self._trace(calculated, began)
+        if self._context.traces.on:
+            due = [(each, of_id[each].due_since) for each in (str(invoice.id) for _, invoice in calculated)]
+            self._context.traces.calculated(due, self._context.clock.monotonic() - began)
         return WriteCalculations(tuple(calculated), tuple(waiting))
-
-    def _trace(self, calculated: Sequence[tuple[int, Invoice]], began: float) -> None:
-        if self._context.traces.on and calculated:
-            took_seconds, ids = self._context.clock.monotonic() - began, [str(invoice.id) for _, invoice in calculated]
-            with contextlib.suppress(PersistenceError):  # no invoice waits for its trace
-                due = self._database.run(lambda connection: due_since(connection, ids), BATCH_LEAST_SECONDS)
-                self._context.traces.calculated(due, took_seconds)
 
     def _waits(self, basis: InvoiceBasis, claim: int, why: NotReady) -> Change:
         """It stays due, says what it lacks, and is looked at again: an import nudges it at once."""

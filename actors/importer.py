@@ -218,8 +218,7 @@ class Importer(Actor):
 
     def _put_back_lost(self, inbox: Inbox) -> None:
         """Lets files wait again that were taken and that a failover or an older backup lost. Raises _PutBack then."""
-        first = self._put_back_due_seconds == float("-inf")
-        done = inbox.done(None if first else MONTHS_LOOKED_AT)
+        done = inbox.done(MONTHS_LOOKED_AT if self._put_back_due_seconds > float("-inf") else None)
         for sha256 in (lost := self._database.run(lambda connection: imports.not_imported(connection, list(done)))):
             logger.warning("the database does not have %s, which was imported: it is imported again", done[sha256])
             inbox.put_back(done[sha256])

@@ -57,12 +57,6 @@ STEPS = _SQL.steps
 INPUTS = _SQL.inputs
 
 
-def due_since(connection: Connection, invoice_ids: Sequence[str]) -> list[tuple[str, datetime]]:
-    """Since when these invoices have been due, or were made otherwise: a correction begins as calculated."""
-    rows = fetch(connection, "SELECT id, created_at FROM invoices WHERE id = ANY(:ids)", ids=list(invoice_ids))
-    return [(row.id, row.created_at) for row in rows]
-
-
 def fetch_inputs(connection: Connection, invoice_ids: Iterable[str], time_zone: ZoneInfo) -> list[InvoiceBasis]:
     """The bases of a batch of invoices, of any periods, in the order of the ids.
 

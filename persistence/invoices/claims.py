@@ -50,11 +50,15 @@ _SQL = Queries(__file__, LEASE=LEASE, NEXT_CLAIM=NEXT_CLAIM, LEFT_OUT=LEFT_OUT)
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A due invoice that is ours to calculate, under this claim number; `failures` to do so in a row."""
+    """A due invoice that is ours to calculate, under this claim number; `failures` to do so in a row.
+
+    `due_since` is when it was made due, in seconds since 1970.
+    """
 
     invoice_id: str
     claim: int
     failures: int = 0
+    due_since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,8 @@ def claim_due(connection: Connection, by: Claimer, wanted: Wanted) -> list[Claim
                     claimed_until = {LEASE}
                 FROM (SELECT id FROM invoices WHERE {wanted.among(where)}
                       ORDER BY {order} LIMIT {size} FOR UPDATE SKIP LOCKED) AS picked
-                WHERE i.id = picked.id RETURNING i.id, i.claim, i.failures""",
+                WHERE i.id = picked.id
+                RETURNING i.id, i.claim, i.failures, CAST(extract(epoch FROM i.created_at) AS float8)""",
             by=by.name, lease_seconds=by.lease_seconds, **wanted.values(),
         )  # fmt: skip
         if rows:

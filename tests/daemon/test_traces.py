@@ -14,6 +14,7 @@ import pytest
 from actors import traces
 from actors.traces import OtlpTraces
 from persistence.connection.database import Database
+from persistence.connection.statements import fetch
 from persistence.invoices.claims import Delivery
 from persistence.master_data import import_master
 from persistence.readings.importing import import_readings
@@ -71,7 +72,9 @@ def deploy(loaded: None, database_url: str, tmp_path: Path) -> Iterator[Any]:
         each.close()
 
 
-def test_each_invoice_is_one_trace_over_two_daemons_and_the_erp(deploy: Any, collector: OtlpReceiver) -> None:
+def test_each_invoice_is_one_trace_over_two_daemons_and_the_erp(
+    deploy: Any, collector: OtlpReceiver, database: Database
+) -> None:
     first = deploy(collector.url)
     first.erp.start()
     way = Overheard(int(first.erp.base_url.rpartition(":")[2].partition("/")[0]))
@@ -94,7 +97,11 @@ def test_each_invoice_is_one_trace_over_two_daemons_and_the_erp(deploy: Any, col
     ids = {f"user-{number:05d}.2026-10.1" for number in range(1, USERS + 1)}
     assert {attributes(root)["billingd.invoice"] for root in roots} == ids
     assert len(roots) == USERS
+    with database.transaction() as connection:
+        made = {row.id: row.created_at for row in fetch(connection, "SELECT id, created_at FROM invoices")}
     for root in roots:
+        since = made[attributes(root)["billingd.invoice"]].timestamp()
+        assert root.start_time_unix_nano / 1e9 == pytest.approx(since, abs=1e-3)
         spans = [(by, span) for by, span in collector.spans if span.trace_id == root.trace_id]
         assert [span.name for by, span in spans if by == "daemon-0"][:4] == STEPS
         assert [span.name for by, span in spans if by == "daemon-1"][-2:] == ["claim", "GET"]
