@@ -150,19 +150,21 @@ class Webhook(BackgroundThread[Condition]):
         alerts = self._alerts(now, settings)
         if not alerts:
             return settings.repeat_seconds
-        problem = self._post(settings, alerts)
-        if problem is None:
-            self._failures = 0
-            self.delivery = Delivery(settings.address, now)
-            self.results.append(ConditionCleared(Code.ALARM_WEBHOOK_UNREACHABLE))
-            return settings.repeat_seconds
-        self._failures += 1
-        self.delivery = Delivery(settings.address, self.delivery.delivered_at, problem)
-        self.results.append(
-            ConditionActive(Code.ALARM_WEBHOOK_UNREACHABLE, f"{settings.address} takes no alarms: {problem}")
-        )
-        least, most = _BACKOFF_SECONDS
-        return least / 2 + self._chance() * min(most, least * float(1 << min(self._failures, 10)))
+        content = json.dumps(alerts).encode()
+        try:  # of the answer it reads the head and nothing more
+            exchange("POST", settings.address, content=content, token=settings.token, ca_file=settings.ca_file)
+        except ExchangeFailed as error:
+            self._failures += 1
+            self.delivery = Delivery(settings.address, self.delivery.delivered_at, str(error))
+            self.results.append(
+                ConditionActive(Code.ALARM_WEBHOOK_UNREACHABLE, f"{settings.address} takes no alarms: {error}")
+            )
+            least, most = _BACKOFF_SECONDS
+            return least / 2 + self._chance() * min(most, least * float(1 << min(self._failures, 10)))
+        self._failures = 0
+        self.delivery = Delivery(settings.address, now)
+        self.results.append(ConditionCleared(Code.ALARM_WEBHOOK_UNREACHABLE))
+        return settings.repeat_seconds
 
     def _alerts(self, now: datetime, settings: WebhookSettings) -> list[dict[str, Any]]:
         resolved_seconds = settings.repeat_seconds * _RESOLVED_FOR_REPEATS
@@ -174,12 +176,3 @@ class Webhook(BackgroundThread[Condition]):
             records = [*self._standing, *self._resolved.values()]
             notices = [notice.alert(now) for notice in self._notices if notice.ends_at > now]
         return notices + [alert(record, now, settings.repeat_seconds * _ENDS_AFTER_REPEATS) for record in records]
-
-    def _post(self, settings: WebhookSettings, alerts: list[dict[str, Any]]) -> str | None:
-        """What is wrong, in words; None if all were taken. Of the answer it reads the head and nothing more."""
-        content = json.dumps(alerts).encode()
-        try:
-            exchange("POST", settings.address, content=content, token=settings.token, ca_file=settings.ca_file)
-        except ExchangeFailed as error:
-            return str(error)
-        return None

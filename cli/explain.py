@@ -119,7 +119,8 @@ def _amount(item: _Document, of: Amount, segments: Sequence[Segment]) -> Iterato
         yield f"{both}, of which {FREE_REACTIVE_SHARE} × {energy.active} kWh = {free} are free"
         yield _checked(f"beyond that {excess}, at least 0, rounded", of.amount, item["amount"], "kVArh")
     elif of.peak_kw is not None:
-        highest, pairs = _highest(segments), sum(each.quarter_hour_pairs for each in segments)
+        highest = max(segments, key=lambda each: each.max_t1_step_wh or 0)
+        pairs = sum(each.quarter_hour_pairs for each in segments)
         at = highest.max_t1_step_at
         when = f" ({format_instant(at - QUARTER_HOUR)} to {format_instant(at)})" if at else ""
         yield f"the highest quarter hour of {pairs}{when}: 4 × {highest.max_t1_step_wh} Wh / 1000 = {of.peak_kw} kW"
@@ -128,10 +129,6 @@ def _amount(item: _Document, of: Amount, segments: Sequence[Segment]) -> Iterato
         yield _checked("one a month", of.amount, item["amount"], "")
     else:
         yield _checked("paid by whoever has the location at the end of the period", of.amount, item["amount"], "")
-
-
-def _highest(segments: Sequence[Segment]) -> Segment:
-    return max(segments, key=lambda each: each.max_t1_step_wh or 0)
 
 
 def _priced(item: _Document, rounding: Rounding) -> str:

@@ -23,15 +23,18 @@ def cached_status(loaded: Loaded, error: NoAnswer) -> tuple[dict[str, Any], bool
 
     It runs if it has told the database so lately, or if its endpoint takes connections and gives no answer.
     """
+    settings, state = loaded.settings, "connected"
     try:
-        state = "connected"
-        seen, stored, alarms = _last_known(loaded.settings)
+        with Database(_connection(settings)) as database, database.reading(TIMEOUT_SECONDS) as reader:
+            seen = last_seen(reader, settings.instance)
+            stored = overview(reader, approval_required=settings.billing.approval == "required")
+            alarms = [to_json(alarm) for alarm in find(reader)]
     except (PersistenceError, SecretUnreadable, OSError, ValueError) as away:
         state, seen, stored, alarms = str(away), None, Overview(), []
     # A daemon that takes connections and does not answer hangs or is frozen, unless it has stored its end.
     running = (seen is not None and seen.alive) or (error.silent and (seen is None or seen.ended_at is None))
     serious = [alarm for alarm in alarms if alarm["severity"] in SERIOUS]
-    off = loaded.settings.ops.address is None
+    off = settings.ops.address is None
     since = None
     look = "`journalctl -u billingd` says why, `systemctl start billingd` starts it"
     if running:
@@ -50,7 +53,7 @@ def cached_status(loaded: Loaded, error: NoAnswer) -> tuple[dict[str, Any], bool
         "well": running and off and not serious,
         "verdict": said,
         "at": SystemClock().wall(),
-        "instance": loaded.settings.instance,
+        "instance": settings.instance,
         "since": since,
         "configuration": {"path": loaded.path, "sha256": loaded.sha256, "loaded_at": None},
         "database": {"state": state, "since": None},
@@ -60,14 +63,6 @@ def cached_status(loaded: Loaded, error: NoAnswer) -> tuple[dict[str, Any], bool
         "tree": None,
     }
     return document, running and not off
-
-
-def _last_known(settings: Settings) -> tuple[Any, Overview, list[dict[str, Any]]]:
-    """When the daemon was last seen, the invoices and the alarms, from a database that answers at once."""
-    with Database(_connection(settings)) as database, database.reading(TIMEOUT_SECONDS) as reader:
-        seen = last_seen(reader, settings.instance)
-        invoices = overview(reader, approval_required=settings.billing.approval == "required")
-        return seen, invoices, [to_json(alarm) for alarm in find(reader)]
 
 
 def _connection(settings: Settings) -> ConnectionSettings:

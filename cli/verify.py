@@ -99,7 +99,8 @@ def _computed_again(connection: Connection, row: Row[Any]) -> Iterator[Finding]:
                           + _first_difference(made, stored))  # fmt: skip
     for line, stored in zip(invoice.lines_document(), row.lines, strict=False):
         if line != stored:
-            yield Finding(row.id, "line", f"line {line['ordinal']} is {_shown(stored)}, not {line['price_eur']}")
+            shown = cell(stored.get("price_eur") if isinstance(stored, dict) else stored)
+            yield Finding(row.id, "line", f"line {line['ordinal']} is {shown}, not {line['price_eur']}")
     if len(row.lines) != len(invoice.lines):
         yield Finding(row.id, "line", f"it has {len(row.lines)} lines")
     for name in ("total_eur", "tax_eur", "total_with_tax_eur"):
@@ -116,10 +117,6 @@ def _first_difference(made: dict[str, object], stored: dict[str, Any]) -> str:
             if other.get(name) != value:
                 return f"{one['item']}: {name} is {cell(other.get(name))}, not {value}"
     return "its items are not those of its catalogue's kind"
-
-
-def _shown(line: Any) -> str:
-    return cell(line.get("price_eur")) if isinstance(line, dict) else cell(line)
 
 
 # The readings

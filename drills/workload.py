@@ -136,7 +136,10 @@ class Workload:
         return {
             "id": self.user_id(user), "title": f"Korisnik {user}", "location": "zds",
             "altibiz_sub_project_code": f"ZDS-{user:03d}", "billed_from": FIRST_PERIOD,
-            "legal_person": _person(f"Korisnik {user} d.o.o.", user),
+            "legal_person": {
+                "name": f"Korisnik {user} d.o.o.", "oib": _oib(user), "address": "Ulica 1", "postal_code": "10000",
+                "city": "Zagreb",
+            },
             **({"billed_until": FIRST_PERIOD} if user == PEAK_USER else {}),
         }  # fmt: skip
 
@@ -221,10 +224,6 @@ def _after(period: str) -> str:
 def _start(period: str) -> datetime:
     year, month = map(int, period.split("-"))
     return datetime(year, month, 1, tzinfo=ZONE).astimezone(UTC)
-
-
-def _person(name: str, number: int) -> dict[str, str]:
-    return {"name": name, "oib": _oib(number), "address": "Ulica 1", "postal_code": "10000", "city": "Zagreb"}
 
 
 def _oib(number: int) -> str:

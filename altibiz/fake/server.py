@@ -20,17 +20,13 @@ from altibiz.outcomes import Now
 STOP_DEADLINE_SECONDS: Final = 10.0
 
 
-def _wall_clock() -> datetime:
-    return datetime.now(UTC)
-
-
 class FakeAltibiz:
     """A fake ERP on a loopback port; its control API is described in app.Fake."""
 
     def __init__(
         self,
         *,
-        now: Now = _wall_clock,
+        now: Now = lambda: datetime.now(UTC),
         port: int = 0,
         ledger_path: str | Path | None = None,
         token: str | None = None,
