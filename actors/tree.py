@@ -55,6 +55,8 @@ def tree(context: ActorContext, alarms: Callable[[], Actor]) -> SupervisorSpec:
         (worker(ERP_GATEWAY, lambda: ErpGateway(context)), couriers),
         **limits,
     )
+    attempts: Counter[str] = Counter()  # how often each file has ended the importer: it outlives it
+    importer = worker(IMPORTER, lambda: Importer(context, attempts))
     children = (
         worker(ALARMS, alarms),
         worker(DB_WRITER, lambda: DbWriter(context)),
@@ -62,18 +64,10 @@ def tree(context: ActorContext, alarms: Callable[[], Actor]) -> SupervisorSpec:
         worker(BILLER, lambda: Biller(context)),
         worker(CLOCK, lambda: Clock(context)),
         worker(BOOKKEEPER, lambda: Bookkeeper(context)),
-        importer(worker, context),
+        # A file that ends it is refused after a few times, so such an exit uses up no restart that other faults need.
+        replace(importer, exempt_from_max_restarts=lambda _: bool(attempts)),
     )
     return SupervisorSpec("root", Strategy.ONE_FOR_ONE, children, **limits)
-
-
-def importer(worker: Callable[..., ChildSpec], context: ActorContext) -> ChildSpec:
-    """The importer; how often each file has ended one outlives it."""
-    attempts: Counter[str] = Counter()
-    # A file that ends it is refused after a few times, so such an exit uses up no restart that other faults need.
-    return replace(
-        worker(IMPORTER, lambda: Importer(context, attempts)), exempt_from_max_restarts=lambda _: bool(attempts)
-    )
 
 
 def courier(context: ActorContext, number: int) -> ChildSpec:
