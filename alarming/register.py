@@ -139,7 +139,9 @@ class AlarmRegister:
         outcomes: list[Outcome] = []
         for alarm in list(self._open.values()):
             alarm.expire(now)
-            outcomes += self._evaluate(alarm, now)
+            # What only rows ask for is raised by a look at them: since the last one they may have moved on.
+            if alarm.standing or alarm.group is None or alarm.active_subjects:
+                outcomes += self._evaluate(alarm, now)
         for identity, (closed_seconds, _) in list(self._closed.items()):
             if now.seconds - closed_seconds > self.timing.reopen_seconds:
                 del self._closed[identity]

@@ -7,7 +7,9 @@ import pytest
 from sqlalchemy import text
 
 from alarming.alarm import Alarm, Now
-from alarming.catalogue import CATALOGUE
+from alarming.catalogue import CATALOGUE, Code
+from alarming.conditions import ConditionActive, ConditionCleared
+from alarming.register import Action, AlarmRegister
 from persistence.alarms import (
     AlarmRecord,
     AlarmState,
@@ -221,3 +223,15 @@ def test_invoices_that_need_nothing_more_are_named(database: Database) -> None:
         add_invoices(connection, "sent", range(3, 4))
     known = tuple(f"NU-000{number}.2026-10.1" for number in (1, 2, 3))
     assert sorted(looked(database, known=known).final) == list(known[:2])
+
+
+def test_what_rows_ask_for_is_raised_by_a_look_that_is_newer_than_the_root_cause() -> None:
+    register = AlarmRegister("one")
+    register.activate(ConditionActive(Code.CLOCKS_DISAGREE, "by ten years"), Now(0, NOW))
+    overdue = Group(Code.INVOICE_OVERDUE, "2026-10", 1, ("NU-1.2026-10.1",), "in initiated")
+    register.follow([overdue], Now(1, NOW))
+    register.clear(ConditionCleared(Code.CLOCKS_DISAGREE), Now(2, NOW))
+    assert register.tick(Now(6.1, NOW)) == [], "the last look is old, and the invoice may have moved on"
+    (raised,) = register.follow([overdue], Now(6.2, NOW))
+    assert isinstance(raised, Action)
+    assert raised.record.code == Code.INVOICE_OVERDUE
