@@ -199,6 +199,8 @@ class AlarmActor(Actor):
         self._records.rules = settings.rules
         if self._writer is not None:
             self._writer.settings = settings
+            # Its trouble is no alarm before it has tried again.
+            self._writer.retry_seconds = min(settings.look_every_seconds, settings.raise_within_seconds / 2)
         if settings.webhook is not None and self._webhook is not None:
             self._webhook.settings = settings.webhook
         elif settings.webhook is not None:

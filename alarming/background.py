@@ -106,6 +106,7 @@ class AlarmWriter(BackgroundThread[Result]):
     ) -> None:
         super().__init__("table")
         self.settings = settings
+        self.retry_seconds = every_seconds
         self._database = database
         self._instance = instance
         self._now = now
@@ -147,6 +148,7 @@ class AlarmWriter(BackgroundThread[Result]):
                 self._sweep_due = time.monotonic() + _SWEEP_EVERY_SECONDS
         except PersistenceError as error:
             self.results.append(Failed(error))
+            return self.retry_seconds
         return self._every_seconds
 
     def _store(self, record: AlarmRecord) -> None:

@@ -15,6 +15,7 @@ from alarming.conditions import ConditionActive, ConditionCleared
 from alarming.documents import journal_catalogue
 from persistence.alarms import find
 from persistence.connection.database import Database
+from persistence.connection.errors import DatabaseUnreachable
 from testkit.postgres import PostgresServer
 from tests.alarming.alarm_tree import SETTINGS, AlarmTree, in_table, wait_for
 from tests.support.invoice_rows import add_invoices, add_users, set_state
@@ -98,6 +99,23 @@ def test_a_database_that_is_away_is_an_alarm_by_itself_and_over_when_it_is_back(
     with Database(server.settings()) as database:
         wait_for(lambda: set(in_table(database)) == {"database_unreachable", "erp_credentials"}, "stored afterwards")
         assert in_table(database)["erp_credentials"].id == tree.standing()["erp_credentials"].id
+
+
+def test_trouble_that_the_next_look_misses_is_no_alarm(tree: AlarmTree, database: Database, lines: Lines) -> None:
+    class CutOffOnce(Database):
+        def reading(self, deadline_seconds: float | None = None) -> Any:
+            if cut_off:
+                cut_off.clear()
+                raise DatabaseUnreachable("the connection was closed")
+            return super().reading(deadline_seconds)
+
+    cut_off: list[bool] = []
+    tree.start(lambda: CutOffOnce(database.settings), dataclasses.replace(SETTINGS, look_every_seconds=2.0))
+    tree.tell(ConditionActive(Code.ERP_CREDENTIALS, "401"))
+    wait_for(lambda: "erp_credentials" in in_table(database), "it is stored, and the next look has time")
+    cut_off.append(True)
+    wait_for(lambda: tree.snapshot.transients.get("database_unreachable") == 1, "noticed, and over")
+    assert lines.of("database_unreachable") == []
 
 
 def test_a_frozen_database_delays_no_alarm(tree: AlarmTree, server: PostgresServer) -> None:
