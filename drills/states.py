@@ -116,7 +116,13 @@ STATES: dict[str, State] = {
         State("storing_verdict", "db_writer.store_verdict", "db_writer", next_seconds=2.0),
         Idle("idle", "biller.receive", "biller", has_work=False, next_seconds=2.0),
         Arriving("arriving", "importer.take", "importer", **ARRIVING),
-        Arriving("importing", "importer.import", "importer", **ARRIVING),
+        # The invoice of these readings is locked by the import that is held up.
+        Arriving(
+            "importing",
+            "importer.import",
+            "importer",
+            **ARRIVING | {"codes": ("readings_incomplete", "database_error")},
+        ),
         Arriving("imported_not_moved", "importer.imported", "importer", **ARRIVING),
     )
 }
