@@ -2,6 +2,7 @@
 
 import uuid
 
+import pytest
 from sqlalchemy import text
 
 from persistence.connection.database import Database
@@ -12,6 +13,23 @@ from tests.persistence.test_claims import US, column, due, write
 from tests.support.superuser import as_superuser
 
 __all__ = ["due"]  # a fixture
+
+# How an update of the one invoice :bad fails, each with another SQLSTATE, and what ends that.
+REFUSALS = {
+    "constraint": (
+        "ALTER TABLE invoices ADD CONSTRAINT bad CHECK (id <> :bad) NOT VALID",
+        "ALTER TABLE invoices DROP CONSTRAINT bad",
+    ),
+    "trigger": (
+        "CREATE FUNCTION refuse_bad() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'not this one'; END$$;"
+        " CREATE TRIGGER bad BEFORE UPDATE ON invoices FOR EACH ROW WHEN (OLD.id = :bad) EXECUTE FUNCTION refuse_bad()",
+        "DROP TRIGGER bad ON invoices",
+    ),
+    "division": (
+        "ALTER TABLE invoices ADD CONSTRAINT bad CHECK (1 / (id <> :bad)::integer = 1) NOT VALID",
+        "ALTER TABLE invoices DROP CONSTRAINT bad",
+    ),
+}
 
 
 def test_readings_that_arrive_during_a_calculation_refuse_its_result(due: Database) -> None:
@@ -74,10 +92,12 @@ def test_item_11_a_request_for_an_invoice_that_somebody_keeps_locked_is_kept_for
     assert all(column(due, each.invoice_id, "next_attempt_at") is None for each in claimed)
 
 
-def test_item_5_a_row_that_the_database_refuses_keeps_no_other_from_being_released(due: Database) -> None:
+@pytest.mark.parametrize("how", ["constraint", "trigger", "division"])
+def test_item_5_a_row_that_the_database_refuses_keeps_no_other_from_being_released(due: Database, how: str) -> None:
     with due.transaction() as connection:
         claimed = claims.claim_due(connection, US, claims.Wanted(10))
-    as_superuser(due, f"ALTER TABLE invoices ADD CONSTRAINT bad CHECK (id <> '{claimed[1].invoice_id}') NOT VALID")
+    refuse, permit = REFUSALS[how]
+    as_superuser(due, refuse.replace(":bad", f"'{claimed[1].invoice_id}'"))
     before = {each.invoice_id: each.claim for each in claimed}
     with due.transaction() as connection:
         recalculation.request(connection, None)
@@ -86,6 +106,6 @@ def test_item_5_a_row_that_the_database_refuses_keeps_no_other_from_being_releas
             assert recalculation.take_up(connection) == released
     raised = [column(due, each, "claim") - claim for each, claim in before.items()]
     assert raised == [1, 0, 1]
-    as_superuser(due, "ALTER TABLE invoices DROP CONSTRAINT bad")
+    as_superuser(due, permit)
     with due.transaction() as connection:
         assert recalculation.take_up(connection) == 1
