@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 from cli.invocation import CommandFailed
 from config.settings import Settings
-from daemon.database import limits, server_settings
+from daemon.database import limits, seen_server, server_settings
 from persistence.connection.database import ConnectionSettings, Database
 from persistence.connection.errors import SchemaMismatch
 from persistence.embedded.server import borrowed
@@ -22,7 +22,7 @@ def database(settings: Settings, name: str, *, unlimited: bool = False, any_sche
     """
     with (
         _connection(settings, name) as connection,
-        Database(connection.without_limits() if unlimited else connection) as opened,
+        Database(connection.without_limits() if unlimited else connection, seen_server=seen_server(settings)) as opened,
     ):
         if not settings.database.embedded:
             opened.refuse_shared_backend()

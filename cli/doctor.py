@@ -24,7 +24,7 @@ from cli.output import print_json, print_line
 from config.files import refuse_unusable_files, unsafe
 from config.load import ConfigurationRejected, load
 from config.settings import Settings
-from daemon.database import present_settings
+from daemon.database import present_settings, seen_server
 from network.resolver import resolve
 from persistence.connection.database import Database
 from persistence.connection.errors import PersistenceError, SchemaMismatch, ServerUnsuitable
@@ -142,7 +142,7 @@ def _database(settings: Settings) -> Iterator[Check]:
         yield Check("database", Health.BAD, str(error), "mend database.url or the password's file")
         return
     try:
-        with Database(connection_settings) as opened:
+        with Database(connection_settings, seen_server=seen_server(settings)) as opened:
             yield from _server(opened)
     except PersistenceError as error:
         unsuitable = isinstance(error, ServerUnsuitable)

@@ -7,7 +7,7 @@ from cli.ops_client import NoAnswer
 from config.load import Loaded
 from config.secrets import SecretUnreadable
 from config.settings import Settings
-from daemon.database import present_settings
+from daemon.database import present_settings, seen_server
 from persistence.alarms import find
 from persistence.connection.database import ConnectionSettings, Database
 from persistence.connection.errors import PersistenceError
@@ -25,7 +25,10 @@ def cached_status(loaded: Loaded, error: NoAnswer) -> tuple[dict[str, Any], bool
     """
     settings, state = loaded.settings, "connected"
     try:
-        with Database(_connection(settings)) as database, database.reading(TIMEOUT_SECONDS) as reader:
+        with (
+            Database(_connection(settings), seen_server=seen_server(settings)) as database,
+            database.reading(TIMEOUT_SECONDS) as reader,
+        ):
             seen = last_seen(reader, settings.instance)
             stored = overview(reader, approval_required=settings.billing.approval == "required")
             alarms = [to_json(alarm) for alarm in find(reader)]

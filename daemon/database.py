@@ -6,7 +6,13 @@ from typing import Any
 from config.secrets import database_password
 from config.settings import Settings
 from persistence.connection.database import ConnectionSettings
+from persistence.connection.seen_server import SeenServer
 from persistence.embedded.server import EmbeddedServer
+
+
+def seen_server(settings: Settings, *, only_refuses: bool = True) -> SeenServer:
+    """The database's server as this machine's daemon has seen it last; a command only refuses an older one."""
+    return SeenServer(settings.state_dir / "database-seen", only_refuses=only_refuses)
 
 
 def limits(settings: Settings, name: str) -> dict[str, Any]:

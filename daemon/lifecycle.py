@@ -30,7 +30,7 @@ from config.settings import Settings
 from daemon import logs
 from daemon.alarm_test import AlarmTester
 from daemon.alarms import alarm_settings, install_log_rules
-from daemon.database import limits, server_settings
+from daemon.database import limits, seen_server, server_settings
 from daemon.metrics import Metrics
 from daemon.reload import outcome_path, write_outcome
 from daemon.status import StatusCollector
@@ -38,7 +38,6 @@ from daemon.systemd_notify import SystemdNotifier
 from persistence import instances
 from persistence.connection.database import ConnectionSettings, Database
 from persistence.connection.errors import PersistenceError, ServerUnsuitable
-from persistence.connection.seen_server import SeenServer
 from persistence.connection.session import Heartbeat
 from persistence.embedded.server import EmbeddedServer
 from supervision import ChildSpec, StartFailed, SupervisionError, System, dump_stacks, fan_out, log_events
@@ -112,7 +111,7 @@ class Daemon:
             version=version,
             proved_alone=self._server is not None,
             connect=self.connect,
-            seen_server=SeenServer(settings.state_dir / "database-seen"),
+            seen_server=seen_server(settings, only_refuses=False),
             traces=make_traces(settings.telemetry.otlp_endpoint, self.clock, settings.instance, version),
         )
         self.snapshot = AlarmSnapshot()

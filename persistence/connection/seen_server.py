@@ -26,7 +26,9 @@ class SeenServer:
     since is lost. A position below the one seen means that an older state was put back.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, only_refuses: bool = False) -> None:
+        """With `only_refuses` it refuses by what the daemon has kept at `path`, and keeps and notes nothing itself."""
+        self._only_refuses = only_refuses
         self.changed = False
         """Whether the server was found set back, or another, since somebody has put this right."""
         self._path = path
@@ -37,6 +39,8 @@ class SeenServer:
 
     def check(self, session: Session) -> None:
         """Looks which server a new session has come to. Raises DatabaseUnreachable for an old primary."""
+        if self._only_refuses and self._system_identifier is None:
+            return
         position_before = self._position
         system_identifier, timeline, position = fetch_row(Reader(session), SERVER)
         with self._lock:
@@ -45,6 +49,8 @@ class SeenServer:
                     f"database {session.where}: this server is on timeline {timeline}, and timeline {self._timeline} "
                     'was seen before: it is an old primary; end it, or see docs/database.md, "Failover"'
                 )
+            if self._only_refuses:
+                return
             other = self._system_identifier not in (None, system_identifier)
             if other or (timeline == self._timeline and position < position_before):
                 logger.warning("the database at %s is another or was set back: the ERP is asked first", session.where)
@@ -82,11 +88,13 @@ class SeenServer:
                 self._unwritable = True
 
     def _read(self) -> tuple[int | None, int, int]:
-        if self._path is None or not self._path.exists():
+        if self._path is None:
             return None, 0, 0
         try:
             with open_regular(self._path, "r") as file:
                 system_identifier, timeline, position = map(int, file.read().split())
+        except FileNotFoundError:
+            return None, 0, 0
         except (OSError, ValueError):
             self.changed = True  # half a file, or emptied by a person who accepts an older server
             return None, 0, 0

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from persistence.connection.database import ConnectionSettings, Database
+from persistence.connection.statements import fetch_value
 from persistence.embedded.server import EmbeddedServer, StateLock
 from persistence.schema.migrate import current_revision, expected_revision
 from testkit.ports import free_port
@@ -54,6 +55,26 @@ def test_a_server_without_schema_is_never_migrated_by_the_way(
     assert done.err.endswith("has no schema: run `billingd db upgrade`\n")
     with Database(ConnectionSettings.from_url(empty_url)) as database, database.reading() as reader:
         assert current_revision(reader) is None
+
+
+@pytest.mark.parametrize("arguments", [*NEED_THE_DATABASE, ["doctor"], ["status"]], ids=" ".join)
+def test_no_command_takes_an_old_primary_for_the_database(
+    arguments: list[str], shared_server: PostgresServer, database_url: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    billingd = Commands.on(database_url, tmp_path, capsys)
+    with Database(shared_server.settings("postgres")) as database, database.reading() as reader:
+        identifier = fetch_value(reader, "SELECT system_identifier FROM pg_control_system()")
+    (tmp_path / "state").mkdir()
+    seen = tmp_path / "state" / "database-seen"
+    for known, refused in ((f"{identifier} 99 0\n", True), (f"{identifier} 1 0\n", False), ("5 99 0\n", False)):
+        seen.write_text(known)
+        done = billingd(*arguments)
+        said = done.out + done.err
+        assert ("timeline 99 was seen before: it is an old primary" in said) is refused, said
+        assert seen.read_text() == known, "what was seen is the daemon's to say"
+        if refused and done.err:
+            assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
 
 
 def test_upgrade_makes_the_schema_and_is_harmless_again(
