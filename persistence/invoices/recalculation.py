@@ -9,8 +9,8 @@ from persistence.connection.statements import execute, fetch, fetch_column, fetc
 from persistence.locks import change_each
 from persistence.sql import Queries
 
-REQUESTS_AT_MOST = 20_000
-"""Taken up in one transaction."""
+AT_ONCE = 5_000
+"""So many requests are taken up, and so many invoices released, in one transaction."""
 
 # A due invoice that nobody has claimed and that does not wait will be calculated from the data of then anyway.
 _HAS_OLD_DATA = """state = 'due'
@@ -34,21 +34,23 @@ def take_up(connection: Connection) -> int:
     """Meets what has been requested: those concerned wait no longer, and results in hand are refused when they come.
 
     Returns how many invoices it has released. It waits for no row: an invoice that somebody else has locked, or whose
-    row the database refuses, is requested anew by its id. What waits for its backoff after a crash waits on.
+    row the database refuses, is requested anew by its id. So is what exceeds AT_ONCE: what is in hand comes first.
+    What waits for its backoff after a crash waits on.
     """
-    taken = fetch(connection, _SQL.take, limit=REQUESTS_AT_MOST)
+    taken = fetch(connection, _SQL.take, limit=AT_ONCE)
     if not taken:
         return 0
     meters = sorted({row.meter_id for row in taken if row.meter_id is not None})
     invoices = sorted({row.invoice_id for row in taken if row.invoice_id is not None})
     of_all = any(row.meter_id is None and row.invoice_id is None for row in taken)
     values = {"codes": list(WAITS_FOR_DATA), "all": of_all, "meters": meters, "invoices": invoices}
-    wanted = set(fetch_column(connection, _SQL.concerned, **values))
+    concerned = fetch_column(connection, _SQL.concerned, **values)
+    wanted, later = concerned[:AT_ONCE], concerned[AT_ONCE:]
     released: list[int] = []
 
     def release(ids: Sequence[str]) -> None:
         released.append(execute(connection, _SQL.release, codes=list(WAITS_FOR_DATA), ids=list(ids)))
 
-    if kept := change_each(connection, wanted, release):
+    if kept := [*change_each(connection, wanted, release), *later]:
         execute(connection, _SQL.request_invoices, ids=sorted(kept))
     return sum(released)

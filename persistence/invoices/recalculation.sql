@@ -8,7 +8,7 @@ SELECT id FROM invoices WHERE {HAS_OLD_DATA} AND (
     :all OR id = ANY(CAST(:invoices AS text[]))
     OR network_user_id IN (
         SELECT network_user FROM meter_assignments WHERE meter_id = ANY(CAST(:meters AS text[])))
-)
+) ORDER BY claimed_by IS NULL, id
 
 -- A raised claim refuses what is being calculated from the data of before.
 -- name: release

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from persistence.connection.database import Database
+from persistence.connection.statements import fetch_column
 from persistence.invoices import claims, recalculation
 from persistence.invoices.changes import Change, apply_changes
 from persistence.locks import lock_invoices
@@ -90,6 +91,29 @@ def test_item_11_a_request_for_an_invoice_that_somebody_keeps_locked_is_kept_for
         assert recalculation.take_up(connection) == 1
         assert recalculation.take_up(connection) == 0
     assert all(column(due, each.invoice_id, "next_attempt_at") is None for each in claimed)
+
+
+def test_a_request_for_all_is_met_in_steps_what_is_in_hand_first(
+    due: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recalculation, "AT_ONCE", 1)
+    with due.transaction() as connection:
+        claimed = sorted(claims.claim_due(connection, US, claims.Wanted(10)), key=lambda each: each.invoice_id)
+    write(due, no_reading(claimed[0]), no_reading(claimed[1]))
+    with due.transaction() as connection:
+        recalculation.request(connection, None)
+
+    def touched() -> list[int]:
+        raised = [column(due, each.invoice_id, "claim") > each.claim for each in claimed]
+        waits = [column(due, each.invoice_id, "next_attempt_at") is not None for each in claimed]
+        return [number for number in range(3) if (raised[number] if number == 2 else not waits[number])]
+
+    for expected in ([2], [0, 2], [0, 1, 2], [0, 1, 2]):
+        with due.transaction() as connection:
+            assert recalculation.take_up(connection) <= 1
+        assert touched() == expected
+    with due.transaction() as connection:
+        assert fetch_column(connection, "SELECT id FROM recalculation_requests") == []
 
 
 @pytest.mark.parametrize("how", ["constraint", "trigger", "division"])
