@@ -34,6 +34,10 @@ as_metering sh -c "rm $inbox/refused/*"
 until_true eval '! ops /status | says import_refused'
 find $inbox -printf '%M %u %g %P\n' | sort -k4 >/out/inbox
 billingd imports list --json >/out/imports.json
+mkdir /srv/elsewhere && chmod 0777 /srv/elsewhere
+for folder in done refused; do
+  as_metering sh -c "mv $inbox/$folder $inbox/.own && ln -s /srv/elsewhere $inbox/$folder" || echo $folder kept
+done >/out/replaced 2>/dev/null
 as_other() { runuser -u nobody -- ls $inbox; }
 if as_other 2>/dev/null; then echo open; else echo closed; fi >/out/others
 systemctl stop billingd
@@ -58,5 +62,9 @@ def test_whoever_dropped_a_file_reads_why_it_was_refused(ran: Ran) -> None:
 
 def test_the_inbox_is_the_groups_and_nobody_elses(ran: Ran) -> None:
     assert ran.text("others") == "closed\n"
-    assert ran.text("inbox").splitlines()[0] == "drwxrws--- billingd billingd-inbox "
-    assert not [line for line in ran.text("inbox").splitlines() if line.split()[0][7:] != "---"]
+    assert ran.text("inbox").splitlines()[0] == "drwxrws--T billingd billingd-inbox "
+    assert not [line for line in ran.text("inbox").splitlines() if line.split()[0][7:9] != "--"]
+
+
+def test_nobody_of_the_group_puts_a_folder_of_their_own_in_the_place_of_the_daemons(ran: Ran) -> None:
+    assert ran.text("replaced") == "done kept\nrefused kept\n"
