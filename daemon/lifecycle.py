@@ -45,6 +45,7 @@ from supervision.clock import SystemClock, system_randomness
 from web.app import OpsEndpoint
 from web.intake_endpoint import IntakeEndpoint
 from web.routes import ControlRoom
+from web.server import CannotListen
 
 logger = logging.getLogger("billingd")
 
@@ -220,7 +221,8 @@ class Daemon:
             tokens = self._read_tokens(settings)
             connection = self._server_settings(settings)
             alarms = _refuse_start(lambda: alarm_settings(settings))
-        except (ConfigurationRejected, StartRefused) as error:
+            self._intake.read_certificate()
+        except (ConfigurationRejected, StartRefused, CannotListen) as error:
             logger.warning("the configuration on disk is rejected, what was in force stays: %s", error)
             self._tell(
                 messages.ALARMS,

@@ -36,6 +36,7 @@ class HttpServer:
     thread_name: str
     protocol: type[Connection] = Connection
     certificate: tuple[Path, Path] | None = None
+    _tls: ssl.SSLContext | None = field(default=None, init=False)
     _socket: socket.socket | None = field(default=None, init=False)
     _server: uvicorn.Server | None = field(default=None, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
@@ -44,20 +45,37 @@ class HttpServer:
         """Takes the address before anything else is started. Raises CannotListen if somebody has it."""
         if self.address is None:
             return
+        self.read_certificate()
         try:
-            if self.certificate is not None:
-                for each in self.certificate:
-                    open_regular(each, follow_links=True).close()
-                ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*self.certificate)
             self._socket = _listening_socket(self.address, self.protocol.connections_at_most)
-        except ssl.SSLError as error:
-            files = " and ".join(map(str, self.certificate or ()))
-            raise CannotListen(f"cannot speak TLS on {self.address}: {files} are no certificate and its key") from error
         except OSError as error:
             raise CannotListen(
                 f"cannot listen on {self.address} (key {self.key}): {(error.strerror or str(error)).lower()}; "
                 "choose another address, or off"
             ) from error
+
+    def read_certificate(self) -> None:
+        """Reads the certificate for connections that begin from now on. Raises CannotListen, and changes nothing."""
+        if self.address is None or self.certificate is None:
+            return
+        try:
+            for each in self.certificate:
+                open_regular(each, follow_links=True).close()
+            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            tls.load_cert_chain(*self.certificate)
+        except ssl.SSLError as error:
+            files = " and ".join(map(str, self.certificate))
+            raise CannotListen(f"cannot speak TLS on {self.address}: {files} are no certificate and its key") from error
+        except OSError as error:
+            said = f"{error.filename}: {(error.strerror or str(error)).lower()}"
+            raise CannotListen(f"cannot speak TLS on {self.address}: {said}") from error
+        tls.sni_callback = self._take_newest
+        self._tls = tls
+
+    def _take_newest(self, connection: ssl.SSLObject, _name: str | None, _listening: ssl.SSLContext) -> None:
+        """The server knows the certificate of its start; a connection gets the one that was read last."""
+        assert self._tls is not None, "it listens with TLS"
+        connection.context = self._tls
 
     def application(self) -> ASGIApp:
         """Its own."""
@@ -67,12 +85,11 @@ class HttpServer:
         """Begins to serve this, else its own application."""
         if self._socket is None:
             return
-        certificate, key = self.certificate or (None, None)
         config = uvicorn.Config(
             application or self.application(), http=self.protocol, ws="none", loop="asyncio", lifespan="off",
             log_config=None, access_log=False, headers=[("Connection", "close")],
             backlog=self.protocol.connections_at_most, timeout_graceful_shutdown=1,
-            ssl_certfile=certificate, ssl_keyfile=key,
+            ssl_context_factory=(lambda *_: tls) if (tls := self._tls) is not None else None,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(

@@ -15,6 +15,7 @@ import yaml
 
 from files.content_id import content_id
 from testkit.erp import CERTIFICATES
+from testkit.ports import free_port
 from testkit.postgres import PostgresServer
 from testkit.waiting import wait_until
 from tests.support.inbox_deployment import InboxDeployment
@@ -190,6 +191,35 @@ def test_with_a_certificate_it_speaks_tls(deployment: InboxDeployment) -> None:
     deployment.daemon.start()
     trust = ssl.create_default_context(cafile=certificate)
     assert httpx.get(f"https://localhost:{port}/v1/openapi.json", verify=trust).json()["openapi"] == "3.1.0"
+
+
+def test_a_reload_reads_a_renewed_certificate_and_refuses_one_that_does_not_fit_its_key(
+    deployment: InboxDeployment,
+) -> None:
+    port, files = free_port(), (deployment.home / "pair.pem", deployment.home / "pair-key.pem")
+
+    def put(certificate: str, key: str) -> None:
+        for name, file in zip((certificate, key), files, strict=True):
+            file.write_bytes((CERTIFICATES / f"{name}.pem").read_bytes())
+
+    def shown() -> str:
+        return ssl.get_server_certificate(("localhost", port))
+
+    put("trusted", "trusted-key")
+    names = dict(zip(("certificate_file", "key_file"), map(str, files), strict=True))
+    deployment.configure(settings(deployment.home, listen=f"127.0.0.1:{port}", **names))
+    deployment.daemon.start()
+    first = shown()
+    put("untrusted", "untrusted-key")
+    assert shown() == first
+    deployment.do("reload")
+    second = shown()
+    assert second != first
+    put("trusted", "untrusted-key")
+    refused = deployment.run("reload")
+    assert refused.returncode == 1
+    assert f"{files[0]} and {files[1]} are no certificate and its key" in refused.stdout + refused.stderr
+    assert shown() == second
 
 
 def test_the_description_fits_what_is_answered(gateway: Gateway) -> None:
