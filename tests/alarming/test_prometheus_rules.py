@@ -8,6 +8,8 @@ import yaml
 from alarming.catalogue import CATALOGUE
 from alarming.documents import main
 from alarming.prometheus import rules
+from drills.table import FAILURES, make
+from tests.alarming.recorded_alarms import RECORDED
 from tests.support.prometheus import promtool
 from tests.support.sample import ROOT
 
@@ -30,13 +32,17 @@ def cell(name: str, series: list[dict[str, str]], expected: dict[str, list[dict[
     return {"name": name, "interval": "1m", "input_series": series, "promql_expr_test": asked}
 
 
+def alert(code: str, key: str) -> dict[str, str]:
+    """The labels of a code's alert."""
+    return {"alertname": f"billingd_{code}", "code": code, "key": key, "severity": CATALOGUE[code].severity.value}
+
+
 def standing(code: str) -> dict[str, Any]:
     """The alarm stands from the second to the fourth minute."""
     severity = CATALOGUE[code].severity.value
     series = f'billingd_alarm_standing{{job="billingd", instance="one", code="{code}", key="k", severity="{severity}"}}'
-    alert = {"alertname": f"billingd_{code}", "code": code, "key": "k", "severity": severity}
     values = {"series": series, "values": "_x2 1x2 stale"}
-    return cell(code, [UP, values], {"1m": firing(), "3m": firing(alert), "6m": firing()})
+    return cell(code, [UP, values], {"1m": firing(), "3m": firing(alert(code, "k")), "6m": firing()})
 
 
 SILENT = {"alertname": "billingd_silent", "severity": "critical", "job": "billingd"}
@@ -68,3 +74,28 @@ def test_there_is_an_alert_for_each_code_and_each_says_where_to_read_on() -> Non
         page, _, anchor = alert["annotations"]["runbook_url"].partition("#")
         headings = {line[3:].lower().replace(" ", "-") for line in (ROOT / page).read_text("utf-8").splitlines()}
         assert not anchor or anchor in headings
+
+
+def test_what_alerts_in_a_cell_of_the_drill_is_what_its_log_says(tmp_path: Path) -> None:
+    main(str(tmp_path), "prometheus-rules.yaml")
+    recorded = yaml.safe_load(RECORDED.read_text("utf-8"))
+    tests = []
+    for name, each in recorded.items():
+        series = [{"series": at_target(metric), "values": values} for metric, values in each["series"].items()]
+        expected = {
+            f"{15 * number}s": firing(*(alert(code, key) for code, key in stands))
+            for number, stands in each["standing"].items()
+        }
+        tests.append({**cell(name, series, expected), "interval": "15s"})
+    document = {"rule_files": ["prometheus-rules.yaml"], "evaluation_interval": "15s", "tests": tests}
+    (tmp_path / "tests.yaml").write_text(yaml.safe_dump(document), "utf-8")
+    assert "SUCCESS" in promtool("test", "rules", str(tmp_path / "tests.yaml"))
+    stood = {code for each in recorded.values() for stands in each["standing"].values() for code, _ in stands}
+    told = {code for failure, variants in FAILURES.items() for each in variants for code in make(failure, each).codes}
+    assert told <= stood, "record them: python -m tests.alarming.recorded_alarms"
+
+
+def at_target(metric: str) -> str:
+    """The metric with the labels that Prometheus adds."""
+    name, _, labels = metric.removesuffix("}").partition("{")
+    return f'{name}{{job="billingd", instance="one"{", " + labels if labels else ""}}}'
