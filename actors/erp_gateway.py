@@ -11,7 +11,6 @@ from actors.courier import leave_by_seconds
 from actors.failpoints import failpoint
 from actors.messages import (
     DB_WRITER,
-    BookingContradicted,
     ClaimDeliveries,
     ClaimedDeliveries,
     CourierReady,
@@ -113,8 +112,6 @@ class ErpGateway(Actor):
                 self._claim()
             case InvoiceHeld(invoice_id=invoice_id):
                 self._conditions.clear_all(invoice_id)  # its alarm follows from the database now
-            case BookingContradicted(invoice_id=invoice_id, reason=reason):
-                self._conditions.raise_condition(Code.ERP_INCORRECT_DATA, reason, invoice_id)
             case Drain():
                 self._draining = True
                 self._give_back()

@@ -169,14 +169,6 @@ class InvoiceHeld:
     invoice_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class BookingContradicted:
-    """What the ERP said of this invoice can't be: our own tables say so."""
-
-    invoice_id: str
-    reason: str
-
-
 # erp_gateway -> courier -> erp_gateway
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from actors.context import ActorContext
 from actors.failpoints import failpoint
-from actors.messages import BILLER, ERP_GATEWAY, CountCrash, InvoiceHeld, Poll, WriteCalculations, WriteOutcome
+from actors.messages import BILLER, ERP_GATEWAY, CountCrash, Poll, WriteCalculations, WriteOutcome
 from billing.erp_answers import AnswerPolicy, OutcomeKind
 from billing.invoice import Invoice
 from billing.quarantine import backoff_seconds
@@ -142,12 +142,14 @@ class WriteQueue:
 class GroupResult:
     """What came of a group: what is deferred since its row is locked, whom to tell what, and what to raise alarms for.
 
-    `poison` maps an invoice that crashes without a witness to the reason, `contradicted` one to what the ERP says.
+    `held` got there by crashes, `held_by_answers` by the ERP's. `poison` maps an invoice that crashes without a witness
+    to the reason, `contradicted` one to what the ERP says.
     """
 
     deferred: list[Item] = field(default_factory=list)
     nudges: list[tuple[str, object]] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
+    held_by_answers: list[str] = field(default_factory=list)
     poison: dict[str, str] = field(default_factory=dict)
     contradicted: dict[str, str] = field(default_factory=dict)
 
@@ -215,7 +217,7 @@ class GroupWriter:
             self._result.nudges.append((ERP_GATEWAY, Poll()))
         if any(change.to_state == State.REGISTERED for change in stored.changes):
             failpoint("db_writer.store_verdict", *ready)
-        self._result.nudges += [(ERP_GATEWAY, InvoiceHeld(each)) for each in sorted(stored.held)]
+        self._result.held_by_answers += sorted(stored.held)
         self._find_contradictions(stored)
 
     def _count_crashes(self, ready: Sequence[Item]) -> None:

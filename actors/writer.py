@@ -25,13 +25,13 @@ from actors.messages import (
     BILLER,
     ERP_GATEWAY,
     IMPORTER,
-    BookingContradicted,
     ClaimDeliveries,
     ClaimDue,
     ClaimedDeliveries,
     ClaimedDue,
     CountCrash,
     CountPendingWrites,
+    InvoiceHeld,
     MakeDue,
     Poll,
     ResetBackoffs,
@@ -91,9 +91,8 @@ class DbWriter(Actor):
         self._database = context.connect("db_writer", listen=context.settings.database.listen == "auto")
         self._queue = WriteQueue()
         self._group_at_most = GROUP_AT_MOST
-        self._conditions = ConditionReporter(
-            self.tell, (*DATABASE_CODES, Code.INSTANCE_NAME_TAKEN, Code.DAEMON_WAS_DOWN, Code.POISON_INVOICE)
-        )
+        codes = (*DATABASE_CODES, Code.INSTANCE_NAME_TAKEN, Code.DAEMON_WAS_DOWN, Code.POISON_INVOICE)
+        self._conditions = ConditionReporter(self.tell, (*codes, Code.ERP_INCORRECT_DATA))
         self._transactions = DeadlineTransactions(context, self._database)
         self._refused_rows = RefusedRows(context, self._transactions, self._conditions)
         self._scheduler = InvoiceScheduler(context, self._transactions, self._refused_rows)
@@ -330,6 +329,11 @@ class DbWriter(Actor):
             self._refused_rows.discard(item.invoice_id)
             if not isinstance(item.write, Crash):
                 self._conditions.clear(Code.POISON_INVOICE, item.invoice_id)
+            if isinstance(item.write, WriteOutcome) and item.write.outcome.booking is not None:
+                self._conditions.clear(Code.ERP_INCORRECT_DATA, item.invoice_id)
+        for invoice_id in result.held_by_answers:  # its alarm follows from the database now
+            self._conditions.clear(Code.ERP_INCORRECT_DATA, invoice_id)
+            self._nudge(ERP_GATEWAY, InvoiceHeld(invoice_id))
         for invoice_id in result.held:
             logger.warning("%s is held: work on it crashes", invoice_id)
             self._conditions.clear(Code.POISON_INVOICE, invoice_id)  # its alarm follows from the database now
@@ -365,7 +369,7 @@ class DbWriter(Actor):
         if isinstance(write, WriteOutcome) and constraint == BILL_ID_TAKEN and write.outcome.booking is not None:
             reason = f"its bill_id {write.outcome.booking.bill_id} is another invoice's"
             wrong = replace(write.outcome, kind=OutcomeKind.INCORRECT, booking=None, detail=reason)
-            self._nudge(ERP_GATEWAY, BookingContradicted(invoice_id, reason))
+            self._conditions.raise_condition(Code.ERP_INCORRECT_DATA, reason, invoice_id)
             self._queue.add([Item(invoice_id, WriteOutcome(write.delivery, wrong))])
         elif isinstance(write, Calculated) and constraint == BILLED_TWICE:
             self._queue.add([Item(invoice_id, StaleCalculation(write.claim))])

@@ -10,7 +10,6 @@ from actors import writer as writer_module
 from actors.messages import (
     BILLER,
     ERP_GATEWAY,
-    BookingContradicted,
     ClaimedDeliveries,
     ClaimedDue,
     MakeDue,
@@ -46,12 +45,26 @@ def test_a_bill_id_that_another_invoice_has_counts_as_an_incorrect_answer(
         writer.queue(registered(other, "B-1"))
         writer.tell(registered(one, "B-1"))
         writer.until(lambda: rows(database, "incorrect_count")[other.invoice_id] == 1)
-        told = [each for each in writer.told(ERP_GATEWAY) if isinstance(each, BookingContradicted)]
-        assert told == [BookingContradicted(other.invoice_id, "its bill_id B-1 is another invoice's")]
+        told = {other.invoice_id: "its bill_id B-1 is another invoice's"}
+        assert writer.troubled("erp_incorrect_data") == told
         states = rows(database, "state")
         assert (states[one.invoice_id], states[other.invoice_id]) == ("registered", "sent")
         assert rows(database, "last_outcome")[other.invoice_id] == "incorrect"
         assert rows(database, "crash_count")[other.invoice_id] == 0
+        writer.forget_claimed()
+        claimed_again = writer.until(
+            lambda: [
+                delivery
+                for each in writer.told(ERP_GATEWAY)
+                if isinstance(each, ClaimedDeliveries)
+                for delivery in each.deliveries
+                if delivery.invoice_id == other.invoice_id
+            ],
+            writer.claim_deliveries,
+        )
+        assert writer.troubled("erp_incorrect_data") == told, "an answer is awaited"
+        writer.tell(registered(claimed_again[0], "B-2"))
+        assert writer.troubled("erp_incorrect_data") == {}
     finally:
         writer.close()
 
