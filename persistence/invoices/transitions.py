@@ -96,9 +96,8 @@ def change_state(
     `write_id` tells whether a COMMIT whose answer was lost has happened (`was_written`); None: nobody will ask. The
     locks last until the transaction ends. Raises RowRefused for a row that breaks a constraint.
     """
-    if isinstance(step, Step) and step.input:
-        values.setdefault("claimer", by)
-    return fetch(connection, step.sql, by=by, write_id=str(write_id or uuid.uuid4()), **values)
+    values = {"claimer": by, "by": by, "write_id": str(write_id or uuid.uuid4()), **values}
+    return fetch(connection, step.sql, **values)
 
 
 def was_written(connection: Connection, write_id: uuid.UUID) -> bool:
