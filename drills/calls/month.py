@@ -18,6 +18,7 @@ import yaml
 from altibiz.fake.server import FakeAltibiz
 from config.keys import merged
 from drills.calls.cases import SLOW, Case, Plan
+from drills.calls.doors import SLOW_SECONDS
 from drills.calls.forks import ForkedDaemon
 from drills.calls.proxies import HttpWire, SqlWire
 from drills.environment import FAST, INTAKE_TOKEN, Environment
@@ -241,6 +242,7 @@ class Month(Environment):
         try:
             return self.post_readings(path, 2 * ERP_SECONDS).status_code == 202
         except httpx.HTTPError:
+            self._unsettled_at = time.monotonic() + SLOW_SECONDS  # the daemon may be slow, and take it yet
             return False
 
     def _is_held(self) -> bool:
@@ -253,11 +255,11 @@ class Month(Environment):
         return self.all_in("registered") and not self.inbox_problems()
 
     def _has_settled(self) -> bool:
-        """The daemon is up, and no alarm has stood for longer than one needs to be raised."""
+        """The daemon is up, and for longer than an alarm needs to be raised none has stood and no file waited."""
         self._keep_running()
         now = time.monotonic()
-        if not self.month_daemon.ready or self.standing_alarms():
-            self._unsettled_at = now
+        if not self.month_daemon.ready or self.standing_alarms() or self.inbox_problems():
+            self._unsettled_at = max(self._unsettled_at, now)
         return now - self._unsettled_at > SETTLED_SECONDS
 
     def _bad_ends(self) -> list[str]:
