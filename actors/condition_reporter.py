@@ -46,6 +46,12 @@ class ConditionReporter:
         if len(reporters) != 1 or None in reporters:
             self.clear(code)
 
+    def clear_unnamed(self, subject: str) -> None:
+        """Clears what was reported for no subject: any success is the next try of that, here the one of `subject`."""
+        for code, reporters in self._subjects.items():
+            if None in reporters and try_tell(self._tell, ALARMS, ConditionCleared(code, subject=subject)):
+                reporters.discard(None)
+
     def reported(self, code: Code) -> bool:
         """Whether it has failed and not worked since."""
         return bool(self._subjects.get(code))

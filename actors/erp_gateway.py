@@ -311,6 +311,8 @@ class ErpGateway(Actor):
                     self._conditions.clear_all(invoice_id)
                 if self._breaker.record_success(epoch):
                     self._report_return(whole=whole)
+                if whole:
+                    self._conditions.clear_unnamed(invoice_id or self.name)
             case ErpHealth.FAILS:
                 if self._breaker.record_failure(epoch, invoice_id, several_open=self._several_open):
                     logger.warning("the ERP fails (%s): only probes are sent", outcome.detail)
