@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import socket
 import time
+from contextlib import suppress
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -31,6 +33,34 @@ class RateLimiter:
         wait = min(max(0.0, self._free_seconds - now_seconds), CONNECTIONS_AT_MOST / REQUESTS_A_SECOND)
         self._free_seconds = now_seconds + wait + 1 / REQUESTS_A_SECOND
         return wait
+
+
+class ListeningSocket(socket.socket):
+    """Counts connections from accepting on; with more than may be open, the oldest is shut down.
+
+    A client that never shakes hands for TLS has no `Connection` yet that could be aborted, and keeps a descriptor.
+    """
+
+    def __init__(self, family: socket.AddressFamily, connections_at_most: int) -> None:
+        super().__init__(family, socket.SOCK_STREAM)
+        self._connections_at_most = connections_at_most
+        self._accepted: list[socket.socket] = []
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        connection, peer = super().accept()
+        self._accepted = [each for each in self._accepted if each.fileno() >= 0] + [connection]
+        if len(self._accepted) > self._connections_at_most:
+            with suppress(OSError):  # its client was quicker
+                self._accepted.pop(0).shutdown(socket.SHUT_RDWR)
+        return connection, peer
+
+
+class EndpointLoop(asyncio.SelectorEventLoop):
+    """The event loop of an endpoint: TLS's handshake, too, has a deadline, which uvicorn can't set."""
+
+    async def create_server(self, *arguments: Any, ssl: Any = None, **named: Any) -> asyncio.Server:
+        seconds = None if ssl is None else SECONDS_AT_MOST
+        return await super().create_server(*arguments, ssl=ssl, ssl_handshake_timeout=seconds, **named)
 
 
 class Connection(H11Protocol):

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from config.values import TcpAddress, UnixAddress
 from files.opening import open_regular
-from web.connections import Connection
+from web.connections import Connection, EndpointLoop, ListeningSocket
 
 logger = logging.getLogger(__name__)
 _of_server = logging.getLogger("uvicorn.error")
@@ -86,7 +86,8 @@ class HttpServer:
         if self._socket is None:
             return
         config = uvicorn.Config(
-            application or self.application(), http=self.protocol, ws="none", loop="asyncio", lifespan="off",
+            application or self.application(), http=self.protocol, ws="none", lifespan="off",
+            loop=f"{EndpointLoop.__module__}:{EndpointLoop.__name__}",
             log_config=None, access_log=False, headers=[("Connection", "close")],
             backlog=self.protocol.connections_at_most, timeout_graceful_shutdown=1,
             ssl_context_factory=(lambda *_: tls) if (tls := self._tls) is not None else None,
@@ -129,13 +130,13 @@ class HttpServer:
                 logger.warning("%s: the socket can't be removed: %s", self.key, error.strerror or error)
 
 
-def _listening_socket(address: TcpAddress | UnixAddress, backlog: int) -> socket.socket:
+def _listening_socket(address: TcpAddress | UnixAddress, connections_at_most: int) -> socket.socket:
     """A unix socket that a killed predecessor left is replaced; one that somebody answers on is not. Raises OSError."""
     if isinstance(address, UnixAddress):
         family = socket.AF_UNIX
     else:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening = ListeningSocket(family, connections_at_most)
     try:
         if isinstance(address, UnixAddress):
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
@@ -145,7 +146,7 @@ def _listening_socket(address: TcpAddress | UnixAddress, backlog: int) -> socket
         else:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind((address.host, address.port))
-        listening.listen(backlog)
+        listening.listen(connections_at_most)
     except OSError:
         listening.close()
         raise
