@@ -36,17 +36,24 @@ class AlarmTester:
         self._settings = settings
         self._now = now
         self._thread: threading.Thread | None = None
+        self._orders: list[str | None] = []
         self._planned: tuple[str | None, datetime] = (None, now())
 
     def look(self) -> None:
         if self._thread is not None and self._thread.is_alive():
             return
         folder = self._settings().state_dir
-        order = _take(folder / _ORDER)
-        if order is not None or self._due():
+        if (order := _take(folder / _ORDER)) is not None or self._due():
+            self._orders = [order]
+        if self._orders:
             # Its name says that it is the alarms' own: what is logged there raises no alarm (log_rules.py).
-            self._thread = threading.Thread(target=self._test, args=(folder, order), name="alarm-test", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._test, args=(folder, *self._orders), name="alarm-test", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # no more threads to be had: at a later look
+                _LOGGER.info("the test of the alarms waits: %s", error)
+            else:
+                self._thread, self._orders = thread, []
 
     def _due(self) -> bool:
         settings, now = self._settings(), self._now()

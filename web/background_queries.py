@@ -35,7 +35,6 @@ class BackgroundQueries:
         """What `work` returns, done in one transaction. Raises DatabaseUnavailable, and whatever `work` raises."""
         if self._under_way >= QUERIES_AT_MOST:
             raise DatabaseUnavailable("the database keeps others waiting already")
-        self._under_way += 1
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         opened: list[Database] = []
@@ -57,7 +56,11 @@ class BackgroundQueries:
             with contextlib.suppress(RuntimeError):  # the endpoint has ended meanwhile
                 loop.call_soon_threadsafe(settle, give, what)
 
-        threading.Thread(target=go, name="room", daemon=True).start()
+        try:
+            threading.Thread(target=go, name="room", daemon=True).start()
+        except RuntimeError as error:  # no more threads to be had
+            raise DatabaseUnavailable(f"no thread can be started for it: {error}") from error
+        self._under_way += 1  # the thread can't settle before: that waits for this loop
         try:
             return await asyncio.wait_for(answer, ANSWER_SECONDS)
         except TimeoutError as error:
