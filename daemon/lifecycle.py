@@ -6,9 +6,11 @@ import signal
 import threading
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from actors import messages
@@ -65,21 +67,29 @@ class StartRefused(Exception):  # noqa: N818 - it says what happened
 
 @dataclass
 class Signals:
-    """Requests to the process; set by signal handlers, read by the main loop."""
+    """Requests to the process; set by signal handlers, read by the main loop.
 
-    wake: threading.Event
+    No Event wakes it: a handler runs between two steps of the main thread, which may have that Event's lock in hand.
+    """
+
+    wake: SimpleQueue[None]
     stop: bool = False
     reload: bool = False
     dump: bool = False
 
+    def wait(self, seconds: float) -> None:
+        """Waits for a signal, at most so long."""
+        with suppress(Empty):
+            self.wake.get(timeout=seconds)
+
     @classmethod
     def installed(cls) -> "Signals":
-        signals = cls(threading.Event())
+        signals = cls(SimpleQueue())
 
         def on(name: str) -> Any:
             def handle(_number: int, _frame: object) -> None:
                 setattr(signals, name, True)
-                signals.wake.set()
+                signals.wake.put(None)
 
             return handle
 
@@ -191,8 +201,7 @@ class Daemon:
     def _work(self, signals: Signals) -> bool:
         """The main loop; True if the tree has given up."""
         while True:
-            signals.wake.wait(LOOP_SECONDS)
-            signals.wake.clear()
+            signals.wait(LOOP_SECONDS)
             if self.system.ended is not None:
                 return True
             if signals.stop:
