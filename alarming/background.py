@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from alarming.catalogue import CATALOGUE
 from persistence.alarms import AlarmRecord, AlarmState, StateSettings, read_state, store, sweep
 from persistence.connection.database import Database
-from persistence.connection.errors import PersistenceError, RowRefused
+from persistence.connection.errors import DatabaseFailed, PersistenceError, RowRefused
 
 T = TypeVar("T")
 _LOGGER = logging.getLogger("billingd.alarms.worker")
@@ -86,7 +86,10 @@ class Stored:
 
 @dataclass(frozen=True)
 class Failed:
+    """What failed; `state` is what was read all the same."""
+
     error: PersistenceError
+    state: AlarmState | None = None
 
 
 Result = Stored | AlarmState | Failed
@@ -116,6 +119,7 @@ class AlarmWriter(BackgroundThread[Result]):
         self._lock = threading.Lock()
         self._records: tuple[AlarmRecord, ...] = ()
         self._known: tuple[str, ...] = ()
+        self._failed_seconds: dict[str, float] = {}  # when an alarm could not be stored the last time, by its id
         self._sweep_due = time.monotonic()
 
     def stop(self, wait_seconds: float = 0.5) -> None:
@@ -137,12 +141,11 @@ class AlarmWriter(BackgroundThread[Result]):
         with self._lock:
             records, known = self._records, self._known
         try:
-            for record in records:
-                self._store(record)
+            failed = self._store_all(records)
             with self._database.reading(_DEADLINE_SECONDS) as reader:
                 now, codes = self._now(), self._state_codes
                 state = read_state(reader, self.settings, self._instance, now, state_codes=codes, known=known)
-            self.results.append(state)
+            self.results.append(state if failed is None else Failed(failed, state))
             if time.monotonic() >= self._sweep_due:
                 self._database.run(lambda connection: sweep(connection, self._instance), _DEADLINE_SECONDS)
                 self._sweep_due = time.monotonic() + _SWEEP_EVERY_SECONDS
@@ -150,6 +153,22 @@ class AlarmWriter(BackgroundThread[Result]):
             self.results.append(Failed(error))
             return self.retry_seconds
         return self._every_seconds
+
+    def _store_all(self, records: Sequence[AlarmRecord]) -> DatabaseFailed | None:
+        """Stores all up to the first that fails, whose error it returns: somebody may have locked its row.
+
+        That one goes last from then on, so it keeps no other from the table. Raises what means that none can be stored.
+        """
+        before = self._failed_seconds
+        self._failed_seconds = {each.id: before[each.id] for each in records if each.id in before}
+        for record in sorted(records, key=lambda each: before.get(each.id, 0.0)):
+            try:
+                self._store(record)
+            except DatabaseFailed as error:
+                self._failed_seconds[record.id] = time.monotonic()
+                return error
+            self._failed_seconds.pop(record.id, None)
+        return None
 
     def _store(self, record: AlarmRecord) -> None:
         def work(connection: Connection) -> AlarmRecord:

@@ -90,6 +90,8 @@ class AlarmDispatcher:
             if not unreachable:
                 self.report(ConditionCleared(Code.DATABASE_UNREACHABLE, subject=SUBJECT))
             self.report(ConditionActive(code, str(result.error), subject=SUBJECT))
+            if result.state is not None:
+                self._take_state(result.state)
         elif isinstance(result, Stored):
             self._take_stored(result)
         else:
