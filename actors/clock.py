@@ -19,11 +19,18 @@ from supervision.errors import SupervisionError
 logger = logging.getLogger(__name__)
 
 PULSE_SECONDS = 1.0
+# How often it is looked whether there are pulses; after two looks without one the scheduler's thread is given up.
+WATCH_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Pulse:
     """Has a tick of the schedule passed?"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """Has there been a pulse?"""
 
 
 class _MonotonicTime(tzinfo):
@@ -77,11 +84,13 @@ class Clock(Actor):
         self._next_tick: datetime | None = None
         self._seen_now = context.now()
         self._looked_at = 0.0
+        self._watches_since_pulse = 0
 
     def on_start(self) -> None:
         self._scheduler = BackgroundScheduler(timezone=_MonotonicTime(self._context.clock.monotonic), daemon=True)
         self._scheduler.add_job(self._pulse, _MonotonicInterval(), misfire_grace_time=None, max_instances=1)
         self._scheduler.start()
+        self.every(WATCH_SECONDS, _Watch())
         self._looked_at = self._context.clock.monotonic()
         self._seen_now = self._context.now()
         self._next_tick = self._tick_after(self._seen_now)
@@ -93,9 +102,15 @@ class Clock(Actor):
             self._next_tick = self._tick_after(now)
             self.tell(BILLER, Poll(newly_due=True))
             return
+        if isinstance(message, _Watch):
+            self._watches_since_pulse += 1
+            if self._watches_since_pulse > 2:
+                raise RuntimeError("APScheduler gives no pulse any more: its thread has ended, or stands still")
+            return
         if not isinstance(message, _Pulse):
             logger.warning("clock was told what it does not know: %r", message)
             return
+        self._watches_since_pulse = 0
         if now < self._seen_now:  # set back: a tick computed from the wrong time may be years away
             self._next_tick = self._tick_after(now)
         self._seen_now = now
