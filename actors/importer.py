@@ -3,7 +3,10 @@
 import logging
 import os
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -32,7 +35,9 @@ logger = logging.getLogger("billingd.imports")
 
 LOOK_SECONDS = 1.0
 PUT_BACK_SECONDS = 10.0
-MONTHS_LOOKED_AT = 2
+NEWEST_BYTES = 64_000
+"""Of a list of what was taken, some 500 files: what a failover or a backup has lost is among the newest."""
+COMPARED_AT_ONCE = 2000
 REMINDER_SECONDS = 60.0
 REFUSALS = (ReadingsRejected, MasterRejected, imports.KeyTaken, RowRefused)
 
@@ -61,6 +66,7 @@ class Importer(Actor):
         self._began_seconds = 0.0
         self._not_before: dict[str, float] = {}
         self._put_back_due_seconds = float("-inf")
+        self._restored = False
         self._reported: tuple[list[Path], float] = ([], float("-inf"))
         self._imported = False
         self._silent = SilentMeters(context, self._database)
@@ -80,7 +86,7 @@ class Importer(Actor):
             logger.warning("importer was told what it does not know: %r", message)
             return
         if message.restored:
-            self._put_back_due_seconds = 0.0
+            self._put_back_due_seconds, self._restored = 0.0, True
         try:
             if self._silent.look(self._conditions):
                 self._conditions.clear_all(self.name)
@@ -217,15 +223,29 @@ class Importer(Actor):
         return Arrival(import_id, sha256, kind, name, source, file.received_at)
 
     def _put_back_lost(self, inbox: Inbox) -> None:
-        """Lets files wait again that were taken and that a failover or an older backup lost. Raises _PutBack then."""
-        done = inbox.done(MONTHS_LOOKED_AT if self._put_back_due_seconds > float("-inf") else None)
-        for sha256 in (lost := self._database.run(lambda connection: imports.not_imported(connection, list(done)))):
-            logger.warning("the database does not have %s, which was imported: it is imported again", done[sha256])
-            inbox.put_back(done[sha256])
+        """Lets files wait again that were taken and that a failover or an older backup lost. Raises _PutBack then.
+
+        The newest are compared; all, however many gateways have brought, only once the newest are not all there.
+        """
+        lost = 0
+        if self._restored or next(self._lost(inbox.done(NEWEST_BYTES)), None):
+            for path in self._lost(inbox.done()):
+                logger.warning("the database does not have %s, which was imported: it is imported again", path)
+                inbox.put_back(path)
+                lost += 1
+        self._restored = False
         self._put_back_due_seconds = self._context.clock.monotonic() + PUT_BACK_SECONDS
         self._conditions.clear_all(self.name)
         if lost:
             raise _PutBack
+
+    def _lost(self, done: Iterator[tuple[str, Path]]) -> Iterator[Path]:
+        """Those of these that the database does not have."""
+        while taken := list(islice(done, COMPARED_AT_ONCE)):
+            sums = [sha256 for sha256, _ in taken]
+            missing = self._database.run(partial(imports.not_imported, sha256s=sums))
+            self.sign_of_life()
+            yield from (path for sha256, path in taken if sha256 in missing)
 
     def _report_refused(self, refused: list[Path]) -> None:
         """Reports at each change, and again after a while, since a report may be lost."""

@@ -30,7 +30,7 @@ PROBE = ".probe"
 PROBE_BYTES = 65_536
 NAME_BYTES_AT_MOST = 200
 """Of a name that gets endings: file systems take 255."""
-_SUM = re.compile(rb"^([0-9a-f]{64})  ([^./\n][^/\n]*)$", re.M)  # no name leads out of the folder
+_SUM = re.compile(rb"([0-9a-f]{64})  ([^./\n][^/\n]*)\n?")  # no name leads out of the folder
 POSTED = re.compile(rf"({CONTENT_ID.pattern})@([0-9A-Za-z.:%_-]*)\.(readings|master)")
 
 
@@ -125,9 +125,11 @@ class Inbox:
         """Moves a file to done/, with a note, and what was refused of the same subject too."""
         folder = self._done(at)
         # Before the move: what is in done/ and not in the database is found by this list (`put_back`).
-        with open_regular(folder / SUMS, "ab") as sums:
+        with open_regular(folder / SUMS, "ab+") as sums:
             target = _free(folder / file.path.name, sha256)
-            sums.write(f"{sha256}  ".encode() + os.fsencode(target.name) + b"\n")
+            sums.seek(max(0, sums.seek(0, os.SEEK_END) - 1))
+            torn = sums.read() not in (b"", b"\n")  # the last line, by a full disk
+            sums.write(b"\n" * torn + f"{sha256}  ".encode() + os.fsencode(target.name) + b"\n")
         if note is not None:
             _write_new(_beside(target, ".note"), f"{note}\n".encode())
         self._settle_refused(file.subject, folder)
@@ -150,16 +152,20 @@ class Inbox:
             return [path for _, path in sorted(found) if path.suffix != REASON]
         return []
 
-    def done(self, months: int | None = None) -> dict[str, Path]:
-        """What was taken in the last months, or in all, and still lies there, by its content's SHA-256."""
-        found: dict[str, Path] = {}
-        for sums in sorted((self.folder / "done").glob(f"????-??/{SUMS}"))[-(months or 0) :]:
+    def done(self, newest_bytes: int | None = None) -> Iterator[tuple[str, Path]]:
+        """What was taken and still lies there, with the SHA-256 of its content; read as it is asked for.
+
+        With `newest_bytes` only what the last so many of each of the two lists have that were written to last.
+        """
+        lists = sorted((self.folder / "done").glob(f"????-??/{SUMS}"), key=lambda each: each.lstat().st_mtime_ns)
+        for sums in lists if newest_bytes is None else lists[-2:]:
             with open_regular(sums) as file:
-                for sha256, name in _SUM.findall(file.read()):
-                    path = sums.with_name(os.fsdecode(name))
-                    if path.exists():
-                        found[sha256.decode()] = path
-        return found
+                if newest_bytes is not None:
+                    file.seek(max(0, os.fstat(file.fileno()).st_size - newest_bytes))
+                for line in file:
+                    found = _SUM.fullmatch(line)
+                    if found and (path := sums.with_name(os.fsdecode(found[2]))).exists():
+                        yield found[1].decode(), path
 
     def put_back(self, path: Path) -> None:
         """Lets a file of done/ or refused/ wait again; it is known to be whole."""

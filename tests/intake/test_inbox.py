@@ -117,17 +117,25 @@ def test_what_was_refused_is_settled_by_one_of_the_same_name(inbox: Inbox) -> No
     assert [path.name for path in inbox.refused()] == ["other.csv"]
     settled = inbox.folder / "done/2026-11/readings.csv.refused"
     assert settled.read_text() == "x"
-    assert inbox.done() == {B: inbox.folder / "done/2026-11/readings.csv"}
+    assert dict(inbox.done()) == {B: inbox.folder / "done/2026-11/readings.csv"}
 
 
 def test_what_was_taken_can_be_put_back(inbox: Inbox) -> None:
     drop(inbox, "readings.csv", "taken")
     inbox.take(only(inbox), A, AT)
     drop(inbox, "readings.csv", "another")
-    inbox.put_back(inbox.done(2)[A])
-    assert inbox.done() == {}
+    inbox.put_back(dict(inbox.done())[A])
+    assert dict(inbox.done()) == {}
     assert sorted(file.path.read_text() for file in inbox.waiting(0)) == ["another", "taken"]
     assert [file.path.read_text() for file in inbox.waiting(60) if file.whole] == ["taken"]
+
+
+def test_a_list_that_a_full_disk_has_cut_short_loses_no_later_file(inbox: Inbox) -> None:
+    (inbox.folder / "done/2026-11").mkdir(parents=True)
+    (inbox.folder / "done/2026-11" / SUMS).write_text(f"{A}  first.csv\n{B[:20]}")
+    drop(inbox, "readings.csv")
+    inbox.take(only(inbox), B, AT)
+    assert dict(inbox.done()) == {B: inbox.folder / "done/2026-11/readings.csv"}
 
 
 def test_an_inbox_is_one_daemons(inbox: Inbox, tmp_path: Path) -> None:
@@ -171,4 +179,4 @@ def test_a_list_of_what_was_taken_leads_to_nothing_outside_of_its_folder(inbox: 
     folder = inbox.folder / "done/2026-11"
     folder.mkdir(parents=True)
     (folder / SUMS).write_text(f"{A}  {name}\n")
-    assert inbox.done() == {}
+    assert dict(inbox.done()) == {}
