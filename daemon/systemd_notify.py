@@ -19,17 +19,24 @@ class SystemdNotifier:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         for name in ("WATCHDOG_USEC", "WATCHDOG_PID"):
             environ.pop(name, None)
+        self._owed: tuple[str, ...] = ()  # what systemd waits for, and did not take
 
     def send(self, *assignments: str) -> bool:
-        """Send `NAME=value` assignments in one message; return whether they left."""
+        """Send `NAME=value` assignments in one message; return whether they left.
+
+        READY=1 goes with a later one if not: without it systemd ends a start or a reload that is long done.
+        """
         if not self._address:
             return False
+        assignments = (*self._owed, *assignments)
+        self._owed = ("READY=1",) if "READY=1" in assignments else ()
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
                 sender.setblocking(False)
                 sender.sendto("\n".join(assignments).encode(errors="replace"), self._address)
         except (OSError, ValueError):
             return False
+        self._owed = ()
         return True
 
     def ready(self, status: str = "") -> bool:

@@ -5,6 +5,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,26 @@ def test_children_do_not_inherit_the_way_to_systemd() -> None:
     environ = {"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid()), "HOME": "/"}
     SystemdNotifier(environ)
     assert environ == {"HOME": "/"}
+
+
+def test_what_systemd_waits_for_is_said_again_once_it_reads(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(tmp_path / "notify"))
+        receiver.setblocking(False)
+        notifier = SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+
+        def read() -> list[str]:
+            found = []
+            with suppress(BlockingIOError):
+                while True:
+                    found.append(receiver.recv(4096).decode())
+            return found
+
+        while notifier.watchdog():
+            pass
+        assert not notifier.ready("running")
+        assert not notifier.watchdog()
+        read()
+        assert notifier.status("well")
+        assert notifier.status("well")
+        assert read() == ["READY=1\nSTATUS=well", "STATUS=well"]
