@@ -5,6 +5,7 @@ import os
 import re
 import threading
 import time
+import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -81,8 +82,8 @@ class Postbox:
 class Upload:
     """A body on its way to the disk; to be closed, whatever becomes of it."""
 
-    def __init__(self, postbox: Postbox, name: str) -> None:
-        self.path = postbox.folder / SPOOL / name
+    def __init__(self, postbox: Postbox) -> None:
+        self.path = postbox.folder / SPOOL / uuid.uuid4().hex  # of no other process that has the same folder
         self.size_bytes = 0
         self._digest = hashlib.sha256()
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import hmac
-import itertools
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -75,7 +74,6 @@ class IntakeEndpoint(HttpServer):
         self._token = token
         self._postbox = Postbox(intake.inbox or Path())
         self._queries = BackgroundQueries(connect)
-        self._names = map(str, itertools.count())
 
     def application(self) -> Starlette:
         routes = [
@@ -121,7 +119,7 @@ class IntakeEndpoint(HttpServer):
             raise Refused(413, f"the body has more than {settings.max_body_bytes} bytes")
         if await asyncio.to_thread(self._postbox.waiting_bytes) + announced > settings.max_waiting_bytes:
             raise Refused(429, "too much waits in the inbox: post it again later", Retry_After=RETRY_SECONDS)
-        upload = await asyncio.to_thread(Upload, self._postbox, next(self._names))
+        upload = await asyncio.to_thread(Upload, self._postbox)
         try:
             await self._receive(request, upload, settings.max_body_bytes)
             peer = request.client.host if request.client else "local"
