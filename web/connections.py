@@ -4,10 +4,13 @@ import asyncio
 import logging
 import socket
 import time
+from asyncio.constants import ACCEPT_RETRY_DELAY
 from contextlib import suppress
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from network.deadline import EXHAUSTED
 
 CONNECTIONS_AT_MOST = 64
 """Open at the same time. With one more, the oldest connection is aborted."""
@@ -45,9 +48,18 @@ class ListeningSocket(socket.socket):
         super().__init__(family, socket.SOCK_STREAM)
         self._connections_at_most = connections_at_most
         self._accepted: list[socket.socket] = []
+        self._failed_seconds = float("-inf")
 
     def accept(self) -> tuple[socket.socket, Any]:
-        connection, peer = super().accept()
+        """As any socket; without descriptors it fails once a pause of asyncio's, which would log each of many tries."""
+        if time.monotonic() - self._failed_seconds < ACCEPT_RETRY_DELAY / 2:
+            raise BlockingIOError
+        try:
+            connection, peer = super().accept()
+        except OSError as error:
+            if error.errno in EXHAUSTED:
+                self._failed_seconds = time.monotonic()
+            raise
         self._accepted = [each for each in self._accepted if each.fileno() >= 0] + [connection]
         if len(self._accepted) > self._connections_at_most:
             with suppress(OSError):  # its client was quicker

@@ -1,10 +1,12 @@
-"""Clients of an endpoint with TLS that connect and never shake hands: few at once, and not for long."""
+"""An endpoint whose clients never shake hands for TLS, and one that has no descriptor left for a client."""
 
+import errno
 import select
 import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -12,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from config.values import TcpAddress
 from testkit.erp import CERTIFICATES
 from testkit.ports import free_port
-from testkit.waiting import wait_until
+from testkit.waiting import pause, wait_until
 from web import connections
 from web.connections import Connection
 from web.server import HttpServer
@@ -74,3 +76,20 @@ def test_one_that_never_shakes_hands_is_ended_like_one_that_never_asks(
     with socket.create_connection(("127.0.0.1", port), 5) as client:
         wait_until(lambda: open_ones([client]) == 0, within_seconds=5)
         assert b"hello" in ask(port)
+
+
+def test_without_descriptors_it_is_said_once_a_second_and_clients_wait(
+    port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = socket.socket.accept
+
+    def exhausted(_: socket.socket) -> Any:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(socket.socket, "accept", exhausted)
+    with socket.create_connection(("127.0.0.1", port), 5):
+        wait_until(lambda: caplog.records)
+        pause(1.5)
+        monkeypatch.setattr(socket.socket, "accept", real)
+        assert b"hello" in ask(port)
+    assert len(caplog.records) < 10
