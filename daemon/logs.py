@@ -146,7 +146,7 @@ class JournalHandler(logging.Handler):
         super().__init__()
         self.setFormatter(_Text())
         self._fallback = fallback
-        self._transport = JournaldTransport(socket_path)
+        self._transport = JournaldTransport(socket_path, connected=False)  # which finds a new one by its path
         self._transport.socket.settimeout(WRITE_TIMEOUT_SECONDS)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -196,7 +196,7 @@ def _handler(form: Format) -> logging.Handler:
     if form == "journal" or (form == "auto" and under_journal()):
         try:
             return JournalHandler(plain)
-        except OSError:  # no journal listens
+        except OSError:  # no descriptor is left
             return plain
     terminal = sys.stderr is not None and sys.stderr.isatty()
     if form == "console" or (form == "auto" and terminal):

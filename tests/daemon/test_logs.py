@@ -230,6 +230,7 @@ def test_a_journal_that_was_restarted_is_found_again(
     log.addHandler(logs.JournalHandler(logs.LineHandler(logs.json_line, pipe[1]), journal[1]))
     journal[0].socket.close()
     Path(journal[1]).unlink()
+    log.info("while it is away")
     again = Journal(Path(journal[1]))
     log.info("after its restart")
     assert again.entry()["MESSAGE"] == "after its restart"
