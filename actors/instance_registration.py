@@ -18,6 +18,8 @@ from persistence.schema.migrate import check_schema
 logger = logging.getLogger(__name__)
 
 SIGN_OF_LIFE_SECONDS = 5.0
+SIGN_OF_LIFE = "sign of life"
+"""The subject of the alarm that there is none."""
 # After ends by the daemon's own giving up a start waits before it works, longer each time.
 LONGEST_START_DELAY_SECONDS = 300.0
 # More than a clock that is slewed, not set, loses between two looks.
@@ -36,6 +38,7 @@ class InstanceRegistration:
         self._session_number: int | None = None  # at the server, of the last session that had the name
         self._former_session_has_name = False
         self._seen_at = float("-inf")
+        self._shown = True
         self._work_from = float("-inf")
         self._catching_up = False
         self._clock_ahead_seconds = float("-inf")  # of CLOCK_BOOTTIME, by the last look, at the least
@@ -93,7 +96,9 @@ class InstanceRegistration:
             instances.register_again(connection, context.instance, context.incarnation, context.version)
             self._restored = True
         elif context.clock.monotonic() - self._seen_at >= SIGN_OF_LIFE_SECONDS:
-            instances.heartbeat(connection, context.instance, context.incarnation)
+            self._shown = instances.heartbeat(connection, context.instance, context.incarnation)
+            if not self._shown:
+                return
         else:
             return
         self._seen_at = context.clock.monotonic()
@@ -154,6 +159,11 @@ class InstanceRegistration:
             self._conditions.raise_condition(Code.CLOCKS_DISAGREE, summary)
         else:
             self._conditions.clear(Code.CLOCKS_DISAGREE)
+        if self._shown:
+            self._conditions.clear(Code.DATABASE_ERROR, SIGN_OF_LIFE)
+        else:
+            summary = f"another session has locked the row of {self._context.instance} in instances: no sign of life"
+            self._conditions.raise_condition(Code.DATABASE_ERROR, summary, SIGN_OF_LIFE)
         if self._arrival is not None and not self._reported:
             self._reported = True
             self._report_absence(self._arrival)

@@ -82,7 +82,7 @@ def _free(connection: Connection, name: str, *, unclean: bool) -> tuple[list[Row
 
 
 def heartbeat(connection: Connection, name: str, incarnation: uuid.UUID) -> bool:
-    """Says that this incarnation lives; False if it is not registered, and nothing is changed then."""
+    """Says that this incarnation lives; False if it is not registered or its row is locked: nothing is changed then."""
     return bool(execute(connection, _SQL.heartbeat, name=name, incarnation=str(incarnation)))
 
 

@@ -40,8 +40,10 @@ SELECT incarnation, seen_at, ended_at, ended_how, gave_ups,
     greatest(0, extract(epoch FROM now() - coalesce(ended_at, seen_at)))::float8 AS down_seconds
 FROM instances WHERE name = :name FOR UPDATE
 
+-- Waits for nobody: a lock on this row holds up nothing but the sign of life.
 -- name: heartbeat
-UPDATE instances SET seen_at = now() WHERE name = :name AND incarnation = CAST(:incarnation AS uuid)
+UPDATE instances SET seen_at = now() WHERE name = (SELECT name FROM instances
+    WHERE name = :name AND incarnation = CAST(:incarnation AS uuid) FOR UPDATE SKIP LOCKED)
 
 -- name: is_registered
 SELECT EXISTS (SELECT FROM instances WHERE name = :name AND incarnation = CAST(:incarnation AS uuid))
