@@ -73,7 +73,7 @@ class Importer(Actor):
 
     def on_start(self) -> None:
         failpoint("importer.start")
-        self._conditions = ConditionReporter(self.tell, (*DATABASE_CODES, Code.INBOX_UNUSABLE, Code.IMPORT_REFUSED))
+        self._conditions = ConditionReporter(self.tell, DATABASE_CODES)
         for database in (self._database, self._watch):
             self.on_unblock(database.unblock)
         if self._inbox is not None:

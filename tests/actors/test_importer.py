@@ -1,5 +1,6 @@
 """Files dropped into a running daemon's inbox: taken once whatever dies on the way, or refused with the reason."""
 
+import errno
 import functools
 import shutil
 import signal
@@ -12,7 +13,10 @@ import pytest
 
 from actors import importer
 from actors.importer import Importer
-from actors.messages import DB_WRITER, IMPORTER, Poll
+from actors.messages import ALARMS, DB_WRITER, IMPORTER, Poll
+from alarming.catalogue import Code
+from alarming.conditions import ConditionActive, ConditionCleared
+from intake.inbox import Inbox
 from testkit.postgres import PostgresServer
 from testkit.waiting import wait_until
 from tests.support.actor_context import make_context
@@ -317,3 +321,23 @@ def test_a_file_that_somebody_swaps_for_a_link_shows_nothing_of_what_it_leads_to
     alone.actor.on_stop()
     assert not list(inbox.glob("refused/*"))
     assert server.rows("SELECT * FROM imports") == []
+
+
+def test_a_restart_does_not_clear_the_alarm_of_an_inbox_that_is_still_unusable(
+    server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(_: Inbox) -> None:
+        raise OSError(errno.EROFS, "read-only file system")
+
+    monkeypatch.setattr(Inbox, "check", check)
+    context = make_context(server.url(), intake={"inbox": str(tmp_path), "expected_every_seconds": {"abb_b2x": 86400}})
+    alone = ActorHarness(IMPORTER, lambda: Importer(context, Counter()))
+    alone.actor.on_start()
+    alone.actor.on_receive(Poll())
+    told = [message for name, message in alone.told if name == ALARMS]
+    assert [type(each) for each in told if each.code == Code.INBOX_UNUSABLE] == [ConditionActive]
+    assert ConditionCleared(Code.DATABASE_ERROR) in told
+    monkeypatch.undo()
+    alone.actor.on_receive(Poll())
+    assert (ALARMS, ConditionCleared(Code.INBOX_UNUSABLE)) in alone.told
+    alone.actor.on_stop()
