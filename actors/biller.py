@@ -17,6 +17,7 @@ from actors.messages import DB_WRITER, ClaimDue, ClaimedDue, CountCrash, MakeDue
 from billing.invoice import Invoice, InvoiceBasis, NotReady, calculate
 from billing.quarantine import backoff_seconds
 from billing.rounding import Rounding
+from persistence.clock_step import database_now
 from persistence.connection.errors import DatabaseFailed, PersistenceError
 from persistence.invoices.calculation_inputs import fetch_inputs
 from persistence.invoices.changes import Change
@@ -102,6 +103,8 @@ class Biller(Actor):
                 if batch:
                     self._split_batch = None
                     self._work_on(_Part(batch, self.epoch))
+                elif any(map(self._conditions.reported, DATABASE_CODES)):
+                    self._try_database()
             case _Part(epoch=epoch) if epoch != self.epoch or self._split_batch is None:
                 logger.info("a part of a batch came too late: it is claimed again")
             case _Part():
@@ -232,6 +235,15 @@ class Biller(Actor):
         report_database_error(self._conditions, error, self.name)
         self._split_batch = None
         self._asked = self.after(self._backoff.next_seconds(), Overdue())
+
+    def _try_database(self) -> None:
+        """What it has failed on is another's now: whether the database answers shows without an invoice."""
+        try:
+            self._database.run(database_now, self._context.settings.database.statement_timeout_seconds)
+        except PersistenceError as error:
+            self._give_up(error)
+        else:
+            self._conditions.clear_all(self.name)
 
     def _let_wait(self, unread: Sequence[tuple[Claimed, DatabaseFailed, float]]) -> None:
         """These alone can't be read, while others can: each stays due, by itself, and is tried again ever later."""
