@@ -39,6 +39,8 @@ NEWEST_BYTES = 64_000
 """Of a list of what was taken, some 500 files: what a failover or a backup has lost is among the newest."""
 COMPARED_AT_ONCE = 2000
 REMINDER_SECONDS = 60.0
+INBOX = "inbox"
+"""The subject of what is wrong with the inbox itself; of what is wrong with a file it is the file's name."""
 REFUSALS = (ReadingsRejected, MasterRejected, imports.KeyTaken, RowRefused)
 
 
@@ -65,6 +67,7 @@ class Importer(Actor):
         self._backoff = DatabaseBackoff()
         self._began_seconds = 0.0
         self._not_before: dict[str, float] = {}
+        self._failing: dict[str, Code] = {}  # by a file's name what is reported of it
         self._put_back_due_seconds = float("-inf")
         self._restored = False
         self._reported: tuple[list[Path], float] = ([], float("-inf"))
@@ -99,7 +102,7 @@ class Importer(Actor):
         except OSError as error:
             where = error.filename or self._context.settings.intake.inbox
             reason = (error.strerror or str(error)).lower()
-            self._conditions.raise_condition(Code.INBOX_UNUSABLE, f"{where!s}: {reason}")
+            self._conditions.raise_condition(Code.INBOX_UNUSABLE, f"{where!s}: {reason}", INBOX)
 
     def on_stop(self) -> None:
         if self._inbox is not None:
@@ -109,7 +112,7 @@ class Importer(Actor):
 
     def _look(self, inbox: Inbox) -> None:
         if not inbox.acquire():
-            self._conditions.raise_condition(Code.INBOX_UNUSABLE, f"{inbox.folder}: another daemon works on it")
+            self._conditions.raise_condition(Code.INBOX_UNUSABLE, f"{inbox.folder}: another daemon works on it", INBOX)
             return
         waiting = inbox.waiting(self._context.settings.intake.settle_seconds)
         refused = inbox.refused()
@@ -117,13 +120,14 @@ class Importer(Actor):
         size = sum(file.size_bytes for file in waiting)
         self._context.metrics.waiting_files = WaitingFiles(len(waiting), size, oldest, len(refused))
         self._report_refused(refused)
+        for name in self._failing.keys() - {file.path.name for file in waiting}:
+            self._clear_failing(name)
         self._work(inbox, [file for file in waiting if file.whole])
 
     def _work(self, inbox: Inbox, files: list[WaitingFile]) -> None:
         """Takes files for a second at most; one that fails keeps no other out."""
         clock = self._context.clock
         until = clock.monotonic() + LOOK_SECONDS
-        failed: OSError | DatabaseFailed | None = None
         if clock.monotonic() >= self._put_back_due_seconds:
             self._put_back_lost(inbox)
         for number, file in enumerate(files):
@@ -135,18 +139,35 @@ class Importer(Actor):
             try:
                 self._take(inbox, file)
             except (OSError, DatabaseFailed) as error:
-                failed = error
+                self._report_failing(file.path, error)
                 self._not_before[file.path.name] = clock.monotonic() + self._backoff.next_seconds()
                 self._put_back_due_seconds = 0.0  # so that the next look asks the database, whatever waits then
         if self._imported:
             self._imported = False
             try_tell(self.tell, DB_WRITER, Poll())  # it need not wait for its next look
-        if failed is not None:
-            raise failed
         inbox.check()
+        if self._failing:
+            self._conditions.clear(Code.INBOX_UNUSABLE, INBOX)
+            return
         self._backoff.reset()
         self._not_before.clear()
         self._conditions.clear(Code.INBOX_UNUSABLE)
+
+    def _report_failing(self, path: Path, error: OSError | DatabaseFailed) -> None:
+        """The file is the subject: what works for others, or for the next look at the inbox, is no success of it."""
+        if isinstance(error, DatabaseFailed):
+            self._conditions.clear(Code.DATABASE_UNREACHABLE, self.name)
+            code, reason = Code.DATABASE_ERROR, str(error)
+        else:
+            code, reason = Code.INBOX_UNUSABLE, f"{error.filename or path!s}: {(error.strerror or str(error)).lower()}"
+        if self._failing.get(path.name) != code:
+            self._clear_failing(path.name)
+        self._failing[path.name] = code
+        self._conditions.raise_condition(code, clean_line(reason), clean_line(path.name))
+
+    def _clear_failing(self, name: str) -> None:
+        if code := self._failing.pop(name, None):
+            self._conditions.clear(code, clean_line(name))
 
     def _take(self, inbox: Inbox, file: WaitingFile) -> None:
         """Imports a file or refuses it, then moves it. Raises OSError and PersistenceError, and leaves it then."""
@@ -166,6 +187,7 @@ class Importer(Actor):
             del self._attempts[name]  # no fault of the file's
             raise
         self._attempts.pop(name, None)
+        self._clear_failing(name)
 
     def _import(self, inbox: Inbox, file: WaitingFile, arrival: Arrival) -> None:
         def work(connection: Connection) -> str | None:
