@@ -18,7 +18,6 @@ from sqlalchemy import Connection
 
 from billing.foreign_text import spelt_out
 from billing.periods import Period, Schedule, due_periods
-from billing.states import State
 from cli.database import database
 from cli.invocation import CommandFailed, Reason, caller_identity, configuration, resolve_reason
 from cli.lazy_group import command_group
@@ -27,7 +26,7 @@ from config.moved_clock import now_from
 from config.settings import Settings
 from persistence.connection.database import Database
 from persistence.connection.errors import DatabaseUnreachable
-from persistence.imports import Arrival, Kind, import_file, record, record_refusal
+from persistence.imports import Arrival, Kind, import_file, record, record_refusal, to_correct
 from persistence.master_data import MasterLimits, MasterRejected, MasterReport
 from persistence.readings.importing import ReadingsRejected, ReadingsReport, replace_readings
 from supervision.clock import SystemClock
@@ -90,9 +89,8 @@ def _print_master_report(file: str, report: MasterReport) -> None:
         print_line(f"  {counted(report.taken_back, 'due invoice')} taken back, as master data no longer asks for them")
     if report.to_correct:
         print_line("  billed from the master data of before, and unchanged:")
-    for invoice_id, state in report.to_correct.items():
-        command = "waive" if state in (State.CALCULATED, State.HELD) else "correct"
-        print_line(f"    {invoice_id} ({state}): `billingd invoices {command} {invoice_id}`")
+    for each in to_correct(report):
+        print_line(f"    {each}")
 
 
 @app.command()
@@ -191,7 +189,7 @@ def _print_readings_report(file: str, report: ReadingsReport) -> None:
     if report.invoices_released:
         print_line(f"  {counted(report.invoices_released, 'invoice')} waiting for readings will be looked at again")
     if report.invoices:
-        print_line("  computed from replaced values, and unchanged (see `billingd invoices correct`):")
+        print_line("  computed from the readings of before, and unchanged (see `billingd invoices correct`):")
         for invoice_id in report.invoices:
             print_line(f"    {invoice_id}")
 

@@ -30,7 +30,7 @@ ROOT_BYTES = 32
 
 @dataclass
 class VerificationResult:
-    """What came of it. `replaced`: computed from readings that were replaced since, in order; no fault."""
+    """What came of it. `replaced`: computed before readings were replaced, or came late, in order; no fault."""
 
     verified: int = 0
     findings: list[Finding] = field(default_factory=list)
@@ -176,7 +176,7 @@ def _who_replaced(connection: Connection, place: _Place) -> str:
     found = audit.replacements(connection, span.meter_id, span.start, span.end)
     last = found[-1]
     return (
-        f"{len(found)} readings of meter {span.meter_id} were replaced, the last by {last.replaced_by} "
+        f"{len(found)} readings of meter {span.meter_id} were replaced or came late, the last by {last.replaced_by} "
         f"at {format_instant(last.replaced_at.replace(microsecond=0))}: {last.reason}"
     )
 

@@ -52,8 +52,8 @@ _IN_ORDER = "ORDER BY meter_id, at"
 class ReadingsReport:
     """What an import did: rows of the file, of which new, replaced, and the same as known or twice there.
 
-    `invoices` were computed from values that have been replaced; `invoices_released` is how many wait for readings
-    of these meters, and are looked at again at once.
+    `invoices` were computed from values that have been replaced, or before readings of theirs came;
+    `invoices_released` is how many wait for readings of these meters, and are looked at again at once.
     """
 
     file: str
@@ -85,6 +85,7 @@ def import_readings(
     connection: Connection,
     path: Path,
     *,
+    who: str = "import readings",
     progress: Callable[[int], None] | None = None,
     now: datetime | None = None,
 ) -> ReadingsReport:
@@ -97,9 +98,9 @@ def import_readings(
     from its last statements until the transaction ends, which is to follow at once.
     """
     if (filled := _fill_new_month(connection, path, progress, now)) is not None:
-        return _finish(connection, path, *filled, replaced=0)
+        return _finish(connection, path, *filled, replaced=0, who=who)
     staged = _stage(connection, path, progress, now)
-    return _take(connection, path, staged, replaced=0)
+    return _take(connection, path, staged, replaced=0, who=who)
 
 
 def replace_readings(
@@ -120,7 +121,7 @@ def replace_readings(
     execute(connection, "SELECT pg_advisory_xact_lock(:key)", key=_REPLACING_LOCK)
     _note_known(connection, staged)
     replaced = execute(connection, _SQL.replace, who=who, reason=reason, **staged.span())
-    return _take(connection, path, staged, replaced)
+    return _take(connection, path, staged, replaced, who)
 
 
 class _LongerWay(Exception):  # noqa: N818 - named for what follows
@@ -129,11 +130,11 @@ class _LongerWay(Exception):  # noqa: N818 - named for what follows
 
 def _fill_new_month(
     connection: Connection, path: Path, progress: Callable[[int], None] | None, now: datetime | None
-) -> tuple[_Staged, int] | None:
+) -> tuple[_Staged, int, list[Month]] | None:
     """Takes a large file of a month that is new straight into its partition: nothing is written twice.
 
-    Gives also how many rows were new. None if that can't be, or if anything is amiss: then nothing of it stays, and
-    the longer way takes the file or says what is wrong with it, and where.
+    Gives also how many rows were new, and the new months. None if that can't be, or if anything is amiss: then nothing
+    of it stays, and the longer way takes the file or says what is wrong with it, and where.
     """
     month = _main_month(path)
     try:
@@ -144,9 +145,9 @@ def _fill_new_month(
             rows = RowStream(path, progress)
             copy_in(connection, _COPY.format(table=month.table), rows)
             staged = _survey_month(connection, month, rows, now)
-            missed = _take_strays(connection, path, month)
+            missed, months = _take_strays(connection, path, month)
             month_step(connection, month, filled=True)
-            return staged, rows.rows - missed
+            return staged, rows.rows - missed, [month, *months]
     except (_LongerWay, ReadingsRejected, MonthArchived, RowRefused):
         return None
 
@@ -175,17 +176,17 @@ def _survey_month(connection: Connection, month: Month, rows: RowStream, now: da
     return _Staged(rows.rows, sorted(found.meters.split(",")), found.first_at, found.last_at, side_by_side=True)
 
 
-def _take_strays(connection: Connection, path: Path, month: Month) -> int:
-    """Inserts what doesn't lie in the month; gives how many of these rows were known."""
+def _take_strays(connection: Connection, path: Path, month: Month) -> tuple[int, list[Month]]:
+    """Inserts what doesn't lie in the month; gives how many of these rows were known, and further new months."""
     _make_staging(connection)
     others = f"SELECT {_COLUMNS} FROM {month.table} WHERE NOT ({month.has('at')})"
     strays = execute(connection, f"INSERT INTO staged_readings ({_COLUMNS}) {others}")
     if not strays:
-        return 0
-    new = _insert(connection, path, _survey(connection, path, strays))
+        return 0, []
+    new, months = _insert(connection, path, _survey(connection, path, strays))
     if new < strays and fetch_row(connection, _SQL.first_difference) is not None:
         raise _LongerWay
-    return strays - new
+    return strays - new, months
 
 
 def _make_staging(connection: Connection) -> None:
@@ -257,15 +258,17 @@ def _survey(connection: Connection, path: Path, rows: int) -> _Staged:
     )
 
 
-def _take(connection: Connection, path: Path, staged: _Staged, replaced: int) -> ReadingsReport:
-    new = _insert(connection, path, staged)
+def _take(connection: Connection, path: Path, staged: _Staged, replaced: int, who: str) -> ReadingsReport:
+    new, months = _insert(connection, path, staged)
     if new < staged.rows:
         _refuse_difference(connection, path)
-    return _finish(connection, path, staged, new, replaced)
+    return _finish(connection, path, staged, new, months, replaced, who)
 
 
-def _finish(connection: Connection, path: Path, staged: _Staged, new: int, replaced: int) -> ReadingsReport:
-    invoices, released = _mark_stale(connection, staged, replaced) if new or replaced else ((), 0)
+def _finish(
+    connection: Connection, path: Path, staged: _Staged, new: int, months: list[Month], replaced: int, who: str
+) -> ReadingsReport:
+    invoices, released = _mark_stale(connection, staged, months, replaced, who) if new or replaced else ((), 0)
     return ReadingsReport(
         str(path),
         rows=staged.rows,
@@ -280,8 +283,12 @@ def _finish(connection: Connection, path: Path, staged: _Staged, new: int, repla
     )
 
 
-def _mark_stale(connection: Connection, staged: _Staged, replaced: int) -> tuple[tuple[str, ...], int]:
+def _mark_stale(
+    connection: Connection, staged: _Staged, months: list[Month], replaced: int, who: str
+) -> tuple[tuple[str, ...], int]:
     """Makes what rests on the values of before stale; gives the invoices computed from them, and how many wait.
+
+    No invoice rests on `months`, which are new: not even one of before they were archived.
 
     The last act of an import: nothing that others can hold up follows. A calculation that was stored before the
     meters are locked is listed here; one that comes later finds another version and is refused.
@@ -289,7 +296,9 @@ def _mark_stale(connection: Connection, staged: _Staged, replaced: int) -> tuple
     meters = {"meters": staged.meters}
     lock_meters_in_turns(connection, staged.meters)
     execute(connection, "UPDATE meters SET version = version + 1 WHERE id = ANY(CAST(:meters AS text[]))", **meters)
-    invoices = fetch_column(connection, _SQL.computed_from_replaced, **meters) if replaced else ()
+    late = " AND ".join([_SQL.note_late, *(f"NOT ({each.has('r.at')})" for each in months)])
+    changed = replaced + execute(connection, late, who=who, **meters, **staged.span())
+    invoices = fetch_column(connection, _SQL.computed_from_replaced, **meters) if changed else ()
     recalculation.request(connection, staged.meters)
     return tuple(invoices), recalculation.waiting(connection, staged.meters)
 
@@ -302,8 +311,8 @@ def _new_months(connection: Connection, path: Path, staged: _Staged) -> list[Mon
         raise ReadingsRejected(str(path), line, str(error)) from error
 
 
-def _insert(connection: Connection, path: Path, staged: _Staged) -> int:
-    """Inserts what is not there yet and gives the number of rows.
+def _insert(connection: Connection, path: Path, staged: _Staged) -> tuple[int, list[Month]]:
+    """Inserts what is not there yet and gives the number of rows, and the months that it has made.
 
     The quick way takes no row twice: where the file has one twice, or another import has just brought it, the
     slower way, which looks each up as it goes, does it.
@@ -316,7 +325,7 @@ def _insert(connection: Connection, path: Path, staged: _Staged) -> int:
             filled = [make_month(connection, each, f"{_STAGED} WHERE {each.has('s.at')} {order}") for each in months]
             others = [f"NOT ({each.has('s.at')})" for each in months]
             rest = execute(connection, f"{_INSERT} WHERE {' AND '.join([*others, _UNKNOWN])} {order}")
-            return sum(filled) + rest
+            return sum(filled) + rest, months
     except RowRefused as error:
         if error.sqlstate != _UNIQUE_VIOLATION:
             raise
@@ -324,7 +333,7 @@ def _insert(connection: Connection, path: Path, staged: _Staged) -> int:
         make_month(connection, each, f"{_STAGED} WHERE false")
     new = execute(connection, f"{_INSERT} {order} ON CONFLICT DO NOTHING")
     _note_known(connection, staged)
-    return new
+    return new, months
 
 
 def _note_known(connection: Connection, staged: _Staged) -> None:

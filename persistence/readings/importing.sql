@@ -35,6 +35,27 @@ SELECT k.* FROM staged_meters s CROSS JOIN LATERAL (
     OFFSET 0
 ) k
 
+-- What has come within the time of an invoice that is computed, which it can't have known. A row of this transaction has
+-- no older xmin than it; one of a later transaction is noted by that, too. Live invoices have their times in billed_spans.
+-- name: note_late
+WITH computed AS (
+    SELECT b.meter_id, b.starts_at, b.ends_at FROM billed_spans b WHERE b.meter_id = ANY(CAST(:meters AS text[]))
+    UNION
+    SELECT s.meter_id, s.starts_at, s.ends_at
+    FROM invoices i JOIN invoice_documents d ON d.invoice_id = i.id CROSS JOIN spans_of(d) s
+    WHERE i.period BETWEEN to_char(CAST(:first_at AS timestamptz) - interval '2 days', 'YYYY-MM')
+            AND to_char(CAST(:last_at AS timestamptz) + interval '2 days', 'YYYY-MM')
+        AND NOT EXISTS (SELECT FROM billed_spans b WHERE b.invoice_id = i.id)
+        AND s.meter_id = ANY(CAST(:meters AS text[]))
+)
+INSERT INTO readings_replaced (meter_id, at, replaced_by, reason)
+SELECT DISTINCT r.meter_id, r.at, CAST(:who AS text), 'it came late'
+FROM computed c JOIN readings r ON r.meter_id = c.meter_id AND r.at > c.starts_at AND r.at < c.ends_at
+WHERE c.starts_at < :last_at AND c.ends_at > :first_at AND r.at BETWEEN :first_at AND :last_at
+    AND age(r.xmin) <= 0 AND NOT EXISTS (
+        SELECT FROM readings_replaced p
+        WHERE p.meter_id = r.meter_id AND p.at = r.at AND p.replaced_at = transaction_timestamp())
+
 -- name: computed_from_replaced
 WITH replaced AS (
     SELECT meter_id, at FROM readings_replaced

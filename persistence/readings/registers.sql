@@ -12,7 +12,8 @@ LEFT JOIN readings last ON last.meter_id = ml.meter_id AND last.at = ml.ends_at
 LEFT JOIN LATERAL ({STEPS}) AS steps ON true
 ORDER BY ml.place
 
--- Under its name `readings` the statement above reads the values of then: of each reading the oldest replaced since.
+-- Under its name `readings` the statement above reads the values of then: of each reading the oldest
+-- replaced since; those that have come since are left out.
 -- name: measured_before
 WITH readings AS (
     SELECT r.meter_id, r.at, {AS_THEY_STOOD}
@@ -23,5 +24,6 @@ WITH readings AS (
         SELECT * FROM readings_replaced p WHERE p.meter_id = r.meter_id AND p.at = r.at
             AND p.replaced_at >= CAST(:since AS timestamptz) ORDER BY p.replaced_at LIMIT 1
     ) AS k ON true
+    WHERE k.meter_id IS NULL OR k.active_import_total_wh IS NOT NULL
 )
 {measured}
