@@ -41,6 +41,7 @@ COMPARED_AT_ONCE = 2000
 REMINDER_SECONDS = 60.0
 INBOX = "inbox"
 """The subject of what is wrong with the inbox itself; of what is wrong with a file it is the file's name."""
+NAMED_AT_MOST = 20
 REFUSALS = (ReadingsRejected, MasterRejected, imports.KeyTaken, RowRefused)
 
 
@@ -199,12 +200,14 @@ class Importer(Actor):
                     now=self._context.now(),
                 )  # fmt: skip
                 rows[:] = [getattr(report, "rows", 0)]
+                to_correct[:] = imports.to_correct(report)
                 failpoint("importer.import")
                 if file.has_changed():
                     raise _FileChanged
             return note
 
         rows: list[int] = [0]
+        to_correct: list[str] = []
         try:
             note = self._database.run(work)
         except REFUSALS as error:
@@ -213,7 +216,9 @@ class Importer(Actor):
             self._refuse(inbox, file, arrival, reasons)
             return
         failpoint("importer.imported")
-        inbox.take(file, arrival.sha256, self._context.clock.wall(), note)
+        if to_correct:
+            logger.warning("%s leaves as it was: %s", arrival.name, ", ".join(to_correct[:NAMED_AT_MOST]))
+        inbox.take(file, arrival.sha256, self._context.clock.wall(), note or "\n".join(to_correct) or None)
         self._count(arrival, "known" if note else "imported", note or f"{rows[0]} rows")
         self._context.metrics.imported_rows.inc(rows[0])
         self._imported = True

@@ -21,6 +21,7 @@ from testkit.postgres import PostgresServer
 from testkit.waiting import wait_until
 from tests.support.actor_context import make_context
 from tests.support.inbox_deployment import InboxDeployment
+from tests.support.moved_meters import move
 from tests.support.sample import BAD, SAMPLE
 from tests.support.small_load import HEADER, write_load
 from tests.support.supervision import ActorHarness
@@ -96,6 +97,21 @@ def test_while_the_database_is_away_files_wait_and_one_alarm_stands(
     server.start()
     wait_until(lambda: all(deployment.done(name) for name in names))
     wait_until(lambda: "database_unreachable" not in deployment.daemon.standing())
+
+
+def test_what_a_dropped_file_leaves_to_be_corrected_is_noted_beside_it(
+    deployment: InboxDeployment, tmp_path: Path
+) -> None:
+    deployment.do("import", "master", str(BAD / "master.yaml"))
+    deployment.daemon.start()
+    deployment.drop(BAD / "readings-2026-08.csv.gz", "august")
+    wait_until(lambda: deployment.counts().get("registered") == 3)
+    deployment.drop(move(BAD / "master.yaml", tmp_path, "ml-004-2", "user-008"), "moved")
+    wait_until(lambda: deployment.done("moved"))
+    (note,) = deployment.inbox.glob("done/*/*.note")
+    wanted = "user-004.2026-08.1 (registered): `billingd invoices correct user-004.2026-08.1`"
+    assert (note.name, note.read_text()) == ("moved.note", f"{wanted}\n")
+    assert wanted in deployment.daemon.log()
 
 
 def test_nothing_is_imported_into_an_old_primary(deployment: InboxDeployment, server: PostgresServer) -> None:
