@@ -39,6 +39,7 @@ def correct(
         str | None, typer.Option(parser=month, metavar="YYYY-MM", help="All of this month; with --dry-run only.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would come to, in EUR.")] = False,
+    take_back: Annotated[bool, typer.Option("--take-back", help="Take back all that is registered.")] = False,
     reason: Reason = None,
 ) -> None:
     """Make the next revision: now minus what is registered.
@@ -52,11 +53,11 @@ def correct(
         with database(settings, "invoices correct") as opened, opened.transaction() as connection:
             wanted = [_parsed(invoice_id)] if invoice_id else last_final_revisions(connection, period or "")
             rules = settings.billing.min_coverage_percent, Rounding(settings.billing.rounding)
-            print_lines(_differences(next_revisions(connection, wanted, settings.zone, *rules)))
+            print_lines(_differences(next_revisions(connection, wanted, settings.zone, *rules, take_back=take_back)))
         return
     if invoice_id is None:
         raise typer.BadParameter("goes with --dry-run only", ctx=context, param_hint="'--period'")
-    invoice = execute_order(settings, "correct", invoice_id, resolve_reason(reason))
+    invoice = execute_order(settings, "correct", invoice_id, resolve_reason(reason), take_back=take_back)
     assert invoice is not None, "an order to correct makes a revision or is refused"
     print_line(f"{invoice_id}: corrected by {invoice.id}, {invoice.total_with_tax_eur} EUR with tax")
 
@@ -89,7 +90,9 @@ def waive(context: typer.Context, invoice_id: InvoiceArgument, reason: Reason = 
     print_line(f"{invoice_id}: waived")
 
 
-def execute_order(settings: Settings, order: Order, invoice_id: str, reason: str) -> Invoice | None:
+def execute_order(
+    settings: Settings, order: Order, invoice_id: str, reason: str, take_back: bool = False
+) -> Invoice | None:
     """Takes the invoice up, asks the ERP where that is needed, and writes; returns the revision that was made, if any.
 
     Raises CommandFailed with the reason.
@@ -105,7 +108,8 @@ def execute_order(settings: Settings, order: Order, invoice_id: str, reason: str
             taken = opened.run(lambda connection: corrections.take_up(connection, order, invoice_id, by, **seconds))
             try:
                 exchange = _ask(settings, taken)
-                return opened.run(lambda connection: _write(settings, connection, order, taken, by, reason, exchange))
+                given = order, taken, by, reason, exchange
+                return opened.run(lambda connection: _write(settings, connection, *given, take_back=take_back))
             except (OrderRefused, CommandFailed, KeyboardInterrupt):
                 opened.run(lambda connection: corrections.put_down(connection, taken))
                 raise
@@ -115,14 +119,14 @@ def execute_order(settings: Settings, order: Order, invoice_id: str, reason: str
 
 def _write(
     settings: Settings, connection: Connection, order: Order, taken: TakenUp, by: str, reason: str,
-    exchange: dict[str, Exchange],
+    exchange: dict[str, Exchange], take_back: bool = False,
 ) -> Invoice | None:  # fmt: skip
     made = None
     if order == "waive":
         corrections.waive(connection, taken, by, reason)
     else:
         rules = settings.billing.min_coverage_percent, Rounding(settings.billing.rounding)
-        made = corrections.correct(connection, taken, by, reason, settings.zone, *rules)
+        made = corrections.correct(connection, taken, by, reason, settings.zone, *rules, take_back=take_back)
     keep_exchanges(connection, exchange)  # it locks the invoice, so it comes after the meters
     return made
 

@@ -97,9 +97,12 @@ def correct(
     time_zone: ZoneInfo,
     min_coverage_percent: Decimal,
     rounding: Rounding = Rounding.HALF_UP,
+    *,
+    take_back: bool = False,
 ) -> Invoice:
     """Makes the next revision, as calculated: the amounts of now minus all that is registered; returns it.
 
+    With `take_back` it is all that is registered, taken back, whatever master data says.
     Raises OrderRefused where there is nothing to correct, readings are missing, or somebody was quicker. The user's
     meters stay locked until the transaction ends, so that no import comes between.
     """
@@ -107,7 +110,8 @@ def correct(
     locked = lock_meters(connection, meters)
     _lock_unchanged(connection, taken)
     _refuse_superseded(connection, taken.invoice_id)
-    (following,) = next_revisions(connection, [taken.invoice_id], time_zone, min_coverage_percent, rounding)
+    rules = time_zone, min_coverage_percent, rounding
+    (following,) = next_revisions(connection, [taken.invoice_id], *rules, take_back=take_back)
     invoice = following.invoice
     if invoice is None:
         raise OrderRefused(following.why_not)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from billing.corrections import RegisteredRevision, correction
 from billing.identity import InvoiceId
-from billing.invoice import Invoice, NotReady, calculate_correction
+from billing.invoice import ENERGY_ALREADY_BILLED, Invoice, NotReady, calculate_correction
 from billing.rounding import Rounding
 from persistence.connection.statements import fetch, fetch_column
 from persistence.invoices.calculation_inputs import fetch_inputs
@@ -32,7 +32,7 @@ class NextRevision:
 def registered_revisions(connection: Connection, ids: Sequence[str]) -> list[RegisteredRevision]:
     """What these invoices have booked."""
     rows = fetch(connection, _SQL.registered, ids=list(ids))
-    return [RegisteredRevision.from_document(row.id, row.lines, row.tax_eur) for row in rows]
+    return [RegisteredRevision.from_document(row.id, row.lines, row.tax_eur, row.snapshot) for row in rows]
 
 
 def last_final_revisions(connection: Connection, period: str) -> list[InvoiceId]:
@@ -46,8 +46,10 @@ def next_revisions(
     time_zone: ZoneInfo,
     min_coverage_percent: Decimal | int,
     rounding: Rounding,
+    *,
+    take_back: bool = False,
 ) -> list[NextRevision]:
-    """The revisions that would follow these, in their order.
+    """The revisions that would follow these, in their order; with `take_back` they take back all that is registered.
 
     A debt of which something is registered stays with the party and the sub-project of that.
     """
@@ -63,11 +65,14 @@ def next_revisions(
             snapshot = rows[-1].snapshot
             parties = {name: snapshot[name] for name in basis.parties}
             basis = replace(basis, parties=parties, sub_project_code=snapshot["altibiz_sub_project_code"])
-        registered = [RegisteredRevision.from_document(row.id, row.lines, row.tax_eur) for row in rows]
+        registered = [RegisteredRevision.from_document(row.id, row.lines, row.tax_eur, row.snapshot) for row in rows]
+        basis = replace(basis, asked_for=basis.asked_for and not take_back)
         calculated = calculate_correction(basis, min_coverage_percent, rounding)
         invoice, why_not = None, NOTHING_TO_CORRECT
         if isinstance(calculated, NotReady):
             why_not = f"it can't be calculated ({calculated.code}): {calculated.reason}"
+            if calculated.code == ENERGY_ALREADY_BILLED:
+                why_not += "; if it waits for this one too, correct one of them with --take-back first"
         else:
             invoice = correction(calculated, registered)
         total = sum((one.tax_eur + sum(one.prices_eur.values()) for one in registered), Decimal("0.00"))

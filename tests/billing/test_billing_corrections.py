@@ -19,7 +19,8 @@ def whole(t1_kwh: int, revision: int = 1) -> Invoice:
 
 
 def registered(invoice: Invoice) -> RegisteredRevision:
-    return RegisteredRevision.from_document(str(invoice.id), invoice.lines_document(), invoice.tax_eur)
+    lines, tax_eur = invoice.lines_document(), invoice.tax_eur
+    return RegisteredRevision.from_document(str(invoice.id), lines, tax_eur, invoice.snapshot)
 
 
 def test_with_nothing_registered_it_is_the_whole() -> None:

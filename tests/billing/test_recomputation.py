@@ -64,7 +64,7 @@ def test_a_correction_is_made_again_with_what_it_corrects() -> None:
     last = calculate_correction(whole("an exchange, and a gap", revision=2), 0, Rounding.HALF_UP)
     assert isinstance(first, Invoice)
     assert isinstance(last, Invoice)
-    booked = RegisteredRevision.from_document(str(first.id), first.lines_document(), first.tax_eur)
+    booked = RegisteredRevision.from_document(str(first.id), first.lines_document(), first.tax_eur, first.snapshot)
     corrected = correction(last, [booked])
     assert corrected is not None
     assert again(corrected, booked) == corrected
@@ -75,7 +75,7 @@ def test_a_debt_that_came_to_nothing_is_made_again() -> None:
     nothing = calculate_correction(replace(whole("one meter", revision=2), asked_for=False), 0, Rounding.HALF_UP)
     assert isinstance(first, Invoice)
     assert isinstance(nothing, Invoice)
-    booked = RegisteredRevision.from_document(str(first.id), first.lines_document(), first.tax_eur)
+    booked = RegisteredRevision.from_document(str(first.id), first.lines_document(), first.tax_eur, first.snapshot)
     corrected = correction(nothing, [booked])
     assert corrected is not None
     assert corrected.total_with_tax_eur == -first.total_with_tax_eur

@@ -15,7 +15,9 @@ from billing.periods import Period, Schedule, due_periods
 from billing.rounding import Rounding
 from cli.verify import verify_invoices
 from persistence.connection.database import Database
+from persistence.connection.statements import fetch
 from persistence.invoices import claims, corrections, due_invoices
+from persistence.invoices.corrections import OrderRefused
 from persistence.invoices.listing import show_invoices
 from persistence.invoices.next_revisions import NOTHING_TO_CORRECT, last_final_revisions, next_revisions
 from persistence.master_data import MasterLimits, MasterRejected, MasterReport, import_master
@@ -26,6 +28,7 @@ from tests.support.calculated_rows import BY, calculate_due
 from tests.support.worked_months import (
     master_of,
     read_month,
+    row,
     rows_of,
     take_month,
     write_readings,
@@ -34,6 +37,7 @@ from tests.support.worked_months import (
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 HANDOVER = "08-handover"
+OCTOBER = ("2026-09-30T22:00:00Z", "2026-10-31T23:00:00Z")
 
 
 def periods(first: str) -> list[str]:
@@ -160,6 +164,86 @@ def test_a_location_that_moves_away_after_it_was_booked_is_named_and_corrected_t
         assert (one.registered_eur, one.why_not) == (Decimal("0.00"), NOTHING_TO_CORRECT)
         assert two.invoice is not None
     assert verify_invoices(database, None).findings == []
+
+
+def test_a_location_without_an_amount_that_moves_away_is_given_free_by_a_correction_of_zero(
+    database: Database, tmp_path: Path, master: dict[str, Any]
+) -> None:
+    for catalogue in master["network_user_catalogues"]:
+        catalogue["meter_fee"] = "0"
+    rows = [row(meter, at, (5000, 3000, 0, 0)) for meter in ("A", "B") for at in OCTOBER]
+    take(database, tmp_path, master)
+    with database.transaction() as connection:
+        import_readings(connection, write_readings(tmp_path / "readings.csv", iter(rows)))
+    make_due(database)
+    assert len(calculate_due(database)) == 2
+    with FakeAltibiz() as erp:
+        book(database, erp)
+        assert correct(database, "user-1.2026-10.1") == NOTHING_TO_CORRECT
+        master["measurement_locations"][0]["network_user"] = "user-2"
+        master["network_user_catalogues"][0]["meter_fee"] = "1"
+        assert take(database, tmp_path, master).to_correct == {"user-1.2026-10.1": "registered"}
+        assert "energy_already_billed" in str(correct(database, "user-2.2026-10.1"))
+        assert correct(database, "user-1.2026-10.1") is None
+        book(database, erp)
+        assert correct(database, "user-2.2026-10.1") is None
+        book(database, erp)
+    assert set(states(database).values()) == {"registered"}
+    assert correct(database, "user-1.2026-10.2") == NOTHING_TO_CORRECT
+    assert verify_invoices(database, None).findings == []
+
+
+def test_users_whose_meters_were_swapped_are_corrected_once_one_of_them_is_taken_back(
+    database: Database, tmp_path: Path, master: dict[str, Any]
+) -> None:
+    rows = [
+        row(meter, at, [registers * value for registers in (9000, 4000, 50, 0)])
+        for meter, value in (("A", 10), ("B", 30))
+        for at, registers in zip(OCTOBER, (0, 1), strict=True)
+    ]
+    take(database, tmp_path, master)
+    with database.transaction() as connection:
+        import_readings(connection, write_readings(tmp_path / "readings.csv", iter(rows)))
+    make_due(database)
+    calculate_due(database)
+    before = owed(database)
+    one, two = master["measurement_locations"]
+    one["meter_id"], two["meter_id"] = two["meter_id"], one["meter_id"]
+    with FakeAltibiz() as erp:
+        book(database, erp)
+        both = take(database, tmp_path, master).to_correct
+        assert list(both) == ["user-1.2026-10.1", "user-2.2026-10.1"]
+        for each in both:
+            why_not = str(correct(database, each))
+            assert why_not.endswith("if it waits for this one too, correct one of them with --take-back first")
+        assert correct(database, "user-1.2026-10.1", take_back=True) is None
+        book(database, erp)
+        assert owed(database)["user-1"] == 0
+        for each in ("user-2.2026-10.1", "user-1.2026-10.2"):
+            assert correct(database, each) is None
+            book(database, erp)
+    assert owed(database) == {"user-1": before["user-2"], "user-2": before["user-1"]}
+    assert correct(database, "user-1.2026-10.3") == NOTHING_TO_CORRECT
+    assert verify_invoices(database, None).findings == []
+
+
+def correct(database: Database, invoice_id: str, *, take_back: bool = False) -> str | None:
+    """Why a correction was refused; None if it was made."""
+    with database.transaction() as connection:
+        taken = corrections.take_up(connection, "correct", invoice_id, "me", offer_seconds=60, lease_seconds=60)
+    try:
+        with database.transaction() as connection:
+            corrections.correct(connection, taken, "me", "x", ZAGREB, Decimal(95), take_back=take_back)
+    except OrderRefused as error:
+        return str(error)
+    return None
+
+
+def owed(database: Database) -> dict[str, Decimal]:
+    """What each user has to pay, over all revisions."""
+    with database.transaction() as connection:
+        rows = fetch(connection, "SELECT network_user_id, sum(total_with_tax_eur) FROM invoices GROUP BY 1 ORDER BY 1")
+    return dict(map(tuple, rows))
 
 
 def test_a_correction_stays_with_the_party_and_the_sub_project_of_what_is_registered(
