@@ -49,7 +49,8 @@ class MasterReport:
     """What an import did, by list; `open_invoices_touched` are due and have another price now than before.
 
     `taken_back` is how many due invoices have ended, as master data no longer asks for them. `to_correct` are those,
-    with their states, that bill a meter and a time to a user who had both before and does not have them any more.
+    with their states, that bill a meter and a time to a user who had both before and does not have them any more, and
+    those of the user who has them now.
     """
 
     added: Mapping[str, int]
@@ -107,8 +108,9 @@ def import_master(
     not_asked_for = due_invoices.not_asked_for(connection, limits.time_zone)
     _refuse_many_taken_back(connection, len(not_asked_for), limits)
     warnings, touched = _warnings(connection), fetch_value(connection, _SQL.touched)
-    to_correct = fetch(connection, _SQL.to_correct)
     _mark_stale(connection, master.entries["meters"], not_asked_for)
+    # Under its locks: what was calculated from the data of before is stored by now, or will be refused.
+    to_correct = fetch(connection, _SQL.to_correct, time_zone=limits.time_zone)
     return MasterReport(
         added,
         updated,
@@ -164,7 +166,7 @@ def _refuse_many_taken_back(connection: Connection, taken: int, limits: MasterLi
 def _mark_stale(connection: Connection, meters: list[Entry], taken_back: list[str]) -> None:
     """Changes what is known of the meters, and makes what rests on the master data of before stale.
 
-    It locks what will be taken back too, after the meters. Only that follows: nothing that others can hold up.
+    It locks what will be taken back too, after the meters. Only that and a look follow: nothing that others hold up.
     """
     lock_meters_in_turns(connection, fetch_column(connection, "SELECT id FROM meters"), taken_back)
     _update(connection, "meters", meters)

@@ -43,7 +43,8 @@ FROM meter_assignments a JOIN meter_assignments b USING (meter_id)
 WHERE a.measurement_location = ANY(CAST(:ids AS text[])) AND b.measurement_location <> a.measurement_location
     AND b.starts_at < a.ends_at AND b.ends_at > a.starts_at
 
--- Of live invoices those that bill what their users had in the tables before, and have not now, or by other registers.
+-- Of live invoices those that bill what their users had in the tables before, and have not now, or by other registers;
+-- and of the users who have that now the last invoices, if they don't bill it.
 -- name: to_correct
 SELECT DISTINCT i.id, i.state FROM billed_spans b JOIN invoices i ON i.id = b.invoice_id
 WHERE EXISTS (SELECT FROM assignments_before o WHERE {COVERED_BEFORE} AND NOT EXISTS (
@@ -52,4 +53,19 @@ WHERE EXISTS (SELECT FROM assignments_before o WHERE {COVERED_BEFORE} AND NOT EX
             IS NOT DISTINCT FROM CASE WHEN o.starts_at = b.starts_at THEN o.opening END
         AND CASE WHEN a.ends_at = b.ends_at THEN a.closing END
             IS NOT DISTINCT FROM CASE WHEN o.ends_at = b.ends_at THEN o.closing END))
-ORDER BY i.id
+UNION
+SELECT i.id, i.state FROM ({assignments}) a
+JOIN assignments_before o ON o.meter_id = a.meter_id AND o.network_user <> a.network_user
+    AND o.starts_at < a.ends_at AND o.ends_at > a.starts_at
+JOIN LATERAL (
+    SELECT of.*, {FIRST_DAY} AT TIME ZONE CAST(:time_zone AS text) AS starts_at,
+        ({FIRST_DAY} + interval '1 month') AT TIME ZONE CAST(:time_zone AS text) AS ends_at
+    FROM invoices of WHERE of.network_user_id = a.network_user AND of.total_eur IS NOT NULL AND of.state <> '{ABORTED}'
+        AND NOT EXISTS (SELECT FROM invoices l WHERE l.network_user_id = of.network_user_id AND l.period = of.period
+            AND l.revision > of.revision AND l.state <> '{ABORTED}')
+) AS i ON i.period >= a.billed_from AND (a.billed_until IS NULL OR i.period <= a.billed_until)
+    AND greatest(a.starts_at, o.starts_at, i.starts_at) < least(a.ends_at, o.ends_at, i.ends_at)
+WHERE NOT EXISTS (SELECT FROM billed_spans b WHERE b.invoice_id = i.id AND b.meter_id = a.meter_id
+    AND b.starts_at <= greatest(a.starts_at, o.starts_at, i.starts_at)
+    AND b.ends_at >= least(a.ends_at, o.ends_at, i.ends_at))
+ORDER BY id

@@ -27,12 +27,12 @@ MAY_LEAVE = "(state <> 'calculated' OR approved_at IS NOT NULL OR NOT (remarked 
 PAUSED = "EXISTS (SELECT FROM delivery_pauses WHERE resumed_at IS NULL AND until > now())"
 READY = f"(next_attempt_at IS NULL OR next_attempt_at <= now()) AND {CLAIM_IS_OVER}"
 
-_FIRST_DAY = "CAST(of.period || '-01' AS timestamp)"
+FIRST_DAY = "CAST(of.period || '-01' AS timestamp)"
 ASKED_FOR = f"""EXISTS (SELECT FROM network_users u JOIN meter_assignments a ON a.network_user = u.id
     WHERE u.id = of.network_user_id AND of.period >= u.billed_from
     AND (u.billed_until IS NULL OR of.period <= u.billed_until)
-    AND a.starts_at < ({_FIRST_DAY} + interval '1 month') AT TIME ZONE CAST(:time_zone AS text)
-    AND a.ends_at > {_FIRST_DAY} AT TIME ZONE CAST(:time_zone AS text))"""
+    AND a.starts_at < ({FIRST_DAY} + interval '1 month') AT TIME ZONE CAST(:time_zone AS text)
+    AND a.ends_at > {FIRST_DAY} AT TIME ZONE CAST(:time_zone AS text))"""
 """Whether master data asks for the debt `of`, which has network_user_id and period."""
 NOT_TAKEN_BACK = "ended_by IS DISTINCT FROM 'master data'"
 """A debt whose invoices were all taken back has none: it comes back if master data asks for it again."""
