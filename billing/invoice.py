@@ -225,6 +225,8 @@ def _why_not_ready(basis: InvoiceBasis, min_coverage_percent: Decimal) -> NotRea
     incomplete = [problem for place in basis.measurement_locations for problem in lacks(place, min_coverage_percent)]
     if not basis.measurement_locations:
         incomplete.append(f"network user {basis.id.network_user_id} has no measurement location")
+    elif not basis.asked_for:
+        incomplete.append(f"network user {basis.id.network_user_id} is not billed for {basis.id.period}")
     if basis.regulatory_catalogue is None:
         incomplete.append(f"regulatory catalogue {basis.regulatory_catalogue_id} has no prices in force")
     problems = billed + inconsistent + incomplete

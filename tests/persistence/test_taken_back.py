@@ -14,15 +14,13 @@ from billing.identity import InvoiceId
 from billing.periods import Period, Schedule, due_periods
 from billing.rounding import Rounding
 from cli.verify import verify_invoices
-from persistence import master_data
 from persistence.connection.database import Database
 from persistence.connection.statements import fetch
 from persistence.invoices import claims, corrections, due_invoices
 from persistence.invoices.corrections import OrderRefused
 from persistence.invoices.listing import show_invoices
 from persistence.invoices.next_revisions import NOTHING_TO_CORRECT, last_final_revisions, next_revisions
-from persistence.locks import lock_meters_in_turns
-from persistence.master_data import NO_LIMITS, MasterLimits, MasterRejected, MasterReport, import_master
+from persistence.master_data import MasterLimits, MasterRejected, MasterReport, import_master
 from persistence.readings.importing import import_readings
 from tests.billing.billing_samples import ZAGREB
 from tests.support.billed_months import book, states
@@ -189,27 +187,6 @@ def test_an_invoice_that_lacks_what_its_user_has_now_is_named_until_it_bills_it(
         users = zip(spans, ("user-1", "user-2"), strict=True)
         place["network_users"] = [{**span, "network_user": user} for span, user in users]
         assert take(database, tmp_path, master).to_correct == named
-
-
-def test_an_invoice_that_is_calculated_while_an_import_runs_is_named_too(
-    database: Database, tmp_path: Path, master: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = [row(meter, at, (5000, 3000, 0, 0)) for meter in ("A", "B") for at in OCTOBER]
-    take(database, tmp_path, master)
-    with database.transaction() as connection:
-        import_readings(connection, write_readings(tmp_path / "readings.csv", iter(rows)))
-    make_due(database)
-    master["measurement_locations"][0]["network_user"] = "user-2"
-
-    def lock(*arguments: Any) -> None:
-        with Database(database.settings) as daemon:
-            assert len(calculate_due(daemon)) == 2, "from the master data of before"
-        lock_meters_in_turns(*arguments)
-
-    monkeypatch.setattr(master_data, "lock_meters_in_turns", lock)
-    assert take(database, tmp_path, master, NO_LIMITS).to_correct == {
-        "user-1.2026-10.1": "calculated", "user-2.2026-10.1": "calculated",
-    }  # fmt: skip
 
 
 def test_a_location_without_an_amount_that_moves_away_is_given_free_by_a_correction_of_zero(
