@@ -12,6 +12,7 @@ from sqlalchemy.pool import NullPool
 
 from persistence.connection.errors import PersistenceError
 from persistence.connection.session import Session
+from persistence.connection.statements import session_of
 
 _COPY_CHUNK_BYTES = 65536
 
@@ -24,12 +25,6 @@ def connect(session: Session) -> Connection:
         return engine.connect()
     except DBAPIError as error:
         raise cast(Exception, error.orig) from error
-
-
-def _session(connection: Connection) -> Session:
-    session = connection.connection.dbapi_connection
-    assert isinstance(session, Session)
-    return session
 
 
 def _translate_statement(context: ExceptionContext) -> PersistenceError | None:
@@ -57,7 +52,7 @@ def copy_in(connection: Connection, sql: str, stream: BinaryIO | Iterable[bytes]
             failed.append(error)
             raise
 
-    session = _session(connection)
+    session = session_of(connection)
     cursor = session.cursor()
     try:
         # The stream is an extension of the driver, which SQLAlchemy's own interface doesn't know.

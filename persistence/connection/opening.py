@@ -72,21 +72,16 @@ def _of_host(
     failure: Exception = OSError("the name has no address")
     for address, address_until in _shares(addresses_of(host, until - time.monotonic()), until):
         try:
-            session = _session(settings, host, address, where, address_until - time.monotonic())
-            with ExitStack() as if_failed:
-                if_failed.callback(session.close)
-                if seen_server is not None and not settings.any_server:
-                    seen_server.check(session)
-                if_failed.pop_all()
-            return session
+            return _session(settings, host, address, where, address_until - time.monotonic(), seen_server)
         except (DriverError, OSError, DatabaseUnreachable) as error:
             failure = error
     raise failure
 
 
 def _session(
-    settings: ConnectionSettings, host: tuple[str, int] | Path, address: Address, where: str, seconds: float
-) -> Session:
+    settings: ConnectionSettings, host: tuple[str, int] | Path, address: Address, where: str, seconds: float,
+    seen_server: SeenServer | None,
+) -> Session:  # fmt: skip
     is_local = isinstance(host, Path)
     security = tls("disable" if is_local else settings.tls_mode, settings.tls_root_certificate)
     is_verified = isinstance(security, ssl.SSLContext) and security.verify_mode == ssl.CERT_REQUIRED
@@ -104,6 +99,8 @@ def _session(
     with ExitStack() as if_failed:
         if_failed.callback(session.close)
         _set_up(session, settings)
+        if seen_server is not None and not settings.any_server:
+            seen_server.check(session)
         if_failed.pop_all()
     return session
 

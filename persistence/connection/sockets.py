@@ -33,36 +33,29 @@ def addresses_of(host: tuple[str, int] | Path, timeout_seconds: float) -> list[A
 
 def open_socket(address: Address, timeout_seconds: float) -> socket.socket:
     """A connected socket whose calls have this timeout. Raises OSError."""
-    if isinstance(address, Path):
-        return _open_unix(address, timeout_seconds)
-    family, target = address
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = socket.socket(socket.AF_UNIX if isinstance(address, Path) else address[0], socket.SOCK_STREAM)
     try:
         sock.settimeout(timeout_seconds)
-        sock.connect(target)
-        _keep_alive(sock)
+        if isinstance(address, Path):
+            _connect_unix(sock, address)
+        else:
+            sock.connect(address[1])
+            _keep_alive(sock)
     except OSError:
         sock.close()
         raise
     return sock
 
 
-def _open_unix(path: Path, timeout_seconds: float) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.settimeout(timeout_seconds)
+def _connect_unix(sock: socket.socket, path: Path) -> None:
+    if len(os.fsencode(path)) <= _UNIX_PATH_BYTES:
+        sock.connect(str(path))
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)  # a longer path is reached through its folder
     try:
-        if len(os.fsencode(path)) <= _UNIX_PATH_BYTES:
-            sock.connect(str(path))
-        else:  # a longer path is reached through its folder
-            folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-            try:
-                sock.connect(f"/proc/self/fd/{folder}/{path.name}")
-            finally:
-                os.close(folder)
-    except OSError:
-        sock.close()
-        raise
-    return sock
+        sock.connect(f"/proc/self/fd/{folder}/{path.name}")
+    finally:
+        os.close(folder)
 
 
 def _keep_alive(sock: socket.socket) -> None:

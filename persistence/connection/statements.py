@@ -24,7 +24,7 @@ class Reader:
 
     def fetch(self, sql: str, values: dict[str, object]) -> list[Any]:
         """The rows, as named tuples."""
-        numbered, given = _numbered(sql, values)
+        numbered, given = convert_paramstyle("named", sql, values)
         try:
             found = self.session.execute_unnamed(numbered, given)
         except DriverError as error:
@@ -87,11 +87,6 @@ def _text(sql: str) -> "TextClause":
     from sqlalchemy import text  # whoever has a connection has imported it; those that only look must not
 
     return text(sql)
-
-
-def _numbered(sql: str, values: dict[str, object]) -> tuple[str, tuple[object, ...]]:
-    numbered, given = convert_paramstyle("named", sql, values)
-    return str(numbered), tuple(given)
 
 
 @functools.lru_cache(maxsize=256)
