@@ -89,10 +89,8 @@ def lock_meters_in_turns(connection: Connection, meter_ids: Collection[str], inv
             table: Table = "meters"
             busy = set(meter_ids).difference(lock_meters(connection, meter_ids, wait=False))
             if not busy:
-                table, busy = (
-                    "invoices",
-                    set(invoice_ids).difference(lock_invoices(connection, invoice_ids, wait=False)),
-                )
+                table = "invoices"
+                busy = set(invoice_ids).difference(lock_invoices(connection, invoice_ids, wait=False))
             first = min(busy, default="")
             who = locked_by(connection, table, busy).get(first, "another session")
             raise DatabaseFailed(

@@ -290,12 +290,9 @@ def _fields_of(list_name: str, pairs: Mapping[str, yaml.Node]) -> dict[str, Fiel
     kind = pairs.get("kind")
     if list_name != "network_user_catalogues" or not isinstance(kind, yaml.ScalarNode):
         return fields
-    if kind.value not in _KINDS:  # that is a problem of its own; which prices it needs is unknown
-        return {
-            name: check for name, check in fields.items() if name not in NETWORK_USER_PRICES.values() or name in pairs
-        }
-    wanted = price_fields_of(CatalogueKind(kind.value))
-    return {name: check for name, check in fields.items() if name not in NETWORK_USER_PRICES.values() or name in wanted}
+    # A kind that is none is a problem of its own; which prices it needs is unknown.
+    prices = price_fields_of(CatalogueKind(kind.value)) if kind.value in _KINDS else pairs.keys()
+    return {name: check for name, check in fields.items() if name not in NETWORK_USER_PRICES.values() or name in prices}
 
 
 def _read_mapping(
