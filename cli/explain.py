@@ -23,7 +23,7 @@ from cli.invocation import CommandFailed, InvoiceArgument, configuration
 from cli.output import columns, print_lines
 from persistence.invoices.listing import show_invoices
 from persistence.invoices.next_revisions import registered_revisions
-from web.formatting import cell, percent
+from web.formatting import cell
 from web.invoice_tables import gap_words, segment_words
 
 
@@ -163,7 +163,7 @@ def _totals(invoice: _Document, registered: Sequence[RegisteredRevision]) -> Ite
     rate = invoice["tax_rate_percent"]
     whole = total + sum((price for each in registered for price in each.prices_eur.values()), Decimal(0))
     tax = rounding_of(invoice["snapshot"]).round(whole * rate / 100, 2)
-    words = f"Tax: {whole} × {percent(rate)} % rounded"
+    words = f"Tax: {whole} × {format_plain(rate)} % rounded"
     for each in registered:
         words += f", minus {each.tax_eur} of {each.id}"
         tax -= each.tax_eur

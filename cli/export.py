@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from billing.invoice import LINES
+from billing.rounding import format_plain
 from cli.database import database
 from cli.invocation import configuration, month
 from cli.output import csv_line, print_line, print_note, write_text
 from persistence.invoices.monthly_report import month_rows
-from web.formatting import percent
 
 _ORDINALS = [ordinal for ordinal, _ in LINES.values()]
 COLUMNS = (
@@ -33,7 +33,7 @@ def export(
     with database(configuration(context).settings, "export") as opened:
         for row in month_rows(opened, period):
             prices = {line["ordinal"]: line["price_eur"] for line in row.lines or ()}
-            rate = None if row.tax_rate_percent is None else percent(row.tax_rate_percent)
+            rate = None if row.tax_rate_percent is None else format_plain(row.tax_rate_percent)
             person = row.legal_person or {}
             lines.append(
                 csv_line(

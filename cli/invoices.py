@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from billing.rounding import format_plain
 from billing.states import State
 from cli.database import database
 from cli.invocation import AsJson, OnlyMonth, configuration
@@ -12,7 +13,6 @@ from cli.invoice_view import invoice_lines
 from cli.lazy_group import command_group
 from cli.output import counted, print_json, print_line, print_note, truncated_text, write_text
 from persistence.invoices import listing
-from web.formatting import percent
 
 COMMANDS = {
     "explain": ("cli.explain:explain", "Explain an invoice, from the readings to each cent."),
@@ -96,5 +96,5 @@ def _as_json(invoice: dict[str, Any]) -> dict[str, Any]:
     if "snapshot" in invoice:
         document["remarks"] = (invoice["snapshot"] or {}).get("remarks", [])
     if document["tax_rate_percent"] is not None:
-        document["tax_rate_percent"] = percent(document["tax_rate_percent"])
+        document["tax_rate_percent"] = format_plain(document["tax_rate_percent"])
     return document

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from billing.instants import format_instant
-from billing.rounding import format_plain
 
 NO_REASON = "none given"
 """What is kept where a person gives no reason (docs/spec/interfaces.md, "Commands")."""
@@ -34,11 +33,6 @@ def _printable(character: str) -> str:
     if character.isprintable():
         return character
     return " " if character.isspace() else f"\\x{ord(character):02x}"
-
-
-def percent(value: Decimal) -> str:
-    """A percentage without trailing zeros."""
-    return format_plain(value)
 
 
 def plain(value: object) -> object:

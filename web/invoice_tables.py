@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from web.formatting import percent
+from billing.rounding import format_plain
 
 LINE_FIELDS = ("ordinal", "name", "unit", "quantity", "price_eur")
 ITEM_FIELDS = ("item", "min", "max", "amount", "price_eur", "total_eur")
@@ -47,7 +47,7 @@ def totals(invoice: _Document, total: str, tax: str, to_pay: str) -> tuple[tuple
     """The rows below an invoice's lines, under these titles."""
     return (
         (total, invoice["total_eur"]),
-        (f"{tax} {percent(invoice['tax_rate_percent'])} %", invoice["tax_eur"]),
+        (f"{tax} {format_plain(invoice['tax_rate_percent'])} %", invoice["tax_eur"]),
         (to_pay, invoice["total_with_tax_eur"]),
     )
 

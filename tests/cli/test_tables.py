@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.foreign_text import spelt_out, spelt_out_json, steers
+from billing.rounding import format_plain
 from cli.output import columns, csv_line, print_json, print_line, print_note, substitute_unencodable
-from web.formatting import cell, percent
+from web.formatting import cell
 
 
 def test_columns_are_aligned_and_end_without_blanks() -> None:
@@ -32,8 +33,8 @@ def test_without_names_there_is_no_header() -> None:
 def test_instants_are_in_utc_and_percentages_plain() -> None:
     zone = timezone(timedelta(hours=2))
     assert cell(datetime(2026, 8, 1, 1, 30, tzinfo=zone)) == "2026-07-31 23:30:00Z"
-    assert percent(Decimal("13.000000")) == "13"
-    assert percent(Decimal("12.500000")) == "12.5"
+    assert format_plain(Decimal("13.000000")) == "13"
+    assert format_plain(Decimal("12.500000")) == "12.5"
 
 
 @given(st.text())
