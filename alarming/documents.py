@@ -42,19 +42,11 @@ def journal_catalogue(*, croatian: bool) -> str:
     return "\n".join([f"# {_MAKE_ANEW}\n", *entries])
 
 
-def prometheus_rules() -> str:
-    """What `alarming.prometheus` says, as the file that Prometheus reads."""
-    return f"# {_MAKE_ANEW}\n" + yaml.safe_dump(prometheus.rules(), allow_unicode=True, sort_keys=False, width=_WIDTH)
-
-
-def grafana_dashboard() -> str:
-    """What `alarming.dashboard` says, as the file that Grafana imports."""
-    return json.dumps(dashboard.dashboard(), indent=1) + "\n"
-
-
 DOCUMENTS: Final[Mapping[str, Callable[[], str]]] = {
-    "prometheus-rules.yaml": prometheus_rules,
-    "grafana-dashboard.json": grafana_dashboard,
+    "prometheus-rules.yaml": lambda: (
+        f"# {_MAKE_ANEW}\n" + yaml.safe_dump(prometheus.rules(), allow_unicode=True, sort_keys=False, width=_WIDTH)
+    ),
+    "grafana-dashboard.json": lambda: json.dumps(dashboard.dashboard(), indent=1) + "\n",
     "billingd.catalog": lambda: journal_catalogue(croatian=False),
     "billingd.hr.catalog": lambda: journal_catalogue(croatian=True),
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from cli.invocation import CommandFailed, configuration
-from cli.output import print_line
+from cli.output import print_lines
 from config.load import ConfigurationRejected
 from daemon.reload import ReloadOutcome, last_outcome, outcome_path, running_process
 
@@ -30,8 +30,7 @@ def reload(context: typer.Context) -> None:
     outcome = _wait_for_another(path, before)
     if not outcome.accepted:
         raise CommandFailed("; ".join(outcome.lines))
-    for line in outcome.lines:
-        print_line(line)
+    print_lines(outcome.lines)
 
 
 def _state_dir(context: typer.Context) -> Path:

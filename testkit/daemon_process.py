@@ -32,7 +32,6 @@ class DaemonProcess:
         self.command_prefix: tuple[str, ...] = ()
         self.log_path = home / "daemon.log"
         self.alarms = AlarmLog(self.log_path)
-        self.expected_ends = 0
         self.unexpected_ends: list[int] = []
         """The exit statuses of ends that were not asked for."""
         self._home = home
@@ -106,7 +105,6 @@ class DaemonProcess:
             process.kill()
             process.wait()
             self.unexpected_ends.append(-int(number))
-        self.expected_ends += 1
         return process.returncode
 
     def stop(self, *, within_seconds: float = WAIT_SECONDS) -> int:
