@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from drills.environment import Environment
+from drills.traces import first_refused
 from drills.workload import ORDINALS, Debt
 from testkit.daemon_log import AlarmLine
 from testkit.waiting import becomes_true
@@ -99,11 +100,15 @@ def _compare(debt: Debt, row: Any, document: Any, booking: dict[str, Any]) -> li
 
 
 def _judge_history(env: Environment, invoices: dict[str, Any]) -> list[str]:
-    """Each step follows from the one before, none is missing, none goes against the arrows."""
+    """Each step follows from the one before, none is missing, none goes against the arrows or the delivery's model."""
     wrong: list[str] = []
     steps: dict[str, list[Any]] = {invoice_id: [] for invoice_id in invoices}
+    answers: dict[str, list[tuple[str, str]]] = {invoice_id: [] for invoice_id in invoices}
     for row in env.postgres.rows("SELECT * FROM invoice_history ORDER BY invoice_id, seq"):
         steps[row.invoice_id].append(row)
+    for row in env.postgres.rows("SELECT * FROM erp_exchanges WHERE instance <> '' ORDER BY invoice_id, seq"):
+        answers[row.invoice_id].append((row.method, row.outcome))
+    changed = env.postgres.rows("SELECT asked_up_to FROM database_timelines WHERE asked_up_to IS NOT NULL")
     for invoice_id, rows in steps.items():
         stood: str | None = None
         for number, row in enumerate(rows, 1):
@@ -114,4 +119,8 @@ def _judge_history(env: Environment, invoices: dict[str, Any]) -> list[str]:
             stood = row.to_state
         if stood != invoices[invoice_id].state or len(rows) != invoices[invoice_id].history_length:
             wrong.append(f"{invoice_id}: its history ends in {stood}, it stands in {invoices[invoice_id].state}")
+        changes = sum(invoices[invoice_id].period <= each.asked_up_to for each in changed)
+        taken = [(row.from_state, row.to_state) for row in rows]
+        if refused := first_refused(taken, answers[invoice_id], changes):
+            wrong.append(f"the model of a delivery does not allow for {invoice_id}: {refused}")
     return wrong

@@ -107,6 +107,16 @@ MUTATIONS = (
         calls_because="its history",
     ),
     Mutation(
+        "a booking without its exchange",
+        "persistence/invoices/exchanges.sql",
+        "FROM input WHERE again IS NOT TRUE",
+        "FROM input WHERE again IS NOT TRUE AND outcome <> 'booked'",
+        ("S1", "killed", "sending_before"),
+        "the model of a delivery does not allow for",
+        calls="",
+        calls_because="the model of a delivery does not allow for",
+    ),
+    Mutation(
         "an alarm that is never cleared",
         "alarming/alarm.py",
         "            self.active_subjects.clear()\n",

@@ -23,6 +23,7 @@ from actors.erp_gateway import ErpGateway
 from actors.messages import BILLER, DB_WRITER, ERP_GATEWAY, Poll
 from actors.writer import DbWriter
 from billing.erp_answers import Booking, Outcome, OutcomeKind, not_sent
+from drills.traces import first_refused
 from persistence import locks
 from persistence.connection import database as database_module
 from persistence.connection.database import Database
@@ -30,7 +31,6 @@ from persistence.connection.session import Session
 from persistence.invoices.corrections import OrderRefused
 from supervision.mailbox import Envelope
 from supervision.timers import Timer
-from tests.model.traces import first_refused
 from tests.support.actor_context import SkippingClock, make_context
 from tests.support.interleaving import Run, give_way, pause, rest
 from tests.support.small_field import REGISTERED, TWICE, Field

@@ -6,7 +6,7 @@ from functools import cache
 from itertools import chain, product
 from typing import NamedTuple
 
-from tests.model.delivery_model import REGISTERED, Invoice, Model, broken_promise
+from drills.delivery_model import REGISTERED, Invoice, Model, broken_promise
 
 
 class Exhausted(NamedTuple):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.model.delivery_model import RULES, Bounds, Invoice, Model
+from drills.delivery_model import RULES, Bounds, Invoice, Model
 from tests.model.search import exhaust, pairs
 
 ALL = os.environ.get("BILLINGD_FAULTS") == "all"

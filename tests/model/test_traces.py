@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.model.traces import first_refused
+from drills.traces import first_refused
 
+Step = tuple[str | None, str]
 DUE, CALCULATED, SENT = (None, "due"), ("due", "calculated"), ("calculated", "sent")
 REGISTERED, INITIATED = ("sent", "registered"), ("sent", "initiated")
 PUT, GET, LOST, ABSENT, REFUSED = (
@@ -45,3 +46,20 @@ def test_a_forged_history_is_refused(
     history: list[tuple[str | None, str]], exchanges: list[tuple[str, str]], refused: str
 ) -> None:
     assert first_refused(history, exchanges) == refused
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        ([DUE, CALCULATED, ("calculated", "registered")], [GET]),
+        (WAY, [ABSENT, PUT]),
+        (WAY, [LOST, ABSENT, PUT]),
+    ],
+)
+def test_a_loss_of_commits_has_what_is_open_asked_about(history: tuple[list[Step], list[tuple[str, str]]]) -> None:
+    assert first_refused(*history, changes=1) == ""
+    assert first_refused(*history, changes=2) == ""
+
+
+def test_a_loss_of_commits_excuses_no_blind_offer() -> None:
+    assert first_refused(WAY, [LOST, PUT], changes=1) == "booked and PUT booked after ['sent', 'PUT timeout']"
