@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Any
 
 from drills.environment import Environment
@@ -107,7 +108,8 @@ def _judge_history(env: Environment, invoices: dict[str, Any]) -> list[str]:
     for row in env.postgres.rows("SELECT * FROM invoice_history ORDER BY invoice_id, seq"):
         steps[row.invoice_id].append(row)
     for row in env.postgres.rows("SELECT * FROM erp_exchanges WHERE instance <> '' ORDER BY invoice_id, seq"):
-        answers[row.invoice_id].append((row.method, row.outcome))
+        refused = row.status == HTTPStatus.TOO_MANY_REQUESTS  # told by the status: no outcome of its own
+        answers[row.invoice_id].append((row.method, "too_many_requests" if refused else row.outcome))
     changed = env.postgres.rows("SELECT asked_up_to FROM database_timelines WHERE asked_up_to IS NOT NULL")
     for invoice_id, rows in steps.items():
         stood: str | None = None

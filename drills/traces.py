@@ -19,7 +19,7 @@ LOSSES_AT_MOST = 2
 """More changes of the database show nothing that two do not."""
 MODEL = Model(Bounds(daemons=2, crashes=0, failovers=LOSSES_AT_MOST))
 BOOKED, NOTHING, TIMEOUT = "booked", "nothing", "timeout"
-_RESULTS = dict.fromkeys(("refused", "credentials", "too_many_requests", "absent"), NOTHING) | {BOOKED: BOOKED}
+_TAKEN_NOTHING = {"GET": ("absent",), "PUT": ("refused", "credentials", "too_many_requests", "not_sent")}
 REFUSED = f"PUT {NOTHING}"
 Seen = tuple[str, ...]
 
@@ -43,12 +43,18 @@ def first_refused(
     """
     changes = min(changes, LOSSES_AT_MOST)
     steps, whole = _steps(history)
-    answers = [(method, _RESULTS.get(outcome, TIMEOUT)) for method, outcome in exchanges]
+    answers = [(method, _result(method, outcome)) for method, outcome in exchanges]
     if not whole:  # which answers came before is not known
         return _furthest(changes, tuple(steps), None)
     booking = next((place for place, (_, result) in enumerate(answers, 1) if result == BOOKED), len(answers))
     said = tuple(f"{method} {result}" for method, result in answers[:booking])
     return _furthest(changes, tuple(steps), said)
+
+
+def _result(method: str, outcome: str) -> str:
+    if outcome == BOOKED:
+        return BOOKED
+    return NOTHING if outcome in _TAKEN_NOTHING[method] else TIMEOUT
 
 
 def _steps(history: Sequence[tuple[str | None, str]]) -> tuple[list[str], bool]:
