@@ -47,7 +47,7 @@ class ConditionReporter:
             self.clear(code)
 
     def clear_unnamed(self, subject: str) -> None:
-        """Clears what was reported for no subject: any success is the next try of that, here the one of `subject`."""
+        """Clears what was reported for no subject. Any subject's success ends that, here the one of `subject`."""
         for code, reporters in self._subjects.items():
             if None in reporters and try_tell(self._tell, ALARMS, ConditionCleared(code, subject=subject)):
                 reporters.discard(None)

@@ -147,7 +147,7 @@ class Importer(Actor):
             self._imported = False
             try_tell(self.tell, DB_WRITER, Poll())  # it need not wait for its next look
         inbox.check()
-        if self._failing:
+        if self._failing:  # the inbox itself works
             self._conditions.clear(Code.INBOX_UNUSABLE, INBOX)
             return
         self._backoff.reset()

@@ -35,8 +35,9 @@ SELECT k.* FROM staged_meters s CROSS JOIN LATERAL (
     OFFSET 0
 ) k
 
--- What has come within the time of an invoice that is computed, which it can't have known. A row of this transaction has
--- no older xmin than it; one of a later transaction is noted by that, too. Live invoices have their times in billed_spans.
+-- What has come within the time of a computed invoice, which was computed without it. Rows of this transaction have the age 0,
+-- or less if a savepoint wrote them. Rows of later transactions have less, too; those note them themselves, so it does no harm.
+-- Live invoices have their times in billed_spans.
 -- name: note_late
 WITH computed AS (
     SELECT b.meter_id, b.starts_at, b.ends_at FROM billed_spans b WHERE b.meter_id = ANY(CAST(:meters AS text[]))

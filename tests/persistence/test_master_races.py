@@ -9,10 +9,8 @@ from persistence import master_data
 from persistence.connection.database import Database
 from persistence.locks import lock_meters_in_turns
 from persistence.master_data import NO_LIMITS
-from persistence.readings.importing import import_readings
-from tests.persistence.test_taken_back import OCTOBER, make_due, master, take
+from tests.persistence.test_taken_back import make_due, master, take, take_with_readings
 from tests.support.calculated_rows import calculate_due
-from tests.support.worked_months import row, write_readings
 
 __all__ = ["master"]  # a fixture
 
@@ -20,10 +18,7 @@ __all__ = ["master"]  # a fixture
 def test_an_invoice_that_is_calculated_while_an_import_runs_is_named_too(
     database: Database, tmp_path: Path, master: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [row(meter, at, (5000, 3000, 0, 0)) for meter in ("A", "B") for at in OCTOBER]
-    take(database, tmp_path, master)
-    with database.transaction() as connection:
-        import_readings(connection, write_readings(tmp_path / "readings.csv", iter(rows)))
+    take_with_readings(database, tmp_path, master)
     make_due(database)
     master["measurement_locations"][0]["network_user"] = "user-2"
 
@@ -41,10 +36,7 @@ def test_an_invoice_that_is_calculated_while_an_import_runs_is_named_too(
 def test_what_comes_due_while_an_import_ends_that_is_not_billed(
     database: Database, tmp_path: Path, master: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [row(meter, at, (5000, 3000, 0, 0)) for meter in ("A", "B") for at in OCTOBER]
-    take(database, tmp_path, master)
-    with database.transaction() as connection:
-        import_readings(connection, write_readings(tmp_path / "readings.csv", iter(rows)))
+    take_with_readings(database, tmp_path, master)
     master["network_users"][0] |= {"billed_from": "2026-11", "billed_until": "2026-12"}
 
     def lock(*arguments: Any) -> None:

@@ -64,6 +64,14 @@ def take(database: Database, folder: Path, master: dict[str, Any], limits: Maste
         return import_master(connection, write_yaml(folder / "master.yaml", master), limits=limits)
 
 
+def take_with_readings(database: Database, folder: Path, master: dict[str, Any]) -> None:
+    """Both meters have consumed the same in October."""
+    take(database, folder, master)
+    rows = (row(meter, at, (5000, 3000, 0, 0)) for meter in ("A", "B") for at in OCTOBER)
+    with database.transaction() as connection:
+        import_readings(connection, write_readings(folder / "readings.csv", rows))
+
+
 def refused(database: Database, folder: Path, master: dict[str, Any], limits: MasterLimits = LIMITS) -> list[str]:
     with pytest.raises(MasterRejected) as rejected:
         take(database, folder, master, limits)
@@ -169,10 +177,7 @@ def test_a_location_that_moves_away_after_it_was_booked_is_named_and_corrected_t
 def test_an_invoice_that_lacks_what_its_user_has_now_is_named_until_it_bills_it(
     database: Database, tmp_path: Path, master: dict[str, Any]
 ) -> None:
-    rows = [row(meter, at, (5000, 3000, 0, 0)) for meter in ("A", "B") for at in OCTOBER]
-    take(database, tmp_path, master)
-    with database.transaction() as connection:
-        import_readings(connection, write_readings(tmp_path / "readings.csv", iter(rows)))
+    take_with_readings(database, tmp_path, master)
     make_due(database)
     calculate_due(database)
     place = master["measurement_locations"][0]
@@ -194,10 +199,7 @@ def test_a_location_without_an_amount_that_moves_away_is_given_free_by_a_correct
 ) -> None:
     for catalogue in master["network_user_catalogues"]:
         catalogue["meter_fee"] = "0"
-    rows = [row(meter, at, (5000, 3000, 0, 0)) for meter in ("A", "B") for at in OCTOBER]
-    take(database, tmp_path, master)
-    with database.transaction() as connection:
-        import_readings(connection, write_readings(tmp_path / "readings.csv", iter(rows)))
+    take_with_readings(database, tmp_path, master)
     make_due(database)
     assert len(calculate_due(database)) == 2
     with FakeAltibiz() as erp:
