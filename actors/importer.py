@@ -200,14 +200,14 @@ class Importer(Actor):
                     now=self._context.now(),
                 )  # fmt: skip
                 rows[:] = [getattr(report, "rows", 0)]
-                to_correct[:] = imports.to_correct(report)
+                corrections[:] = report.corrections()
                 failpoint("importer.import")
                 if file.has_changed():
                     raise _FileChanged
             return note
 
         rows: list[int] = [0]
-        to_correct: list[str] = []
+        corrections: list[str] = []
         try:
             note = self._database.run(work)
         except REFUSALS as error:
@@ -216,9 +216,9 @@ class Importer(Actor):
             self._refuse(inbox, file, arrival, reasons)
             return
         failpoint("importer.imported")
-        if to_correct:
-            logger.warning("%s leaves as it was: %s", arrival.name, ", ".join(to_correct[:NAMED_AT_MOST]))
-        inbox.take(file, arrival.sha256, self._context.clock.wall(), note or "\n".join(to_correct) or None)
+        if corrections:
+            logger.warning("%s leaves as it was: %s", arrival.name, ", ".join(corrections[:NAMED_AT_MOST]))
+        inbox.take(file, arrival.sha256, self._context.clock.wall(), note or "\n".join(corrections) or None)
         self._count(arrival, "known" if note else "imported", note or f"{rows[0]} rows")
         self._context.metrics.imported_rows.inc(rows[0])
         self._imported = True

@@ -26,7 +26,7 @@ from config.moved_clock import now_from
 from config.settings import Settings
 from persistence.connection.database import Database
 from persistence.connection.errors import DatabaseUnreachable
-from persistence.imports import Arrival, Kind, import_file, record, record_refusal, to_correct
+from persistence.imports import Arrival, Kind, import_file, record, record_refusal
 from persistence.master_data import MasterLimits, MasterRejected, MasterReport
 from persistence.readings.importing import ReadingsRejected, ReadingsReport, replace_readings
 from supervision.clock import SystemClock
@@ -89,7 +89,7 @@ def _print_master_report(file: str, report: MasterReport) -> None:
         print_line(f"  {counted(report.taken_back, 'due invoice')} taken back, as master data no longer asks for them")
     if report.to_correct:
         print_line("  billed from the master data of before, and unchanged:")
-    for each in to_correct(report):
+    for each in report.corrections():
         print_line(f"    {each}")
 
 

@@ -9,7 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from billing.states import State
 from files.content_id import content_id
 from files.opening import open_regular
 from persistence.connection.statements import Source, execute, fetch_column, fetch_dicts, fetch_row
@@ -30,7 +29,6 @@ _HEAD_BYTES = 65_536
 _IS_MASTER = re.compile(
     rb"^(regulatory_catalogues|network_user_catalogues|locations|network_users|measurement_locations|meters)\s*:", re.M
 )
-_NOT_BOOKED = (State.CALCULATED, State.HELD)
 _COUNTS = ("rows", "new", "known", "replaced", "invoices_released")
 _COLUMNS = ("id", "sha256", "kind", "name", "source", "received_at", "state", "reasons", *_COUNTS)
 
@@ -110,16 +108,6 @@ def import_file(
         report = import_readings(connection, path, who=arrival.source, progress=progress, now=now)
     record(connection, arrival, report)
     return report
-
-
-def to_correct(report: "ReadingsReport | MasterReport") -> list[str]:
-    """The invoices that rest on the data of before and stay as they are, each with the command that corrects it."""
-    if not hasattr(report, "to_correct"):
-        return [f"{each}: `billingd invoices correct {each}`" for each in report.invoices]
-    return [
-        f"{each} ({state}): `billingd invoices {'waive' if state in _NOT_BOOKED else 'correct'} {each}`"
-        for each, state in report.to_correct.items()
-    ]
 
 
 def known(connection: "Connection", arrival: Arrival) -> str | None:

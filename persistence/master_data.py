@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from billing.identity import InvoiceId
+from billing.states import State
 from persistence.connection.statements import execute, fetch, fetch_column, fetch_value
 from persistence.invoices import due_invoices, recalculation
 from persistence.invoices.conditions import OPEN
@@ -24,6 +25,7 @@ _REFERENCES = (
     ("measurement_locations", "catalogue", "network_user_catalogues"),
     ("measurement_locations", "meter_id", "meters"),
 )
+_NOT_BOOKED = (State.CALCULATED, State.HELD)
 
 
 def _covers(assignment: str) -> str:
@@ -60,6 +62,13 @@ class MasterReport:
     open_invoices_touched: int
     taken_back: int
     to_correct: Mapping[str, str]
+
+    def corrections(self) -> list[str]:
+        """Those to correct, each with its state and the command that corrects it."""
+        return [
+            f"{each} ({state}): `billingd invoices {'waive' if state in _NOT_BOOKED else 'correct'} {each}`"
+            for each, state in self.to_correct.items()
+        ]
 
 
 @dataclass(frozen=True, slots=True)

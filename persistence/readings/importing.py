@@ -67,6 +67,10 @@ class ReadingsReport:
     invoices: tuple[str, ...]
     invoices_released: int
 
+    def corrections(self) -> list[str]:
+        """The invoices, each with the command that corrects it."""
+        return [f"{each}: `billingd invoices correct {each}`" for each in self.invoices]
+
 
 @dataclass(frozen=True, slots=True)
 class _Staged:
