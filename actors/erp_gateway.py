@@ -313,6 +313,8 @@ class ErpGateway(Actor):
                     self._report_return(whole=whole)
                 if whole:
                     self._conditions.clear_unnamed(invoice_id or self.name)
+                if whole and outcome.method == "PUT":
+                    self._conditions.clear(Code.ERP_REFUSED_INVOICE)  # not all that is offered is refused
             case ErpHealth.FAILS:
                 if self._breaker.record_failure(epoch, invoice_id, several_open=self._several_open):
                     logger.warning("the ERP fails (%s): only probes are sent", outcome.detail)
