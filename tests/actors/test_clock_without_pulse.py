@@ -15,7 +15,7 @@ from tests.support.actor_context import make_context
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_clock_that_gets_no_pulse_any_more_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "PULSE_SECONDS", 0.02)
-    monkeypatch.setattr(clock, "WATCH_SECONDS", 0.4, raising=False)
+    monkeypatch.setattr(clock, "WATCH_SECONDS", 0.4)
     clocks: list[Clock] = []
     pulses: list[int] = []
 
