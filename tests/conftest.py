@@ -115,6 +115,7 @@ ALLOWED_SKIPS = (
     "this machine has no Chromium",
     "this machine has no PgBouncer",
     "network namespaces need root and ip",
+    "root may make no network namespace here",
     "no dpkg-deb on this machine",
     "no user namespace to be had, so the whole run shows it",
     "other users can't enter this checkout",
